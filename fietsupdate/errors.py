@@ -1,0 +1,173 @@
+"""One base error: what happened, what state both halves are in now, what to type next.
+
+An error carries data; the texts are made where it is raised, the exit code belongs to its class. Only
+`fietsupdate.render` prints it, only `fietsupdate.cli` exits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+from fietsupdate.model import Problem, UpdateState
+
+EXIT_CODES: Mapping[UpdateState, int] = MappingProxyType(
+    {
+        UpdateState.OKAY: 0,
+        UpdateState.OUTDATED: 3,
+        UpdateState.TOO_NEW: 4,
+        UpdateState.UNKNOWN: 5,
+        UpdateState.DRIFTED: 6,
+        UpdateState.INTERRUPTED: 7,
+        UpdateState.UPDATING: 8,
+    }
+)
+"""What ``fietsupdate check`` exits with."""
+
+
+class FietsupdateError(Exception):
+    """The base of every error that this package raises on purpose.
+
+    Args:
+        message: What happened, one sentence, with the names that matter.
+        stands: What state both halves of the instance are in now; "" where nothing was touched or looked at.
+        hint: What to type, or to change, next.
+        details: Data for programs; it joins the JSON document.
+    """
+
+    code: str = "error"
+    exit_code: ClassVar[int] = 1
+
+    def __init__(
+        self, message: str, *, stands: str = "", hint: str = "", details: Mapping[str, Any] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.stands = stands
+        self.hint = hint
+        self.details: Mapping[str, Any] = dict(details or {})
+
+
+class UsageError(FietsupdateError):
+    """The command line asks for something that does not exist or makes no sense."""
+
+    code = "usage"
+    exit_code = 2
+
+
+class ConfigError(FietsupdateError):
+    """The configuration is missing, unreadable or wrong."""
+
+    code = "config"
+
+
+class ScriptError(FietsupdateError):
+    """An update script cannot be read, or does not define what it must; names file and line."""
+
+    code = "script"
+
+
+class GraphError(FietsupdateError):
+    """The updates do not form a DAG: a cycle, an unknown id, a duplicate."""
+
+    code = "graph"
+
+
+class TargetError(UsageError):
+    """A target names no update, several, or none that can be reached."""
+
+    code = "target"
+
+
+class PlanError(FietsupdateError):
+    """The target exists, but no plan leads there."""
+
+    code = "plan"
+
+
+class DatabaseError(FietsupdateError):
+    """The database cannot be reached, or env.py does something that cannot work."""
+
+    code = "database"
+
+
+class EnvPyError(DatabaseError):
+    """The project's env.py did not do what was asked of it."""
+
+    code = "env_py"
+
+
+class FilesError(FietsupdateError):
+    """The data directory is missing, read-only, damaged or not ours."""
+
+    code = "files"
+
+
+class DataDirMissingError(FilesError):
+    """The data directory does not exist."""
+
+    code = "data_dir_missing"
+
+
+class OwnershipError(FilesError):
+    """Root would work on somebody else's data directory."""
+
+    code = "ownership"
+
+
+class LockedError(FietsupdateError):
+    """Another process holds the lock, and waited-for time is over."""
+
+    code = "locked"
+    exit_code = 8
+
+
+class RefusedError(FietsupdateError):
+    """The instance is in a state in which running anything would do harm."""
+
+    code = "refused"
+
+    @classmethod
+    def because(cls, problem: Problem, *, stands: str = "Nothing was changed.") -> RefusedError:
+        """Turn a blocking problem into the error that `update` raises."""
+        error = cls(problem.message, stands=stands, hint=problem.hint)
+        error.code = problem.code
+        return error
+
+
+class UpdateFailedError(FietsupdateError):
+    """An update failed; `stands` says what was undone and what was not."""
+
+    code = "update_failed"
+
+
+class StoppedError(FietsupdateError):
+    """The user or the system ended the run."""
+
+    code = "interrupted"
+    exit_code = 130
+
+
+class TerminatedError(StoppedError):
+    """SIGTERM ended the run."""
+
+    exit_code = 143
+
+
+class RevisionFailedError(DatabaseError):
+    """An Alembic revision raised an error."""
+
+    code = "revision_failed"
+
+
+class InDoubtError(FietsupdateError):
+    """It cannot be known what became of a transaction; nothing was touched (invariant 8)."""
+
+    code = "in_doubt"
+
+
+class ChecksFailedError(FietsupdateError):
+    """At least one script's own check says that it must not run now."""
+
+    code = "checks_failed"

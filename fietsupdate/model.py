@@ -1,0 +1,342 @@
+"""The frozen values that all rooms share.
+
+Nothing here reads a clock, a disk or a database: a value says what was seen or what is to be done, and who
+made it. Names are those of the documentation's glossary.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+BASE = "base"
+"""The state before any update. As ``update_id`` of a stamp entry: nothing is applied."""
+
+RESERVED_IDS = frozenset({"head", "heads", BASE})
+"""Words that targets use, and that therefore cannot name an update."""
+
+
+class Direction(enum.StrEnum):
+    """What a transaction did to an instance."""
+
+    UP = "up"
+    DOWN = "down"
+    STAMP = "stamp"
+
+
+class Phase(enum.StrEnum):
+    """The parts of one update, in the order in which they run, in either direction."""
+
+    PRE = "pre"
+    ALEMBIC = "alembic"
+    POST = "post"
+
+
+class UpdateState(enum.StrEnum):
+    """An instance in one word; ``fietsupdate check`` exits with the code that belongs to it."""
+
+    OKAY = "okay"
+    """The instance is at every head."""
+    OUTDATED = "outdated"
+    """Updates are waiting."""
+    TOO_NEW = "too_new"
+    """The instance is at updates that this code does not know."""
+    UNKNOWN = "unknown"
+    """The position of the instance cannot be determined."""
+    DRIFTED = "drifted"
+    """The two halves, or the ledger and the schema, do not fit together."""
+    INTERRUPTED = "interrupted"
+    """A transaction was begun and neither finished nor undone."""
+    UPDATING = "updating"
+    """Another process holds the lock and is at work."""
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A folder of update scripts."""
+
+    name: str
+    """As the configuration names it; ``package:folder`` for one that lies in a package."""
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """What one update script describes; read with ``ast``, never by running it."""
+
+    update_id: str
+    previous: tuple[str, ...]
+    alembic_revisions: tuple[str, ...]
+    """Full Alembic revision ids; empty when the update has no schema requirement."""
+    folder: str
+    """The folder of the script as the configuration names it; its updates form one graph."""
+    path: Path
+    checksum: str
+    """SHA-256 of the script's bytes, hexadecimal."""
+    atomic: bool = False
+    baseline: bool = False
+    has_down: bool = True
+    summary: str = ""
+    """First line of the script's docstring."""
+    id_line: int = 1
+    previous_line: int = 1
+    revision_line: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of the ledger. Both halves of an instance hold the same entries."""
+
+    seq: int
+    """1 for the first entry, then counting."""
+    txn: str
+    """UUID of the transaction. Stamp entries written together share it."""
+    update_id: str
+    direction: Direction
+    checksum: str
+    finished_at: str
+    """UTC, ISO 8601 with milliseconds and ``Z``."""
+    duration_ms: int
+    app_version: str
+    tool_version: str
+    actor: str
+
+    def to_json(self) -> str:
+        """Give the canonical text by which the two ledgers are compared: one line, keys sorted."""
+        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Entry:
+        """Read the canonical text back.
+
+        Raises:
+            ValueError: the text is not an entry.
+        """
+        try:
+            values = json.loads(text)
+            return cls(**{**values, "direction": Direction(values["direction"])})
+        except (TypeError, KeyError) as error:
+            raise ValueError(f"not a ledger entry: {text!r}") from error
+
+
+def fingerprint(entries: tuple[Entry, ...]) -> str:
+    """Give the SHA-256 over the canonical text of the last entry, or "" for an empty ledger."""
+    return hashlib.sha256(entries[-1].to_json().encode()).hexdigest() if entries else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """The ledger row of a transaction that something has committed, and nobody has finished."""
+
+    seq: int
+    txn: str
+    update_id: str
+    direction: Direction
+    checksum: str
+    finished: tuple[Phase, ...]
+    """Phases that are complete and will not run again."""
+    started_at: str
+    actor: str
+    failure: str = ""
+    """What was known of the failure when the process could still write it down."""
+    running: str = ""
+    """The phase whose hook has committed something before it ended; what it did to files is not undone."""
+
+
+@dataclass(frozen=True, slots=True)
+class LockHolder:
+    """Who holds the updater's lock."""
+
+    pid: int
+    host: str
+    since: str
+    command: str
+
+
+@dataclass(frozen=True, slots=True)
+class OpenTransaction:
+    """The header of the transaction that lies open in the data directory."""
+
+    txn: str
+    instance_id: str
+    tip_seq: int
+    """Sequence number of the ledger's last entry before this transaction; 0 for none."""
+    tip_hash: str
+    """`fingerprint` of the ledger before this transaction."""
+    update_id: str
+    direction: Direction
+    atomic: bool
+    own_connections: bool = False
+    """Whether the hooks commit on connections of their own (``atomic = False`` in the script)."""
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseView:
+    """What one look at the database found. ``None`` and empty are different answers."""
+
+    dialect: str
+    """SQLAlchemy's name: ``sqlite``, ``postgresql``, ``mysql``, ``mariadb``."""
+    url: str = field(repr=False)
+    """The URL that env.py opened, password and all. Never printed."""
+    shown_url: str
+    """The same with the password masked."""
+    alembic_current: tuple[str, ...]
+    """Heads in Alembic's version table, sorted."""
+    revisions: Mapping[str, tuple[str, ...]]
+    """Each known Alembic revision, its parents and dependencies; parents come before children."""
+    alembic_heads: tuple[str, ...]
+    """Heads of the revision tree, sorted."""
+    entries: tuple[Entry, ...]
+    """The finished entries of the ledger, by ``seq``."""
+    has_ledger: bool
+    """Whether the ledger table exists."""
+    instance_id: str = ""
+    begun: Begun | None = None
+    not_transactional: str = ""
+    """Why schema and rows cannot change in one transaction here; "" when they can."""
+    file: Path | None = None
+    """The database file, for SQLite."""
+    exists: bool = True
+    """False for a SQLite file that is not there; nothing else was looked at then."""
+    tables: int = 0
+    """Tables beside Alembic's version table and our own."""
+    labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Branch labels of the revision tree, each with the revisions that carry it."""
+
+
+@dataclass(frozen=True, slots=True)
+class FilesView:
+    """What one look at the data directory found."""
+
+    data_dir: Path
+    exists: bool
+    version: tuple[str, ...] | None
+    """Ids in the VERSION file; ``None`` when there is no such file, or none is configured."""
+    version_path: Path | None
+    entries: tuple[Entry, ...]
+    has_ledger: bool
+    """Whether ledger.jsonl exists."""
+    transaction: OpenTransaction | None = None
+    holder: LockHolder | None = None
+    """The process that holds the lock at this moment."""
+    damaged: str = ""
+    """Why ledger.jsonl cannot be read; "" when it can."""
+    unreadable_header: str = ""
+    """Name of an open transaction whose header is missing or damaged; "" for none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One update, applied or reverted."""
+
+    update: Update
+    direction: Direction
+    revisions: tuple[str, ...]
+    """Alembic revisions that will run, in this order; empty when Alembic has nothing to do."""
+    not_atomic: str = ""
+    """Why files and database cannot commit together in this step; "" when they do."""
+    finished: tuple[Phase, ...] = ()
+    """Phases that an interrupted run has already finished."""
+
+
+@dataclass(frozen=True, slots=True)
+class Adoption:
+    """How an instance without ledger gets its first entries, before any step."""
+
+    update_ids: tuple[str, ...]
+    """What is stamped."""
+    revisions: tuple[str, ...] = ()
+    """Alembic revisions that run first (baseline)."""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What will be done, in full, before it starts. ``--dry-run`` prints the object that runs."""
+
+    direction: Direction
+    target: tuple[str, ...]
+    steps: tuple[Step, ...]
+    current: tuple[str, ...]
+    """The current updates before."""
+    result: tuple[str, ...]
+    """The current updates after."""
+    adoption: Adoption | None = None
+    tip_seq: int = 0
+    """The ledger's last ``seq`` when the plan was made; it is compared again under the lock."""
+
+    def __bool__(self) -> bool:
+        """Tell whether there is anything to do."""
+        return bool(self.steps or self.adoption)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that is not as it should be, and what to do about it."""
+
+    code: str
+    message: str
+    hint: str = ""
+    blocks: bool = True
+    """Whether ``update`` and ``downgrade`` refuse to run while it stands."""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The answer of ``fietsupdate status``."""
+
+    state: UpdateState
+    current: tuple[str, ...]
+    heads: tuple[str, ...]
+    pending: tuple[Update, ...]
+    """In the order in which they will run."""
+    unknown: tuple[str, ...]
+    """Applied according to the ledger, but no script is known."""
+    problems: tuple[Problem, ...]
+    alembic_current: tuple[str, ...] = ()
+    alembic_heads: tuple[str, ...] = ()
+    data_dir: Path | None = None
+    database: str = ""
+    """The database's URL with the password masked."""
+    applied: tuple[str, ...] = ()
+    """Every applied update, oldest first."""
+    not_transactional: str = ""
+    """Why no update can be atomic on this database; "" where they can."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened while a plan ran. Only `fietsupdate.render` turns it into text.
+
+    ``event`` is one of: ``plan``, ``waiting``, ``recovered``, ``adopted``, ``update_begun``, ``phase_begun``,
+    ``revision``, ``tell``, ``progress``, ``phase_finished``, ``update_finished``, ``update_undone``, ``warning``,
+    ``finished``.
+    """
+
+    event: str
+    time: str
+    """UTC, ISO 8601 with milliseconds and ``Z``."""
+    txn: str = ""
+    update_id: str = ""
+    direction: str = ""
+    phase: str = ""
+    text: str = ""
+    details: Mapping[str, Any] = field(default_factory=dict)
+    """Event by event: ``revision`` {revision}; ``progress`` {done, total}; ``waiting`` {pid, host, since};
+    ``update_finished`` {duration_ms}; ``plan`` {steps}; ``finished`` {current}."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a run did."""
+
+    plan: Plan
+    done: tuple[str, ...]
+    """Ids of the updates that were applied or reverted, in order."""
+    current: tuple[str, ...]
+    duration_ms: int = 0

@@ -1,0 +1,243 @@
+"""What state an instance is in, why, and what to type: everything that `fietsupdate status` says.
+
+All problems are found, not only the first. The state is the gravest of theirs, in the order of `GRAVITY`: where a
+graver one stands, the others may be mere consequences.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from fietsupdate.model import (
+    Begun,
+    DatabaseView,
+    Direction,
+    FilesView,
+    OpenTransaction,
+    Problem,
+    Status,
+    Update,
+    UpdateState,
+    fingerprint,
+)
+from fietsupdate.planning import problems
+from fietsupdate.planning.graph import Graph
+from fietsupdate.planning.history import Kind, current_of, last_entries, unknown_of
+from fietsupdate.planning.planner import resume_down
+from fietsupdate.planning.position import Position, fitting, locate
+from fietsupdate.planning.revisions import RevisionTree
+from fietsupdate.planning.schema import schema_problems, script_problems, tables_without_alembic, unknown_revision
+
+GRAVITY = (
+    UpdateState.UPDATING,
+    UpdateState.INTERRUPTED,
+    UpdateState.UNKNOWN,
+    UpdateState.TOO_NEW,
+    UpdateState.DRIFTED,
+    UpdateState.OUTDATED,
+    UpdateState.OKAY,
+)
+"""The first of these states that applies is the instance's."""
+
+SETTLED = frozenset({Kind.PAIRED, Kind.NEW, Kind.ADOPTABLE})
+"""The halves belong together, so that ledger and schema can be compared."""
+
+Finding = tuple[UpdateState, Problem]
+
+
+def diagnose(graph: Graph, database: DatabaseView | None, files: FilesView, *, locked_by_us: bool = False) -> Status:
+    """Tell what state an instance is in.
+
+    Args:
+        graph: All updates.
+        database: What was seen of the database; ``None`` when it was not looked at, which is itself a problem.
+        files: What was seen of the data directory.
+        locked_by_us: The lock that was seen is this process's own.
+    """
+    place = locate(graph, database, files)
+    if files.holder and not locked_by_us:
+        findings: list[Finding] = [(UpdateState.UPDATING, problems.updating(files.holder))]
+    else:
+        findings = list(_findings(graph, database, files, place))
+    pending = _pending(graph, place, database.begun if database else None)
+    state = min((_outcome(pending), *(state for state, _ in findings)), key=GRAVITY.index)
+    findings.sort(key=lambda finding: (not finding[1].blocks, GRAVITY.index(finding[0])))
+    unsure = state in {UpdateState.UNKNOWN, UpdateState.TOO_NEW}
+    return Status(
+        state,
+        current_of(place.applied, graph),
+        graph.dag.heads(),
+        () if unsure else pending,
+        unknown_of(place.applied, graph),
+        tuple(problem for _, problem in findings),
+        database.alembic_current if database else (),
+        database.alembic_heads if database else (),
+        files.data_dir,
+        database.shown_url if database else "",
+        (*graph.dag.sort(place.applied), *unknown_of(place.applied, graph)),
+        database.not_transactional if database else "",
+    )
+
+
+def refusal(status: Status) -> Problem | None:
+    """Give the gravest problem for which `update` and `downgrade` refuse to run, or ``None``."""
+    return next((problem for problem in status.problems if problem.blocks), None)
+
+
+def _outcome(pending: tuple[Update, ...]) -> UpdateState:
+    return UpdateState.OUTDATED if pending else UpdateState.OKAY
+
+
+def _pending(graph: Graph, place: Position, begun: Begun | None) -> tuple[Update, ...]:
+    """Give what `update` will run, in order; what was interrupted comes first."""
+    pending = (update for update in graph.ordered if update.update_id not in place.applied)
+    return tuple(sorted(pending, key=lambda update: begun is None or update.update_id != begun.update_id))
+
+
+def _findings(graph: Graph, database: DatabaseView | None, files: FilesView, place: Position) -> Iterator[Finding]:
+    # What an open transaction was writing when it was cut off is not damage: ending it puts that right.
+    if files.damaged and not files.transaction:
+        yield UpdateState.UNKNOWN, problems.ledger_damaged(files)
+    if database is None:
+        yield UpdateState.UNKNOWN, problems.database_unseen()
+        return
+    yield from _interruptions(graph, database, files)
+    # An open transaction has written to the data directory's ledger and VERSION already; ending it comes first.
+    if not (files.transaction or files.unreadable_header or files.damaged):
+        yield from _pairing(graph, database, files, place)
+    unknown = unknown_of(place.applied, graph)
+    if unknown and place.pairing.kind is not Kind.VERSION_UNKNOWN:
+        yield UpdateState.TOO_NEW, problems.too_new(unknown, graph.dag.heads())
+    tree = RevisionTree.of(database, graph)
+    if not unknown and not files.transaction and (place.pairing.kind in SETTLED or place.adoption):
+        yield from _consistency(graph, tree, database, place)
+    for problem in _remarks(graph, tree, database, files, place):
+        yield UpdateState.OKAY, problem
+
+
+def _interruptions(graph: Graph, database: DatabaseView, files: FilesView) -> Iterator[Finding]:
+    begun, transaction = database.begun, files.transaction
+    if files.unreadable_header:
+        doubt = problems.transaction_doubt(files.unreadable_header, "its header cannot be read")
+        yield UpdateState.INTERRUPTED, doubt
+    if begun:
+        update = graph.updates.get(begun.update_id)
+        yield UpdateState.INTERRUPTED, problems.interrupted(begun, update, _resume(begun, update))
+    if transaction is None:
+        return
+    if reason := _doubt(transaction, database):
+        yield UpdateState.INTERRUPTED, problems.transaction_doubt(transaction.txn, reason)
+    elif not begun:
+        committed = bool(database.entries) and database.entries[-1].txn == transaction.txn
+        yield UpdateState.INTERRUPTED, problems.open_transaction(transaction, committed=committed)
+
+
+def _resume(begun: Begun, update: Update | None) -> str:
+    if begun.direction is not Direction.DOWN:
+        return "fietsupdate update"
+    return resume_down(update) if update else "fietsupdate downgrade TARGET"
+
+
+def _doubt(transaction: OpenTransaction, database: DatabaseView) -> str:
+    """Tell why an open transaction does not belong to what the database says, "" when it does."""
+    if not database.exists:
+        return "the database file does not exist"
+    if transaction.instance_id != database.instance_id:
+        return "it was begun on another instance than this database belongs to"
+    if database.begun:
+        same = database.begun.txn == transaction.txn
+        return "" if same else f"the database has begun another one, {database.begun.txn}"
+    tip = database.entries[-1].seq if database.entries else 0
+    if tip and database.entries[-1].txn == transaction.txn:
+        return ""
+    if (tip, fingerprint(database.entries)) == (transaction.tip_seq, transaction.tip_hash):
+        return ""
+    return f"it was begun after entry {transaction.tip_seq} of the ledger, but the database's ends at entry {tip}"
+
+
+def _pairing(graph: Graph, database: DatabaseView, files: FilesView, place: Position) -> Iterator[Finding]:
+    """Judge how the halves fit together."""
+    pairing, url = place.pairing, database.shown_url
+    match pairing.kind:
+        case Kind.FILES_OLDER:
+            yield UpdateState.DRIFTED, problems.half_older(pairing, "data directory", "database")
+        case Kind.DATABASE_OLDER:
+            yield UpdateState.DRIFTED, problems.half_older(pairing, "database", "data directory")
+        case Kind.DIVERGED:
+            yield UpdateState.DRIFTED, problems.diverged(pairing)
+        case Kind.FILES_MISSING:
+            yield UpdateState.DRIFTED, problems.data_dir_missing(files.data_dir)
+        case Kind.FILES_WITHOUT_LEDGER:
+            yield UpdateState.DRIFTED, problems.files_without_ledger(files, pairing, current_of(place.applied, graph))
+        case Kind.DATABASE_WITHOUT_LEDGER:
+            yield UpdateState.DRIFTED, problems.database_without_ledger(files, pairing, url)
+        case Kind.DATABASE_MISSING:
+            yield UpdateState.DRIFTED, problems.database_missing(files, database)
+        case Kind.VERSION_DISAGREES:
+            current = current_of(place.applied, graph)
+            ours = not {*graph.updates, *place.applied}.isdisjoint(files.version or ())
+            yield UpdateState.DRIFTED, problems.version_disagrees(files, current, ours=ours or not files.version)
+        case _:
+            yield from _unledgered(graph, database, files, place)
+
+
+def _unledgered(graph: Graph, database: DatabaseView, files: FilesView, place: Position) -> Iterator[Finding]:
+    """Judge an instance of which no half has a ledger."""
+    match place.pairing.kind:
+        case Kind.VERSION_FOREIGN:
+            yield UpdateState.UNKNOWN, problems.version_foreign(files)
+        case Kind.VERSION_UNKNOWN:
+            unknown = unknown_of(files.version or (), graph)
+            yield UpdateState.TOO_NEW, problems.version_unknown(files, unknown, graph.dag.heads())
+        case Kind.UNRECORDED if not files.exists:
+            yield UpdateState.UNKNOWN, problems.data_dir_missing(files.data_dir)
+        case Kind.NEW if not files.exists:
+            yield UpdateState.OUTDATED, problems.data_dir_awaited(files.data_dir)
+        case Kind.UNRECORDED if not place.adoption:
+            tree = RevisionTree.of(database, graph)
+            fits = fitting(graph, tree, database)
+            unrecorded = problems.unrecorded(database.alembic_current, fits)
+            yield UpdateState.UNKNOWN, unknown_revision(tree, database) or unrecorded
+
+
+def _consistency(graph: Graph, tree: RevisionTree, database: DatabaseView, place: Position) -> Iterator[Finding]:
+    """Judge the ledger by the graph, and the schema by the ledger; every applied update is known."""
+    holes = [
+        (update_id, previous)
+        for update_id in graph.dag.sort(place.applied)
+        for previous in graph.updates[update_id].previous
+        if previous not in place.applied
+    ]
+    if holes:
+        yield UpdateState.DRIFTED, problems.gap(holes, current_of(place.applied, graph))
+    # A baseline that is still to be reached is behind on purpose.
+    if database.exists and not (place.adoption and place.adoption.revisions):
+        for problem in schema_problems(graph, tree, database, place.applied):
+            yield UpdateState.DRIFTED if problem.blocks else UpdateState.OKAY, problem
+
+
+def _remarks(
+    graph: Graph, tree: RevisionTree, database: DatabaseView, files: FilesView, place: Position
+) -> Iterator[Problem]:
+    """Give what is worth knowing and stops nobody."""
+    yield from script_problems(graph, tree)
+    if place.adoption:
+        yield problems.not_adopted(place.adoption.reason)
+    if place.pairing.kind is Kind.NEW and database.tables and not database.alembic_current and graph.updates:
+        yield tables_without_alembic(database, graph.dag.heads())
+    if place.pairing.kind is Kind.PAIRED and files.version is None and files.version_path and place.applied:
+        yield problems.version_missing(files.version_path)
+    changed = _changed(graph, database, place)
+    if changed:
+        yield problems.script_changed(changed)
+
+
+def _changed(graph: Graph, database: DatabaseView, place: Position) -> list[Update]:
+    """Give the applied updates whose scripts are not what they were then. Stamped ones did not run."""
+    ran = last_entries(database.entries)
+    applied = (graph.updates[update_id] for update_id in graph.dag.sort(place.applied & ran.keys()))
+    return [
+        update
+        for update in applied
+        if (entry := ran[update.update_id]).direction is Direction.UP and entry.checksum != update.checksum
+    ]

@@ -1,0 +1,86 @@
+"""Update scripts on disk become `Update` values; no script is run, so rotten imports harm nobody.
+
+Everything that is wrong in all folders is told at once. The cost is one read and one parse for each script.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from fietsupdate.model import Folder, Update
+from fietsupdate.planning.metadata import Fault, FaultsError, read_script
+
+_ONE_AT_A_TIME = threading.Lock()
+"""Two threads that leave `warnings.catch_warnings` in the wrong order would silence the application for good."""
+
+
+def load(folders: Sequence[Folder]) -> tuple[Update, ...]:
+    """Read the scripts of all folders.
+
+    A script is a file whose name ends in ``.py`` and starts with neither an underscore, a dot nor ``#``: what
+    editors leave behind, ``__init__.py`` and compiled files are none. Folders inside of a folder are not read.
+
+    Returns:
+        The updates, by folder, then by id. Whether they fit together is for `fietsupdate.planning.graph.build`.
+
+    Raises:
+        ScriptError: A folder or a script cannot be read, or a script does not say what it must. The message
+            has a line ``path:line: what`` for each fault in any of them.
+    """
+    updates: list[Update] = []
+    faults: list[Fault] = _folders_named_twice(folders)
+    with _ONE_AT_A_TIME, warnings.catch_warnings():
+        # What Python warns about while it reads a script is told when the script runs, to its author.
+        warnings.simplefilter("ignore")
+        for folder in folders:
+            try:
+                updates += sorted(_updates(folder, faults), key=lambda update: update.update_id)
+            except OSError as error:
+                hint = "`updates` in the configuration names the folders of update scripts."
+                faults.append(Fault(folder.path, 0, f"the folder cannot be read: {error.strerror}.", hint))
+    if faults:
+        raise FaultsError(faults)
+    return tuple(updates)
+
+
+def _updates(folder: Folder, faults: list[Fault]) -> Iterator[Update]:
+    for name in sorted(filter(_is_script, os.listdir(folder.path))):
+        path = folder.path / name
+        try:
+            yield read_script(_content(path), path, folder.name)
+        except IsADirectoryError:
+            continue
+        except OSError as error:
+            faults.append(Fault(path, 0, f"the script cannot be read: {error.strerror}."))
+        except FaultsError as error:
+            faults.extend(error.faults)
+
+
+def _is_script(name: str) -> bool:
+    return name.endswith(".py") and not name.startswith(("_", ".", "#"))
+
+
+def _content(path: Path) -> bytes:
+    with open(path, "rb", buffering=0, opener=_opened_at_once) as file:
+        return file.read()
+
+
+def _opened_at_once(path: str, flags: int) -> int:
+    # A pipe that somebody left in the folder must not make us wait.
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _folders_named_twice(folders: Sequence[Folder]) -> list[Fault]:
+    """Find folders that are the same on disk: each of their scripts would be a duplicate of itself."""
+    seen: dict[str, Folder] = {}
+    faults = []
+    for folder in folders:
+        first = seen.setdefault(os.path.realpath(folder.path), folder)
+        if first is not folder:
+            what = f"the folder is configured twice, as {first.name!r} and as {folder.name!r}."
+            faults.append(Fault(folder.path, 0, what, "Name it once in `updates`."))
+    return faults

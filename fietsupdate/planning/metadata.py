@@ -1,0 +1,305 @@
+"""What one update script says about itself, read from its syntax tree; nothing of it is ever run.
+
+Metadata are literals at module level: what stands in the file is what counts, whatever the script's imports do
+by now. A value that would have to be computed, or that depends on a condition, is an error, never a guess.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fietsupdate.errors import ScriptError
+from fietsupdate.model import RESERVED_IDS, Update
+
+ID_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+"""What an update id looks like; `RESERVED_IDS` are none."""
+
+METADATA = frozenset({"update_id", "previous", "alembic_revision", "atomic", "baseline"})
+CLASSES = frozenset({"Up", "Down"})
+
+NOT_IN_REVISIONS = re.compile(r"[@+:\s-]")
+"""Alembic allows none of these in a revision's id; they make relative or qualified targets."""
+
+LEAVE_OUT = "A Python file that is no update script stays in the folder when its name starts with an underscore."
+LITERALS = "Metadata is read without running the script: write the value itself, once, at the left margin."
+
+LONGEST_QUOTE = 60
+"""Characters of a script's code that a message quotes."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Fault:
+    """Something in a script, or in a folder of scripts, that makes it unusable."""
+
+    path: Path
+    line: int
+    """0: the file or folder as a whole."""
+    what: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}: {self.what}" if self.line else f"{self.path}: {self.what}"
+
+
+class FaultsError(ScriptError):
+    """Every fault that was found, one a line."""
+
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        super().__init__(
+            "\n".join(map(str, faults)),
+            hint="\n".join(dict.fromkeys(fault.hint for fault in faults if fault.hint)),
+            details={
+                "faults": [{"path": str(fault.path), "line": fault.line, "message": fault.what} for fault in faults]
+            },
+        )
+        self.faults = tuple(faults)
+
+
+def read_script(source: bytes, path: Path, folder: str) -> Update:
+    """Read what a script describes.
+
+    Args:
+        source: The script, as it lies on disk.
+        path: Where it lies; for messages, and for running it later.
+        folder: The name of its folder.
+
+    Raises:
+        FaultsError: The script is not Python, lacks something, or holds a value that is not allowed there.
+    """
+    names = _names(source, path)
+    update_id = _update_id(names)
+    previous = _previous(names)
+    revisions = _revisions(names)
+    atomic = _switch(names, "atomic")
+    baseline = _switch(names, "baseline")
+    names.raise_faults()
+    return Update(
+        update_id=update_id,
+        previous=previous,
+        alembic_revisions=revisions,
+        folder=folder,
+        path=path,
+        checksum=hashlib.sha256(source).hexdigest(),
+        atomic=atomic,
+        baseline=baseline,
+        has_down=bool(names.classes.get("Down")),
+        summary=names.summary,
+        id_line=names.line("update_id"),
+        previous_line=names.line("previous"),
+        revision_line=names.line("alembic_revision"),
+    )
+
+
+def _names(source: bytes, path: Path) -> _Names:
+    if b"\0" in source:  # Python gives no line for it, and in 3.11.0 no SyntaxError either
+        raise _unreadable(path, source.partition(b"\0")[0].count(b"\n") + 1, "it contains a NUL byte")
+    try:
+        return _Names(ast.parse(source), path)
+    except SyntaxError as error:
+        # Line 0 is what Python says when the declared encoding is wrong.
+        raise _unreadable(path, error.lineno or 1, error.msg) from None
+    except UnicodeDecodeError as error:
+        # Python stumbles over such bytes while it words a syntax error, and knows no line then.
+        before = source.decode(error.encoding, "replace").partition("\N{REPLACEMENT CHARACTER}")[0]
+        raise _unreadable(path, before.count("\n") + 1, f"it is not {error.encoding}: {error.reason}") from None
+    except (RecursionError, MemoryError):
+        raise _unreadable(path, 1, "an expression is nested too deeply") from None
+
+
+def _unreadable(path: Path, line: int, why: str) -> FaultsError:
+    return FaultsError([Fault(path, line, f"cannot be read as Python: {why}.")])
+
+
+class _ComputedError(Exception):
+    """A value that only running the script could give."""
+
+
+class _Names:
+    """What a script binds at module level to the names that matter here, and what is wrong with it."""
+
+    def __init__(self, tree: ast.Module, path: Path) -> None:
+        self.path = path
+        self.values: dict[str, object] = {}
+        """Each metadatum that is written as a literal."""
+        self.classes: dict[str, bool] = {}
+        """`Up` and `Down`, as far as they are bound; false when they are bound to None."""
+        self.summary = _summary(tree)
+        self._faults: list[Fault] = []
+        self._lines: dict[str, int] = {}
+        for statement in tree.body:
+            self._look_at(statement)
+        if not self._lines.keys() & {"update_id", "Up"}:
+            missing = Fault(path, 1, "is no update script: it has neither `update_id` nor a class `Up`.", LEAVE_OUT)
+            raise FaultsError([*self._faults, missing])
+        if "Up" not in self._lines:
+            self.fault("Up", "has no class `Up`.", LEAVE_OUT)
+        elif not self.classes["Up"]:
+            self.fault("Up", "`Up` must be a class.")
+
+    def line(self, name: str) -> int:
+        """Give the line that binds a name, or 1."""
+        return self._lines.get(name, 1)
+
+    def fault(self, name: str, what: str, hint: str = "") -> None:
+        """Note what is wrong with the value of a name."""
+        self._faults.append(Fault(self.path, self.line(name), what, hint))
+
+    def raise_faults(self) -> None:
+        """Raise what was noted, if anything was."""
+        if self._faults:
+            raise FaultsError(sorted(self._faults))
+
+    def bound(self, name: str) -> bool:
+        """Tell whether the script says anything about a name, right or wrong."""
+        return name in self._lines
+
+    def _look_at(self, statement: ast.stmt) -> None:
+        if isinstance(statement, ast.ClassDef) and statement.name in CLASSES:
+            self._class(statement.name, statement.lineno)
+        elif isinstance(statement, ast.Assign) and all(isinstance(target, ast.Name) for target in statement.targets):
+            for target in statement.targets:
+                self._assignment(target, statement.value)
+        elif isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
+            if statement.value:  # without one it binds nothing
+                self._assignment(statement.target, statement.value)
+        else:
+            for name, line in _bound_in(statement):
+                self._other(name, line)
+
+    def _class(self, name: str, line: int) -> None:
+        if name in self._lines:
+            first = self._lines[name]
+            self._faults.append(Fault(self.path, line, f"binds `{name}` again; it is bound in line {first} already."))
+        self._lines.setdefault(name, line)
+        self.classes[name] = True
+
+    def _assignment(self, target: ast.expr, value: ast.expr) -> None:
+        name = target.id if isinstance(target, ast.Name) else ""
+        if name in CLASSES:
+            self._lines.setdefault(name, target.lineno)
+            self.classes[name] = not isinstance(value, ast.Constant)
+        elif name in METADATA:
+            self._metadatum(name, value, target.lineno)
+
+    def _metadatum(self, name: str, value: ast.expr, line: int) -> None:
+        if name in self._lines:
+            what = f"`{name}` is assigned again; it has a value in line {self._lines[name]} already."
+            self._faults.append(Fault(self.path, line, what, LITERALS))
+            return
+        self._lines[name] = line
+        try:
+            self.values[name] = _literal(value)
+        except _ComputedError as error:
+            what = f"`{name}` is computed (`{error}`); only literals can be read."
+            self._faults.append(Fault(self.path, line, what, LITERALS))
+
+    def _other(self, name: str, line: int) -> None:
+        """Take note of an import, a block or an unpacking that binds a name."""
+        if name in CLASSES:
+            self._lines.setdefault(name, line)
+            self.classes[name] = True
+        elif name in METADATA:
+            self._lines.setdefault(name, line)
+            what = f"`{name}` is not assigned by a plain `{name} = ...` at module level."
+            self._faults.append(Fault(self.path, line, what, LITERALS))
+
+
+def _summary(tree: ast.Module) -> str:
+    match tree.body:
+        case [ast.Expr(value=ast.Constant(value=str(text))), *_]:
+            return text.strip().partition("\n")[0].rstrip()
+    return ""
+
+
+def _bound_in(node: ast.AST) -> Iterator[tuple[str, int]]:
+    """Give each name that running a module-level statement may bind or delete, with its line."""
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        for alias in node.names:
+            yield alias.asname or alias.name.partition(".")[0], node.lineno
+    elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        yield node.name, node.lineno
+    elif isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
+        yield node.id, node.lineno
+    elif not isinstance(node, ast.Lambda | ast.Constant):  # a lambda is a scope of its own
+        for child in ast.iter_child_nodes(node):
+            yield from _bound_in(child)
+
+
+def _literal(node: ast.expr) -> object:
+    if isinstance(node, ast.Constant):
+        return node.value
+    if isinstance(node, (ast.List, ast.Tuple)):
+        return [_literal(element) for element in node.elts]
+    raise _ComputedError(_shortened(ast.unparse(node)))
+
+
+def _shortened(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= LONGEST_QUOTE else f"{line[:LONGEST_QUOTE]}..."
+
+
+def _update_id(names: _Names) -> str:
+    if not names.bound("update_id"):
+        names.fault("update_id", "has no `update_id`.", LEAVE_OUT)
+    text = names.values.get("update_id", "")
+    if not isinstance(text, str):
+        names.fault("update_id", f"update_id must be a string, not {text!r}.")
+        return ""
+    if "update_id" in names.values and not ID_PATTERN.fullmatch(text):
+        hint = "An update_id consists of letters, digits, `_`, `.` and `-`, and starts with none of the last two."
+        names.fault("update_id", f"update_id {text!r} is not allowed.", hint)
+    elif text in RESERVED_IDS:
+        names.fault("update_id", f"update_id {text!r} is a word with a meaning of its own.", "Choose another.")
+    return text
+
+
+def _previous(names: _Names) -> tuple[str, ...]:
+    value = names.values.get("previous", [])
+    if isinstance(value, str):
+        names.fault("previous", f"previous must be a list; it is {value!r}.", f"Write `previous = [{value!r}]`.")
+        return ()
+    if (ids := _texts(value)) is None:
+        hint = "Write `previous = []` where nothing comes before."
+        names.fault("previous", f"previous must be a list of update ids, not {value!r}.", hint)
+        return ()
+    return ids
+
+
+def _revisions(names: _Names) -> tuple[str, ...]:
+    if not names.bound("alembic_revision"):
+        hint = "Write `alembic_revision = None` where the update needs no particular schema."
+        names.fault("alembic_revision", "has no `alembic_revision`.", hint)
+    value = names.values.get("alembic_revision")
+    if value is None:
+        return ()
+    revisions = _texts([value] if isinstance(value, str) else value)
+    if revisions is None:
+        what = f"alembic_revision must be a revision id, a list of them or None, not {value!r}."
+        names.fault("alembic_revision", what, "`alembic history` lists the ids of the revisions.")
+        return ()
+    for revision in revisions:
+        if NOT_IN_REVISIONS.search(revision) or revision in RESERVED_IDS:
+            what = f"alembic_revision {revision!r} is not the id of a revision."
+            names.fault("alembic_revision", what, "Write the full id, as the revision's own file gives it.")
+    return revisions
+
+
+def _texts(value: object) -> tuple[str, ...] | None:
+    """Give the strings of a list, each once, or None when it is no list of strings with something in them."""
+    if not isinstance(value, list):
+        return None
+    texts = [text for text in value if isinstance(text, str) and text.strip()]
+    return tuple(dict.fromkeys(texts)) if len(texts) == len(value) else None
+
+
+def _switch(names: _Names, name: str) -> bool:
+    value = names.values.get(name, False)
+    if not isinstance(value, bool):
+        names.fault(name, f"{name} must be True or False, not {value!r}.")
+        return False
+    return value

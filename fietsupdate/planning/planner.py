@@ -1,0 +1,228 @@
+"""From where an instance stands to where it shall be: a `Plan`, complete before anything starts.
+
+Whether the instance may be touched at all is `fietsupdate.planning.diagnosis`'s affair; what is refused here is
+refused because no plan leads to the target.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+
+from fietsupdate.errors import PlanError
+from fietsupdate.model import Begun, DatabaseView, Direction, Entry, FilesView, Phase, Plan, Step, Update
+from fietsupdate.planning.graph import Graph
+from fietsupdate.planning.history import closed, current_of, unknown_of
+from fietsupdate.planning.position import Position, locate
+from fietsupdate.planning.revisions import RevisionTree
+from fietsupdate.planning.target import resolve_down, resolve_up
+
+UNTOUCHED = "Nothing was changed."
+
+
+def plan_up(graph: Graph, database: DatabaseView, files: FilesView, target: str | None = None) -> Plan:
+    """Plan an update; an interrupted one comes first, and its finished phases are not run again.
+
+    Args:
+        graph: All updates.
+        database: What was seen of the database.
+        files: What was seen of the data directory.
+        target: Id, prefix, ``+N``, ``head``, ``heads``; ``None`` for everything.
+
+    Raises:
+        TargetError: The target names nothing, or several.
+        PlanError: Another direction was interrupted, or an Alembic revision does not exist.
+    """
+    place = locate(graph, database, files)
+    applied = place.applied | (closed(place.adoption.update_ids, graph) if place.adoption else frozenset())
+    resumed = _resumed(graph, database.begun, Direction.UP)
+    begun = frozenset(update.update_id for update in resumed)
+    wanted = resolve_up(graph, applied | begun, target)
+    pending = graph.dag.ancestors(wanted) - applied - begun
+    updates = [*resumed, *(graph.updates[update_id] for update_id in graph.dag.sort(pending))]
+    tree = RevisionTree.of(database, graph)
+    tree.demand(updates)
+    return Plan(
+        Direction.UP,
+        wanted,
+        tuple(_steps_up(updates, tree, database, place)),
+        _current(graph, place),
+        current_of(applied | begun | pending, graph),
+        place.adoption,
+        _tip(database),
+    )
+
+
+def plan_down(graph: Graph, database: DatabaseView, files: FilesView, target: str) -> Plan:
+    """Plan a downgrade: exactly what depends on the target is reverted, newest first.
+
+    Args:
+        graph: All updates.
+        database: What was seen of the database.
+        files: What was seen of the data directory.
+        target: Id, prefix, ``-N``, ``base``.
+
+    Raises:
+        TargetError: The target names nothing, or several.
+        PlanError: An update cannot be reverted, or Alembic cannot go back under an update that stays applied.
+    """
+    place = locate(graph, database, files)
+    _refuse_unseen_past(graph, place)
+    resumed = _resumed(graph, database.begun, Direction.DOWN)
+    begun = frozenset(update.update_id for update in resumed)
+    order = [update.update_id for update in _as_applied(graph, place.applied, database.entries)]
+    reverted = resolve_down(graph, place.applied, target, order) | begun
+    updates = [*resumed, *(graph.updates[update_id] for update_id in reversed(graph.dag.sort(reverted - begun)))]
+    _refuse_missing_down(updates)
+    tree = RevisionTree.of(database, graph)
+    history = _as_applied(graph, place.applied | begun, database.entries)
+    tree.demand(history)
+    _refuse_held_revisions(tree, history, reverted)
+    kept = [update for update in history if update.update_id not in reverted]
+    result = current_of(place.applied - reverted, graph)
+    steps = tuple(_steps_down(updates, kept, tree, database))
+    return Plan(Direction.DOWN, result, steps, _current(graph, place), result, place.adoption, _tip(database))
+
+
+def _steps_up(updates: Sequence[Update], tree: RevisionTree, database: DatabaseView, place: Position) -> Iterable[Step]:
+    have = set(tree.closed(database.alembic_current))
+    have.update(place.adoption.revisions if place.adoption else ())
+    for update in updates:
+        new = tree.lacking(update.alembic_revisions, have)
+        have |= new
+        yield _step(update, Direction.UP, tree.sort(new), database)
+
+
+def _steps_down(
+    updates: Sequence[Update], kept: Sequence[Update], tree: RevisionTree, database: DatabaseView
+) -> Iterable[Step]:
+    """Take back, with each update, what only this update needs, and whatever in the database builds on that."""
+    needed = set(tree.needed_by(kept))
+    own: dict[str, frozenset[str]] = {}
+    for update in reversed(updates):
+        own[update.update_id] = tree.lacking(update.alembic_revisions, needed)
+        needed |= own[update.update_id]
+    have = set(tree.closed(database.alembic_current))
+    for update in updates:
+        old = tree.above(own[update.update_id], have)
+        have -= old
+        yield _step(update, Direction.DOWN, tree.sort(old)[::-1], database)
+
+
+def _step(update: Update, direction: Direction, revisions: tuple[str, ...], database: DatabaseView) -> Step:
+    begun = database.begun
+    finished = begun.finished if begun and begun.update_id == update.update_id else ()
+    if Phase.ALEMBIC in finished:
+        revisions = ()
+    return Step(update, direction, revisions, _why_not_atomic(update, database), finished)
+
+
+def _why_not_atomic(update: Update, database: DatabaseView) -> str:
+    if not update.atomic:
+        return f"{update.path.name} does not say `atomic = True`"
+    return database.not_transactional
+
+
+def _current(graph: Graph, place: Position) -> tuple[str, ...]:
+    return current_of(place.applied, graph)
+
+
+def _tip(database: DatabaseView) -> int:
+    return database.entries[-1].seq if database.entries else 0
+
+
+def _resumed(graph: Graph, begun: Begun | None, direction: Direction) -> tuple[Update, ...]:
+    """Give the update that must be finished first, if there is one."""
+    if begun is None:
+        return ()
+    if begun.update_id not in graph.updates:
+        raise PlanError(
+            f"Update {begun.update_id} was interrupted, and its script is not here.",
+            stands=UNTOUCHED,
+            hint="Install the version of the application that has this update, and type the command again.",
+        )
+    if begun.direction is not direction:
+        raise _wrong_way(graph.updates[begun.update_id], begun)
+    return (graph.updates[begun.update_id],)
+
+
+def _wrong_way(update: Update, begun: Begun) -> PlanError:
+    if begun.direction is Direction.UP:
+        return PlanError(
+            f"Update {update.update_id} was interrupted on its way up; "
+            "that must be finished before anything is reverted.",
+            stands=UNTOUCHED,
+            hint="Type `fietsupdate update` to go on with it, or `fietsupdate recover`; then downgrade.",
+        )
+    return PlanError(
+        f"Update {update.update_id} was interrupted while it was being reverted; "
+        "that must be finished before anything is updated.",
+        stands=UNTOUCHED,
+        hint=f"Type `{resume_down(update)}` to go on with it, or `fietsupdate recover`; then update.",
+    )
+
+
+def resume_down(update: Update) -> str:
+    """Give the command that goes on with reverting this update."""
+    return f"fietsupdate downgrade {update.previous[0] if update.previous else 'base'}"
+
+
+def _refuse_unseen_past(graph: Graph, place: Position) -> None:
+    if ghosts := unknown_of(place.applied, graph):
+        raise PlanError(
+            f"Applied, but without a script here: {', '.join(ghosts)}. "
+            "What depends on what cannot be told, so nothing can be reverted.",
+            stands=UNTOUCHED,
+            hint="Downgrade with the version of the application that has these updates, before installing the older.",
+        )
+    if place.adoption and place.adoption.revisions:
+        raise PlanError(
+            f"The instance has no ledger yet and is not quite at its baseline {', '.join(place.adoption.update_ids)}.",
+            stands=UNTOUCHED,
+            hint="Type `fietsupdate update` first.",
+        )
+
+
+def _refuse_missing_down(updates: Sequence[Update]) -> None:
+    lacking = [update for update in updates if not update.has_down]
+    if lacking:
+        raise PlanError(
+            "\n".join(
+                f"Update {update.update_id} cannot be reverted: {update.path} has no class Down." for update in lacking
+            ),
+            stands=UNTOUCHED,
+            hint="Go back to a backup of both halves from before.",
+        )
+
+
+def _refuse_held_revisions(tree: RevisionTree, history: Sequence[Update], reverted: Collection[str]) -> None:
+    """Refuse to run Down hooks on a schema that cannot go back, as an update that stays applied needs it.
+
+    A revision belongs to the first update of the history that needed it: it ran with this update, and must be taken
+    back with it. What was there already when an update ran may stay.
+    """
+    needed = tree.needed_by(update for update in history if update.update_id not in reverted)
+    have: set[str] = set()
+    for update in history:
+        brought = tree.lacking(update.alembic_revisions, have)
+        have |= brought
+        held = brought & needed
+        if held and update.update_id in reverted:
+            staying = (one for one in history if one.update_id not in reverted and held & tree.needed_by([one]))
+            raise _held(update, next(staying), tree.sort(held))
+
+
+def _as_applied(graph: Graph, applied: Collection[str], entries: Sequence[Entry]) -> list[Update]:
+    """Give applied updates in the order in which they were; those that were stamped come in the graph's order."""
+    seq = {entry.update_id: entry.seq for entry in entries if entry.direction is Direction.UP}
+    ids = sorted(graph.dag.sort(applied), key=lambda update_id: seq.get(update_id, 0))
+    return [graph.updates[update_id] for update_id in ids]
+
+
+def _held(update: Update, other: Update, held: tuple[str, ...]) -> PlanError:
+    word = "revision" if len(held) == 1 else "revisions"
+    return PlanError(
+        f"Update {update.update_id} cannot be reverted alone: Alembic cannot take back {word} {', '.join(held)}, "
+        f"which update {other.update_id} needs, and that stays applied.",
+        stands=UNTOUCHED,
+        hint=f"Revert {other.update_id} as well: name a target before both, or `base`.",
+    )

@@ -1,0 +1,320 @@
+"""Every problem in words: what is wrong, and the commands that mend it.
+
+The reader is an administrator at two in the morning: names first, no guessing, and something to type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from fietsupdate.model import (
+    Begun,
+    DatabaseView,
+    Direction,
+    Entry,
+    FilesView,
+    LockHolder,
+    OpenTransaction,
+    Phase,
+    Problem,
+    Update,
+)
+from fietsupdate.planning.history import Pairing
+
+SAME_MOMENT = "Put both halves back to the same moment, from a backup"
+MANY = 5
+"""More suggestions than this help nobody."""
+
+
+def updating(holder: LockHolder) -> Problem:
+    """Another process is at work; `update` waits for it."""
+    return Problem(
+        "updating",
+        f"Another process is at work: `{holder.command}`, pid {holder.pid} on {holder.host}, since {holder.since}.",
+        "Wait until it is done; `fietsupdate update` waits by itself.",
+        blocks=False,
+    )
+
+
+def database_unseen() -> Problem:
+    """The database could not be looked at."""
+    return Problem(
+        "database_unseen",
+        "The database was not looked at, so nothing is known about it.",
+        "Make the database reachable and type `fietsupdate status` again.",
+    )
+
+
+def interrupted(begun: Begun, update: Update | None, resume: str) -> Problem:
+    """An update that is not atomic broke off; `resume` is the command that goes on with it, "" for none."""
+    done = ", ".join(begun.finished) or "none"
+    failure = f" It failed: {begun.failure}" if begun.failure else ""
+    way = "while it was being reverted" if begun.direction is Direction.DOWN else "on its way up"
+    return Problem(
+        "interrupted",
+        f"Update {begun.update_id} was interrupted {way}; {begun.actor} began it at {begun.started_at}, "
+        f"finished phases: {done}.{failure}",
+        _how_to_resume(begun, update, resume),
+        blocks=update is None,
+    )
+
+
+def _how_to_resume(begun: Begun, update: Update | None, resume: str) -> str:
+    if update is None:
+        return f"Install the version of the application that has update {begun.update_id}, and type `{resume}`."
+    left = [phase for phase in Phase if phase not in begun.finished]
+    where = f"goes on at phase {left[0]}" if left else "records it as done"
+    return f"Mend the cause, then type `{resume}`, which {where}; or go back to a backup of both halves."
+
+
+def open_transaction(transaction: OpenTransaction, *, committed: bool) -> Problem:
+    """The journal of a run that was cut off, and the database tells how to end it."""
+    then = (
+        "after the database had committed it; its journal is still to be put away"
+        if committed
+        else "before the database committed it; its file changes are still to be undone"
+    )
+    return Problem(
+        "interrupted",
+        f"{_what(transaction)} was interrupted {then}.",
+        "Type `fietsupdate recover`; `fietsupdate update` does the same by itself before it begins.",
+        blocks=False,
+    )
+
+
+def _what(transaction: OpenTransaction) -> str:
+    if transaction.direction is Direction.STAMP:
+        return "A stamp"
+    return f"Update {transaction.update_id} ({transaction.direction})"
+
+
+def transaction_doubt(name: str, reason: str) -> Problem:
+    """An open transaction that cannot be told to belong to this database; nothing may be touched."""
+    return Problem(
+        "transaction_doubt",
+        f"The data directory holds the open transaction {name}, and {reason}.",
+        "Check that the URL names the right database and that the right volume is mounted, then type "
+        "`fietsupdate recover`. Until then nothing is touched.",
+    )
+
+
+def ledger_damaged(files: FilesView) -> Problem:
+    """The data directory's ledger, or VERSION, cannot be read; `damaged` is a sentence that names the file."""
+    return Problem(
+        "ledger_damaged",
+        f"The data directory does not tell where the instance is. {files.damaged}",
+        f"{SAME_MOMENT}. If only this one file is damaged, move it away and type "
+        "`fietsupdate stamp ID` with the updates that the instance is at; `fietsupdate history` shows the "
+        "database's ledger.",
+    )
+
+
+def data_dir_missing(data_dir: Path) -> Problem:
+    """The database is in use, the data directory does not exist."""
+    return Problem(
+        "data_dir_missing",
+        f"The data directory {data_dir} does not exist, but the database is in use. Is the volume mounted?",
+        f"Mount it, or correct `data_dir`. If the application never had files, type `mkdir {data_dir}`.",
+    )
+
+
+def data_dir_awaited(data_dir: Path) -> Problem:
+    """A new instance whose data directory has not been made yet."""
+    return Problem(
+        "data_dir_missing",
+        f"The data directory {data_dir} does not exist yet.",
+        f"Mount it, correct `data_dir`, or type `mkdir -p {data_dir}` for a new instance.",
+    )
+
+
+def files_without_ledger(files: FilesView, pairing: Pairing, current: Sequence[str]) -> Problem:
+    """The database has a ledger, the data directory exists and has none."""
+    return Problem(
+        "files_without_ledger",
+        f"The data directory {files.data_dir} has no ledger, but the database's goes on to {_named(pairing)[1]}. "
+        "Is the right volume mounted?",
+        f"Mount it, or correct `data_dir`. {SAME_MOMENT}, if the data directory was lost. If only "
+        f"{files.data_dir / '.fietsupdate'} was, type `fietsupdate stamp {_args(current)}`: it copies the ledger.",
+    )
+
+
+def database_without_ledger(files: FilesView, pairing: Pairing, shown_url: str) -> Problem:
+    """The data directory has a ledger, the database has none."""
+    return Problem(
+        "database_without_ledger",
+        f"The database {shown_url} has no ledger, but the one in {files.data_dir} goes on to {_named(pairing)[0]}. "
+        "Is it the right database?",
+        f"Correct the URL. {SAME_MOMENT}, if the database was restored or made anew.",
+    )
+
+
+def database_missing(files: FilesView, database: DatabaseView) -> Problem:
+    """The SQLite file is gone, but the data directory has a history."""
+    return Problem(
+        "database_missing",
+        f"The database file {database.file or database.shown_url} does not exist, but {files.data_dir} belongs to an "
+        "instance that had one.",
+        f"Correct the URL, or bring the file back. {SAME_MOMENT}, if it was lost.",
+    )
+
+
+def half_older(pairing: Pairing, older: str, newer: str) -> Problem:
+    """One ledger is the beginning of the other."""
+    ours, theirs = _named(pairing)
+    last, ahead = (ours, theirs) if older == "data directory" else (theirs, ours)
+    code = "files_older" if older == "data directory" else "database_older"
+    entries = "1 entry" if pairing.behind == 1 else f"{pairing.behind} entries"
+    return Problem(
+        code,
+        f"The {older} is older than the {newer}: its ledger ends at {last}, {entries} behind {ahead}. "
+        "It was restored alone, or it is an old copy.",
+        f"{SAME_MOMENT}, or bring the {older} of now back.",
+    )
+
+
+def diverged(pairing: Pairing) -> Problem:
+    """The ledgers differ, and neither is the beginning of the other."""
+    ours, theirs = _named(pairing)
+    start = (
+        f"agree up to {_entry(pairing.common)} and then went different ways"
+        if pairing.common
+        else "belong to different instances"
+    )
+    return Problem(
+        "diverged",
+        f"Data directory and database {start}: next comes {ours} in the data directory, {theirs} in the database.",
+        f"Check `data_dir` and the database's URL. {SAME_MOMENT}, if both are right.",
+    )
+
+
+def version_disagrees(files: FilesView, current: Sequence[str], *, ours: bool) -> Problem:
+    """VERSION says something else than the ledgers; `ours` when it holds an id that we know."""
+    says = f"{files.version_path} names {_list(files.version or ())}, but the ledger says {_list(current)}."
+    if not ours:
+        return Problem(
+            "version_foreign",
+            f"{says} The file seems to belong to another program.",
+            "Name another file with the setting `version_file`, or none: `version_file =`. It is never overwritten.",
+        )
+    return Problem(
+        "version_disagrees",
+        f"{says} Another tool, or a hand, changed it.",
+        f"If the ledger is right, type `fietsupdate stamp {_args(current)}`; if VERSION is, "
+        f"`fietsupdate stamp {_args(files.version or ())}`.",
+    )
+
+
+def version_foreign(files: FilesView) -> Problem:
+    """VERSION is another program's file."""
+    return Problem(
+        "version_foreign",
+        f"{files.version_path} holds no update id ({_list(files.version or ())}): it belongs to another program.",
+        "Name another file with the setting `version_file`, or none: `version_file =`. It is never overwritten.",
+    )
+
+
+def version_unknown(files: FilesView, unknown: Sequence[str], heads: Sequence[str]) -> Problem:
+    """VERSION without a ledger names what this code does not know."""
+    other = set(files.version or ()) == set(unknown)
+    setting = (
+        f" If {files.version_path} belongs to another program, name another file with the setting `version_file`; "
+        "it is never overwritten."
+    )
+    return Problem(
+        "too_new",
+        f"The instance is at {_list(unknown)} according to {files.version_path}, which this code does not know; "
+        f"it knows updates up to {_list(heads)}.",
+        f"Install the version of the application that has {_list(unknown)}.{setting if other else ''}",
+    )
+
+
+def too_new(unknown: Sequence[str], heads: Sequence[str]) -> Problem:
+    """The ledger names updates without a script."""
+    return Problem(
+        "too_new",
+        f"The instance has had {_list(unknown)}, which this code does not know; it knows updates up to {_list(heads)}.",
+        f"Install the version of the application that has {_list(unknown)}, or put back the scripts that are gone.",
+    )
+
+
+def unrecorded(current: Sequence[str], fits: Sequence[tuple[str, ...]]) -> Problem:
+    """An Alembic version, and nothing that says which updates were applied."""
+    message = (
+        f"The database is at Alembic revision {_list(current)}, but neither VERSION nor a ledger says which updates "
+        "it has had."
+    )
+    if not fits:
+        return Problem("unrecorded", message, _STAMP_UNFIT)
+    shown = ", ".join(f"`fietsupdate stamp {_args(ids)}`" for ids in fits[:MANY])
+    more = f", or {len(fits) - MANY} older ones" if len(fits) > MANY else ""
+    hint = f"Type what its files are at: {shown}{more}. No hook runs then."
+    return Problem("unrecorded", message, hint)
+
+
+_STAMP_UNFIT = (
+    "No update's `alembic_revision` fits. Take the database with `alembic upgrade` or `alembic downgrade` to the "
+    "revision of the update that its files are at (`fietsupdate history` and `fietsupdate graph` show them), then "
+    "type `fietsupdate stamp ID`."
+)
+
+
+def not_adopted(reason: str) -> Problem:
+    """The next update writes the first entries of the ledger."""
+    return Problem(
+        "not_adopted",
+        f"The instance is not adopted yet: {reason}.",
+        "Nothing is wrong: `fietsupdate update` records it.",
+        blocks=False,
+    )
+
+
+def version_missing(path: Path) -> Problem:
+    """The ledgers are fine; their short form is gone."""
+    return Problem(
+        "version_missing",
+        f"{path} does not exist; the ledgers of both halves are complete.",
+        "The next update writes it again.",
+        blocks=False,
+    )
+
+
+def gap(holes: Sequence[tuple[str, str]], current: Sequence[str]) -> Problem:
+    """Updates are applied that build on updates that are not."""
+    said = "; ".join(f"{above} is applied, but {below}, on which it builds, is not" for above, below in holes)
+    return Problem(
+        "gap",
+        f"The ledger has a gap: {said}.",
+        f"Correct `previous` in the script; or, if the work was done by other means, type "
+        f"`fietsupdate stamp {_args(current)}`, which records what comes before as well.",
+    )
+
+
+def script_changed(changed: Sequence[Update]) -> Problem:
+    """Scripts that ran differ from what they are now."""
+    one = len(changed) == 1
+    return Problem(
+        "script_changed",
+        f"Changed since {'it was' if one else 'they were'} applied: "
+        f"{', '.join(str(update.path) for update in changed)}.",
+        "What was done stays done. If the change matters, write a new update: `fietsupdate revision`.",
+        blocks=False,
+    )
+
+
+def _named(pairing: Pairing) -> tuple[str, str]:
+    return _entry(pairing.files_entry), _entry(pairing.database_entry)
+
+
+def _entry(entry: Entry | None) -> str:
+    if entry is None:
+        return "nothing"
+    return f"entry {entry.seq} ({entry.direction} {entry.update_id}, {entry.finished_at})"
+
+
+def _list(ids: Sequence[str]) -> str:
+    return ", ".join(ids) or "nothing"
+
+
+def _args(ids: Sequence[str]) -> str:
+    return " ".join(ids) or "base"

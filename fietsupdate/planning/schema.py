@@ -1,0 +1,142 @@
+"""Whether ledger and schema fit together: what the Alembic version says against what the applied updates need."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+
+from fietsupdate.model import DatabaseView, Direction, Problem
+from fietsupdate.planning.graph import Graph
+from fietsupdate.planning.history import current_of
+from fietsupdate.planning.revisions import RevisionTree, missing_text
+
+
+def schema_problems(
+    graph: Graph, tree: RevisionTree, database: DatabaseView, applied: frozenset[str]
+) -> Iterator[Problem]:
+    """Give what does not fit. All updates in `applied` are known.
+
+    A revision that a pending update needs may be there already only because an applied update needs it, too. What
+    no update reaches at all is a developer's affair and blocks nothing.
+    """
+    if strange := unknown_revision(tree, database):
+        yield strange
+        return
+    have = tree.closed(database.alembic_current)
+    open_ids, allowed = _in_between(graph, database, tree)
+    needed = tree.needed_by(graph.updates[update_id] for update_id in applied - open_ids)
+    if missing := needed - have - allowed:
+        yield _behind(graph, database, tree, applied, missing)
+    reached = tree.needed_by(graph.ordered)
+    extra = have - needed - allowed
+    if extra & reached:
+        yield _ahead(graph, tree, applied, needed, extra)
+    elif extra:
+        yield _beyond(tree.heads(extra))
+
+
+def script_problems(graph: Graph, tree: RevisionTree) -> Iterator[Problem]:
+    """Give the revisions that updates name and the tree does not have. Only a plan that needs one refuses."""
+    wrong = [(update, revision) for update in graph.ordered for revision in tree.unknown(update)]
+    if wrong:
+        yield Problem(
+            "revision_unknown",
+            "\n".join(missing_text(update, revision) for update, revision in wrong),
+            tree.advice(wrong[0][1]),
+            blocks=False,
+        )
+
+
+def unknown_revision(tree: RevisionTree, database: DatabaseView) -> Problem | None:
+    """Tell that the database is at a revision that the tree does not have; ``None`` when all are known."""
+    strange = [revision for revision in database.alembic_current if revision not in tree]
+    if not strange:
+        return None
+    knows = ", ".join(tree.heads(tree.dag.order)) or "none at all"
+    return Problem(
+        "alembic_unknown",
+        f"The database is at Alembic revision {', '.join(strange)}, which this code does not know; "
+        f"it knows revisions up to {knows}.",
+        "Install the version of the application that has it, or put its migration script back.",
+    )
+
+
+def tables_without_alembic(database: DatabaseView, heads: Sequence[str]) -> Problem:
+    """A new instance whose database is not empty: another application's tables, or `create_all`."""
+    tables = "1 table" if database.tables == 1 else f"{database.tables} tables"
+    return Problem(
+        "tables_without_alembic",
+        f"The database has {tables}, but no Alembic version: updates would begin at the very first.",
+        "If the application made them without Alembic, type `alembic stamp heads` and "
+        f"`fietsupdate stamp {' '.join(heads)}` instead of updating.",
+        blocks=False,
+    )
+
+
+def _in_between(graph: Graph, database: DatabaseView, tree: RevisionTree) -> tuple[frozenset[str], frozenset[str]]:
+    """Give the interrupted update, and its revisions: they may be there or not."""
+    begun = database.begun
+    if begun is None or begun.update_id not in graph.updates:
+        return frozenset(), frozenset()
+    ids = frozenset([begun.update_id] if begun.direction is Direction.DOWN else [])
+    return ids, tree.needed_by([graph.updates[begun.update_id]])
+
+
+def _behind(
+    graph: Graph, database: DatabaseView, tree: RevisionTree, applied: frozenset[str], missing: Collection[str]
+) -> Problem:
+    heads = tree.heads(missing)
+    update, lacks = next(
+        (one, found)
+        for one in graph.ordered
+        if one.update_id in applied and (found := [head for head in heads if head in one.alembic_revisions])
+    )
+    at = ", ".join(database.alembic_current) or "no revision at all"
+    commands = ", ".join(f"`alembic upgrade {revision}`" for revision in heads)
+    return Problem(
+        "database_behind",
+        f"The database is behind its current updates: {update.update_id} needs Alembic revision "
+        f"{', '.join(lacks)}, the database is at {at}.",
+        f"If only Alembic was taken back, type {commands}. If the database was restored alone, put both halves back to "
+        "the same moment, from a backup.",
+    )
+
+
+def _ahead(
+    graph: Graph, tree: RevisionTree, applied: frozenset[str], needed: frozenset[str], extra: frozenset[str]
+) -> Problem:
+    pending = [update for update in graph.ordered if update.update_id not in applied]
+    update, early = next(
+        (one, found) for one in pending if (found := tree.lacking(one.alembic_revisions, needed) & extra)
+    )
+    done = [
+        one.update_id
+        for one in pending
+        if extra.intersection(one.alembic_revisions) and not tree.lacking(one.alembic_revisions, needed | extra)
+    ]
+    stamp = " ".join(current_of(applied | graph.dag.ancestors(done), graph))
+    record = f" If the work of {', '.join(done)} is done already, type `fietsupdate stamp {stamp}`." if done else ""
+    return Problem(
+        "database_ahead",
+        f"The database is already past the revision of a pending update: Alembic revision "
+        f"{', '.join(tree.heads(early))} belongs to {update.update_id}, which has not run.",
+        f"To let it run, {_way_back(tree, needed, extra)} after a backup, then type `fietsupdate update`.{record}",
+    )
+
+
+def _way_back(tree: RevisionTree, needed: frozenset[str], extra: frozenset[str]) -> str:
+    """Give the command that takes the schema back, where one command does it without touching more."""
+    heads = tree.heads(needed)
+    if not heads:
+        return "type `alembic downgrade base`"
+    if len(heads) == 1 and extra <= tree.dag.descendants(heads):
+        return f"type `alembic downgrade {heads[0]}`"
+    return f"take Alembic revision {', '.join(reversed(tree.sort(extra)))} back"
+
+
+def _beyond(heads: Sequence[str]) -> Problem:
+    return Problem(
+        "alembic_ahead",
+        f"The database is ahead of every update: no update reaches Alembic revision {', '.join(heads)}.",
+        "Developers: write an update for it with `fietsupdate revision`.",
+        blocks=False,
+    )

@@ -1,0 +1,155 @@
+"""What an administrator types as TARGET becomes ids of updates, or an error that says what could have been meant.
+
+A target never guesses: a prefix that fits two ids, a fork without a word about which side, a step over the end
+are refused with everything that is needed to type it right.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from fietsupdate.errors import PlanError, TargetError
+from fietsupdate.model import BASE
+from fietsupdate.planning.graph import Graph, closest
+
+RELATIVE = re.compile(r"([+-])(\d{1,9})")
+MOST_CANDIDATES = 10
+
+
+def resolve_up(graph: Graph, applied: frozenset[str], target: str | None) -> tuple[str, ...]:
+    """Find the updates that `update TARGET` is to reach; each is wanted with everything before it.
+
+    Args:
+        graph: All known updates.
+        applied: The updates that are applied. Ids that are not in the graph do not matter.
+        target: An id, a prefix of one, ``+N``, ``head``, ``heads``, or None, which means ``head``.
+
+    Returns:
+        Ids in the order of the graph. Those that are applied already are nothing to do, and no error.
+
+    Raises:
+        TargetError: No update, or several, or not so many, fit the target.
+        PlanError: Without a target, or with ``head``: a folder has several heads.
+    """
+    if target in (None, "head"):
+        return _each_head(graph, applied)
+    if target == "heads":
+        return graph.dag.heads()
+    if target == BASE:
+        raise TargetError("'base' is behind every update.", hint="Type `fietsupdate downgrade base` to go there.")
+    sign, number = _relative(target)
+    if sign == "-":
+        raise TargetError(f"{target!r} goes backwards.", hint=f"Type `fietsupdate downgrade {target}` to go there.")
+    if sign == "+":
+        pending = [update_id for update_id in graph.dag.order if update_id not in applied]
+        return tuple(pending[: _at_most(number, len(pending), target, "pending")])
+    return (find(graph, target, applied),)
+
+
+def resolve_down(
+    graph: Graph, applied: frozenset[str], target: str, order: Sequence[str] | None = None
+) -> frozenset[str]:
+    """Find the updates that `downgrade TARGET` is to revert: what depends on the target, and nothing else.
+
+    Args:
+        graph: All known updates.
+        applied: The updates that are applied. Ids that are not in the graph do not matter.
+        target: An id, a prefix of one, ``-N``, or ``base``.
+        order: The applied updates in the order in which they were applied; without it, the graph's.
+
+    Returns:
+        The applied updates that come after the target, which itself stays; for ``-N`` the last N that were applied,
+        and what depends on them; for ``base`` all of them.
+
+    Raises:
+        TargetError: No update, or several, or not so many, fit the target, or it is not applied.
+    """
+    known = graph.dag.sort(applied)
+    if target == BASE:
+        return frozenset(known)
+    if target in ("head", "heads"):
+        raise TargetError(f"{target!r} is where `update` goes.", hint="Type an id, `-1` or `base`.")
+    sign, number = _relative(target)
+    if sign == "+":
+        raise TargetError(f"{target!r} goes forward.", hint=f"Type `fietsupdate update {target}` to go there.")
+    if sign == "-":
+        last = (order or known)[len(known) - _at_most(number, len(known), target, "applied") :]
+        return graph.dag.descendants(last) & frozenset(known)
+    update_id = find(graph, target, applied)
+    if update_id not in applied:
+        raise TargetError(
+            f"{update_id!r} is not applied, so there is no way back to it.",
+            hint="`fietsupdate history` lists what is applied.",
+        )
+    return (graph.dag.descendants([update_id]) & applied) - {update_id}
+
+
+def find(graph: Graph, text: str, applied: frozenset[str] = frozenset()) -> str:
+    """Find the one update with this id, or whose id alone starts with it. An exact id beats a prefix.
+
+    Raises:
+        TargetError: Several ids start with `text`, or none.
+    """
+    if text in graph.updates:
+        return text
+    candidates = [update_id for update_id in graph.dag.order if update_id.startswith(text)] if text else []
+    if len(candidates) == 1:
+        return candidates[0]
+    if candidates:
+        raise TargetError(
+            f"{text!r} is the beginning of {len(candidates)} ids: {_listed(candidates)}.",
+            hint="Type more of the id.",
+            details={"candidates": candidates},
+        )
+    raise _unknown(graph, text, applied)
+
+
+def _each_head(graph: Graph, applied: frozenset[str]) -> tuple[str, ...]:
+    heads = {folder: graph.heads_of(folder) for folder in graph.folders}
+    open_heads = frozenset(graph.dag.heads()) - applied
+    forked = {folder: ids for folder, ids in heads.items() if len(ids) > 1 and open_heads.intersection(ids)}
+    if forked:
+        raise PlanError(
+            "\n".join(f"The folder {name!r} has {len(ids)} heads: {_listed(ids)}." for name, ids in forked.items()),
+            hint=(
+                "Type `fietsupdate revision --merge` to join them by a new update, "
+                "`fietsupdate update heads` to apply them all, or one of the ids."
+            ),
+            details={"heads": {folder: list(ids) for folder, ids in forked.items()}},
+        )
+    return graph.dag.heads()
+
+
+def _relative(target: str) -> tuple[str, int]:
+    match = RELATIVE.fullmatch(target)
+    return (match[1], int(match[2])) if match else ("", 0)
+
+
+def _at_most(number: int, there: int, target: str, what: str) -> int:
+    if not number:
+        raise TargetError(f"{target!r} does not go anywhere.", hint="Count from 1.")
+    if number > there:
+        updates = "1 update is" if there == 1 else f"{there or 'no'} updates are"
+        raise TargetError(
+            f"{target!r} goes too far: {updates} {what}.", hint="`fietsupdate status` says what is applied and pending."
+        )
+    return number
+
+
+def _unknown(graph: Graph, text: str, applied: frozenset[str]) -> TargetError:
+    if text in applied:
+        return TargetError(
+            f"{text!r} is applied, but no update script with this id is known.",
+            hint="Install the version of the application that brings the script.",
+        )
+    near = closest(text, graph.updates)
+    return TargetError(
+        f"There is no update {text!r}{f'; did you mean {near!r}?' if near else '.'}",
+        hint="`fietsupdate graph` lists all updates.",
+    )
+
+
+def _listed(ids: Sequence[str]) -> str:
+    shown = ", ".join(map(repr, ids[:MOST_CANDIDATES]))
+    return f"{shown} and {len(ids) - MOST_CANDIDATES} more" if len(ids) > MOST_CANDIDATES else shown
