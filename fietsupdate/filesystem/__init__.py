@@ -1,0 +1,1 @@
+"""The data directory's room. It never imports SQLAlchemy or Alembic."""

@@ -1,0 +1,66 @@
+"""Keeps changes from depending on each other before they are durable.
+
+A power cut may keep any of the changes that were not synced and lose any other. Between two barriers no name is
+filled, freed or changed twice, so whatever survives, each change by itself has either happened or not, and its undo
+record tells which. Playback obeys the same rule, for the same reason (invariant 3).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator
+
+from fietsupdate.filesystem import durable
+
+LIMIT = 2048
+"""So many names are remembered at most; then a barrier is due."""
+
+
+class Barrier:
+    """The names that were touched since everything was last made durable."""
+
+    def __init__(self) -> None:
+        self._names: set[str] = set()
+        self._unsynced: set[str] = set()
+        self._alone = False
+
+    def is_due(self, names: Collection[str], *, alone: bool, carries: bool) -> bool:
+        """Tell whether something must become durable before these (absolute) names may be touched.
+
+        Args:
+            names: What will be filled, freed or changed.
+            alone: Whether it is a whole folder, which moves names that nobody has counted.
+            carries: Whether something that cannot be made again goes there; then the folders above must be durable.
+        """
+        if not self._names:
+            return False
+        if self._alone or alone or len(self._names) > LIMIT or not self._names.isdisjoint(names):
+            return True
+        return carries and any(folder in self._names for name in names for folder in _above(name))
+
+    def add(self, names: Collection[str], *, alone: bool, unsynced: Collection[str] | None = None) -> None:
+        """Note that these names are being touched.
+
+        Args:
+            names: What is filled, freed or changed.
+            alone: As for `is_due`.
+            unsynced: What is to be synced for that; if not given, each name and the folder that lists it.
+        """
+        self._names.update(names)
+        self._unsynced.update([*names, *map(os.path.dirname, names)] if unsynced is None else unsynced)
+        self._alone = self._alone or alone
+
+    def sync(self) -> None:
+        """Make everything durable that was touched.
+
+        Raises:
+            FilesError: the system could not write something; it is not tried again.
+        """
+        unsynced, self._unsynced, self._names, self._alone = self._unsynced, set(), set(), False
+        durable.sync_many(unsynced)
+
+
+def _above(name: str) -> Iterator[str]:
+    """Give the folders above a canonical path, innermost first."""
+    while name := name.rpartition("/")[0]:
+        yield name

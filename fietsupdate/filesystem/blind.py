@@ -1,0 +1,46 @@
+"""Finds changes that the guard did not see: entries of folders which the journal knows, and of which it knows nothing.
+
+It compares times of status change (ctime), which no program can set. An application that goes on working in these
+folders is found, too; that is why it is a report, and not an error.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+
+from fietsupdate.filesystem.layout import HOME
+from fietsupdate.filesystem.record import Do
+from fietsupdate.filesystem.transaction import FileTransaction
+
+LIMIT = 1000
+"""More suspects than these are not looked for."""
+
+
+def changed_unseen(transaction: FileTransaction, since_ns: int) -> list[str]:
+    """Name what has changed since a moment in the folders that the journal knows, and is not in the journal."""
+    changes = transaction.changes
+    suspects: dict[str, None] = {}
+    for folder in {changes.absolute(record) for record in changes.journal.forwards(Do.FOLDER)}:
+        with suppress(OSError):
+            _suspect(folder, since_ns, suspects)
+        if len(suspects) > LIMIT:
+            break
+    kept_out = [path for path in suspects if any(paths.is_kept_out(path) for paths in changes.roots.values())]
+    for path in kept_out:
+        del suspects[path]
+    for record in changes.journal.forwards() if suspects else ():
+        for name in (record.path, *record.names()):
+            suspects.pop(changes.absolute(record, name), None)
+    return sorted(suspects)
+
+
+def _suspect(folder: str, since_ns: int, suspects: dict[str, None]) -> None:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            status = entry.stat(follow_symlinks=False)
+            changed = status.st_ctime_ns if status.st_nlink == 1 else status.st_mtime_ns  # a new name is no change
+            if entry.name != HOME and changed > since_ns:
+                suspects[entry.path] = None
+            if len(suspects) > LIMIT:
+                return

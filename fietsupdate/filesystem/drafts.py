@@ -1,0 +1,91 @@
+"""Files that are being written: they take their place when they are closed, whole, or not at all."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable
+from types import TracebackType
+
+
+class Draft(io.FileIO):
+    """A new file under a name of ours. Closing it puts it in its place, unless it was given up.
+
+    Args:
+        path: The draft's own path; it must be free.
+        finish: Called with the open draft before it is closed.
+    """
+
+    def __init__(self, path: str, finish: Callable[[Draft], None]) -> None:
+        super().__init__(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666), "r+b")
+        self.path = path
+        self._finish: Callable[[Draft], None] | None = finish
+
+    def give_up(self) -> None:
+        """Leave what stands in its place; the draft will only be closed."""
+        self._finish = None
+
+    def close(self) -> None:
+        """Put the draft in its place, and close it."""
+        finish, self._finish = self._finish, None
+        try:
+            if finish is not None and not self.closed:
+                finish(self)
+        finally:
+            super().close()
+
+
+class BinaryDraft(io.BufferedWriter):
+    """A draft for bytes. An exception in its ``with`` block, or while it is flushed, gives it up."""
+
+    def __init__(self, draft: Draft) -> None:
+        super().__init__(draft)
+        self._draft = draft
+
+    def give_up(self) -> None:
+        """Leave what stands in its place; the draft will only be closed."""
+        self._draft.give_up()
+
+    def close(self) -> None:
+        """Write what is buffered, and put the draft in its place."""
+        try:
+            if not self.closed:
+                self.flush()
+        except BaseException:
+            self.give_up()
+            raise
+        finally:
+            super().close()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            self.give_up()
+        super().__exit__(kind, error, trace)
+
+
+class TextDraft(io.TextIOWrapper):
+    """A draft for text."""
+
+    def __init__(self, draft: Draft, encoding: str) -> None:
+        self._binary = BinaryDraft(draft)
+        super().__init__(self._binary, encoding=encoding, newline="")
+
+    def close(self) -> None:
+        """Write what is buffered, and put the draft in its place."""
+        try:
+            if not self.closed:
+                self.flush()
+        except BaseException:
+            self._binary.give_up()
+            raise
+        finally:
+            super().close()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            self._binary.give_up()
+        super().__exit__(kind, error, trace)

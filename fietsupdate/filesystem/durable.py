@@ -1,0 +1,181 @@
+"""Makes files and folders durable; nothing else in this package calls fsync.
+
+A failed fsync is never retried: the kernel reports a lost write once and then calls the page clean
+(https://wiki.postgresql.org/wiki/Fsync_Errors), so a second, successful call would prove nothing. Whoever gets the
+error has to give up what it was doing.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import os
+import secrets
+import stat
+from collections.abc import Iterable
+from itertools import islice
+from pathlib import Path
+
+from fietsupdate.errors import FilesError
+from fietsupdate.filesystem.owner import give_owner
+
+MANY = 32
+"""From this number of paths on, whole file systems are synced instead of single files."""
+
+_FULL_SYNC: int | None = getattr(fcntl, "F_FULLFSYNC", None)
+"""macOS: fsync(2) stops at the drive's cache, this does not."""
+
+_CANNOT_SYNC_FOLDERS = frozenset({errno.EINVAL, errno.EBADF})
+"""What file systems answer that cannot sync a folder at all; PostgreSQL ignores the same (fd.c, fsync_fname)."""
+
+_GONE = (FileNotFoundError, NotADirectoryError)
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_syncfs = getattr(_libc, "syncfs", None)
+
+
+def sync(descriptor: int, name: Path | str) -> None:
+    """Make an open file's content and metadata durable; ``name`` is for the message.
+
+    Raises:
+        FilesError: the system could not write it.
+    """
+    try:
+        if _FULL_SYNC is None:
+            os.fsync(descriptor)
+        else:
+            fcntl.fcntl(descriptor, _FULL_SYNC)
+    except OSError as error:
+        raise _not_durable(name, error) from error
+
+
+def sync_data(descriptor: int, name: Path | str) -> None:
+    """Make an open file's content and length durable.
+
+    Raises:
+        FilesError: the system could not write it.
+    """
+    try:
+        if _FULL_SYNC is None:
+            os.fdatasync(descriptor)
+        else:
+            fcntl.fcntl(descriptor, _FULL_SYNC)
+    except OSError as error:
+        raise _not_durable(name, error) from error
+
+
+def sync_path(path: Path | str) -> None:
+    """Make a file or the entries of a folder durable; what has no content of its own (a symlink) needs nothing.
+
+    Raises:
+        FilesError: the system could not write it.
+        FileNotFoundError: nothing is there.
+    """
+    mode = os.lstat(path).st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        return
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        sync(descriptor, path)
+    except FilesError as error:
+        cause = error.__cause__
+        if not (stat.S_ISDIR(mode) and isinstance(cause, OSError) and cause.errno in _CANNOT_SYNC_FOLDERS):
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def sync_many(paths: Iterable[Path | str]) -> None:
+    """Make many files and folders durable; paths that are gone are passed over.
+
+    A few are synced one by one. From `MANY` on, each file system that they lie on is synced once, in memory that does
+    not grow with their number.
+
+    Raises:
+        FilesError: the system could not write something.
+    """
+    remaining = iter(paths)
+    first = list(islice(remaining, MANY))
+    if len(first) < MANY:
+        for path in first:
+            try:
+                sync_path(path)
+            except _GONE:
+                continue
+        return
+    for path in _one_per_device((*first,), remaining):
+        sync_file_system(path)
+
+
+def _one_per_device(*groups: Iterable[Path | str]) -> list[Path | str]:
+    found: dict[int, Path | str] = {}
+    for group in groups:
+        for path in group:
+            try:
+                status = os.lstat(path)
+            except _GONE:
+                continue
+            if status.st_dev not in found:
+                found[status.st_dev] = path if stat.S_ISDIR(status.st_mode) else os.path.dirname(path)
+    return list(found.values())
+
+
+def sync_file_system(folder: Path | str) -> None:
+    """Make everything on the file system of ``folder`` durable (syncfs(2); sync(2) where that is missing).
+
+    Raises:
+        FilesError: the system could not write something.
+    """
+    if _syncfs is None:
+        os.sync()
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if _syncfs(descriptor) != 0:
+            number = ctypes.get_errno()
+            error = OSError(number, os.strerror(number))
+            raise _not_durable(folder, error) from error
+    finally:
+        os.close(descriptor)
+
+
+def atomic_write(path: Path, data: bytes, *, mode: int | None = None) -> None:
+    """Replace a file by new content, durably: after a crash it holds the old bytes or the new ones, whole.
+
+    The file takes the owner of its folder, and the folder's mode without the execute bits unless ``mode`` is given.
+
+    Raises:
+        FilesError: the system could not make it durable.
+        OSError: it could not be written; the old content stands.
+    """
+    folder = os.stat(path.parent)
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            write_all(descriptor, data)
+            os.fchmod(descriptor, stat.S_IMODE(folder.st_mode) & 0o666 if mode is None else mode)
+            give_owner(draft, folder)
+            sync(descriptor, path)
+        finally:
+            os.close(descriptor)
+        os.rename(draft, path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+    sync_path(path.parent)
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write every byte: a single write(2) may stop early, on a disk that is getting full."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def _not_durable(name: Path | str, error: OSError) -> FilesError:
+    return FilesError(
+        f"{name} could not be made durable: {error.strerror}.",
+        hint="Check the disk and the system's log before anything else.",
+    )

@@ -1,0 +1,360 @@
+"""The verbs by which update scripts change files: ``self.files``, and ``self.dirs["media"]`` for further roots.
+
+Each change is journaled before it is made, and is durable or undone together with the database's. Content, mode, time
+of change, owner, extended attributes, symlinks, hard links and empty folders come back exactly.
+
+Paths are relative to the root. Folders that are missing on the way to a new file are created. A verb that fails has
+changed nothing, except a tree verb that had to go file by file (over layers or mounted file systems).
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import os
+import shutil
+import stat
+from collections.abc import Callable
+from dataclasses import replace
+from typing import IO, Any, Concatenate, Literal, ParamSpec, TypeVar, overload
+
+from fietsupdate.filesystem import durable
+from fietsupdate.filesystem.changes import Changes
+from fietsupdate.filesystem.drafts import BinaryDraft, Draft, TextDraft
+from fietsupdate.filesystem.mounts import mounted_below
+from fietsupdate.filesystem.owner import give_owner
+from fietsupdate.filesystem.place import copy_file
+from fietsupdate.filesystem.reading import Reading
+from fietsupdate.filesystem.record import Do, Record
+from fietsupdate.filesystem.status import Meta, Seen, seen, seen_in
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Name = str | os.PathLike[str]
+_MODES = frozenset({"w", "wb", "x", "xb", "a", "ab"})
+
+
+def _at_work(verb: Callable[Concatenate[Files, P], R]) -> Callable[Concatenate[Files, P], R]:
+    """Mark what a verb does as our own work, which the guard does not journal once more."""
+
+    @functools.wraps(verb)
+    def marked(self: Files, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        with self._changes.at_work():
+            return verb(self, *args, **kwargs)
+
+    return marked
+
+
+class Files(Reading):
+    """The files of one root.
+
+    Args:
+        changes: Makes the changes of the transaction.
+        root: Name of the root; "" is the data directory.
+    """
+
+    def __init__(self, changes: Changes, root: str) -> None:
+        super().__init__(changes.roots[root])
+        self._changes = changes
+        self._root = root
+        self._drafts: set[Draft] = set()
+
+    @_at_work
+    def write(self, path: Name, content: bytes | str | IO[bytes] | IO[str]) -> None:
+        """Write a file, new or in the place of another, which then keeps its mode, owner and attributes.
+
+        Text is written as UTF-8, without changing its line ends. A stream is copied from where it stands.
+
+        Raises:
+            PathError: the path leads out of the root, or to what is not the script's.
+            IsADirectoryError: it is a folder.
+        """
+        with self._open_draft(path, exclusive=False) as file:
+            if isinstance(content, str):
+                file.write(content.encode())
+            elif isinstance(content, bytes | bytearray | memoryview):
+                file.write(content)
+            else:
+                while piece := content.read(1 << 20):
+                    file.write(piece.encode() if isinstance(piece, str) else piece)
+
+    @overload
+    def open(self, path: Name, mode: Literal["wb", "xb", "ab"]) -> BinaryDraft: ...
+    @overload
+    def open(self, path: Name, mode: Literal["w", "x", "a"] = ..., encoding: str = ...) -> TextDraft: ...
+
+    def open(self, path: Name, mode: str = "w", encoding: str = "utf-8") -> IO[Any]:
+        """Open a file for writing. It takes its place when it is closed; until then what was there stands.
+
+        Args:
+            path: The file.
+            mode: As for the built-in function: ``w``, ``x``, ``a``, with ``b`` for bytes.
+            encoding: Of the text.
+
+        Raises:
+            FileExistsError: the mode is ``x``, and the file is there.
+            ValueError: the mode is another one.
+        """
+        if mode not in _MODES:
+            raise ValueError(f"The mode {mode!r} is none of {', '.join(sorted(_MODES))}.")
+        draft = self._open_draft(path, exclusive="x" in mode)
+        if "a" in mode and (existing := self._paths.absolute(self._paths.resolve_change(path))) != draft.path:
+            _copy_content(existing, draft)
+        return BinaryDraft(draft) if "b" in mode else TextDraft(draft, encoding)
+
+    @_at_work
+    def move(self, source: Name, destination: Name) -> None:
+        """Give a file, symlink or whole folder another name, which must be free.
+
+        Raises:
+            FileNotFoundError: there is nothing to move.
+            FileExistsError: the destination is taken.
+        """
+        here = self._paths.resolve_change(source, follow=False)
+        there = self._free(destination)
+        was = self._look(here)
+        if was.kind == "folder":
+            self._check_tree(here)
+        records = [*self._parents(there), Record(Do.MOVE, self._root, here, there, was=was)]
+        try:
+            self._changes.make(*records)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            for path in (here, there):
+                self._changes.know_mount(self._root, path)
+            self._move_apart(here, there, was)
+
+    @_at_work
+    def copy(self, source: Name, destination: Name) -> None:
+        """Copy a file, symlink or whole folder to a name that is free, with modes, times and attributes.
+
+        Raises:
+            FileNotFoundError: there is nothing to copy.
+            FileExistsError: the destination is taken.
+        """
+        here = self._paths.resolve_change(source, follow=False)
+        there = self._free(destination)
+        was = self._look(here)
+        if was.kind == "folder":
+            self._paths.check_tree(here)
+        self._changes.make(*self._parents(there))
+        self._copy(here, there, was)
+
+    @_at_work
+    def remove(self, path: Name) -> None:
+        """Remove a file, a symlink, or a folder with everything in it.
+
+        Raises:
+            FileNotFoundError: there is nothing to remove.
+        """
+        here = self._paths.resolve_change(path, follow=False)
+        was = self._look(here)
+        if was.kind == "folder":
+            self._check_tree(here)
+        self._remove(here, was)
+
+    @_at_work
+    def mkdir(self, path: Name) -> None:
+        """Create a folder and those above it; one that is there will do.
+
+        Raises:
+            FileExistsError: a file has the name.
+        """
+        here = self._paths.resolve(path)
+        look = seen(self._paths.absolute(here))
+        if look is None:
+            self._changes.make(*self._parents(here), Record(Do.MKDIR, self._root, here))
+        elif look.kind != "folder":
+            raise _error(errno.EEXIST, here)
+
+    @_at_work
+    def symlink(self, path: Name, target: Name) -> None:
+        """Create a symlink whose text is ``target``, relative to the folder of the link.
+
+        Raises:
+            PathError: the target is outside of the root.
+            FileExistsError: the name is taken.
+        """
+        here = self._free(path)
+        text = os.fspath(target)
+        self._paths.check_link(os.path.dirname(here), text)
+        self._changes.make(*self._parents(here), Record(Do.SYMLINK, self._root, here, text))
+
+    @_at_work
+    def chmod(self, path: Name, mode: int) -> None:
+        """Change the mode of a file or folder."""
+        here = self._paths.resolve_change(path)
+        was = self._look(here)
+        before = Meta.of(self._paths.absolute(here))
+        after = replace(before, mode=stat.S_IMODE(mode))
+        self._changes.make(Record(Do.META, self._root, here, was=was, meta=before, after=after))
+
+    def check_closed(self) -> None:
+        """Refuse to go on while a file that was opened for writing is not closed.
+
+        Raises:
+            OSError: EBUSY, with its name.
+        """
+        for draft in self._drafts:
+            raise OSError(errno.EBUSY, "The update has opened a file for writing and not closed it", draft.path)
+
+    @_at_work
+    def _open_draft(self, path: Name, *, exclusive: bool) -> Draft:
+        target = self._paths.resolve_change(path)
+        look = seen(self._paths.absolute(target))
+        if look is not None and exclusive:
+            raise _error(errno.EEXIST, target)
+        _check_replaceable(look, target)
+        self._changes.check_process()
+        name = self._changes.draft(self._root, target)
+
+        def finish(draft: Draft) -> None:
+            self._drafts.discard(draft)
+            self._finish(draft, name, target)
+
+        draft = Draft(self._paths.absolute(name), finish)
+        self._drafts.add(draft)
+        return draft
+
+    @_at_work
+    def _finish(self, draft: Draft, name: str, target: str) -> None:
+        """Put a draft that is complete in its place."""
+        path = self._paths.absolute(target)
+        look = seen(path)
+        _check_replaceable(look, target)
+        parents = self._parents(target)
+        if look is None:
+            folder = os.path.dirname(path) if not parents else self._paths.absolute(os.path.dirname(parents[0].path))
+            give_owner(draft.path, os.stat(folder))
+        else:
+            Meta.of(path).apply(draft.path, time=False)
+        durable.sync(draft.fileno(), path)
+        now = seen_in(os.fstat(draft.fileno()))
+        try:
+            self._put(name, now, target, look, parents)
+        except OSError as error:
+            if error.errno != errno.EXDEV or not self._changes.know_mount(self._root, target):
+                raise
+            near = self._changes.draft(self._root, target)
+            copy_file(draft.path, self._paths.absolute(near))
+            self._put(near, self._look(near), target, look, self._parents(target))
+
+    def _put(self, draft: str, now: Seen, target: str, was: Seen | None, parents: list[Record]) -> None:
+        if was is None:
+            self._changes.make(*parents, Record(Do.CREATE, self._root, target, draft=draft, now=now))
+        else:
+            vault = self._changes.vault(self._root, target)
+            self._changes.make(Record(Do.REPLACE, self._root, target, "", draft, vault, was, now))
+
+    def _remove(self, here: str, was: Seen) -> None:
+        try:
+            self._to_vault(here, was)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            if self._changes.know_mount(self._root, here):
+                self._remove(here, was)
+            elif was.kind == "folder":
+                self._remove_apart(here)
+            else:
+                raise
+
+    def _to_vault(self, here: str, was: Seen) -> None:
+        vault = self._changes.vault(self._root, here)
+        self._changes.make(Record(Do.REMOVE, self._root, here, vault=vault, was=was))
+
+    def _remove_apart(self, here: str) -> None:
+        """Remove a folder file by file: overlayfs renames no folder of a lower layer."""
+        path = self._paths.absolute(here)
+        meta = Meta.of(path)
+        for name in sorted(os.listdir(path)):
+            self._remove(f"{here}/{name}", self._look(f"{here}/{name}"))
+        self._changes.make(Record(Do.RMDIR, self._root, here, meta=meta))
+
+    def _move_apart(self, here: str, there: str, was: Seen) -> None:
+        """Move over layers or file systems: what cannot be renamed is copied, and the original goes to the vault."""
+        if was.kind != "folder":
+            self._changes.make(*self._parents(there))
+            self._copy(here, there, was)
+            self._remove(here, was)
+            return
+        path = self._paths.absolute(here)
+        meta = Meta.of(path)
+        self._changes.make(*self._parents(there), Record(Do.MKDIR, self._root, there, after=meta))
+        for name in sorted(os.listdir(path)):
+            self.move(f"{here}/{name}", f"{there}/{name}")
+        self._changes.make(Record(Do.RMDIR, self._root, here, meta=meta))
+        meta.apply(self._paths.absolute(there))
+
+    def _copy(self, here: str, there: str, was: Seen) -> None:
+        source, target = self._paths.absolute(here), self._paths.absolute(there)
+        if was.kind == "file":
+            draft = self._changes.draft(self._root, there)
+            copy_file(source, self._paths.absolute(draft))
+            try:
+                self._put(draft, self._look(draft), there, None, [])
+            except OSError as error:
+                if error.errno != errno.EXDEV or not self._changes.know_mount(self._root, there):
+                    raise
+                self._copy(here, there, was)
+        elif was.kind == "link":
+            self._changes.make(Record(Do.SYMLINK, self._root, there, os.readlink(source)))
+        elif was.kind == "folder":
+            meta = Meta.of(source)
+            self._changes.make(Record(Do.MKDIR, self._root, there, after=meta))
+            for name in sorted(os.listdir(source)):
+                self._copy(f"{here}/{name}", f"{there}/{name}", self._look(f"{here}/{name}"))
+            meta.apply(target)
+        else:
+            raise OSError(errno.EINVAL, "Neither a file, nor a symlink, nor a folder", here)
+
+    def _check_tree(self, here: str) -> None:
+        self._paths.check_tree(here)
+        if mounted := mounted_below(self._paths.absolute(here)):
+            raise OSError(errno.EBUSY, "A file system is mounted in it", mounted[0])
+
+    def _look(self, here: str) -> Seen:
+        look = seen(self._paths.absolute(here))
+        if look is None:
+            raise _error(errno.ENOENT, here)
+        return look
+
+    def _free(self, path: Name) -> str:
+        here = self._paths.resolve_change(path, follow=False)
+        if seen(self._paths.absolute(here)) is not None:
+            raise _error(errno.EEXIST, here)
+        return here
+
+    def _parents(self, here: str) -> list[Record]:
+        """Give the records that create the folders above a path which are missing, outermost first."""
+        missing: list[Record] = []
+        folder = os.path.dirname(here)
+        while folder and seen(self._paths.absolute(folder)) is None:
+            missing.append(Record(Do.MKDIR, self._root, folder))
+            folder = os.path.dirname(folder)
+        return missing[::-1]
+
+
+def _check_replaceable(look: Seen | None, target: str) -> None:
+    if look is None or look.kind == "file":
+        return
+    if look.kind == "folder":
+        raise _error(errno.EISDIR, target)
+    raise OSError(errno.EINVAL, "Not an ordinary file", target)
+
+
+def _copy_content(source: str, draft: Draft) -> None:
+    try:
+        with open(source, "rb") as reader:
+            shutil.copyfileobj(reader, draft, 1 << 20)
+    except FileNotFoundError:
+        return
+    except BaseException:
+        draft.give_up()
+        draft.close()
+        raise
+
+
+def _error(number: int, path: str) -> OSError:
+    return OSError(number, os.strerror(number), path)

@@ -1,0 +1,125 @@
+"""The header of an open transaction: whose it is, where the instance stood, and which folders it works in.
+
+It is durable before anything else of the transaction exists. Roots are known again by inode, not by device number,
+which a reboot may change: the inodes of a root and of the transaction's folder in it differ in any copy.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from fietsupdate.errors import FilesError
+from fietsupdate.filesystem.durable import atomic_write
+from fietsupdate.filesystem.layout import open_folder
+from fietsupdate.model import Direction, OpenTransaction
+
+FORMAT = 1
+NAME = "header"
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """A folder that a transaction may change, as it was when the transaction began."""
+
+    path: str
+    inode: int
+    folder_inode: int
+    """Inode of the transaction's folder in this root."""
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What the file ``header`` holds."""
+
+    transaction: OpenTransaction
+    roots: Mapping[str, Root]
+    """By name; "" is the data directory."""
+
+
+def identify(root: Path, folder: Path) -> Root:
+    """Note by what a root will be known again."""
+    return Root(str(root), os.stat(root).st_ino, os.stat(folder).st_ino)
+
+
+def write(folder: Path, header: Header) -> None:
+    """Write the header of a transaction, durably."""
+    values = {
+        "format": FORMAT,
+        "transaction": asdict(header.transaction),
+        "roots": {name: asdict(root) for name, root in header.roots.items()},
+    }
+    body = json.dumps(values, sort_keys=True)
+    atomic_write(folder / NAME, f"{body}\n{zlib.crc32(body.encode()):08x}\n".encode(), mode=0o600)
+
+
+def read(folder: Path) -> Header:
+    """Read the header of a transaction.
+
+    Raises:
+        FilesError: it is missing, damaged, or of a format that this version does not know.
+    """
+    path = folder / NAME
+    try:
+        body, check = path.read_bytes().decode().splitlines()
+        if int(check, 16) != zlib.crc32(body.encode()):
+            raise ValueError("the checksum differs")
+        values = json.loads(body)
+        if values["format"] != FORMAT:
+            raise FilesError(
+                f"{path} has format {values['format']}, which this version of fietsupdate does not know.",
+                stands="Nothing was changed.",
+                hint="Use the version of fietsupdate that began this transaction.",
+            )
+        return _parse(values)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise FilesError(
+            f"The open transaction {folder.name} has no readable header ({error}).",
+            stands="Nothing was changed.",
+            hint=f"Look into {folder}: its vault holds the files that the transaction replaced or removed.",
+        ) from error
+
+
+def _parse(values: dict[str, Any]) -> Header:
+    given = values["transaction"]
+    return Header(
+        OpenTransaction(**{**given, "direction": Direction(given["direction"])}),
+        {name: Root(**root) for name, root in values["roots"].items()},
+    )
+
+
+def open_folders(data_dir: Path) -> tuple[Path, ...]:
+    """Name the folders of transactions that lie open.
+
+    A folder without header and without journal is what a crash in the very beginning left; nothing was changed then,
+    and it does not count.
+    """
+    try:
+        names = sorted(os.listdir(open_folder(data_dir)))
+    except OSError:
+        return ()
+    folders = (open_folder(data_dir) / name for name in names)
+    return tuple(folder for folder in folders if (folder / NAME).exists() or _has_records(folder))
+
+
+def _has_records(folder: Path) -> bool:
+    try:
+        return os.stat(folder / "journal").st_size > 0
+    except OSError:
+        return False
+
+
+def look(data_dir: Path) -> tuple[OpenTransaction | None, str]:
+    """Read the open transaction, for a view: its header, or the name of one whose header cannot be read."""
+    folders = open_folders(data_dir)
+    if len(folders) != 1:
+        return None, ", ".join(folder.name for folder in folders)
+    try:
+        return read(folders[0]).transaction, ""
+    except FilesError:
+        return None, folders[0].name

@@ -1,0 +1,212 @@
+"""The journal of one transaction: a file of JSON lines, read backwards to undo it.
+
+Records come in batches. A batch ends with a mark: where it began, how many records it has, and the checksum of
+everything up to there. Appending ends with one fdatasync, and only then is anything of the batch done (invariant 1).
+
+So at most the last batch can be incomplete, and then nothing of it was done: it is the tail, and is passed over.
+Damage anywhere before is doubt, and doubt touches nothing (invariant 8).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from fietsupdate.errors import FilesError
+from fietsupdate.filesystem import durable
+from fietsupdate.filesystem.record import Do, Record
+
+NAME = "journal"
+PROGRESS = "progress"
+_MARK = b'{"at":'
+_MARK_LENGTH = 72
+"""All marks have one length, so that the last one is found from the end of its batch."""
+
+
+class _Mark(NamedTuple):
+    at: int
+    records: int
+    crc: int
+
+    def line(self) -> bytes:
+        text = f'{{"at":{self.at},"n":{self.records},"crc":"{self.crc:08x}"}}'
+        return text.ljust(_MARK_LENGTH - 1).encode() + b"\n"
+
+
+class Position(NamedTuple):
+    """A place in the journal: the end of a batch, and how many of its last records lie behind already."""
+
+    end: int
+    undone: int = 0
+
+
+class Journal:
+    """The journal of one transaction, open for appending and for reading backwards.
+
+    Opening it checks all of it.
+
+    Raises:
+        FilesError: it is damaged before its last batch.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / NAME
+        self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with open(self.path, "rb") as file:
+            self.end, self._crc = _check(file, self.path)
+        self._has_tail = os.fstat(self._descriptor).st_size > self.end
+        self._failed = False
+
+    def close(self) -> None:
+        """Close the file; what was appended is durable already. Closing again does nothing."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    def append(self, records: Sequence[Record]) -> None:
+        """Append a batch, durably. Nothing that it announces may be done before this returns (invariant 1).
+
+        Raises:
+            FilesError: it could not be made durable; nothing can be appended any more.
+            OSError: it could not be written, the disk is full; the journal is as it was.
+        """
+        if self._failed:
+            raise FilesError(
+                f"{self.path} could not be made durable before; nothing more can be done in this transaction."
+            )
+        lines = b"".join(record.to_json().encode() + b"\n" for record in records)
+        crc = zlib.crc32(lines, self._crc)
+        mark = _Mark(self.end, len(records), crc)
+        if self._has_tail:
+            os.ftruncate(self._descriptor, self.end)
+        self._has_tail = True
+        os.lseek(self._descriptor, self.end, os.SEEK_SET)
+        batch = lines + mark.line()
+        durable.write_all(self._descriptor, batch)
+        try:
+            durable.sync_data(self._descriptor, self.path)
+        except FilesError:
+            self._failed = True  # the kernel forgets what it could not write: trying again would prove nothing
+            raise
+        self.end, self._crc = self.end + len(batch), crc
+        self._has_tail = False
+
+    def forwards(self, *kinds: Do) -> Iterator[Record]:
+        """Give the records, first to last: all, or only those of some kinds, which costs much less."""
+        begin = tuple(f'{{"do":"{kind}",'.encode() for kind in kinds or Do)
+        with open(self.path, "rb") as file:
+            at = 0
+            while at < self.end:
+                line = file.readline()
+                at += len(line)
+                if line.startswith(begin):
+                    yield Record.from_json(line)
+
+    def forget(self, end: int) -> None:
+        """Cut off, durably, everything behind a place where a batch ends: it has been undone."""
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            os.ftruncate(descriptor, end)
+            durable.sync_data(descriptor, self.path)
+        finally:
+            os.close(descriptor)
+
+    def backwards(self, start: Position | None = None, floor: int = 0) -> Iterator[tuple[Record, Position]]:
+        """Give the records, last to first, each with the position after undoing it; `floor` is where a batch ends."""
+        end, undone = start or Position(self.end)
+        while end > floor:
+            mark = _read_mark(os.pread(self._descriptor, _MARK_LENGTH, end - _MARK_LENGTH))
+            if mark is None:
+                raise FilesError(f"{self.path} has no mark before byte {end}.")
+            batch = os.pread(self._descriptor, end - _MARK_LENGTH - mark.at, mark.at)
+            lines = batch.splitlines()
+            for number in range(undone, len(lines)):
+                last = number + 1 == len(lines)
+                position = Position(mark.at) if last else Position(end, number + 1)
+                yield Record.from_json(lines[len(lines) - 1 - number]), position
+            end, undone = mark.at, 0
+
+
+class Progress:
+    """How far playback has come: written in place, 40 bytes, so that it needs no space on a full disk."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / PROGRESS
+
+    def prepare(self) -> None:
+        """Create the file, its space taken durably; its name becomes durable with that of the header beside it."""
+        self._put(_progress_line(Position(0), begun=False))
+
+    def read(self) -> Position | None:
+        """Give the position that playback has reached durably, or ``None`` when it has not begun."""
+        try:
+            line = self._path.read_bytes()
+            end, undone, begun, _ = line.split()
+        except (OSError, ValueError):
+            return None
+        position = Position(int(end), int(undone))
+        if line != _progress_line(position, begun=begun == b"1") or begun == b"0":
+            return None
+        return position
+
+    def write(self, position: Position) -> None:
+        """Note a position, durably."""
+        self._put(_progress_line(position, begun=True))
+
+    def _put(self, line: bytes) -> None:
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            durable.write_all(descriptor, line)
+            durable.sync_data(descriptor, self._path)
+        finally:
+            os.close(descriptor)
+
+
+def _progress_line(position: Position, *, begun: bool) -> bytes:
+    text = f"{position.end:016d} {position.undone:08d} {begun:d}"
+    return f"{text} {zlib.crc32(text.encode()):08x}\n".encode()
+
+
+def _check(file: BinaryIO, path: Path) -> tuple[int, int]:
+    """Check a journal: gives where its last complete batch ends, and the checksum up to there."""
+    end = crc = 0
+    lines = 0
+    running = 0
+    while line := file.readline():
+        if not line.startswith(_MARK):
+            running = zlib.crc32(line, running)
+            lines += 1
+        elif line == _Mark(end, lines, running).line():
+            end, crc, lines = file.tell(), running, 0
+        else:
+            break
+    file.seek(end)
+    _check_tail(file, end, path)
+    return end, crc
+
+
+def _check_tail(file: BinaryIO, start: int, path: Path) -> None:
+    """Check that what follows the last complete batch is at most one more batch, which nothing can have followed."""
+    length = os.fstat(file.fileno()).st_size
+    while line := file.readline():
+        mark = _read_mark(line)
+        if mark is not None and (mark.at != start or file.tell() != length):
+            raise FilesError(
+                f"The journal {path} is damaged between bytes {start} and {file.tell()}.",
+                stands="Nothing was changed.",
+                hint=f"Look into {path.parent}: its vault holds the files that the transaction replaced or removed.",
+            )
+
+
+def _read_mark(line: bytes) -> _Mark | None:
+    if len(line) != _MARK_LENGTH or not line.startswith(_MARK):
+        return None
+    try:
+        values = json.loads(line)
+        return _Mark(values["at"], values["n"], int(values["crc"], 16))
+    except (ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,210 @@
+"""The lock that a running updater holds on a data directory, and who holds it.
+
+It is a lock of the operating system on ``.fietsupdate/lock``, so the system frees it when its holder dies, however it
+dies. On Linux it is an open file description lock (fcntl(2), F_OFD_SETLK): unlike flock(2) it can be looked at without
+being taken, and unlike a plain POSIX lock it is not lost when somebody in the same process reads the file. Elsewhere
+it is flock(2), which those systems show to F_GETLK.
+
+The file's content says who holds it. Locks are polled, never waited for inside a system call.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import socket
+import struct
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+
+from fietsupdate.errors import FilesError, LockedError
+from fietsupdate.filesystem.durable import write_all
+from fietsupdate.filesystem.layout import lock_file, make_home
+from fietsupdate.filesystem.owner import give_owner
+from fietsupdate.model import LockHolder
+
+_SET: int | None = getattr(fcntl, "F_OFD_SETLK", None)
+_GET: int = getattr(fcntl, "F_OFD_GETLK", fcntl.F_GETLK)
+_TAKEN = frozenset({errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES})
+_LINUX = _SET is not None
+_FIRST_PAUSE = 0.05
+_LONGEST_PAUSE = 1.0
+_UNKNOWN = LockHolder(pid=0, host="", since="", command="")
+
+_held: set[int] = set()
+"""Descriptors of the locks that this process holds."""
+
+
+@contextmanager
+def hold(
+    data_dir: Path, *, timeout: float, on_wait: Callable[[LockHolder | None], None], command: str
+) -> Iterator[None]:
+    """Hold the lock of a data directory.
+
+    Args:
+        data_dir: The data directory; our own folder is created in it where it is missing.
+        timeout: Seconds to wait for another holder; 0 does not wait.
+        on_wait: Told once for each holder that is waited for; ``None`` when the holder did not say who it is.
+        command: What to tell others that we do.
+
+    Raises:
+        LockedError: another process still holds it.
+        FilesError: the data directory is missing or cannot be written, or its file system knows no locks.
+    """
+    make_home(data_dir)
+    descriptor = _acquire(data_dir, timeout, on_wait)
+    pid = os.getpid()
+    _held.add(descriptor)
+    try:
+        _sign(descriptor, LockHolder(pid, socket.gethostname(), _now(), command))
+        yield
+    finally:
+        if os.getpid() == pid:
+            _held.discard(descriptor)
+            try:
+                with suppress(OSError):  # closing frees the lock; a name that is left on it means nothing then
+                    os.ftruncate(descriptor, 0)
+            finally:
+                os.close(descriptor)
+
+
+def holder(data_dir: Path) -> LockHolder | None:
+    """Tell who holds the lock at this moment, or ``None``; takes nothing, creates nothing, disturbs nobody.
+
+    A holder that has not said who it is has pid 0.
+    """
+    try:
+        descriptor = os.open(lock_file(data_dir), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return None
+    try:
+        return _read(descriptor) if _is_taken(descriptor) else None
+    finally:
+        os.close(descriptor)
+
+
+def _acquire(data_dir: Path, timeout: float, on_wait: Callable[[LockHolder | None], None]) -> int:
+    """Poll until the lock is ours, and give its descriptor."""
+    until = time.monotonic() + timeout
+    pause = _FIRST_PAUSE
+    told: LockHolder | None = None
+    while True:
+        descriptor = _open(data_dir)
+        try:
+            if _try_lock(descriptor, data_dir) and _is_still_there(descriptor, data_dir):
+                return descriptor
+            who = _read(descriptor)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+        if time.monotonic() >= until:
+            raise _locked(data_dir, who)
+        if who != told:
+            told = who
+            on_wait(who if who.pid else None)
+        time.sleep(min(pause, max(0.0, until - time.monotonic())))
+        pause = min(pause * 1.5, _LONGEST_PAUSE)
+
+
+def _open(data_dir: Path) -> int:
+    path = lock_file(data_dir)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        give_owner(path, os.stat(path.parent))
+    except OSError as error:
+        raise FilesError(
+            f"The lock {path} cannot be opened: {error.strerror}.", hint="Run as the owner of the data directory."
+        ) from error
+    return descriptor
+
+
+def _try_lock(descriptor: int, data_dir: Path) -> bool:
+    try:
+        if _SET is None:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        else:
+            fcntl.fcntl(descriptor, _SET, _flock(fcntl.F_WRLCK))
+    except OSError as error:
+        if error.errno in _TAKEN:
+            return False
+        raise FilesError(
+            f"The file system of {data_dir} does not support locks: {error.strerror}.",
+            stands="Nothing was changed.",
+            hint="On a network share, mount it with locking (NFS: start the lock service, no 'nolock').",
+        ) from error
+    return True
+
+
+def _is_still_there(descriptor: int, data_dir: Path) -> bool:
+    """Tell whether the file that we locked is the one that the others will find: it may have been swapped."""
+    try:
+        named = os.stat(lock_file(data_dir), follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    ours = os.fstat(descriptor)
+    return (ours.st_dev, ours.st_ino) == (named.st_dev, named.st_ino)
+
+
+def _is_taken(descriptor: int) -> bool:
+    try:
+        answer = fcntl.fcntl(descriptor, _GET, _flock(fcntl.F_WRLCK))
+    except OSError:
+        return False  # no locks on this file system, so nobody holds one
+    return _lock_type(answer) != fcntl.F_UNLCK
+
+
+def _flock(kind: int) -> bytes:
+    """Pack a ``struct flock`` over the whole file; the systems differ in the order of its fields."""
+    if _LINUX:
+        return struct.pack("hhqqi0q", kind, os.SEEK_SET, 0, 0, 0)
+    return struct.pack("qqihhi0q", 0, 0, 0, kind, os.SEEK_SET, 0)
+
+
+def _lock_type(packed: bytes) -> int:
+    layout = "h" if _LINUX else "qqih"
+    kind: int = struct.unpack_from(layout, packed)[-1]
+    return kind
+
+
+def _sign(descriptor: int, who: LockHolder) -> None:
+    os.ftruncate(descriptor, 0)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    write_all(descriptor, json.dumps(asdict(who)).encode())
+
+
+def _read(descriptor: int) -> LockHolder:
+    try:
+        return LockHolder(**json.loads(os.pread(descriptor, 4096, 0)))
+    except (OSError, ValueError, TypeError):
+        return _UNKNOWN  # it has just been taken, and not signed yet
+
+
+def _locked(data_dir: Path, who: LockHolder) -> LockedError:
+    name = f"Process {who.pid} on {who.host} ({who.command}, since {who.since})" if who.pid else "Another process"
+    return LockedError(
+        f"{name} is updating {data_dir}.",
+        stands="Nothing was changed.",
+        hint="Wait until it has finished, or give it longer with --lock-timeout SECONDS.",
+        details=asdict(who),
+    )
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _let_go_in_child() -> None:
+    """Close inherited locks after a fork: the child must not keep a lock that its dead parent held."""
+    for descriptor in _held:
+        os.close(descriptor)
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_let_go_in_child)

@@ -1,0 +1,66 @@
+"""The files that plain Python code has created in this transaction: undoing that needs none of their bytes.
+
+What such a file looks like in the end nobody tells us. It is looked at when another change takes its name away, and
+when the hook ends, so that playback knows it for the transaction's own (invariant 9).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+
+from fietsupdate.filesystem.record import Do, Record
+from fietsupdate.filesystem.status import seen
+
+LIMIT = 4096
+"""So many are remembered; one that is forgotten is saved like any other when it changes, which does no harm."""
+
+
+class OwnFiles:
+    """A bounded memory of (root, path).
+
+    Args:
+        absolute: Gives the absolute path of a record's path.
+    """
+
+    def __init__(self, absolute: Callable[[Record], str]) -> None:
+        self._absolute = absolute
+        self._known: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._due: list[tuple[str, str]] = []
+
+    def add(self, root: str, path: str) -> None:
+        """Remember a file or folder that is about to be created."""
+        self._known[root, path] = None
+        if len(self._known) > LIMIT:
+            self._due.append(self._known.popitem(last=False)[0])
+
+    def discard(self, root: str, path: str) -> None:
+        """Forget one that is about to be deleted."""
+        self._known.pop((root, path), None)
+
+    def clear(self) -> None:
+        """Forget all of them, when all have been looked at."""
+        self._known.clear()
+        self._due.clear()
+
+    def __contains__(self, key: tuple[str, str]) -> bool:
+        return key in self._known
+
+    def notes(self, records: Iterable[Record]) -> list[Record]:
+        """Look at those whose names these records take away, and forget them."""
+        due, self._due = self._due, []
+        for record in records:
+            if record.do in {Do.CREATE, Do.MKDIR, Do.META, Do.MADE, Do.MOUNT}:
+                continue
+            keys = [(record.root, record.path), (record.root, record.other)]
+            if record.is_alone:
+                keys += [key for key in self._known if key[0] == record.root and key[1].startswith(f"{record.path}/")]
+            for key in keys:
+                if key in self._known:
+                    del self._known[key]
+                    due.append(key)
+        return [note for root, path in due if (note := self._note(root, path)) is not None]
+
+    def _note(self, root: str, path: str) -> Record | None:
+        look = seen(self._absolute(Record(Do.MADE, root, path)))
+        return Record(Do.MADE, root, path, now=look) if look is not None and look.kind == "file" else None

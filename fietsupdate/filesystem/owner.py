@@ -1,0 +1,122 @@
+"""Who owns what: nothing that we create belongs to somebody else than the folder that it is in.
+
+Also answers, before anything changes, whether this user should and can work on a data directory.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import pwd
+from pathlib import Path
+
+from fietsupdate.errors import DataDirMissingError, FilesError, OwnershipError
+
+_UNSUPPORTED = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT})
+"""What file systems and kernels without O_TMPFILE answer (open(2), BUGS)."""
+
+
+def give_owner(path: Path | str, like: os.stat_result) -> None:
+    """Give what was just created the owner of ``like``; only root can, and only root needs to."""
+    if os.geteuid() == 0 and (like.st_uid or like.st_gid):
+        os.chown(path, like.st_uid, like.st_gid, follow_symlinks=False)
+
+
+def refuse_root(data_dir: Path, *, as_root: bool) -> None:
+    """Refuse root on a data directory that belongs to somebody else.
+
+    Files that root leaves there could not be changed by the application any more.
+
+    Raises:
+        OwnershipError: with the line to type instead.
+    """
+    if as_root or os.geteuid() != 0:
+        return
+    try:
+        uid = os.stat(data_dir).st_uid
+    except OSError:
+        return  # check_writable says what is wrong with it
+    if uid == 0:
+        return
+    name = _user_name(uid)
+    raise OwnershipError(
+        f"You are root, but the data directory {data_dir} belongs to {name}.",
+        stands="Nothing was changed.",
+        hint=f"{_as_user(uid, name)}, or repeat with --as-root.",
+        details={"owner": name, "uid": uid},
+    )
+
+
+def check_writable(data_dir: Path) -> None:
+    """Check that this user can create files in the data directory and in our folder there; leave nothing behind.
+
+    Raises:
+        DataDirMissingError: there is no such directory.
+        FilesError: it is not a directory, is read-only, or belongs to somebody else.
+    """
+    try:
+        os.stat(data_dir)
+    except PermissionError as error:
+        raise FilesError(
+            f"{data_dir} cannot be reached: {error.strerror}.",
+            stands="Nothing was changed.",
+            hint="Run as a user who may enter the folders above it.",
+        ) from error
+    except OSError as error:
+        raise DataDirMissingError(
+            f"The data directory {data_dir} does not exist.",
+            hint="Is the volume mounted? Create the directory, or correct data_dir in the configuration.",
+        ) from error
+    if not data_dir.is_dir():
+        raise FilesError(f"{data_dir} is not a directory.", hint="Correct data_dir in the configuration.")
+    # The name of our folder is also in layout, which needs this module.
+    for folder in (data_dir, data_dir / ".fietsupdate", data_dir / ".fietsupdate" / "txn"):
+        if folder.is_dir():
+            _check_folder(folder)
+
+
+def _check_folder(folder: Path) -> None:
+    try:
+        _try_to_create(folder)
+    except OSError as error:
+        hint = (
+            "Mount it writable."
+            if error.errno == errno.EROFS
+            else f"Run as {_user_name(os.stat(folder).st_uid)}, the owner of the directory."
+        )
+        raise FilesError(
+            f"{folder} cannot be written: {error.strerror}.", stands="Nothing was changed.", hint=hint
+        ) from error
+
+
+def _try_to_create(folder: Path) -> None:
+    """Create a file without a name, which no crash can leave behind; where that cannot be, ask for permission."""
+    unnamed = getattr(os, "O_TMPFILE", 0)
+    if unnamed:
+        try:
+            os.close(os.open(folder, unnamed | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+        except OSError as error:
+            if error.errno not in _UNSUPPORTED:
+                raise
+        else:
+            return
+    if os.statvfs(folder).f_flag & os.ST_RDONLY:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+    effective = os.access in os.supports_effective_ids
+    if not os.access(folder, os.W_OK | os.X_OK, effective_ids=effective):
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+def _user_name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"user {uid}"
+
+
+def _as_user(uid: int, name: str) -> str:
+    if Path("/.dockerenv").exists() or Path("/run/.containerenv").exists():
+        return f"Type: docker exec -u {uid} CONTAINER fietsupdate ..."
+    if name == f"user {uid}":
+        return f"Type: setpriv --reuid {uid} --clear-groups fietsupdate ..."
+    return f"Type: runuser -u {name} -- fietsupdate ..."

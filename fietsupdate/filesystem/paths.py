@@ -1,0 +1,170 @@
+"""The rules for paths that scripts give: relative to their root, and never out of it.
+
+``..``, absolute paths elsewhere, symlinks that lead out, our own folder and the application's own database files are
+refused before anything is done.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Collection, Iterable
+from pathlib import Path
+
+from fietsupdate.errors import FilesError
+from fietsupdate.filesystem.layout import HOME
+
+_DATABASE_SUFFIXES = ("", "-wal", "-shm", "-journal")
+"""The files that belong to one SQLite database (https://sqlite.org/tempfiles.html)."""
+
+
+class PathError(FilesError, ValueError):
+    """A script names a path that it may not change."""
+
+    code = "path"
+
+
+def database_files(paths: Iterable[Path]) -> frozenset[str]:
+    """Name all files of the SQLite databases at ``paths``, canonically."""
+    return frozenset(os.path.realpath(path) + suffix for path in paths for suffix in _DATABASE_SUFFIXES)
+
+
+class Paths:
+    """The paths below one root."""
+
+    def __init__(self, root: Path, keep_out: Collection[str]) -> None:
+        self.given = os.path.abspath(root)
+        self.root = os.path.realpath(root)
+        self._keep_out = frozenset(keep_out)
+
+    def absolute(self, path: str) -> str:
+        """Give the absolute path of a canonical one; one that is absolute lies outside, and stays as it is."""
+        if path.startswith("/"):
+            return path
+        return f"{self.root}/{path}" if path else self.root
+
+    def relative(self, real: str) -> str:
+        """Give the path below the root of a canonical absolute one."""
+        return real[len(self.root) + 1 :]
+
+    def resolve(self, path: str | os.PathLike[str], *, follow: bool = True) -> str:
+        """Give the canonical path below the root that a script means; "" is the root itself.
+
+        Args:
+            path: What the script gave.
+            follow: Whether a symlink at the end means what it points to.
+
+        Raises:
+            PathError: the path leads out of the root, or to files that are not the script's.
+        """
+        text = self._below_root(os.fspath(path))
+        real = self.real(text, follow=follow)
+        if real != self.root and not real.startswith(f"{self.root}/"):
+            raise self._outside(path, "a symlink leads out of it")
+        relative = self.relative(real)
+        if HOME in relative.split("/"):
+            raise PathError(f"{os.fspath(path)!r} is in {HOME}, which belongs to fietsupdate.")
+        if real in self._keep_out:
+            raise PathError(f"{os.fspath(path)!r} is the application's own database, which changes by SQL only.")
+        return relative
+
+    def real(self, relative: str, *, follow: bool) -> str:
+        """Give the canonical absolute path of a tidy one below the root, where no symlink is left.
+
+        The root is canonical, so only what is below it is looked at; ``os.path.realpath`` would begin at ``/``.
+        """
+        path = self.root
+        parts = relative.split("/") if relative else []
+        for number, part in enumerate(parts, start=1):
+            path = f"{path}/{part}"
+            if number == len(parts) and not follow:
+                break
+            try:
+                if stat.S_ISLNK(os.lstat(path).st_mode):
+                    return _realpath(f"{self.root}/{relative}", follow=follow)
+            except OSError:
+                return f"{self.root}/{relative}"  # nothing is there, or below it
+        return path
+
+    def resolve_change(self, path: str | os.PathLike[str], *, follow: bool = True) -> str:
+        """Do the same for a path that will be changed; that cannot be the root itself."""
+        relative = self.resolve(path, follow=follow)
+        if not relative:
+            raise PathError(f"{os.fspath(path)!r} is the root itself, which must stay.")
+        return relative
+
+    def check_tree(self, relative: str) -> None:
+        """Refuse a folder that holds files which are not the script's.
+
+        Raises:
+            PathError: the application's database is in it.
+        """
+        inside = self.absolute(relative) + "/"
+        for file in self._keep_out:
+            if file.startswith(inside):
+                raise PathError(f"{relative!r} holds the application's own database, which must stay.")
+
+    def check_link(self, folder: str, text: str) -> None:
+        """Refuse the text of a symlink in a folder when it leads out.
+
+        Raises:
+            PathError: it does.
+        """
+        real = os.path.realpath(os.path.join(self.absolute(folder), text))
+        if real != self.root and not real.startswith(f"{self.root}/"):
+            raise self._outside(text, "a symlink would lead out of it")
+
+    def find(self, real: str) -> str | None:
+        """Give the path below the root of a canonical absolute one that a plain call is about to change.
+
+        Returns:
+            ``None`` for what lies outside, for the root itself, and for the application's own database.
+
+        Raises:
+            PathError: it is in our own folder.
+        """
+        if not real.startswith(f"{self.root}/") or real in self._keep_out:
+            return None
+        relative = self.relative(real)
+        if HOME in relative.split("/"):
+            raise PathError(f"{real!r} is in {HOME}, which belongs to fietsupdate.")
+        return relative
+
+    def is_kept_out(self, real: str) -> bool:
+        """Tell whether a canonical absolute path is the application's own database, or ours."""
+        return real in self._keep_out or f"/{HOME}" in real[len(self.root) :]
+
+    def _below_root(self, text: str) -> str:
+        parts = text.split("/")
+        if "\0" in text or not text:
+            raise PathError(f"{text!r} is not a path.")
+        if ".." in parts:
+            raise self._outside(text, "it contains '..'")
+        if text.startswith("/"):
+            for root in (self.root, self.given):
+                if text == root or text.startswith(f"{root}/"):
+                    return _tidy(text[len(root) :].split("/"))
+            raise self._outside(text, "it is absolute")
+        return _tidy(parts)
+
+    def _outside(self, path: str | os.PathLike[str], why: str) -> PathError:
+        return PathError(
+            f"{os.fspath(path)!r} leads out of {self.given}: {why}.",
+            hint="Declare further folders as extra_dirs (media=/srv/media) and use self.dirs['media'].",
+        )
+
+
+def is_tidy(path: str) -> bool:
+    """Tell whether a path has neither empty parts nor ``.`` nor ``..``."""
+    return not {"", ".", ".."} & set(path.split("/"))
+
+
+def _realpath(path: str, *, follow: bool) -> str:
+    if follow:
+        return os.path.realpath(path)
+    folder, name = os.path.split(path)
+    return f"{os.path.realpath(folder)}/{name}"
+
+
+def _tidy(parts: Iterable[str]) -> str:
+    return "/".join(part for part in parts if part not in {"", "."})

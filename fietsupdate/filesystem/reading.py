@@ -1,0 +1,64 @@
+"""The verbs by which update scripts look at files; they see at once what was written in the same transaction."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from fietsupdate.filesystem.paths import Paths
+
+Name = str | os.PathLike[str]
+
+
+class Reading:
+    """The files of one root, to look at."""
+
+    def __init__(self, paths: Paths) -> None:
+        self._paths = paths
+
+    @property
+    def root(self) -> Path:
+        """The folder that the paths are relative to."""
+        return Path(self._paths.given)
+
+    def exists(self, path: Name) -> bool:
+        """Tell whether a path is there; a symlink is there when what it points to is."""
+        return os.path.exists(self._absolute(path))
+
+    def is_file(self, path: Name) -> bool:
+        """Tell whether a path is a file."""
+        return os.path.isfile(self._absolute(path))
+
+    def is_dir(self, path: Name) -> bool:
+        """Tell whether a path is a folder."""
+        return os.path.isdir(self._absolute(path))
+
+    def read_bytes(self, path: Name) -> bytes:
+        """Read a file."""
+        return Path(self._absolute(path)).read_bytes()
+
+    def read_text(self, path: Name, encoding: str = "utf-8") -> str:
+        """Read a file of text."""
+        return Path(self._absolute(path)).read_text(encoding=encoding)
+
+    def iterdir(self, path: Name = ".") -> Iterator[PurePosixPath]:
+        """Give the entries of a folder, sorted, as paths that the other verbs take."""
+        folder = self._paths.resolve(path)
+        for name in sorted(os.listdir(self._paths.absolute(folder))):
+            relative = f"{folder}/{name}" if folder else name
+            if not self._paths.is_kept_out(self._paths.absolute(relative)):
+                yield PurePosixPath(relative)
+
+    def glob(self, pattern: str) -> Iterator[PurePosixPath]:
+        """Give the paths that match a pattern of `pathlib.Path.glob`, sorted, as they are when it is called.
+
+        Symlinks to folders are not followed by ``**``. Our own folder and the application's database are left out.
+        """
+        self._paths.resolve(pattern, follow=False)
+        root = self._paths.root
+        found = sorted(str(path) for path in Path(root).glob(pattern) if not self._paths.is_kept_out(str(path)))
+        return (PurePosixPath(self._paths.relative(path)) for path in found)
+
+    def _absolute(self, path: Name) -> str:
+        return self._paths.absolute(self._paths.resolve(path))

@@ -1,0 +1,237 @@
+"""Saves what a plain Python call is about to change in a transaction's roots, before it does.
+
+The call itself is made by somebody else right after; it must neither fail because of us nor behave differently. So a
+file that it will remove stays where it is and gets a second name in the vault; one that it will write into is
+replaced by a copy first, and the original goes to the vault, with its inode.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from fietsupdate.filesystem import durable
+from fietsupdate.filesystem.changes import Changes
+from fietsupdate.filesystem.mounts import mounted_below
+from fietsupdate.filesystem.paths import PathError, Paths, is_tidy
+from fietsupdate.filesystem.place import NO_LINK, copy_file, reserve
+from fietsupdate.filesystem.record import Do, Record
+from fietsupdate.filesystem.status import Meta, Seen, seen
+
+
+class Place(NamedTuple):
+    """A path in one of the transaction's roots."""
+
+    root: str
+    path: str
+    absolute: str
+
+
+class Saving:
+    """Journals single calls. Every path is absolute; what lies outside of all roots is not ours to save.
+
+    Args:
+        changes: Of the transaction.
+    """
+
+    def __init__(self, changes: Changes) -> None:
+        self._changes = changes
+        nested: Mapping[str, Paths] = changes.roots
+        self._roots = sorted(nested.items(), key=lambda item: -len(item[1].root))
+
+    def find(self, path: str, *, follow: bool) -> Place | None:
+        """Find the root that a path lies in.
+
+        Args:
+            path: Absolute, as the caller wrote it.
+            follow: Whether the call follows a symlink at the end.
+
+        Raises:
+            PathError: it is in our own folder.
+            FilesError: this is a forked child, and the path is in a root.
+        """
+        real = self._real(path, follow=follow)
+        for root, paths in self._roots:
+            relative = paths.find(real)
+            if relative is not None:
+                self._changes.check_process()
+                return Place(root, relative, real)
+        return None
+
+    def _real(self, path: str, *, follow: bool) -> str:
+        for _, paths in self._roots:
+            if path.startswith(f"{paths.root}/") and is_tidy(below := paths.relative(path)):
+                return paths.real(below, follow=follow)
+        folder, name = os.path.split(path.rstrip("/"))
+        return os.path.realpath(path) if follow else os.path.join(os.path.realpath(folder), name)
+
+    def write(self, place: Place, flags: int, *, certain: bool = True) -> None:
+        """A file is about to be opened for writing.
+
+        Args:
+            place: The file, its symlinks followed.
+            flags: Those of open(2).
+            certain: Whether it is surely this file; else its content must stay.
+        """
+        look = seen(place.absolute)
+        if look is None:
+            self._create(place, flags)
+        elif look.kind == "file" and not self._is_own(place) and flags & _NEW != _NEW:
+            if os.lstat(place.absolute).st_nlink > 1:
+                self._overwrite(place, look)
+            else:
+                self._replace(place, look, empty=certain and bool(flags & os.O_TRUNC))
+
+    def rename(self, source: str, target: str) -> None:
+        """A file or folder is about to be renamed, inside a root, out of it, or into it."""
+        here, there = self.find(source, follow=False), self.find(target, follow=False)
+        was, old = seen(source), seen(target)
+        if (here is None and there is None) or was is None or (old is not None and old.inode == was.inode):
+            return
+        if old is not None and ((old.kind == "folder") != (was.kind == "folder") or _is_filled(target, old)):
+            return  # the call will fail
+        if here is None and there is not None:
+            move = Record(Do.MOVE, there.root, os.path.abspath(source), there.path, was=was)
+        elif here is not None:
+            inside = there is not None and there.root == here.root
+            other = there.path if there is not None and inside else os.path.abspath(target)
+            move = Record(Do.MOVE, here.root, here.path, other, was=was)
+        if there is not None and old is not None and not self._drop_own(there):
+            destroyed, prepare = self._save(there, old)
+            self._changes.announce(destroyed, move, prepare=prepare)
+        else:
+            self._changes.announce(move)
+
+    def remove(self, place: Place) -> None:
+        """A file, a symlink or an empty folder is about to be removed."""
+        look = seen(place.absolute)
+        if look is None or _is_filled(place.absolute, look) or self._drop_own(place):
+            return
+        record, prepare = self._save(place, look)
+        self._changes.announce(record, prepare=prepare)
+
+    def remove_tree(self, place: Place) -> None:
+        """A whole folder is about to be removed, entry by entry: it goes to the vault, and an empty one stays."""
+        look = seen(place.absolute)
+        if look is None or look.kind != "folder" or not _is_filled(place.absolute, look):
+            return
+        try:
+            self._changes.roots[place.root].check_tree(place.path)
+        except PathError:
+            return  # what is not ours to save is in it; its other entries are saved one by one
+        if mounted_below(place.absolute):
+            return
+        vault = self._changes.vault(place.root, place.path)
+        empty = Record(Do.MKDIR, place.root, place.path, after=Meta.of(place.absolute))
+        try:
+            self._changes.make(Record(Do.REMOVE, place.root, place.path, vault=vault, was=look))
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            return
+        self._changes.make(empty)
+        self._changes.own.add(place.root, place.path)
+
+    def mkdir(self, place: Place) -> None:
+        """A folder is about to be created."""
+        if self._announce_new(place, Record(Do.MKDIR, place.root, place.path)):
+            self._changes.own.add(place.root, place.path)
+
+    def symlink(self, place: Place, text: str) -> None:
+        """A symlink is about to be created."""
+        self._announce_new(place, Record(Do.SYMLINK, place.root, place.path, text))
+
+    def link(self, source: str, place: Place) -> None:
+        """A file is about to get one more name."""
+        self._announce_new(place, Record(Do.LINK, place.root, place.path, source, was=seen(source)))
+
+    def change_meta(self, place: Place, mtime_ns: int | None) -> None:
+        """Mode, owner, time or attributes are about to change.
+
+        Args:
+            place: The file or folder.
+            mtime_ns: The time it will have; ``None`` when that stays.
+        """
+        look = seen(place.absolute)
+        if look is None or self._is_own(place):
+            return
+        now = look if mtime_ns is None else look._replace(mtime_ns=mtime_ns)
+        meta = Meta.of(place.absolute)
+        self._changes.announce(Record(Do.META, place.root, place.path, was=look, now=now, meta=meta))
+
+    def _create(self, place: Place, flags: int) -> None:
+        if flags & os.O_CREAT:
+            self._announce_new(place, Record(Do.CREATE, place.root, place.path))
+            self._changes.own.add(place.root, place.path)
+
+    def _announce_new(self, place: Place, record: Record) -> bool:
+        """Journal something new; False where the call is going to fail, as its place is taken or its folder missing."""
+        if seen(place.absolute) is not None or not os.path.isdir(os.path.dirname(place.absolute)):
+            return False
+        self._changes.announce(record)
+        return True
+
+    def _replace(self, place: Place, was: Seen, *, empty: bool) -> None:
+        draft, vault = self._names(place)
+        path = self._changes.roots[place.root].absolute(draft)
+        if empty:
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+            Meta.of(place.absolute).apply(path)
+        else:
+            copy_file(place.absolute, path)
+        self._changes.make(Record(Do.REPLACE, place.root, place.path, "", draft, vault, was, seen(path)))
+        self._changes.barrier.add([place.absolute], alone=False)  # somebody else will write into it
+        self._changes.own.add(place.root, place.path)
+
+    def _overwrite(self, place: Place, was: Seen) -> None:
+        """Save a file with several names: all of them must show what is written, so it is copied."""
+        space, vault = self._names(place)
+        paths = self._changes.roots[place.root]
+        copy_file(place.absolute, paths.absolute(vault))
+        durable.sync_path(os.path.dirname(paths.absolute(vault)))
+        descriptor = os.open(paths.absolute(space), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            reserve(descriptor, was.size)
+        finally:
+            os.close(descriptor)
+        record = Record(Do.OVERWRITE, place.root, place.path, draft=space, vault=vault, was=was)
+        self._changes.announce(record)
+
+    def _save(self, place: Place, look: Seen) -> tuple[Record, Callable[[], None] | None]:
+        """Give the record of a removal, and what saves the bytes (invariant 2)."""
+        if look.kind == "folder":
+            return Record(Do.RMDIR, place.root, place.path, meta=Meta.of(place.absolute)), None
+        name = self._changes.vault(place.root, place.path)
+        vault = self._changes.roots[place.root].absolute(name)
+
+        def keep() -> None:
+            try:
+                os.link(place.absolute, vault, follow_symlinks=False)
+            except OSError as error:
+                if error.errno not in {*NO_LINK, errno.EXDEV} or look.kind == "other":
+                    raise
+                copy_file(place.absolute, vault)
+            durable.sync_path(os.path.dirname(vault))
+
+        return Record(Do.REMOVE, place.root, place.path, vault=name, was=look), keep
+
+    def _names(self, place: Place) -> tuple[str, str]:
+        return self._changes.draft(place.root, place.path), self._changes.vault(place.root, place.path)
+
+    def _is_own(self, place: Place) -> bool:
+        return (place.root, place.path) in self._changes.own
+
+    def _drop_own(self, place: Place) -> bool:
+        """Forget a file of the transaction's own that goes away; nothing of it needs saving."""
+        own = self._is_own(place)
+        self._changes.own.discard(place.root, place.path)
+        return own
+
+
+_NEW = os.O_CREAT | os.O_EXCL
+
+
+def _is_filled(path: str, look: Seen) -> bool:
+    return look.kind == "folder" and bool(os.listdir(path))

@@ -1,0 +1,125 @@
+"""What a file looks like from outside, and how it is made to look like that again.
+
+`Seen` tells a file from every other; `Meta` is what has to come back besides its content.
+"""
+
+from __future__ import annotations
+
+import base64
+import errno
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+_KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "folder", stat.S_IFLNK: "link"}
+_NO_XATTRS = frozenset({errno.ENOTSUP, errno.EPERM, errno.EACCES, errno.ENODATA, errno.EINVAL})
+
+
+class Seen(NamedTuple):
+    """One look at a path."""
+
+    kind: str
+    """``file``, ``folder``, ``link`` or ``other``."""
+    size: int
+    mtime_ns: int
+    inode: int
+
+    def is_same(self, other: Seen | None) -> bool:
+        """Tell whether both looks saw the same thing, unchanged: a folder is itself whatever is in it."""
+        if other is None or (self.kind, self.inode) != (other.kind, other.inode):
+            return False
+        return self.kind != "file" or self == other
+
+
+def seen(path: str) -> Seen | None:
+    """Look at a path, not through a symlink; ``None`` when nothing is there."""
+    try:
+        status = os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return seen_in(status)
+
+
+def seen_in(status: os.stat_result) -> Seen:
+    """Take the look from a stat result."""
+    kind = _KINDS.get(stat.S_IFMT(status.st_mode), "other")
+    return Seen(kind, status.st_size, status.st_mtime_ns, status.st_ino)
+
+
+@dataclass(frozen=True, slots=True)
+class Meta:
+    """Mode, owner, time and extended attributes of a file or folder."""
+
+    mode: int
+    uid: int
+    gid: int
+    mtime_ns: int
+    xattrs: Mapping[str, str] = field(default_factory=dict)
+    """Values in base64. Access control lists are among them (``system.posix_acl_access``)."""
+
+    def to_json(self) -> list[Any]:
+        """Give it as JSON values."""
+        return [self.mode, self.uid, self.gid, self.mtime_ns, dict(self.xattrs)]
+
+    @classmethod
+    def of(cls, path: str) -> Meta:
+        """Read it from a path, not through a symlink."""
+        status = os.lstat(path)
+        return cls(stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid, status.st_mtime_ns, read_xattrs(path))
+
+    def apply(self, path: str, *, time: bool = True) -> None:
+        """Give it to a path, not through a symlink; what already fits is not touched."""
+        status = os.lstat(path)
+        if (status.st_uid, status.st_gid) != (self.uid, self.gid):
+            _chown(path, self.uid, self.gid)
+        if not stat.S_ISLNK(status.st_mode):
+            if stat.S_IMODE(os.lstat(path).st_mode) != self.mode:  # chown may have cleared the set-id bits
+                os.chmod(path, self.mode)
+            _write_xattrs(path, self.xattrs)
+        if time and status.st_mtime_ns != self.mtime_ns:
+            set_mtime(path, self.mtime_ns)
+
+
+def set_mtime(path: str, mtime_ns: int) -> None:
+    """Set the time of the last change, and leave that of the last access."""
+    os.utime(path, ns=(os.lstat(path).st_atime_ns, mtime_ns), follow_symlinks=False)
+
+
+def read_xattrs(path: str) -> dict[str, str]:
+    """Read the extended attributes that this user may read; none where the system has none."""
+    if not hasattr(os, "listxattr"):
+        return {}
+    try:
+        names = os.listxattr(path, follow_symlinks=False)
+        return {
+            name: base64.b64encode(os.getxattr(path, name, follow_symlinks=False)).decode() for name in sorted(names)
+        }
+    except OSError as error:
+        if error.errno not in _NO_XATTRS:
+            raise
+        return {}
+
+
+def _write_xattrs(path: str, wanted: Mapping[str, str]) -> None:
+    if not hasattr(os, "listxattr"):
+        return
+    there = read_xattrs(path)
+    try:
+        for name in there.keys() - wanted.keys():
+            os.removexattr(path, name, follow_symlinks=False)
+        for name in wanted:
+            if there.get(name) != wanted[name]:
+                os.setxattr(path, name, base64.b64decode(wanted[name]), follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in _NO_XATTRS:
+            raise
+
+
+def _chown(path: str, uid: int, gid: int) -> None:
+    try:
+        os.chown(path, uid, gid, follow_symlinks=False)
+    except PermissionError:
+        if os.geteuid() == 0:
+            raise  # somebody else's file cannot be given back by an ordinary user, who did not take it either

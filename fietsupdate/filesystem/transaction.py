@@ -1,0 +1,373 @@
+"""The file half of one transaction: begun, filled, sealed; then finished, or played back.
+
+1. An undo record is durable before the change that it undoes is made (`Journal.append`, `Changes.make`).
+2. Bytes that a change would destroy are in the vault before the change is made (`Changes`).
+3. Playback runs backwards and is idempotent (`FileTransaction.play_back`, `undo`).
+4. All changed files and folders are durable before the database commits (`FileTransaction.seal`).
+6. The vault is emptied only after the commit is known: by `FileTransaction.finish`, which its caller calls then.
+8. In doubt nothing is touched (`FileTransaction.reopen`, `Journal`).
+9. Playback overwrites and deletes nothing that it does not recognise (`undo`).
+
+The numbers are those of the invariants in the documentation; 5, 7 and 10 are kept elsewhere.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from types import MappingProxyType
+
+from fietsupdate.errors import FilesError
+from fietsupdate.filesystem import header as headers
+from fietsupdate.filesystem import leftovers
+from fietsupdate.filesystem.barrier import Barrier
+from fietsupdate.filesystem.changes import Changes, prepare_folder
+from fietsupdate.filesystem.durable import atomic_write, sync_many
+from fietsupdate.filesystem.files import Files
+from fietsupdate.filesystem.header import Header
+from fietsupdate.filesystem.journal import Journal, Position, Progress
+from fietsupdate.filesystem.layout import HOME, found_folder, ledger_file, make_home, open_folder
+from fietsupdate.filesystem.ledger import version_text
+from fietsupdate.filesystem.looks import key, looks
+from fietsupdate.filesystem.mounts import is_mounted
+from fietsupdate.filesystem.owner import give_owner
+from fietsupdate.filesystem.paths import Paths, database_files
+from fietsupdate.filesystem.record import Do, Record
+from fietsupdate.filesystem.status import seen
+from fietsupdate.filesystem.undo import undo
+from fietsupdate.model import Entry, OpenTransaction, Phase
+
+_NO_ROOTS: Mapping[str, Path] = MappingProxyType({})
+_BATCH = 1000
+_WRITING = frozenset({Do.CREATE, Do.REPLACE, Do.OVERWRITE})
+"""After these a file holds something new."""
+FOREIGN_COMMIT = "foreign_commit"
+FLOOR = "floor"
+"""Where in the journal the last committed phase ends."""
+
+
+class FileTransaction:
+    """The file half of one transaction. The caller holds the lock of the data directory all the while.
+
+    Attributes:
+        header: Whose transaction it is, and where the instance stood.
+        files: The verbs on the data directory.
+        dirs: The verbs on the further roots, by name.
+        changes: What makes and journals the changes; for the guard.
+    """
+
+    def __init__(self, data_dir: Path, transaction: OpenTransaction, roots: Mapping[str, Paths]) -> None:
+        self.header = transaction
+        self._data_dir = data_dir
+        self._folder = open_folder(data_dir) / transaction.txn
+        self._journal = Journal(self._folder)
+        self._is_reopened = False
+        self.changes = Changes(transaction.txn, self._journal, roots)
+        self.files = Files(self.changes, "")
+        self.dirs: Mapping[str, Files] = {name: Files(self.changes, name) for name in roots if name}
+
+    @classmethod
+    def begin(
+        cls,
+        data_dir: Path,
+        header: OpenTransaction,
+        *,
+        roots: Mapping[str, Path] = _NO_ROOTS,
+        keep_out: Collection[Path] = (),
+    ) -> FileTransaction:
+        """Begin a transaction; its header is durable when this returns.
+
+        Args:
+            data_dir: The data directory.
+            header: Whose transaction it is.
+            roots: Further folders that may be changed, by name.
+            keep_out: The application's SQLite databases, which no verb may touch; their -wal, -shm and -journal
+                files are known.
+
+        Raises:
+            FilesError: another transaction is open, or a root cannot be written.
+        """
+        if folders := headers.open_folders(data_dir):
+            raise FilesError(
+                f"The transaction {folders[0].name} is still open in {data_dir}.",
+                stands="Nothing was changed.",
+                hint="Type fietsupdate recover.",
+            )
+        all_roots = {"": data_dir, **roots}
+        leftovers.sweep(data_dir)
+        leftovers.drop_empty(all_roots.values())
+        identities = {}
+        for name, root in all_roots.items():
+            make_home(root)
+            identities[name] = headers.identify(root, prepare_folder(root, header.txn))
+        folder = open_folder(data_dir) / header.txn
+        Progress(folder).prepare()
+        Journal(folder).close()
+        for name in os.listdir(folder):
+            give_owner(folder / name, os.stat(folder))
+        sync_many(open_folder(root) / header.txn for root in roots.values())
+        headers.write(folder, Header(header, identities))  # which makes all names in the folder durable, too
+        return cls(data_dir, header, _paths(all_roots, keep_out))
+
+    @classmethod
+    def reopen(
+        cls, data_dir: Path, roots: Mapping[str, Path] = _NO_ROOTS, *, keep_out: Collection[Path] = ()
+    ) -> FileTransaction | None:
+        """Open what a crash left, or give ``None`` when nothing lies open. Changes nothing of the tree.
+
+        Raises:
+            FilesError: what lies there cannot be trusted: several transactions, a damaged header or journal, a root
+                that is another one than the transaction began with, a file system that is not mounted (invariant 8).
+        """
+        try:
+            return cls._reopen(data_dir, roots, keep_out)
+        except OSError as error:
+            raise FilesError(
+                f"The open transaction in {data_dir} cannot be opened: {error.strerror}.",
+                stands="Nothing was changed.",
+                hint="Is the file system mounted, and writable by this user? Then repeat the command.",
+            ) from error
+
+    @classmethod
+    def _reopen(cls, data_dir: Path, roots: Mapping[str, Path], keep_out: Collection[Path]) -> FileTransaction | None:
+        leftovers.sweep(data_dir)
+        folders = headers.open_folders(data_dir)
+        if not folders:
+            leftovers.drop_empty([data_dir, *roots.values()])
+            return None
+        if len(folders) > 1:
+            names = ", ".join(folder.name for folder in folders)
+            raise _doubt(f"Several transactions lie open in {data_dir}: {names}", folders[0].parent)
+        header = headers.read(folders[0])
+        given = {"": data_dir, **roots}
+        all_roots = {name: given.get(name, Path(root.path)) for name, root in header.roots.items()}
+        for name, root in header.roots.items():
+            _check_identity(all_roots[name], folders[0].name, root)
+        transaction = cls(data_dir, header.transaction, _paths({**given, **all_roots}, keep_out))
+        transaction._is_reopened = True
+        transaction._check_mounts()
+        return transaction
+
+    @property
+    def foreign_commit(self) -> bool:
+        """Whether a hook committed on a database connection of its own; from then on nothing is undone."""
+        return (self._folder / FOREIGN_COMMIT).exists()
+
+    def note_foreign_commit(self, finished: Sequence[Phase] = ()) -> None:
+        """Write down, durably, that a hook is about to commit on a connection of its own (invariant 7).
+
+        Args:
+            finished: The phases that are complete by then, and that must not run again.
+        """
+        with self.changes.at_work():
+            atomic_write(self._folder / FOREIGN_COMMIT, " ".join(finished).encode(), mode=0o600)
+
+    @property
+    def finished_phases(self) -> tuple[Phase, ...]:
+        """The phases that were complete when a hook committed on a connection of its own."""
+        if not self.foreign_commit:
+            return ()
+        return tuple(Phase(word) for word in (self._folder / FOREIGN_COMMIT).read_text().split())
+
+    def record(self, entries: Sequence[Entry], current: Sequence[str], version_file: str) -> None:
+        """Append entries to the data directory's ledger, and write the current ids to the VERSION file.
+
+        Args:
+            entries: What is appended.
+            current: The ids that the VERSION file will hold.
+            version_file: Name of the VERSION file below the data directory; "" for none.
+
+        Raises:
+            FilesError: the ledger's last line is incomplete.
+        """
+        path = ledger_file(self._data_dir)
+        self._take_back_records(path)
+        size = path.stat().st_size if path.exists() else -1
+        self.changes.make(Record(Do.APPEND, "", f"{HOME}/{path.name}", size=size))
+        with open(path, "ab+") as file:
+            if size > 0 and os.pread(file.fileno(), 1, size - 1) != b"\n":
+                raise _doubt(f"The last line of {path} is incomplete", path)
+            file.write("".join(f"{entry.to_json()}\n" for entry in entries).encode())
+        if size < 0:
+            give_owner(path, os.stat(path.parent))
+            path.chmod(0o600)
+        if version_file:
+            self.files.write(version_file, version_text(current))
+
+    def _take_back_records(self, path: Path) -> None:
+        """Cut off what an interrupted run of this transaction had recorded already, before the database said no."""
+        if self._is_reopened:
+            for record in self._journal.forwards(Do.APPEND):
+                if path.exists():
+                    os.truncate(path, max(record.size, 0))
+                    return
+
+    def seal(self) -> None:
+        """Make every changed file and folder durable (invariant 4); nothing can be changed afterwards.
+
+        What the transaction made is looked at once more, so that playback knows it again.
+
+        Raises:
+            FilesError: the system could not write something.
+            OSError: a file that was opened for writing is not closed.
+        """
+        with self.changes.lock:
+            self._make_durable()
+            self.changes.is_sealed = True
+
+    def end_phase(self) -> None:
+        """Make durable what was changed so far, before the database commits the phase; see `play_back_phase`.
+
+        Raises:
+            FilesError: the system could not write something.
+            OSError: a file that was opened for writing is not closed.
+        """
+        with self.changes.lock, self.changes.at_work():
+            self._make_durable()
+            atomic_write(self._folder / FLOOR, str(self._journal.end).encode(), mode=0o600)
+
+    def _make_durable(self) -> None:
+        self.changes.check_process()
+        for files in (self.files, *self.dirs.values()):
+            files.check_closed()
+        self.look_again()
+        self._sync_made()
+        self.changes.barrier.sync()
+
+    def look_again(self) -> None:
+        """Note what the files look like that others have made or changed in this transaction, to know them again."""
+        changed = self._changed_since()
+        while batch := list(islice(changed, _BATCH)):
+            self.changes.make(*batch)
+        self.changes.own.clear()
+
+    def finish(self, *, keep_vault: bool = False) -> None:
+        """End the transaction: what was changed stays. To be called when the database has committed (invariant 6).
+
+        Args:
+            keep_vault: Keep what was replaced and removed until the next transaction is finished, or `purge`.
+        """
+        self.changes.check_process()
+        self._journal.close()
+        leftovers.purge(self._data_dir)
+        if keep_vault:
+            leftovers.keep(self._data_dir, self.header.txn)
+        else:
+            leftovers.close(self._data_dir, self.header.txn)
+
+    def play_back(self, *, set_aside: bool = False) -> tuple[Path, ...]:
+        """Undo everything, backwards, and end the transaction. It may be interrupted and repeated at will.
+
+        Args:
+            set_aside: Move what the transaction created to ``found`` instead of deleting it.
+
+        Returns:
+            What was not recognised as the transaction's own: in ``found``, or where somebody else has put it.
+
+        Raises:
+            FilesError: something could not be undone, or is in doubt; what remains is undone by the next call.
+        """
+        with self.changes.lock:
+            strange = self._undo_down_to(0, set_aside)
+            leftovers.close(self._data_dir, self.header.txn)
+        return tuple(dict.fromkeys([*self._found(), *strange]))
+
+    def play_back_phase(self, *, set_aside: bool = False) -> tuple[Path, ...]:
+        """Undo what was changed since `end_phase`; the transaction stays open, to be reopened and gone on with.
+
+        Arguments, results and errors are those of `play_back`. Without an `end_phase` nothing is undone.
+        """
+        floor = self._folder / FLOOR
+        if not floor.exists():
+            return ()
+        with self.changes.lock:
+            end = int(floor.read_text())
+            strange = self._undo_down_to(end, set_aside)
+            self._journal.forget(end)
+            Progress(self._folder).prepare()
+        return tuple(dict.fromkeys([*self._found(), *strange]))
+
+    def _undo_down_to(self, end: int, set_aside: bool) -> list[Path]:
+        """Undo the records behind a place in the journal, and close it."""
+        self.changes.check_process()
+        self.changes.is_sealed = True
+        try:
+            strange = self._undo_all(set_aside, end)
+        except OSError as error:
+            raise FilesError(
+                f"The files could not all be put back: {error}.",
+                stands="Part of the files is as before the update, part as the update left them.",
+                hint="Mend the cause, then type fietsupdate recover.",
+            ) from error
+        self._journal.close()
+        return strange
+
+    def _undo_all(self, set_aside: bool, end: int = 0) -> list[Path]:
+        self._journal.close()
+        self._journal = Journal(self._folder)  # what the disk says, not what an interrupted append believed
+        self._check_mounts()
+        made = looks(self._journal)
+        progress, barrier = Progress(self._folder), Barrier()
+        position = progress.read() or Position(self._journal.end)
+        strange: list[Path] = []
+        for record, after in self._journal.backwards(position, end):
+            names = [self.changes.absolute(record, name) for name in record.names()]
+            if barrier.is_due(names, alone=record.is_alone, carries=bool(record.vault or record.other)):
+                barrier.sync()
+                progress.write(position)
+            barrier.add(names or [self.changes.absolute(record)], alone=record.is_alone)
+            known = made.get(key(record), ())
+            strange += undo(record, self.changes.roots, self.header.txn, made=known, set_aside=set_aside)
+            position = after
+        barrier.sync()
+        progress.write(Position(end))
+        return [path for path in strange if HOME not in path.parts]
+
+    def _changed_since(self) -> Iterator[Record]:
+        """Give a note on every file of the transaction's own that does not look as it did when it was put there."""
+        for record in self._journal.forwards(*_WRITING):
+            now = seen(self.changes.absolute(record))
+            if now is not None and now.kind == "file" and not now.is_same(record.now):
+                yield Record(Do.MADE, record.root, record.path, now=now)
+
+    def _sync_made(self) -> None:
+        """Make the content durable that others have written."""
+        sync_many(self.changes.absolute(record) for record in self._journal.forwards(Do.MADE, Do.OVERWRITE))
+
+    def _found(self) -> list[Path]:
+        """List what lies in ``found`` for this transaction, also from a playback that was interrupted."""
+        return [
+            Path(folder, name)
+            for paths in self.changes.roots.values()
+            for folder, folders, names in os.walk(found_folder(Path(paths.root), self.header.txn))
+            for name in [*names, *(name for name in folders if not os.listdir(os.path.join(folder, name)))]
+        ]
+
+    def _check_mounts(self) -> None:
+        for record in self._journal.forwards(Do.MOUNT):
+            if not is_mounted(self.changes.absolute(record)):
+                raise _doubt(f"Nothing is mounted at {self.changes.absolute(record)}", self._folder)
+
+
+def _paths(roots: Mapping[str, Path], keep_out: Collection[Path]) -> dict[str, Paths]:
+    databases = database_files(keep_out)
+    return {name: Paths(root, databases) for name, root in roots.items()}
+
+
+def _check_identity(root: Path, txn: str, expected: headers.Root) -> None:
+    try:
+        found = headers.identify(root, open_folder(root) / txn)
+    except FileNotFoundError:
+        raise _doubt(f"{root} does not hold its part of the open transaction {txn}", root) from None
+    if (found.inode, found.folder_inode) != (expected.inode, expected.folder_inode):
+        raise _doubt(f"{root} is not the folder in which the open transaction {txn} began, but a copy", root)
+
+
+def _doubt(message: str, folder: Path) -> FilesError:
+    return FilesError(
+        f"{message}.",
+        stands="Nothing was changed.",
+        hint=f"Look into {folder}; is every volume mounted? Then repeat the command, or restore a backup.",
+    )

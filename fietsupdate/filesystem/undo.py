@@ -1,0 +1,267 @@
+"""Undoes what a record announced, whether it was done, half done, undone already, or never done (invariant 3).
+
+What is to be overwritten or deleted must look exactly as the transaction left it. Everything else was put there by
+somebody else, the application that ran on after a crash perhaps, and is set aside in ``found`` (invariant 9).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from fietsupdate.filesystem.layout import found_folder, make_folder
+from fietsupdate.filesystem.paths import Paths
+from fietsupdate.filesystem.place import copy_file, erase, place
+from fietsupdate.filesystem.record import Do, Record
+from fietsupdate.filesystem.status import Meta, Seen, seen, set_mtime
+
+ANY_TIME = -1
+"""As a time that a file will have: nobody knows it beforehand."""
+
+
+def undo(
+    record: Record,
+    roots: Mapping[str, Paths],
+    txn: str,
+    *,
+    made: Collection[Seen] = (),
+    set_aside: bool = False,
+) -> tuple[Path, ...]:
+    """Undo one record; all later ones are undone already.
+
+    Args:
+        record: What was announced.
+        roots: The paths of each root, by name.
+        txn: The transaction's UUID, for the folder ``found``.
+        made: What the transaction's own file there looked like, where that was noted after it was made.
+        set_aside: Whether files that the transaction created go to ``found``, too, instead of being deleted.
+
+    Returns:
+        What was not recognised: its place in ``found``, or where it still is.
+    """
+    looks = [*made] if record.now is None else [record.now, *made]
+    return _Undo(record, roots[record.root], txn, looks, set_aside).run()
+
+
+class _Undo:
+    def __init__(self, record: Record, paths: Paths, txn: str, looks: list[Seen], set_aside: bool) -> None:
+        self.record = record
+        self.paths = paths
+        self.path = paths.absolute(record.path)
+        self.txn = txn
+        self.looks = looks
+        self.set_aside = set_aside
+        self.strange: list[Path] = []
+
+    def run(self) -> tuple[Path, ...]:
+        steps: Mapping[Do, Callable[[], None]] = {
+            Do.FOLDER: self._folder,
+            Do.CREATE: self._create,
+            Do.REPLACE: self._replace,
+            Do.REMOVE: self._remove,
+            Do.MOVE: self._move,
+            Do.MKDIR: self._mkdir,
+            Do.RMDIR: self._rmdir,
+            Do.SYMLINK: self._symlink,
+            Do.LINK: self._link,
+            Do.OVERWRITE: self._overwrite,
+            Do.META: self._meta,
+            Do.APPEND: self._append,
+        }
+        step = steps.get(self.record.do)
+        if step is not None:
+            step()
+        return tuple(self.strange)
+
+    def _folder(self) -> None:
+        here, was = seen(self.path), self.record.was
+        if here is not None and was is not None and here.kind == "folder":  # another inode when it was made again
+            set_mtime(self.path, was.mtime_ns)
+
+    def _create(self) -> None:
+        here = seen(self.path)
+        draft = seen(self._at(self.record.draft)) if self.record.draft else None
+        if here is None:
+            return
+        if draft is not None and draft.is_same(self.record.now):
+            if here.inode == draft.inode:  # a link was made, and its first name not yet removed
+                os.unlink(self.path)
+            return  # never placed: whatever is here, is not ours
+        self._clear(here)
+
+    def _replace(self) -> None:
+        vault = self._at(self.record.vault)
+        here, old = seen(self.path), seen(vault)
+        if old is None:
+            return
+        if here is not None and here.inode == old.inode:  # the second name was made, and nothing else
+            os.unlink(vault)
+            return
+        if here is not None and (self.set_aside or not self._is_ours(here)):
+            self._to_found(self.path)
+        os.rename(vault, self.path)
+
+    def _remove(self) -> None:
+        vault = self._at(self.record.vault)
+        here, old = seen(self.path), seen(vault)
+        if old is None:
+            return
+        if here is not None:
+            if here.is_same(self.record.was):  # the file in the vault is its second name, or a copy
+                erase(vault)
+                return
+            self._to_found(self.path)
+        os.makedirs(os.path.dirname(self.path), exist_ok=True)
+        place(vault, self.path)
+
+    def _move(self) -> None:
+        target = self._at(self.record.other)
+        here, there, was = seen(self.path), seen(target), self.record.was
+        if there is None or was is None:
+            return
+        if (there.kind, there.inode) != (was.kind, was.inode):
+            if here is None:  # somebody put another file in the place of ours
+                self._to_found(target)
+            return
+        if here is not None:
+            if here.inode == there.inode and here.kind != "folder":
+                os.unlink(target)
+                return
+            if self.record.path.startswith("/"):  # it came from outside, where its name is taken now
+                self._to_found(target)
+                return
+            self._to_found(self.path)
+        os.makedirs(os.path.dirname(self.path), exist_ok=True)
+        place(target, self.path)
+        if not was.is_same(there):  # the same file, which somebody has changed in its place
+            self.strange.append(Path(self.path))
+
+    def _mkdir(self) -> None:
+        here = seen(self.path)
+        if here is None:
+            return
+        try:
+            if here.kind == "folder":
+                os.rmdir(self.path)
+                return
+        except OSError as error:
+            if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
+                raise
+        self.strange.append(Path(self.path))  # somebody has put something in it, or in its place: it stays
+
+    def _rmdir(self) -> None:
+        here = seen(self.path)
+        if here is not None and here.kind != "folder":
+            self._to_found(self.path)
+        os.makedirs(self.path, exist_ok=True)
+        if self.record.meta is not None:
+            self.record.meta.apply(self.path)
+
+    def _symlink(self) -> None:
+        here = seen(self.path)
+        if here is None:
+            return
+        if here.kind == "link" and os.readlink(self.path) == self.record.other and not self.set_aside:
+            os.unlink(self.path)
+        else:
+            self._to_found(self.path)
+
+    def _link(self) -> None:
+        here, was = seen(self.path), self.record.was
+        if here is None:
+            return
+        if was is not None and here.inode == was.inode:
+            os.unlink(self.path)
+        else:
+            self._to_found(self.path)
+
+    def _overwrite(self) -> None:
+        """Write the old content back in place: the file has more names than this one."""
+        vault = self._at(self.record.vault)
+        here, was = seen(self.path), self.record.was
+        if seen(vault) is None or was is None or was.is_same(here):
+            return
+        if here is None or here.inode != was.inode:
+            if here is not None:
+                self._to_found(self.path)
+            place(vault, self.path)
+            return
+        if self.set_aside or not self._is_ours(here):
+            self._copy_to_found(self.path)
+        erase(self._at(self.record.draft))
+        with open(vault, "rb") as old, open(self.path, "r+b") as file:
+            shutil.copyfileobj(old, file, 1 << 20)
+            file.truncate()
+        Meta.of(vault).apply(self.path)
+
+    def _meta(self) -> None:
+        here, was = seen(self.path), self.record.was
+        if here is not None and was is not None and here.inode == was.inode and self.record.meta is not None:
+            self.record.meta.apply(self.path, time=self._has_own_time(here))
+
+    def _has_own_time(self, here: Seen) -> bool:
+        """Tell whether the file's time is one that the transaction knows: a later change is somebody else's."""
+        known = {look.mtime_ns for look in (self.record.was, self.record.now) if look is not None}
+        return here.mtime_ns in known or ANY_TIME in known
+
+    def _append(self) -> None:
+        if self.record.size < 0:
+            with suppress(FileNotFoundError):
+                os.unlink(self.path)
+        elif (here := seen(self.path)) is not None and here.size > self.record.size:
+            os.truncate(self.path, self.record.size)
+
+    def _clear(self, here: Seen) -> None:
+        if not self._is_ours(here) or self.set_aside:
+            self._to_found(self.path)
+        else:
+            os.unlink(self.path)
+
+    def _is_ours(self, here: Seen) -> bool:
+        return any(here.is_same(look) for look in self.looks)
+
+    def _at(self, path: str) -> str:
+        return self.paths.absolute(path)
+
+    def _to_found(self, path: str) -> None:
+        """Set aside what is not recognised, under its own name."""
+        target = self._found_name(path)
+        number = 0
+        while os.path.lexists(free := f"{target}.{number}" if number else target):
+            number += 1
+        try:
+            place(path, free)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            _copy_tree(path, free)
+            erase(path)
+        self.strange.append(Path(free))
+
+    def _copy_to_found(self, path: str) -> None:
+        """Set aside a copy, unless an interrupted playback has done so: what is here may be half written back."""
+        target = self._found_name(path)
+        if not os.path.lexists(target):
+            copy_file(path, target)
+        self.strange.append(Path(target))
+
+    def _found_name(self, path: str) -> str:
+        root = Path(self.paths.root)
+        target = found_folder(root, self.txn) / self.paths.relative(path)
+        for folder in reversed(target.relative_to(root).parents[:-2]):
+            make_folder(root / folder)
+        return str(target)
+
+
+def _copy_tree(source: str, target: str) -> None:
+    look = seen(source)
+    if look is None or look.kind != "folder":
+        copy_file(source, target)
+        return
+    os.mkdir(target, 0o700)
+    for name in os.listdir(source):
+        _copy_tree(f"{source}/{name}", f"{target}/{name}")
