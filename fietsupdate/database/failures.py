@@ -1,0 +1,122 @@
+"""What an exception out of env.py means, in words for the person who must mend it."""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+
+from alembic.util.exc import CommandError
+from sqlalchemy import exc
+
+from fietsupdate.database.lock import LONGEST_WAIT
+from fietsupdate.errors import DatabaseError, EnvPyError, FietsupdateError, RevisionFailedError
+
+SEVERAL_RUNS = (
+    "env.py calls run_migrations() more than once (several databases or schemas); they cannot change as one.",
+    "Give each database a configuration of its own, or run the loop around fietsupdate with '-x'.",
+)
+NEVER_RAN = "env.py returned without calling context.run_migrations()."
+SWALLOWED = "env.py swallowed an error and returned as if all were well"
+RAISE_IT = "Let env.py raise what it catches."
+TRY_ALEMBIC = "See that 'alembic current' works here."
+LIBRARIES = ("site-packages", "dist-packages", "/lib/python", "<frozen", "<string>")
+
+
+def first_line(error: BaseException) -> str:
+    """Name an exception in one line; SQLAlchemy's are named by what the driver said."""
+    origin = getattr(error, "orig", None) or error
+    text = " ".join(str(origin).split("\n")[0].split())
+    return f"{type(origin).__name__}: {text}" if text else type(origin).__name__
+
+
+def place(error: BaseException) -> str:
+    """Give ``file:line`` of the innermost frame in the project's own code, or ""."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_theirs(frame.filename)]
+    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+
+
+def _is_theirs(filename: str) -> bool:
+    ours = str(Path(__file__).resolve().parents[1])
+    return not filename.startswith(ours) and not any(part in filename for part in LIBRARIES)
+
+
+def explain(error: BaseException | None, *, running: str, calls: int) -> FietsupdateError:
+    """Translate what came out of env.py, or what did not.
+
+    Args:
+        error: What was raised, wherever it was raised; None when env.py returned normally.
+        running: The Alembic revision that was running, or "".
+        calls: How often run_migrations() was called.
+    """
+    if isinstance(error, FietsupdateError):
+        return error
+    if running:
+        return _revision_failed(error, running)
+    if error is None:
+        if calls:
+            return EnvPyError(f"{SWALLOWED}.", hint=RAISE_IT)
+        return EnvPyError(NEVER_RAN, hint="See that 'alembic current' works here, and how env.py decides what to run.")
+    if isinstance(error, SystemExit):
+        return EnvPyError(f"env.py called sys.exit({error.code!r}){_at(error)}.")
+    if driver := _missing_driver(error):
+        return DatabaseError(f"The database driver is not installed: {driver}.", hint="Install it beside fietsupdate.")
+    if calls == 0 and isinstance(error, exc.DBAPIError | exc.ArgumentError | OSError):
+        return DatabaseError(
+            f"The database cannot be reached: {first_line(error)}.", hint="See that 'alembic current' works here."
+        )
+    if isinstance(error, CommandError):
+        return EnvPyError(f"Alembic refuses: {error}", hint=TRY_ALEMBIC)
+    return EnvPyError(f"env.py failed{_at(error)}: {first_line(error)}.", hint=_env_hint(error))
+
+
+def statement_failed(error: BaseException) -> DatabaseError:
+    """Make the error of a statement of ours that failed: the connection broke, or a right is missing."""
+    return DatabaseError(
+        f"The database failed: {first_line(error)}.",
+        hint="See that the database is well and this user may change it, then run the same command again.",
+    )
+
+
+def blocked(error: BaseException | None, revision: str, sessions: str) -> RevisionFailedError:
+    """Make the error of a schema change that waited in vain for somebody else's session."""
+    who = f" Idle in a transaction: {sessions}." if sessions else ""
+    return RevisionFailedError(
+        f"Alembic revision {revision} waited for {LONGEST_WAIT} s for another session's lock, and gave up.{who}",
+        hint="Stop what uses the database (the application, a forgotten session), and run the same command again.",
+        details={"revision": revision, "error": first_line(error) if error else ""},
+    )
+
+
+def _revision_failed(error: BaseException | None, revision: str) -> RevisionFailedError:
+    if error is None:
+        return RevisionFailedError(f"Alembic revision {revision} failed, and {SWALLOWED}.", hint=RAISE_IT)
+    statement = " ".join(str(getattr(error, "statement", "") or "").split())
+    return RevisionFailedError(
+        f"Alembic revision {revision} failed{_at(error)}: {first_line(error)}.",
+        hint="Mend the revision, or what it met in the database, and run the same command again.",
+        details={"revision": revision, "statement": statement},
+    )
+
+
+def _at(error: BaseException) -> str:
+    where = place(error)
+    return f" ({where})" if where else ""
+
+
+def _missing_driver(error: BaseException) -> str:
+    if isinstance(error, exc.NoSuchModuleError):
+        return str(error)
+    functions = [frame.name for frame in traceback.extract_tb(error.__traceback__)]
+    if isinstance(error, ImportError) and "import_dbapi" in functions:
+        return first_line(error)
+    return ""
+
+
+def _env_hint(error: BaseException) -> str:
+    if isinstance(error, ModuleNotFoundError):
+        return (
+            "Is fietsupdate installed in the application's environment? 'prepend_sys_path' adds folders to import from."
+        )
+    if isinstance(error, RuntimeError) and "event loop" in str(error):
+        return "An async env.py starts its own event loop; call fietsupdate from a thread that has none."
+    return "See that 'alembic current' works here; '--traceback' shows where it happened."

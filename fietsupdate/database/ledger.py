@@ -1,0 +1,202 @@
+"""The ledger table: the database's half of what was done to an instance.
+
+A row is ``begun`` when its transaction starts and ``done`` when it ends; entries are the rows that are done. Values are
+text, so that every database gives back exactly what the other half holds. One instance row names the instance.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from functools import lru_cache
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from fietsupdate.model import Begun, Direction, Entry, Phase
+
+TABLE = "fietsupdate_ledger"
+INSTANCE_TABLE = "fietsupdate_instance"
+DEFAULT_VERSION_TABLE = "alembic_version"
+LONGEST_SUFFIX = 40
+BEGUN, DONE = "begun", "done"
+MYSQL = frozenset({"mysql", "mariadb"})
+
+
+def suffix(version_table: str) -> str:
+    """Tell what our tables' names end with: two revision trees in one database have a ledger each."""
+    if version_table == DEFAULT_VERSION_TABLE:
+        return ""
+    if len(version_table) > LONGEST_SUFFIX:
+        version_table = hashlib.sha256(version_table.encode()).hexdigest()[:LONGEST_SUFFIX]
+    return f"_{version_table}"
+
+
+FIELDS = tuple(Entry.__dataclass_fields__)
+
+
+@lru_cache
+def ledger_of(version_table: str, schema: str | None, dialect: str) -> LedgerTable:
+    """Give the ledger that belongs to a version table."""
+    return LedgerTable(version_table, schema, dialect)
+
+
+class LedgerTable:
+    """The ledger's statements, bound to a schema but to no connection.
+
+    They are text, as env.py makes a new engine for every visit, and each would compile expressions anew: that was a
+    third of the time of an update.
+    """
+
+    def __init__(self, version_table: str, schema: str | None, dialect: str) -> None:
+        metadata = sa.MetaData(schema=schema)
+        # Only where they count: naming them makes SQLAlchemy import its whole MySQL dialect.
+        options: Any = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4"} if dialect in MYSQL else {}
+        ending = suffix(version_table)
+        self.schema = schema
+        self.rows = sa.Table(
+            TABLE + ending,
+            metadata,
+            sa.Column("seq", sa.Integer, primary_key=True, autoincrement=False),
+            sa.Column("txn", sa.String(36), nullable=False),
+            sa.Column("update_id", sa.String(255), nullable=False),
+            sa.Column("direction", sa.String(8), nullable=False),
+            sa.Column("checksum", sa.String(64), nullable=False),
+            sa.Column("finished_at", sa.String(32), nullable=False),
+            sa.Column("duration_ms", sa.BigInteger, nullable=False),
+            sa.Column("app_version", sa.String(255), nullable=False),
+            sa.Column("tool_version", sa.String(64), nullable=False),
+            sa.Column("actor", sa.String(255), nullable=False),
+            sa.Column("status", sa.String(8), nullable=False),
+            sa.Column("phases", sa.String(64), nullable=False),
+            sa.Column("failure", sa.Text, nullable=False),
+            sa.Column("running", sa.String(8), nullable=False),
+            **options,
+        )
+        self.instance = sa.Table(
+            INSTANCE_TABLE + ending,
+            metadata,
+            sa.Column("instance_id", sa.String(36), primary_key=True),
+            sa.Column("created_at", sa.String(32), nullable=False),
+            **options,
+        )
+
+    def _run(self, connection: Connection, sql: str, **values: object) -> sa.CursorResult[Any]:
+        """Run a statement in which {rows} and {instance} stand for our tables."""
+        name = connection.dialect.identifier_preparer.format_table
+        return connection.execute(
+            sa.text(sql.format(rows=name(self.rows), instance=name(self.instance), fields=", ".join(FIELDS))), values
+        )
+
+    def exists(self, connection: Connection) -> bool:
+        """Tell whether the ledger table is there."""
+        return sa.inspect(connection).has_table(self.rows.name, schema=self.schema)
+
+    def create(self, connection: Connection, instance_id: str, created_at: str) -> None:
+        """Create both tables and name the instance."""
+        self.rows.create(connection)
+        self.instance.create(connection, checkfirst=True)
+        self._run(connection, "DELETE FROM {instance}")
+        insert = "INSERT INTO {instance} (instance_id, created_at) VALUES (:instance_id, :created_at)"
+        self._run(connection, insert, instance_id=instance_id, created_at=created_at)
+
+    def claim(self, connection: Connection) -> None:
+        """Change nothing in a way that needs the right to write."""
+        self._run(connection, "DELETE FROM {rows} WHERE seq < 0")
+
+    def instance_id(self, connection: Connection) -> str:
+        """Give the id of the instance, or "" where the row is missing."""
+        return self._run(connection, "SELECT instance_id FROM {instance}").scalar() or ""
+
+    def entries(self, connection: Connection) -> tuple[Entry, ...]:
+        """Read the finished entries, by ``seq``."""
+        rows = self._run(connection, "SELECT {fields} FROM {rows} WHERE status = :done ORDER BY seq", done=DONE)
+        return tuple(_entry(row) for row in rows.mappings())
+
+    def since(self, connection: Connection, seq: int) -> tuple[Entry | Begun, ...]:
+        """Read the rows from this ``seq`` on; the last may be one that is begun."""
+        sql = "SELECT {fields}, status, phases, failure, running FROM {rows} WHERE seq >= :seq ORDER BY seq"
+        rows = self._run(connection, sql, seq=seq).mappings()
+        return tuple(_entry(row) if row["status"] == DONE else _begun(row) for row in rows)
+
+    def begun(self, connection: Connection) -> Begun | None:
+        """Read the row of a transaction that something has committed and nobody has finished."""
+        sql = "SELECT {fields}, phases, failure, running FROM {rows} WHERE status = :begun"
+        row = self._run(connection, sql, begun=BEGUN).mappings().first()
+        return _begun(row) if row else None
+
+    def insert(self, connection: Connection, entries: Iterable[Entry], *, status: str) -> None:
+        """Insert rows; with ``begun``, ``finished_at`` is the time at which the transaction began."""
+        names = (*FIELDS, "status", "phases", "failure", "running")
+        places = ", ".join(f":{name}" for name in names)
+        sql = f"INSERT INTO {{rows}} ({', '.join(names)}) VALUES ({places})"  # noqa: S608  # our own column names
+        for entry in entries:
+            values = asdict(entry) | {"direction": str(entry.direction)}
+            self._run(connection, sql, **values, status=status, phases="[]", failure="", running="")
+
+    def note(
+        self, connection: Connection, txn: str, phases: Sequence[Phase], *, failure: str = "", running: str = ""
+    ) -> bool:
+        """Write down the finished phases of a begun row; False when the row is not there, or not begun."""
+        found = self._run(
+            connection,
+            # MySQL counts the rows that changed, not those that were found: the text of a phase list may be the same.
+            "SELECT seq FROM {rows} WHERE txn = :txn AND status = :begun",
+            txn=txn,
+            begun=BEGUN,
+        ).first()
+        self._run(
+            connection,
+            "UPDATE {rows} SET phases = :phases, failure = :failure, running = :running "
+            "WHERE txn = :txn AND status = :begun",
+            phases=json.dumps([str(phase) for phase in phases]),
+            failure=failure,
+            running=running,
+            txn=txn,
+            begun=BEGUN,
+        )
+        return found is not None
+
+    def enter(self, connection: Connection, txn: str, phase: Phase) -> None:
+        """Write down that a hook runs, to be committed with it or not at all.
+
+        Seen afterwards, it says that the hook, or a schema change in it, committed before its end.
+        """
+        sql = "UPDATE {rows} SET running = :phase WHERE txn = :txn AND status = :begun"
+        self._run(connection, sql, phase=str(phase), txn=txn, begun=BEGUN)
+
+    def finish(self, connection: Connection, entry: Entry) -> bool:
+        """Turn the begun row into the finished entry; False when it is not there, or not begun."""
+        sql = (
+            "UPDATE {rows} SET finished_at = :finished_at, duration_ms = :duration_ms, actor = :actor, "
+            "app_version = :app_version, tool_version = :tool_version, checksum = :checksum, status = :done, "
+            "failure = '', running = '' WHERE txn = :txn AND status = :begun"
+        )
+        values = {name: value for name, value in asdict(entry).items() if f":{name}" in sql}
+        return self._run(connection, sql, **values, done=DONE, begun=BEGUN).rowcount == 1
+
+    def forget(self, connection: Connection, txn: str) -> None:
+        """Delete a begun row whose transaction was undone completely."""
+        self._run(connection, "DELETE FROM {rows} WHERE txn = :txn AND status = :begun", txn=txn, begun=BEGUN)
+
+
+def _entry(row: Mapping[Any, Any]) -> Entry:
+    return Entry(**{name: row[name] for name in FIELDS} | {"direction": Direction(row["direction"])})
+
+
+def _begun(row: Mapping[Any, Any]) -> Begun:
+    return Begun(
+        seq=row["seq"],
+        txn=row["txn"],
+        update_id=row["update_id"],
+        direction=Direction(row["direction"]),
+        checksum=row["checksum"],
+        finished=tuple(Phase(phase) for phase in json.loads(row["phases"])),
+        started_at=row["finished_at"],
+        actor=row["actor"],
+        failure=row["failure"],
+        running=row["running"],
+    )

@@ -1,0 +1,148 @@
+"""SQLite's procedure: one real transaction around everything that env.py and the hooks do.
+
+pysqlite begins no transaction before DDL, so ``BEGIN IMMEDIATE`` goes through the raw driver connection (protocol, 4).
+Before it, two settings that cannot be changed inside a transaction: foreign keys are off, because a batch migration's
+``DROP TABLE`` would cascade, and a commit is durable even when the power fails while the rollback journal is unlinked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from sqlalchemy import Connection, event
+
+from fietsupdate.database.lock import is_busy
+
+Violation = tuple[str, str, tuple[Any, ...]]
+"""Child table, parent table, values of the child's key columns. Row ids are no use: a batch migration renumbers."""
+
+
+def query(connection: Connection, sql: str) -> list[Any]:
+    """Run one statement on the raw connection, so that SQLAlchemy begins nothing."""
+    cursor = connection.connection.cursor()
+    try:
+        cursor.execute(sql)
+        return list(cursor.fetchall())
+    finally:
+        cursor.close()
+
+
+def in_transaction(connection: Connection) -> bool:
+    """Tell whether SQLite itself is inside a transaction, whatever SQLAlchemy believes."""
+    return bool(connection.connection.driver_connection.in_transaction)  # type: ignore[union-attr]
+
+
+def never_commits(connection: Connection) -> bool:
+    """Tell whether the driver was put into Python 3.12's ``autocommit=True``, in which commit() does nothing."""
+    return getattr(_sqlite3(connection), "autocommit", None) is True
+
+
+def _sqlite3(connection: Connection) -> Any:
+    driver: Any = connection.connection.driver_connection
+    return getattr(driver, "_conn", None) or driver  # aiosqlite keeps the real connection one level deeper
+
+
+def named_file(name: str) -> Path | None:
+    """Give the file behind a SQLite database name or ``file:`` URI, or None for a database in memory."""
+    if name in {"", ":memory:"} or ":memory:" in name or "mode=memory" in name:
+        return None
+    return Path(unquote(urlsplit(name).path) if name.startswith("file:") else name).absolute()
+
+
+class Procedure:
+    """What happens to env.py's connection to make its transaction a real one."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.busy = False
+        """Whether somebody else held the write lock when the transaction was to begin."""
+        self.is_immediate = False
+        """Whether the transaction is our own BEGIN IMMEDIATE, and so holds the write lock from its start."""
+        self.raw: Any = connection.connection.dbapi_connection
+        self.enforces_foreign_keys = bool(query(connection, "PRAGMA foreign_keys")[0][0])
+        self.synchronous = int(query(connection, "PRAGMA synchronous")[0][0])
+        self._was_autocommit = self._in_autocommit()
+        self._violations: Counter[Violation] = Counter()
+
+    def _in_autocommit(self) -> bool:
+        return self.connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT"
+
+    def prepare(self) -> None:
+        """Change the settings and begin, or have the transaction begun as soon as SQLAlchemy begins its own."""
+        begun = self.connection.in_transaction()
+        if not begun and in_transaction(self.connection):
+            query(self.connection, "ROLLBACK")  # Python 3.12's autocommit=False is always inside an empty one
+        if not in_transaction(self.connection):
+            self._violations = self.violations()
+            query(self.connection, "PRAGMA foreign_keys = OFF")
+            query(self.connection, "PRAGMA synchronous = EXTRA")
+        if begun:
+            self._begin(self.connection)
+        event.listen(self.connection.engine, "begin", self._begin)
+
+    def _begin(self, connection: Connection) -> None:
+        in_autocommit_block = self._in_autocommit() and not self._was_autocommit
+        if connection.connection.dbapi_connection is self.raw and not in_autocommit_block and not self._is_begun():
+            timeout = query(connection, "PRAGMA busy_timeout")[0][0]
+            query(connection, "PRAGMA busy_timeout = 0")  # locks are polled, never waited for inside a statement
+            try:
+                query(connection, "BEGIN IMMEDIATE")
+                self.is_immediate = True
+            except Exception as error:
+                self.busy = is_busy(error)
+                raise
+            finally:
+                query(connection, f"PRAGMA busy_timeout = {timeout}")
+
+    def _is_begun(self) -> bool:
+        return in_transaction(self.connection)
+
+    def violations(self) -> Counter[Violation]:
+        """Count the rows that break a foreign key, where the application enforces them at all."""
+        if not self.enforces_foreign_keys:
+            return Counter()
+        return Counter(self._describe(row) for row in query(self.connection, "PRAGMA foreign_key_check"))
+
+    def _describe(self, violation: tuple[str, int | None, str, int]) -> Violation:
+        table, row, parent, key = violation
+        if row is None:  # WITHOUT ROWID: the table and its parent are all that SQLite tells
+            return table, parent, ()
+        columns = [
+            column[3]
+            for column in query(self.connection, f"PRAGMA foreign_key_list({quoted(table)})")
+            if column[0] == key
+        ]
+        select = f"SELECT {', '.join(map(quoted, columns))} FROM {quoted(table)} WHERE rowid = {int(row)}"  # noqa: S608
+        return table, parent, tuple(query(self.connection, select)[0])
+
+    def new_violations(self) -> list[Violation]:
+        """Give the foreign keys that this transaction has broken; they must not be committed."""
+        return sorted((self.violations() - self._violations).elements(), key=repr)
+
+    def leave(self) -> None:
+        """Take our listener away and put the settings back, where the connection is still open."""
+        with contextlib.suppress(Exception):  # the listener goes with the engine, if that is gone
+            event.remove(self.connection.engine, "begin", self._begin)
+        raw = getattr(self.raw, "driver_connection", self.raw)
+        with contextlib.suppress(Exception):  # a closed connection has no settings to put back
+            if not raw.in_transaction:
+                raw.execute(f"PRAGMA foreign_keys = {int(self.enforces_foreign_keys)}")
+                raw.execute(f"PRAGMA synchronous = {self.synchronous}")
+
+
+def quoted(name: str) -> str:
+    """Quote an identifier for SQLite."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def summarise(violations: Iterable[Violation]) -> str:
+    """Tell broken foreign keys in words: ``2 rows of "points" without their "tracks"``."""
+    counted = Counter((table, parent) for table, parent, _ in violations)
+    return ", ".join(
+        f'{count} row(s) of "{table}" without their "{parent}"' for (table, parent), count in counted.items()
+    )
