@@ -1,0 +1,220 @@
+"""The command line as administrators type it: typer declares options and writes the help, this module reads them.
+
+typer's own parser is not used, for three promises that it cannot keep. ``downgrade -1`` is a target, while a
+misspelt option stays a usage error. The global options work before and after the command. And nothing is imported
+to convert strings to strings: typer 0.29 would load pydantic there, which takes longer than all the rest of a start.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+if TYPE_CHECKING:
+    from fietsupdate.errors import UsageError
+
+STEPS_BACK = re.compile(r"-\d+")
+"""A target like ``-1``: a word, not an option, as no option here is a digit."""
+
+
+@dataclass(frozen=True)
+class Help:
+    """The option that prints the help. typer's own has another name in each version."""
+
+    name: str = "help"
+    is_flag: bool = True
+    multiple: bool = False
+
+
+@dataclass
+class Line:
+    """What one command line was found to say: values by parameter, in the order of the words."""
+
+    command: str
+    """The words that call the command, for messages."""
+    options: Mapping[str, Any]
+    """Each spelling with the parameter that it stands for."""
+    arguments: Sequence[Any] = ()
+    values: dict[str, Any] = field(default_factory=dict)
+    words: list[str] = field(default_factory=list)
+
+    def read(self, pieces: Sequence[str], *, until_word: bool = False) -> list[str]:
+        """Read `pieces`; with `until_word`, stop before the first that is no option, and return the rest.
+
+        Raises:
+            UsageError: an option does not exist, lacks its value, or has one and takes none.
+        """
+        rest = list(pieces)
+        while rest:
+            piece = rest.pop(0)
+            if piece == "--":
+                self.words += rest
+                return rest
+            if len(piece) < 2 or not piece.startswith("-") or STEPS_BACK.fullmatch(piece):  # noqa: PLR2004
+                if until_word:
+                    return [piece, *rest]
+                self.words.append(piece)
+            elif piece.startswith("--"):
+                self._long(piece, rest)
+            else:
+                self._short(piece, rest)
+        return rest
+
+    def _long(self, piece: str, rest: list[str]) -> None:
+        name, has_value, value = piece.partition("=")
+        option = self._option(name)
+        if not option.is_flag:
+            self._set(option, value if has_value else self._next(name, rest))
+        elif has_value:
+            raise self._wrong(f"the option {name} takes no value")
+        else:
+            self._set(option, True)
+
+    def _short(self, piece: str, rest: list[str]) -> None:
+        """Read ``-y``, ``-fy``, ``-m TEXT`` and ``-mTEXT``."""
+        for position, letter in enumerate(piece[1:], start=2):
+            option = self._option(f"-{letter}", piece)
+            if option.is_flag:
+                self._set(option, True)
+                continue
+            self._set(option, piece[position:] or self._next(f"-{letter}", rest))
+            return
+
+    def _option(self, name: str, piece: str = "") -> Any:
+        if name in self.options:
+            return self.options[name]
+        shown = piece or name
+        near = get_close_matches(shown, self.options, n=1)
+        meant = f"; did you mean {near[0]}?" if near else ""
+        raise self._wrong(f"there is no option {shown}{meant}")
+
+    def _next(self, name: str, rest: list[str]) -> str:
+        if not rest or rest[0] in self.options:
+            raise self._wrong(f"the option {name} needs a value")
+        return rest.pop(0)
+
+    def _set(self, option: Any, value: object) -> None:
+        if option.multiple:
+            self.values.setdefault(option.name, []).append(value)
+        else:
+            self.values[option.name] = value
+
+    def place_words(self) -> None:
+        """Give the words to the arguments.
+
+        Raises:
+            UsageError: there are too many words, or too few.
+        """
+        words = list(self.words)
+        for argument in self.arguments:
+            taken, words = (words, []) if argument.nargs == -1 else (words[:1], words[1:])
+            if taken:
+                self.values[argument.name] = taken if argument.nargs == -1 else taken[0]
+            elif argument.required:
+                raise self._wrong(f"{argument.metavar or argument.name.upper()} is missing")
+        if words:
+            raise self._wrong(f"nothing is expected at {words[0]!r}")
+
+    def _wrong(self, what: str) -> UsageError:
+        return wrong(self.command, what)
+
+
+def wrong(command: str, what: str) -> UsageError:
+    """Make the error for a line that cannot be understood. Our values are not imported before there is one."""
+    from fietsupdate.errors import UsageError
+
+    end = "" if what.endswith("?") else "."
+    return UsageError(f"{command}: {what}{end}", hint=f"{command} --help")
+
+
+def _spellings(command: Any, ctx: Any) -> dict[str, Any]:
+    """Map every spelling of a command's options, help among them, to its parameter."""
+    options = [param for param in command.params if param.param_type_name == "option"]
+    spellings = {spelling: option for option in options for spelling in (*option.opts, *option.secondary_opts)}
+    return {**spellings, **dict.fromkeys(ctx.help_option_names, Help())}
+
+
+def _defaults(command: Any) -> dict[str, Any]:
+    return {
+        param.name: () if param.multiple or param.nargs == -1 else param.default
+        for param in command.params
+        if param.expose_value
+    }
+
+
+def _help_if_asked(ctx: Any, values: dict[str, Any]) -> None:
+    if values.pop("help", False):
+        typer.echo(ctx.get_help())
+        raise typer.Exit
+
+
+class Command(TyperCommand):
+    """A command that also takes the global options of the program it belongs to."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the words after the command's name into ``ctx.params`` and the program's context.
+
+        Raises:
+            UsageError: see `Line`.
+        """
+        program = ctx.parent
+        globals_ = _spellings(program.command, program)
+        arguments = [param for param in self.params if param.param_type_name == "argument"]
+        line = Line(ctx.command_path, {**globals_, **_spellings(self, ctx)}, arguments)
+        line.read(args)
+        _help_if_asked(ctx, line.values)
+        line.place_words()
+        own = _defaults(self)
+        for name, value in line.values.items():
+            if name in own:
+                own[name] = value
+            elif isinstance(value, list):
+                program.params[name] = [*program.params[name], *value]
+            else:
+                program.params[name] = value
+        ctx.params.update(own)
+        return []
+
+
+class Program(TyperGroup):
+    """The program: global options, then a command. Its callback gets the global options from both places."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the words before the command's name; the rest waits in ``ctx.args``.
+
+        Raises:
+            UsageError: see `Line`.
+        """
+        line = Line(ctx.command_path, _spellings(self, ctx))
+        ctx.args = line.read(args, until_word=True)
+        _help_if_asked(ctx, line.values)
+        ctx.params.update({**_defaults(self), **line.values})
+        return list(ctx.args)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the callback, then the command, and return what the command returns.
+
+        Raises:
+            UsageError: no command was named, or one that does not exist.
+        """
+        if not ctx.args:
+            ctx.invoke(self.callback, **ctx.params)
+            raise wrong(ctx.command_path, "no command was named")
+        name, *rest = ctx.args
+        command: Any = self.commands.get(name)
+        if command is None:
+            raise self._unknown(ctx, name)
+        with command.make_context(name, rest, parent=ctx) as inner:
+            ctx.invoke(self.callback, **ctx.params)
+            return command.invoke(inner)
+
+    def _unknown(self, ctx: Any, name: str) -> UsageError:
+        near = get_close_matches(name, self.commands, n=1)
+        meant = f"; did you mean {near[0]!r}?" if near else ""
+        return wrong(ctx.command_path, f"there is no command {name!r}{meant}")

@@ -1,0 +1,151 @@
+"""The commands that change an instance: plan, ask, run, tell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from fietsupdate.errors import UsageError
+from fietsupdate.model import Direction, Event, Plan, Report
+from fietsupdate.render import console
+from fietsupdate.render.progress import Listener, listener
+from fietsupdate.session import Session
+
+if TYPE_CHECKING:
+    from fietsupdate.updater import Updater
+
+DECLINED = "Nothing was changed."
+
+
+def seconds(text: str | None) -> float | None:
+    """Read the value of ``--lock-timeout``.
+
+    Raises:
+        UsageError: it is no number of seconds.
+    """
+    if text is None:
+        return None
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not number >= 0:  # also false for "nan"
+        raise UsageError(f"--lock-timeout needs a number of seconds, not {text!r}.", hint="--lock-timeout 60")
+    return number
+
+
+@dataclass
+class Change:
+    """How one command that changes an instance was asked to do it."""
+
+    session: Session
+    yes: bool = False
+    lock_timeout: float | None = None
+    as_root: bool = False
+    as_json: bool = False
+
+    def dry_run(self, target: str | None, direction: Direction, *, checks: bool) -> int:
+        """Show the plan; every refusal of the real run is raised."""
+        from fietsupdate.render import documents
+
+        session = self.session
+        plan = session.updater().plan(target, direction=direction, checks=checks, as_root=self.as_root)
+        left = console.unchecked(checks_ran=checks)
+        if self.as_json:
+            session.out.line(documents.line(documents.plan(plan, left)))
+        else:
+            session.say(console.dry_run(plan, left, session.out.width) if plan else console.nothing_to_do(plan))
+        return 0
+
+    def move(self, target: str | None, direction: Direction) -> int:
+        """Apply or revert updates, once they are agreed to."""
+        agreed: Plan | None = None
+        asked = not self.session.agreed(yes=self.yes)
+        updater = self.session.updater()
+        if asked:
+            agreed = updater.plan(target, direction=direction, as_root=self.as_root)
+            if agreed and not self._asked(console.plan(agreed, self.session.err.width), "Do this now?"):
+                return self._declined()
+        report = self._told(lambda tell: self._run(updater, target, direction, agreed, tell))
+        self._summarize(report)
+        return 0
+
+    def _run(
+        self, updater: Updater, target: str | None, direction: Direction, agreed: Plan | None, tell: Listener
+    ) -> Report:
+        if direction is Direction.DOWN and target is not None:
+            return updater.downgrade(target, agreed=agreed, on_event=tell, **self._options)
+        return updater.update(target, agreed=agreed, on_event=tell, **self._options)
+
+    def stamp(self, update_ids: Sequence[str]) -> int:
+        """Record where the instance is, once it is agreed to."""
+        asked = not self.session.agreed(yes=self.yes)
+        updater = self.session.updater()
+        what = (
+            f"The instance will be recorded to be at {', '.join(update_ids)}. No script and no Alembic revision runs."
+        )
+        if asked and not self._asked(what, "Record this?"):
+            return self._declined()
+        report = self._told(lambda tell: updater.stamp(update_ids, on_event=tell, **self._options))
+        self._summarize(report)
+        return 0
+
+    def recover(self, *, accept: bool, purge: bool) -> int:
+        """Finish or undo what an interrupted run left; what loses something is asked first."""
+        asked = (accept or purge) and not self.session.agreed(yes=self.yes)
+        updater = self.session.updater()
+        if asked and not self._asked(_consequences(accept=accept, purge=purge), "Do this now?"):
+            return self._declined()
+        self._told(lambda tell: updater.recover(accept=accept, purge=purge, on_event=tell, **self._options))
+        if not self.as_json:
+            self.session.say(f"The instance is {console.check(updater.status())}")
+        return 0
+
+    @property
+    def _options(self) -> dict[str, Any]:
+        return {"lock_timeout": self.lock_timeout, "as_root": self.as_root}
+
+    def _asked(self, what: str, question: str) -> bool:
+        self.session.err.line(f"{what}\n")
+        return self.session.ask(question)
+
+    def _declined(self) -> int:
+        self.session.err.line(DECLINED)
+        return 1
+
+    def _told(self, run: Callable[[Listener], Report]) -> Report:
+        """Run something and tell its events; a stream of JSON always ends with ``finished`` or an error."""
+        session = self.session
+        session.ran = True
+        with listener(session.out, as_json=self.as_json, quiet=session.quiet, verbose=session.verbose) as tell:
+            report = run(tell)
+        if tell.failure is not None:
+            session.err.line(f"Warning: the progress could not be shown: {tell.failure!r}")
+        if not tell.finished:
+            tell(Event("finished", _now(), details={"current": report.current, "done": report.done}))
+        return report
+
+    def _summarize(self, report: Report) -> None:
+        if self.as_json:
+            return
+        if report.plan:
+            text = console.report(report.done, report.plan.direction, report.current, report.duration_ms)
+        else:
+            text = console.nothing_to_do(report.plan)
+        self.session.say(text)
+
+
+def _consequences(*, accept: bool, purge: bool) -> str:
+    """Say what ``recover`` will not be able to take back."""
+    lines = []
+    if accept:
+        lines.append("The interrupted update will be recorded as finished, as you have mended it by hand.")
+    if purge:
+        lines.append("Files that recovery has set aside, and the saved bytes of finished updates, will be deleted.")
+    return "\n".join(lines)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

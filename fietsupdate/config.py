@@ -1,0 +1,303 @@
+"""One frozen `Config` from alembic.ini, pyproject.toml, the environment and options; reading is all that happens.
+
+A key is taken from the first of these that gives it: an option, ``FIETSUPDATE_<KEY>``, the INI file, pyproject.toml.
+(What ``setup`` returns comes between environment and files, see `fietsupdate.site`.) Relative paths in a file are
+relative to the file's folder, those in options and environment to the working directory. Alembic's own
+``prepend_sys_path`` keeps Alembic's meaning: relative to the working directory.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fietsupdate.errors import ConfigError
+from fietsupdate.keys import TOML_TABLE, Given, converted, gather
+from fietsupdate.sources import Ini, Toml, nearest
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What the configuration says, with every path absolute. `fietsupdate.site.enter` brings it to life."""
+
+    ini: Path | None
+    toml: Path | None
+    alembic_section: str
+    here: Path
+    """Folder of the INI file or, without one, of pyproject.toml."""
+    updates: tuple[str, ...]
+    """Absolute folders, or ``package:folder``."""
+    data_dir: Path | None
+    """``None`` when `setup` must give it."""
+    settings: Mapping[str, Any] = field(repr=False)
+    """The section that hooks get as ``config``, interpolated."""
+    settings_origin: str = ""
+    """Where `settings` come from, for messages."""
+    setup: str = ""
+    version_file: str = "VERSION"
+    """Relative to the data directory; "" for none."""
+    extra_dirs: Mapping[str, Path] = field(default_factory=dict)
+    backup_dir: Path | None = None
+    guard: bool = True
+    lock_timeout: float = 600.0
+    """Seconds; 0 does not wait."""
+    alembic_config: str = ""
+    x: tuple[str, ...] = ()
+    prepend_sys_path: tuple[Path, ...] = ()
+    overrides: frozenset[str] = frozenset()
+    """Keys given by an option or by the environment; these outrank `setup`."""
+
+    @property
+    def shown(self) -> str:
+        """The files, for messages."""
+        return " and ".join(str(path) for path in (self.ini, self.toml) if path)
+
+
+class Settings(Mapping[str, Any]):
+    """What hooks get as ``config``: the application's settings, read-only.
+
+    Always has ``fietsupdate.data_dir`` and, once the database is known, ``sqlalchemy.url``. Its ``repr`` hides
+    whatever may hold a secret, so that a traceback or a log may show it.
+
+    Args:
+        values: The settings.
+        origin: Where they come from; a missing key is reported with it.
+    """
+
+    __slots__ = ("_origin", "_values")
+
+    def __init__(self, values: Mapping[str, Any], origin: str = "") -> None:
+        self._values = dict(values)
+        self._origin = origin
+
+    def __getitem__(self, key: str) -> Any:
+        try:
+            return self._values[key]
+        except KeyError:
+            raise KeyError(f"no {key!r} in {self._origin or 'the settings'}") from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{key!r}: {_shown(key, value)}" for key, value in self._values.items())
+        return f"Settings({{{shown}}})"
+
+    def joined(self, values: Mapping[str, Any]) -> Settings:
+        """Give the same settings with some more, or with other values."""
+        return Settings({**self._values, **values}, self._origin)
+
+
+_SECRET_KEY = re.compile(r"pass|pwd|secret|token|key|salt|credential|auth|url|uri|dsn", re.IGNORECASE)
+_SECRET_VALUE = re.compile(r"://[^/\s]*@")
+
+
+def _shown(key: str, value: object) -> str:
+    text = repr(value)
+    return "'***'" if _SECRET_KEY.search(str(key)) or _SECRET_VALUE.search(text) else text
+
+
+def load_config(
+    files: Sequence[str | os.PathLike[str]] = (),
+    *,
+    section: str | None = None,
+    x: Sequence[str] = (),
+    options: Mapping[str, str] | None = None,
+    environ: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> Config:
+    """Read the configuration. Nothing is imported, and nothing but the named files is looked at.
+
+    Args:
+        files: An INI file, a pyproject.toml, or one of each; without any, see `find_files`.
+        section: Alembic's section in the INI file (``-n``). If there is a section ``[fietsupdate:<section>]``, it
+            is used in place of ``[fietsupdate]``.
+        x: ``key=value`` pairs for env.py (``-x``).
+        options: Values of keys that outrank everything else; text, as in the INI file.
+        environ: In place of `os.environ`.
+        cwd: In place of the working directory.
+
+    Raises:
+        ConfigError: A file is missing or malformed, a key is unknown or has an impossible value.
+    """
+    environ, cwd = os.environ if environ is None else environ, cwd or Path.cwd()
+    ini_path, toml_path = find_files(files, environ=environ, cwd=cwd)
+    ini = Ini.read(ini_path) if ini_path else None
+    toml = Toml.read(toml_path) if toml_path else None
+    alembic_section = section or "alembic"
+    own_section = _own_section(ini, alembic_section)
+    given = gather(ini, toml, own_section, options=options or {}, environ=environ, cwd=cwd)
+    if "updates" not in given:
+        raise _no_updates(ini, toml, own_section, cwd)
+    if "alembic_config" not in given:
+        _check_alembic(ini, toml, alembic_section)
+    settings, origin = _settings(ini, toml, own_section, given.get("settings_section"))
+    return Config(
+        ini=ini_path,
+        toml=toml_path,
+        alembic_section=alembic_section,
+        here=next(path.parent for path in (ini_path, toml_path) if path),
+        settings=settings,
+        settings_origin=origin,
+        x=tuple(x),
+        prepend_sys_path=tuple(cwd / path for path in _prepend_sys_path(ini, toml, alembic_section)),
+        overrides=frozenset(key for key, value in given.items() if value.overrides),
+        **{"data_dir": None, **converted(given)},
+    )
+
+
+def find_files(
+    files: Sequence[str | os.PathLike[str]] = (), *, environ: Mapping[str, str], cwd: Path
+) -> tuple[Path | None, Path | None]:
+    """Give the INI file and the pyproject.toml that count, at least one of them, as Alembic looks for them.
+
+    Without `files` it is the one that ``FIETSUPDATE_CONFIG`` or ``ALEMBIC_CONFIG`` names. What is not named is
+    taken from the working directory, where it is there.
+
+    Raises:
+        ConfigError: A named file does not exist, two of a kind are named, or there is none at all.
+    """
+    named, asked = [os.fspath(file) for file in files], "-c"
+    for variable in ("FIETSUPDATE_CONFIG", "ALEMBIC_CONFIG"):
+        if not named and environ.get(variable):
+            named, asked = [environ[variable]], variable
+    found: dict[str, Path] = {}
+    for name in named:
+        kind = "pyproject.toml" if name.endswith(".toml") else "alembic.ini"
+        if not (cwd / name).is_file():
+            raise ConfigError(f"There is no file {cwd / name}, which {asked} names.")
+        if kind in found:
+            raise ConfigError(f"{asked} names both {found[kind]} and {name}; one {Path(name).suffix} file is read.")
+        found[kind] = Path(os.path.normpath(cwd / name))
+    for kind in ("alembic.ini", "pyproject.toml"):
+        if kind not in found and (cwd / kind).is_file():
+            found[kind] = cwd / kind
+    if not found:
+        raise ConfigError(
+            f"There is no configuration: neither alembic.ini nor pyproject.toml is in {cwd}.", hint=_elsewhere(cwd)
+        )
+    return found.get("alembic.ini"), found.get("pyproject.toml")
+
+
+def load_callable(text: str, key: str = "setup") -> Callable[..., Any]:
+    """Import ``package.module:name``.
+
+    Args:
+        text: What to import; `name` may have dots.
+        key: Where the configuration says so, for messages.
+
+    Raises:
+        ConfigError: The module cannot be imported, has no such name, or it cannot be called.
+    """
+    module_name, _, path = text.partition(":")
+    try:
+        found: Any = importlib.import_module(module_name)
+    except (Exception, SystemExit) as error:
+        raise ConfigError(
+            f"{key} = {text}: importing {module_name} failed: {described(error)}.",
+            hint="Is the application installed in this Python? prepend_sys_path of the Alembic section adds folders.",
+        ) from error
+    for name in path.split("."):
+        if not hasattr(found, name):
+            raise ConfigError(f"{key} = {text}: {module_name} has no {path!r}{nearest(name, dir(found)) or '.'}")
+        found = getattr(found, name)
+    if not callable(found):
+        raise ConfigError(f"{key} = {text}: {path} is {type(found).__name__}, which cannot be called.")
+    return found  # type: ignore[no-any-return]
+
+
+def described(error: BaseException) -> str:
+    """Give an exception in one line: its type and its text."""
+    return f"{type(error).__name__}: {error}".rstrip(": .")
+
+
+def _own_section(ini: Ini | None, alembic_section: str) -> str:
+    special = f"fietsupdate:{alembic_section}"
+    return special if ini and ini.has(special) else "fietsupdate"
+
+
+def _both(ini: Ini | None, toml: Toml | None) -> str:
+    return " and ".join(str(source.path) for source in (ini, toml) if source)
+
+
+def _elsewhere(cwd: Path) -> str:
+    """Say how to name the configuration; Flask-Migrate keeps it one folder down."""
+    below = "migrations/alembic.ini"
+    file = below if (cwd / below).is_file() else "FILE"
+    return f"Name it with `fietsupdate -c {file}` or in FIETSUPDATE_CONFIG."
+
+
+def _no_updates(ini: Ini | None, toml: Toml | None, section: str, cwd: Path) -> ConfigError:
+    shown = _both(ini, toml)
+    if ini and ini.has(section):
+        where = f"{ini.where(section)}: [{section}] has"
+    elif toml and toml.table(TOML_TABLE) is not None:
+        where = f"{toml.where(TOML_TABLE)}: [{TOML_TABLE}] has"
+    else:
+        hint = "Run `fietsupdate init` to add it."
+        if not (ini and ini.has("alembic")) and not (toml and toml.table("tool.alembic") is not None):
+            hint = f"Run `fietsupdate init` where Alembic is configured. {_elsewhere(cwd)}"
+        return ConfigError(f"There is no [{section}] section in {shown}.", hint=hint)
+    return ConfigError(
+        f"{where} no `updates`.", hint="Name the folder of the update scripts: updates = %(here)s/updates"
+    )
+
+
+def _check_alembic(ini: Ini | None, toml: Toml | None, section: str) -> None:
+    if ini and ini.has(section):
+        return
+    shown = _both(ini, toml)
+    if toml and toml.table("tool.alembic") is not None and (section == "alembic" or not ini):
+        return
+    close = nearest(section, ini.parser.sections()) if ini else ""
+    raise ConfigError(
+        f"Alembic is not configured: there is no [{section}] section in {shown}{close or '.'}",
+        hint="Name Alembic's section with -n, its file with -c, or set it up with `alembic init`.",
+    )
+
+
+def _settings(
+    ini: Ini | None, toml: Toml | None, own_section: str, named: Given | None
+) -> tuple[Mapping[str, Any], str]:
+    """Give the settings for hooks and where they come from: an INI section, or a TOML table by its dotted name."""
+    if not named:
+        own_table = (toml.table(TOML_TABLE) if toml else None) or {}
+        own = ini.settings(own_section) if ini and ini.has(own_section) else {}
+        return {**own_table, **own}, f"[{own_section}] of {_both(ini, toml)}"
+    name = named.text()
+    if ini and ini.has(name):
+        return ini.settings(name), f"[{name}] of {ini.path}"
+    table = toml.table(name) if toml else None
+    if toml and table is not None:
+        return table, f"[{name}] of {toml.path}"
+    shown = _both(ini, toml)
+    close = nearest(name, ini.parser.sections()) if ini else ""
+    raise ConfigError(f"{named.where} names the section [{name}], which is not in {shown}{close or '.'}")
+
+
+_SEPARATORS = {"space": " ", "newline": "\n", "os": os.pathsep, ":": ":", ";": ";"}
+
+
+def _prepend_sys_path(ini: Ini | None, toml: Toml | None, section: str) -> Sequence[str]:
+    """Read the key exactly as `alembic.config.Config.get_prepend_sys_paths_list` does (alembic 1.20)."""
+    text = ini.get(section, "prepend_sys_path") if ini and ini.has(section) else None
+    if not ini or not text:
+        value = ((toml.table("tool.alembic") if toml else None) or {}).get("prepend_sys_path") or []
+        return [value] if isinstance(value, str) else value
+    separator = ini.get(section, "path_separator")
+    if separator is None:
+        return re.split(r", *|(?: +)|\:", text)
+    if separator not in _SEPARATORS:
+        known = ", ".join(_SEPARATORS)
+        raise ConfigError(
+            f"{ini.where(section, 'path_separator')}: path_separator is {separator!r}, not one of {known}."
+        )
+    return [part.strip() for part in text.split(_SEPARATORS[separator]) if part]

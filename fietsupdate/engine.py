@@ -1,0 +1,209 @@
+"""Runs a plan: one transaction across both halves for each step.
+
+What a step came to is read back on a fresh connection afterwards, whatever env.py said (protocol, 3.7); only then
+does the next one begin. Whoever makes an `Engine` holds the OS lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from fietsupdate.database.environment import Visit
+from fietsupdate.database.ledger import DONE
+from fietsupdate.errors import FietsupdateError, RefusedError
+from fietsupdate.filesystem.transaction import FileTransaction
+from fietsupdate.instance import Instance, make_entry, now
+from fietsupdate.model import BASE, Adoption, Begun, DatabaseView, Direction, Entry, Plan, Step
+from fietsupdate.recovery import Outcome, Settled, commit_where_needed, settle
+from fietsupdate.stands import Progress, failed
+from fietsupdate.tip import Tip
+from fietsupdate.transaction import PlanChangedError, StepTransaction, open_files, reopen_files, take
+
+if TYPE_CHECKING:
+    from alembic.runtime.migration import RevisionStep
+
+
+class Engine:
+    """Takes an instance from one position to the next."""
+
+    def __init__(self, instance: Instance, view: DatabaseView) -> None:
+        self.instance = instance
+        self.tip = Tip(instance.graph, view)
+        self._has_ledger = view.has_ledger
+
+    def run(self, plan: Plan, modules: Mapping[str, ModuleType], done: list[str]) -> None:
+        """Run every step of a plan.
+
+        Args:
+            plan: What to do.
+            modules: The loaded scripts, by update id.
+            done: Takes the id of each update as soon as it is known that both halves have it.
+
+        Raises:
+            PlanChangedError: somebody else moved the instance; nothing of the next step was done.
+            FietsupdateError: a step failed; ``stands`` says what became of it.
+        """
+        self.prepare()
+        if plan.adoption:
+            self.adopt(plan.adoption)
+        for number, step in enumerate(plan.steps):
+            self.instance.signals.raise_pending()
+            self._apply(step, modules[step.update.update_id], Progress(number, len(plan.steps)), done)
+
+    def prepare(self) -> None:
+        """Create the ledger and name the instance, committed before the first transaction begins."""
+        if self._has_ledger:
+            return
+        ids: list[str] = []
+
+        def work(visit: Visit) -> Iterable[RevisionStep]:
+            visit.lock()
+            if not visit.ledger.exists(visit.connection):
+                visit.ledger.create(visit.connection, str(uuid.uuid4()), now())
+                commit_where_needed(visit)
+            ids.append(visit.ledger.instance_id(visit.connection))
+            return ()
+
+        self.instance.visit(work, command="upgrade")
+        self.tip.instance_id, self._has_ledger = ids[-1], True
+
+    def adopt(self, adoption: Adoption) -> None:
+        """Give an instance without ledger its first entries."""
+        self.stamp(adoption.update_ids, adoption.revisions)
+        self.instance.tell("adopted", adoption.reason, {"update_ids": list(adoption.update_ids)})
+
+    def _apply(self, step: Step, module: ModuleType, progress: Progress, done: list[str]) -> None:
+        begun = self.tip.begun
+        run = StepTransaction(
+            self.instance,
+            self.tip,
+            step,
+            module,
+            txn=begun.txn if begun else str(uuid.uuid4()),
+            seq=begun.seq if begun else len(self.tip.entries) + 1,
+            finished=list(begun.finished) if begun else [],
+            resumed=begun is not None,
+        )
+        run.tell("update_begun", step.update.summary, revisions=list(step.revisions))
+        failure, settled = self._settled(run.run, lambda: run.files)
+        run.phase = ""
+        if settled.outcome is Outcome.DONE and run.final is not None:
+            self.tip.advance(step, run.final)
+            done.append(step.update.update_id)
+            run.tell("update_finished", duration_ms=run.final.duration_ms)
+        if settled.outcome is not Outcome.DONE or failure is not None:
+            if settled.begun is not None:
+                self._note(settled.begun, failure)
+            elif settled.outcome is Outcome.UNDONE:
+                run.tell("update_undone", settled.outcome.value, found=[str(path) for path in settled.found])
+            raise failed(step, failure, settled, progress) from failure
+        self.instance.signals.deferred = False
+
+    def _settled(
+        self, work: Callable[[], object], files: Callable[[], FileTransaction | None]
+    ) -> tuple[BaseException | None, Settled]:
+        """Do the work, then read back what it came to. Signals stay deferred until the caller has told that, too."""
+        failure: BaseException | None = None
+        signals = self.instance.signals
+        try:
+            work()
+        except PlanChangedError:
+            raise
+        except BaseException as error:  # noqa: BLE001  # hooks and env.py may raise anything
+            failure = error
+        signals.deferred = True
+        opened = files() or reopen_files(self.instance)  # it may have been stopped while it began
+        return failure, Settled(Outcome.UNDONE) if opened is None else settle(self.instance, opened)
+
+    def _note(self, begun: Begun, failure: BaseException | None) -> None:
+        """Write the failure of an interrupted update into its row; the rest of the row stays as the database has it."""
+
+        def work(visit: Visit) -> Iterable[RevisionStep]:
+            visit.lock()
+            words = str(failure or "env.py did not commit")
+            visit.ledger.note(visit.connection, begun.txn, begun.finished, failure=words, running=begun.running)
+            commit_where_needed(visit)
+            return ()
+
+        with contextlib.suppress(FietsupdateError):  # it failed once already; the row is there without the words too
+            self.instance.visit(work, command="upgrade")
+
+    def stamp(self, update_ids: Sequence[str], revisions: Sequence[str] = (), *, copy: bool = False) -> None:
+        """Set the current updates without running any hook.
+
+        Args:
+            update_ids: What is applied from now on, with all that it builds on; () for nothing.
+            revisions: Alembic revisions that run first (baseline).
+            copy: Copy the database's whole ledger into a data directory that has lost its own.
+
+        Raises:
+            PlanChangedError: nothing was done.
+            FietsupdateError: it failed; ``stands`` says what is so now.
+        """
+        txn, started = str(uuid.uuid4()), time.monotonic()
+        made: list[Entry] = []
+        opened: list[FileTransaction] = []
+
+        def work(visit: Visit) -> Iterator[RevisionStep]:
+            take(visit, self.tip)
+            opened.append(open_files(self.instance, self.tip, txn, None))
+            yield from visit.steps(revisions, Direction.UP)
+            made.extend(self._stamps(txn, update_ids, round((time.monotonic() - started) * 1000)))
+            visit.ledger.insert(visit.connection, made, status=DONE)
+            whole = [*(self.tip.entries if copy else ()), *made]
+            opened[-1].record(whole, self.tip.folded(made), self.instance.site.config.version_file)
+            opened[-1].seal()
+            self.instance.signals.deferred = True
+            commit_where_needed(visit)
+
+        self._whole(lambda: self.instance.visit(work, command="stamp"), opened)
+        self.tip.fold(made, revisions)
+
+    def accept(self) -> None:
+        """Record the interrupted update as finished: somebody has completed both halves by hand.
+
+        Raises:
+            RefusedError: nothing is interrupted.
+            PlanChangedError: somebody else moved the instance; nothing was done.
+        """
+        begun = self.tip.begun
+        if begun is None:
+            raise RefusedError("Nothing is interrupted here, so there is nothing to accept.", hint="fietsupdate status")
+        made: list[Entry] = []
+        opened: list[FileTransaction] = []
+
+        def work(visit: Visit) -> Iterable[RevisionStep]:
+            take(visit, self.tip)
+            files = reopen_files(self.instance) or open_files(self.instance, self.tip, begun.txn, None)
+            opened.append(files)
+            entry = make_entry(
+                begun.seq, begun.txn, begun.update_id, begun.direction, checksum=begun.checksum, duration_ms=0
+            )
+            made.append(entry)
+            files.record(made, self.tip.folded(made), self.instance.site.config.version_file)
+            files.seal()
+            visit.ledger.finish(visit.connection, entry)
+            self.instance.signals.deferred = True
+            commit_where_needed(visit)
+            return ()
+
+        self._whole(lambda: self.instance.visit(work, command="stamp"), opened)
+        self.tip.fold(made)
+
+    def _whole(self, work: Callable[[], object], opened: Sequence[FileTransaction]) -> None:
+        """Do something that has no steps; raise unless both halves have all of it."""
+        failure, settled = self._settled(work, lambda: opened[-1] if opened else None)
+        if settled.outcome is not Outcome.DONE or failure is not None:
+            raise failed(None, failure, settled, Progress(0, 0)) from failure
+        self.instance.signals.deferred = False
+
+    def _stamps(self, txn: str, update_ids: Sequence[str], duration_ms: int) -> Iterator[Entry]:
+        known = self.instance.graph.updates
+        for seq, update_id in enumerate(update_ids or (BASE,), start=len(self.tip.entries) + 1):
+            checksum = known[update_id].checksum if update_id in known else ""
+            yield make_entry(seq, txn, update_id, Direction.STAMP, checksum=checksum, duration_ms=duration_ms)

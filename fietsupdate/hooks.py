@@ -1,0 +1,138 @@
+"""Update scripts when they really run: loaded by path, a fresh object for each hook.
+
+Whatever a hook raises becomes an `UpdateFailedError` that names the script's own file and line; `SystemExit` too, so
+that ``sys.exit(0)`` in a hook is a failure like any other. Only a signal passes through as it is.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import traceback
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from fietsupdate.config import Settings
+from fietsupdate.errors import ScriptError, UpdateFailedError
+from fietsupdate.model import Direction, Phase, Step, Update
+from fietsupdate.process import Stop
+from fietsupdate.script import Surroundings, UpdateScript
+
+CLASSES = {Direction.UP: "Up", Direction.DOWN: "Down"}
+HOOKS = {Phase.PRE: "pre_alembic", Phase.POST: "post_alembic"}
+
+
+def load(update: Update) -> ModuleType:
+    """Import an update script by its path, under a name of its own in `sys.modules`.
+
+    Raises:
+        ScriptError: the script cannot be imported; says where.
+    """
+    name = f"fietsupdate_updates.{update.checksum[:16]}_{_identifier(update.update_id)}"
+    spec = importlib.util.spec_from_file_location(name, update.path)
+    if spec is None or spec.loader is None:
+        raise ScriptError(f"{update.path} cannot be imported as Python.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up by name
+    writes_bytecode, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        spec.loader.exec_module(module)
+    except BaseException as error:
+        del sys.modules[name]
+        if isinstance(error, Stop):
+            raise
+        raise ScriptError(
+            f"{_place(error, update.path)}: the script of {update.update_id} cannot be imported: {_words(error)}.",
+            hint="Install what it needs, or mend the script.",
+        ) from error
+    finally:
+        sys.dont_write_bytecode = writes_bytecode
+    return module
+
+
+def inspect(update: Update, direction: Direction) -> ModuleType:
+    """Load a script and see that its class can be made and has both hooks.
+
+    Raises:
+        ScriptError: something is missing.
+    """
+    module = load(update)
+    script = _make(module, update, direction)
+    missing = [name for name in HOOKS.values() if not callable(getattr(script, name, None))]
+    if missing:
+        raise ScriptError(
+            f"{update.path}: class {CLASSES[direction]} of {update.update_id} has no {' and no '.join(missing)}.",
+            hint="Subclass fietsupdate.UpdateScript, which has both.",
+        )
+    return module
+
+
+def has(module: ModuleType, direction: Direction, hook: str) -> bool:
+    """Tell whether the script defines an optional hook."""
+    return callable(getattr(getattr(module, CLASSES[direction], None), hook, None))
+
+
+def call(module: ModuleType, step: Step, hook: str, around: Surroundings, settings: Settings) -> Any:
+    """Call one hook on a fresh object.
+
+    Raises:
+        UpdateFailedError: the hook raised something.
+        Stop: a signal arrived.
+    """
+    update = step.update
+    script = _make(module, update, step.direction)
+    if isinstance(script, UpdateScript):
+        script._surroundings = around  # noqa: SLF001  # ours; scripts see only what it offers
+    try:
+        return getattr(script, hook)(settings)
+    except Stop:
+        raise
+    except BaseException as error:
+        where, place, words = f"{CLASSES[step.direction]}.{hook}", _place(error, update.path), _words(error)
+        _let_go(error)
+        raise UpdateFailedError(
+            f"{where} of {update.update_id} failed at {place}: {words}.",
+            hint="Mend what the message names, and run the same command again; '--traceback' shows more.",
+            details={"update_id": update.update_id, "hook": where},
+        ) from error
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Drop the local variables that an error keeps alive: a database connection among them would block our own."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
+
+
+def _make(module: ModuleType, update: Update, direction: Direction) -> Any:
+    name = CLASSES[direction]
+    made = getattr(module, name, None)
+    if made is None:
+        raise ScriptError(f"{update.path}: {update.update_id} has no class {name}.")
+    try:
+        return made()
+    except Exception as error:
+        raise ScriptError(
+            f"{_place(error, update.path)}: {name}() of {update.update_id} cannot be made: {_words(error)}.",
+            hint="It is made without arguments, afresh for each hook.",
+        ) from error
+
+
+def _words(error: BaseException) -> str:
+    if isinstance(error, SystemExit):
+        return f"it called sys.exit({error.code!r})"
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _place(error: BaseException, path: Path) -> str:
+    """Give ``file:line`` of the innermost frame in the script itself."""
+    if isinstance(error, SyntaxError) and error.filename == str(path):
+        return f"{path}:{error.lineno}"
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    return f"{path}:{lines[-1]}" if lines else str(path)
+
+
+def _identifier(update_id: str) -> str:
+    return "".join(letter if letter.isalnum() else "_" for letter in update_id)

@@ -1,0 +1,106 @@
+"""The instance that the engine works on: both halves, whom to tell, and how long to wait.
+
+Whoever holds one has entered the configuration (`fietsupdate.site.enter`); whoever changes anything through it holds
+the OS lock.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from fietsupdate import __version__
+from fietsupdate.config import Settings
+from fietsupdate.database.environment import BusyError, Environment, Visit, Work
+from fietsupdate.errors import LockedError
+from fietsupdate.model import Direction, Entry, Event
+from fietsupdate.planning.graph import Graph
+from fietsupdate.process import Signals
+from fietsupdate.site import Site
+
+PAUSE = 0.2
+"""Seconds between two attempts to get the database's lock."""
+
+
+def now() -> str:
+    """Give the time, UTC, as the ledger and events write it."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def actor() -> str:
+    """Name who runs this process: ``user@host``."""
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):  # a uid without a name, as containers have it
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"[:255]
+
+
+def make_entry(seq: int, txn: str, update_id: str, direction: Direction, *, checksum: str, duration_ms: int) -> Entry:
+    """Make a ledger entry that is finished now."""
+    return Entry(
+        seq=seq,
+        txn=txn,
+        update_id=update_id,
+        direction=direction,
+        checksum=checksum,
+        finished_at=now(),
+        duration_ms=duration_ms,
+        app_version="",
+        tool_version=__version__,
+        actor=actor(),
+    )
+
+
+@dataclass(frozen=True)
+class Instance:
+    """Both halves of one installed application, and the people who wait for it."""
+
+    site: Site
+    environment: Environment
+    graph: Graph
+    settings: Settings
+    signals: Signals
+    emit: Callable[[Event], None]
+    lock_timeout: float
+    """Seconds to wait for the database's lock; 0 does not wait."""
+    keep_out: tuple[Path, ...] = ()
+    """The application's own SQLite files: no script may touch them."""
+
+    @property
+    def data_dir(self) -> Path:
+        """The data directory."""
+        return self.site.data_dir
+
+    def tell(self, event: str, text: str = "", details: Mapping[str, Any] | None = None, **names: str) -> None:
+        """Emit an event; `names` are its further fields."""
+        self.emit(Event(event=event, time=now(), text=text, details=details or {}, **names))
+
+    def visit(self, work: Work, *, command: str) -> Visit:
+        """Enter env.py to change something; wait outside of it while somebody else has the database's lock.
+
+        Raises:
+            LockedError: the lock is still taken after `lock_timeout`.
+            FietsupdateError: see `Environment.visit`.
+        """
+        deadline, told = time.monotonic() + self.lock_timeout, False
+        while True:
+            try:
+                return self.environment.visit(work, writes=True, command=command)
+            except BusyError as error:
+                if time.monotonic() >= deadline:
+                    raise LockedError(
+                        "Another process holds the database's lock or writes to it.",
+                        hint="Wait until it is done, or give '--lock-timeout SECONDS'.",
+                    ) from error
+            if not told:
+                self.tell("waiting", "for the database's lock")
+                told = True
+            time.sleep(PAUSE)

@@ -1,0 +1,224 @@
+"""The keys of ``[fietsupdate]``: who gave each one, and what its value means.
+
+Every value remembers where it stands, so that whatever is wrong with it is reported with file and line, or with the
+name of the option or variable.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from itertools import chain
+from pathlib import Path, PurePosixPath
+from typing import Any, NoReturn
+
+from fietsupdate.errors import ConfigError
+from fietsupdate.sources import Ini, Toml, nearest
+
+TOML_TABLE = "tool.fietsupdate"
+
+_PACKAGE_FOLDER = re.compile(r"([A-Za-z_][\w.]*):(.+)")
+_CALLABLE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+_DIR_NAME = re.compile(r"[A-Za-z_][\w-]*")
+_BOOLEANS = {"1": True, "yes": True, "true": True, "on": True, "0": False, "no": False, "false": False, "off": False}
+_PREFIX = "FIETSUPDATE_"
+_OTHER_VARIABLES = frozenset({"FIETSUPDATE_CONFIG", "FIETSUPDATE_YES"})
+_MISSPELT = 0.93
+"""How alike a variable must be to one of ours to count as a misspelling: others may use our prefix, too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """The value of one key, and where it stands."""
+
+    value: Any
+    where: str
+    """Start of every message about it: ``/srv/app/alembic.ini:12: data_dir``, or an option, or a variable."""
+    base: Path
+    """What relative paths in it are relative to."""
+    overrides: bool = False
+    """Whether it comes from an option or the environment."""
+
+    def refuse(self, wanted: str) -> NoReturn:
+        """Raise the error that the value is not what it must be."""
+        raise ConfigError(f"{self.where} is {self.value!r}; it must be {wanted}.")
+
+    def lines(self) -> tuple[str, ...]:
+        """Give a list: TOML's own, or text with one item a line."""
+        items = self.value.splitlines() if isinstance(self.value, str) else self.value
+        if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
+            self.refuse("a list of texts")
+        return tuple(item.strip() for item in items if item.strip())
+
+    def text(self) -> str:
+        """Give one line of text."""
+        if not isinstance(self.value, str) or "\n" in self.value.strip():
+            self.refuse("one line of text")
+        return self.value.strip()
+
+    def path(self, text: str) -> Path:
+        """Give the absolute path that a piece of the value stands for."""
+        return Path(os.path.normpath(self.base / Path(text).expanduser()))
+
+
+def package_folder(text: str) -> tuple[str, str] | None:
+    """Split ``package:folder``; ``None`` when the text is a path."""
+    match = _PACKAGE_FOLDER.fullmatch(text)
+    return (match[1], match[2]) if match else None
+
+
+def gather(
+    ini: Ini | None,
+    toml: Toml | None,
+    section: str,
+    *,
+    options: Mapping[str, str],
+    environ: Mapping[str, str],
+    cwd: Path,
+) -> dict[str, Given]:
+    """Give every key that somebody gave a value, from whoever outranks the others: option, variable, INI, TOML.
+
+    Raises:
+        ConfigError: Somebody gives a key that does not exist.
+    """
+    ascending = chain(
+        _from_toml(toml), _from_ini(ini, section), _from_environment(environ, cwd), _from_options(options, cwd)
+    )
+    # An empty value is no value, but for the key in which it has a meaning.
+    return {key: given for key, given in ascending if key == "version_file" or given.value not in ("", [], {})}
+
+
+def converted(given: Mapping[str, Given]) -> dict[str, Any]:
+    """Give the values as `fietsupdate.config.Config` holds them.
+
+    Raises:
+        ConfigError: A value is not what its key asks for.
+    """
+    return {key: convert(given[key]) for key, convert in KEYS.items() if convert and key in given}
+
+
+def _from_toml(toml: Toml | None) -> Iterator[tuple[str, Given]]:
+    for key, value in ((toml and toml.table(TOML_TABLE)) or {}).items():
+        where = toml.where(TOML_TABLE, key)  # type: ignore[union-attr]  # there is a table
+        if _is_ours(key, where, f"[{TOML_TABLE}]"):
+            yield key, Given(value, f"{where}: {key}", toml.here)  # type: ignore[union-attr]
+
+
+def _from_ini(ini: Ini | None, section: str) -> Iterator[tuple[str, Given]]:
+    if not ini or not ini.has(section):
+        return
+    for key in ini.keys(section):
+        _is_ours(key, ini.where(section, key), f"[{section}]")
+    for key in KEYS:
+        value = ini.get(section, key)
+        if value is not None:
+            yield key, Given(value, f"{ini.where(section, key)}: {key}", ini.here)
+
+
+def _is_ours(key: str, where: str, section: str) -> bool:
+    """Tell our keys from the application's, which have a dot; refuse what can only be a misspelling."""
+    if key in KEYS or "." in key:
+        return key in KEYS
+    raise ConfigError(
+        f"{where}: {section} has no key {key!r}{nearest(key, KEYS) or '.'}",
+        hint=f"Its keys are {', '.join(KEYS)}. Settings of the application need a dot in their name here (in TOML: in "
+        "quotes), or a section of their own that settings_section names.",
+    )
+
+
+def _from_environment(environ: Mapping[str, str], cwd: Path) -> Iterator[tuple[str, Given]]:
+    ours = {f"{_PREFIX}{key.upper()}": key for key in KEYS}
+    for variable, value in environ.items():
+        if not variable.startswith(_PREFIX):
+            continue
+        if variable in ours:
+            yield ours[variable], Given(value, f"The environment variable {variable}", cwd, overrides=True)
+        elif variable not in _OTHER_VARIABLES and (close := get_close_matches(variable, ours, 1, _MISSPELT)):
+            raise ConfigError(f"The environment variable {variable} means nothing, did you mean {close[0]}?")
+
+
+def _from_options(options: Mapping[str, str], cwd: Path) -> Iterator[tuple[str, Given]]:
+    for key, value in options.items():
+        if key not in KEYS:
+            raise ConfigError(f"There is no option {key!r}{nearest(key, KEYS) or '.'}")
+        yield key, Given(value, f"The option {key}", cwd, overrides=True)
+
+
+def _updates(given: Given) -> tuple[str, ...]:
+    folders = tuple(line if package_folder(line) else str(given.path(line)) for line in given.lines())
+    for number, folder in enumerate(folders):
+        if folder in folders[:number]:
+            raise ConfigError(f"{given.where} names {folder} twice.")
+    return folders
+
+
+def _folder(given: Given) -> Path:
+    return given.path(given.text())
+
+
+def _callable(given: Given) -> str:
+    text = given.text()
+    if not _CALLABLE.fullmatch(text):
+        given.refuse("a callable, written package.module:name")
+    return text
+
+
+def _version_file(given: Given) -> str:
+    text = given.text()
+    parts = PurePosixPath(text).parts
+    if text and (text.startswith("/") or ".." in parts or ".fietsupdate" in parts or not parts):
+        given.refuse("the name of a file inside the data directory, or empty for none")
+    return text
+
+
+def _extra_dirs(given: Given) -> dict[str, Path]:
+    if isinstance(given.value, dict):
+        pairs = list(given.value.items())
+    else:
+        split = (line.partition("=") for line in given.lines())
+        pairs = [(name.strip(), folder.strip()) for name, _, folder in split]
+    dirs: dict[str, Path] = {}
+    for name, folder in pairs:
+        if not _DIR_NAME.fullmatch(name) or not isinstance(folder, str) or not folder:
+            given.refuse("one `name=folder` a line")
+        if name in dirs:
+            raise ConfigError(f"{given.where} names {name!r} twice.")
+        dirs[name] = given.path(folder)
+    return dirs
+
+
+def _guard(given: Given) -> bool:
+    if isinstance(given.value, bool):
+        return given.value
+    if str(given.value).strip().lower() not in _BOOLEANS:
+        given.refuse("true or false")
+    return _BOOLEANS[str(given.value).strip().lower()]
+
+
+def _lock_timeout(given: Given) -> float:
+    try:
+        seconds = math.nan if isinstance(given.value, bool) else float(given.value)
+    except (TypeError, ValueError):
+        seconds = math.nan
+    if not (0 <= seconds < math.inf):
+        given.refuse("a number of seconds, 0 or more")
+    return seconds
+
+
+KEYS: Mapping[str, Callable[[Given], Any] | None] = {
+    "updates": _updates,
+    "data_dir": _folder,
+    "settings_section": None,
+    "setup": _callable,
+    "version_file": _version_file,
+    "extra_dirs": _extra_dirs,
+    "backup_dir": _folder,
+    "guard": _guard,
+    "lock_timeout": _lock_timeout,
+    "alembic_config": _callable,
+}
+"""Everything that ``[fietsupdate]`` can say. A key with a dot in its name belongs to the application."""

@@ -1,0 +1,69 @@
+"""One look at both halves of an instance: what they say, what state that is, what plan follows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fietsupdate.database.environment import Environment
+from fietsupdate.database.view import look as look_at_database
+from fietsupdate.errors import RefusedError
+from fietsupdate.filesystem.ledger import look as look_at_files
+from fietsupdate.model import BASE, DatabaseView, Direction, FilesView, Plan, Status
+from fietsupdate.planning.diagnosis import diagnose, refusal
+from fietsupdate.planning.graph import Graph
+from fietsupdate.planning.planner import plan_down, plan_up
+from fietsupdate.site import Site
+
+MOST_LOOKS = 5
+"""How often is looked while another process changes what is seen; while it works, that is all there is to say."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """One look at both halves of an instance."""
+
+    graph: Graph
+    files: FilesView
+    database: DatabaseView
+
+    def status(self, *, locked_by_us: bool = False) -> Status:
+        """Diagnose what was seen."""
+        return diagnose(self.graph, self.database, self.files, locked_by_us=locked_by_us)
+
+    def plan(self, target: str | None, direction: Direction) -> Plan:
+        """Plan from what was seen."""
+        if direction is Direction.UP:
+            return plan_up(self.graph, self.database, self.files, target)
+        return plan_down(self.graph, self.database, self.files, target or BASE)
+
+    def refuse(self, *, locked_by_us: bool = False) -> None:
+        """Refuse to go on where anything blocks.
+
+        Raises:
+            RefusedError: with the code, the words and the hint of the gravest problem.
+        """
+        if (problem := refusal(self.status(locked_by_us=locked_by_us))) is not None:
+            raise RefusedError.because(problem)
+
+    @property
+    def lies_open(self) -> bool:
+        """Whether a transaction lies open in the data directory."""
+        return bool(self.files.transaction or self.files.unreadable_header)
+
+
+def look(site: Site, graph: Graph, environment: Environment) -> Look:
+    """Look at both halves; change nothing, wait for nothing (invariant 10).
+
+    The halves are looked at one after the other. Where the files have changed meanwhile, another process was at work
+    between the two looks, which then do not belong together: look again.
+
+    Raises:
+        DatabaseError: the database cannot be looked at.
+    """
+    files = look_at_files(site.data_dir, site.config.version_file)
+    for _ in range(MOST_LOOKS):
+        database, before = look_at_database(environment), files
+        files = look_at_files(site.data_dir, site.config.version_file)
+        if files == before:
+            break
+    return Look(graph, files, database)

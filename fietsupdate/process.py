@@ -1,0 +1,108 @@
+"""The state of this process that strangers' code may change, and the signals that end it.
+
+env.py and hooks run in our process. Whatever they do to umask, working directory, signal handlers, descriptor 1 or
+our loggers is put back when they are left (protocol, 9: all of it was seen in published applications).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Stop(KeyboardInterrupt):
+    """SIGINT or SIGTERM arrived. Not an `Exception`: hooks that catch everything do not catch this."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signal.Signals(signum).name)
+        self.signum = signum
+
+
+class Signals:
+    """Our handlers for SIGINT and SIGTERM, installed before env.py is entered.
+
+    asyncio replaces only Python's own SIGINT handler, so with ours in place it does not swallow Ctrl-C until a
+    hook has ended. While `deferred`, a signal is remembered; between two updates `raise_pending` obeys it.
+    """
+
+    def __init__(self) -> None:
+        self.pending: int | None = None
+        self.deferred = False
+        self._owner = os.getpid()
+
+    def _receive(self, signum: int, _frame: FrameType | None) -> None:
+        if os.getpid() != self._owner:
+            os._exit(128 + signum)  # a forked child must not unwind into its parent's transaction
+        self.pending = signum
+        if not self.deferred:
+            raise Stop(signum)
+
+    def raise_pending(self) -> None:
+        """Stop now, if a signal arrived while it was deferred."""
+        if self.pending is not None:
+            raise Stop(self.pending)
+
+    @contextlib.contextmanager
+    def installed(self) -> Iterator[Signals]:
+        """Install the handlers, in the main thread; elsewhere signals belong to somebody else."""
+        if threading.current_thread() is not threading.main_thread():
+            yield self
+            return
+        before = {signum: signal.signal(signum, self._receive) for signum in SIGNALS}
+        try:
+            yield self
+        finally:
+            for signum, handler in before.items():
+                signal.signal(signum, handler if handler is not None else signal.SIG_DFL)
+
+
+def _umask() -> int:
+    current = os.umask(0o077)
+    os.umask(current)
+    return current
+
+
+@contextlib.contextmanager
+def put_back() -> Iterator[None]:
+    """Restore umask, working directory, signal handlers and our loggers after strangers' code has run."""
+    umask, directory = _umask(), os.open(".", os.O_RDONLY | os.O_DIRECTORY)
+    in_main = threading.current_thread() is threading.main_thread()
+    handlers = {signum: signal.getsignal(signum) for signum in SIGNALS}
+    try:
+        yield
+    finally:
+        os.umask(umask)
+        os.fchdir(directory)
+        os.close(directory)
+        for signum, handler in handlers.items():
+            if in_main and handler is not None and signal.getsignal(signum) is not handler:
+                signal.signal(signum, handler)
+        for name in [name for name in logging.root.manager.loggerDict if name.partition(".")[0] == "fietsupdate"]:
+            logging.getLogger(name).disabled = False
+
+
+@contextlib.contextmanager
+def stdout_on_stderr() -> Iterator[None]:
+    """Point descriptor 1 at stderr, so that prints of env.py and hooks cannot break a stream of JSON."""
+    sys.stdout.flush()
+    try:
+        saved = os.dup(1)
+    except OSError:  # descriptor 1 is closed: nothing can be printed there
+        yield
+        return
+    try:
+        os.dup2(2, 1)
+        yield
+    finally:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()
+        os.dup2(saved, 1)
+        os.close(saved)

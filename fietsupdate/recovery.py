@@ -1,0 +1,171 @@
+"""What became of a transaction, and what follows from it.
+
+The same code runs after an exception, after a signal, and at the next start after a crash (protocol, 6). The database
+decides, on a fresh connection and under its lock; where it cannot be asked, or answers something that does not fit
+the header on disk, nothing is touched (invariant 8).
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fietsupdate.database.environment import Visit
+from fietsupdate.database.ledger import BEGUN, DONE, LedgerTable
+from fietsupdate.errors import FietsupdateError, FilesError, InDoubtError
+from fietsupdate.filesystem.transaction import FileTransaction
+from fietsupdate.instance import Instance
+from fietsupdate.model import Begun, Entry, OpenTransaction, Phase, fingerprint
+from fietsupdate.process import Stop
+
+if TYPE_CHECKING:
+    from alembic.runtime.migration import RevisionStep
+    from sqlalchemy import Connection
+
+
+class Outcome(enum.Enum):
+    """What a transaction came to, as the database tells it."""
+
+    UNDONE = "undone"
+    """The database has committed nothing of it; the files are back."""
+    DONE = "done"
+    """Both halves have all of it."""
+    BEGUN = "begun"
+    """Something of it is committed: it goes forward, never back (invariant 7)."""
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What a transaction came to, and what stood in the way of playing it back."""
+
+    outcome: Outcome
+    found: tuple[Path, ...] = ()
+    """What playback did not recognise as the transaction's own work, and set aside."""
+    begun: Begun | None = None
+    phase_undone: bool = False
+    """Whether what came after the last committed phase was undone, so that its hook runs again on the same files."""
+
+
+def settle(instance: Instance, files: FileTransaction) -> Settled:
+    """Ask the database what became of the open transaction, and finish or undo its file half.
+
+    Raises:
+        InDoubtError: the database cannot be asked, or its answer does not fit. Nothing was touched.
+    """
+    header = files.header
+    answer, begun = _ask(instance, header)
+    if answer == DONE:
+        _finish(files)
+        return Settled(Outcome.DONE)
+    if begun is not None and not _only_hooks_ran(header, begun, files):
+        return _at_phase_boundary(header, begun, files)
+    found = files.play_back(set_aside=header.own_connections)
+    if answer == BEGUN:
+        instance.visit(lambda visit: _forget(visit, header.txn), command="upgrade")
+    return Settled(Outcome.UNDONE, found)
+
+
+def _finish(files: FileTransaction) -> None:
+    """End the file half of a transaction whose row was seen done (invariant 6)."""
+    header = files.header
+    try:
+        files.finish(keep_vault=not header.atomic)
+    except (OSError, FilesError) as error:
+        raise FilesError(
+            f"What {header.update_id} replaced and removed could not be cleared away: {error}",
+            stands=f"{header.update_id} is complete: database and files both have it.",
+            hint="Mend the cause, then type 'fietsupdate recover'.",
+        ) from error
+
+
+def _only_hooks_ran(header: OpenTransaction, begun: Begun | None, files: FileTransaction) -> bool:
+    """Tell whether hooks with connections of their own ran alone, and none of them was seen to commit."""
+    return header.own_connections and begun is not None and not begun.finished and not files.foreign_commit
+
+
+def _at_phase_boundary(header: OpenTransaction, begun: Begun, files: FileTransaction) -> Settled:
+    """Leave a half-done update where its last committed phase ended, as far as that is possible."""
+    finished = tuple(dict.fromkeys([*begun.finished, *files.finished_phases]))
+    undoes = _phase_is_uncommitted(begun, files)
+    found = files.play_back_phase(set_aside=header.own_connections) if undoes else ()
+    return Settled(Outcome.BEGUN, found, replace(begun, finished=finished), phase_undone=undoes)
+
+
+def _phase_is_uncommitted(begun: Begun, files: FileTransaction) -> bool:
+    """Tell whether the database has committed nothing of the phase that broke off: its hook will run again.
+
+    Then its changes to files are taken back to where the last committed phase ended, as its rows were by the database;
+    otherwise it would meet its own changes (invariant 7, phase by phase).
+    """
+    committed_by_hook = files.foreign_commit and Phase.PRE in files.finished_phases
+    return Phase.PRE in begun.finished and not begun.running and not committed_by_hook
+
+
+def _forget(visit: Visit, txn: str) -> Iterable[RevisionStep]:
+    visit.lock()
+    visit.ledger.forget(visit.connection, txn)
+    commit_where_needed(visit)
+    return ()
+
+
+def commit_where_needed(visit: Visit) -> None:
+    """Commit at the driver where no transaction lasts until env.py's own commit."""
+    if visit.not_transactional:
+        visit.commit_phase()
+
+
+def _ask(instance: Instance, header: OpenTransaction) -> tuple[str | None, Begun | None]:
+    """Read the transaction's row: first without the lock, as a row that is seen done is done."""
+    seen = instance.environment.peek(lambda ledger, connection: _answer(ledger, connection, header))
+    if seen is not None and seen[0] == DONE:
+        return seen
+    answers: list[tuple[str | None, Begun | None]] = []
+
+    def look(visit: Visit) -> Iterable[RevisionStep]:
+        answers.append(_answer(visit.ledger, visit.connection, header))
+        return ()
+
+    def look_under_lock(visit: Visit) -> Iterable[RevisionStep]:
+        visit.lock()  # only under the lock does a missing row mean that no COMMIT is still on its way
+        return look(visit)
+
+    try:
+        instance.environment.visit(look, writes=False, command="current")
+        if answers[-1][0] != DONE:
+            instance.visit(look_under_lock, command="current")
+    except Stop:
+        raise
+    except InDoubtError:
+        raise
+    except FietsupdateError as error:
+        raise _doubt(header, f"the database cannot be asked: {error.message}") from error
+    return answers[-1]
+
+
+def _answer(ledger: LedgerTable, connection: Connection, header: OpenTransaction) -> tuple[str | None, Begun | None]:
+    if not ledger.exists(connection):
+        raise _doubt(header, "this database has no ledger")
+    instance_id = ledger.instance_id(connection)
+    if instance_id != header.instance_id:
+        raise _doubt(header, f"this database belongs to the instance {instance_id}, not {header.instance_id}")
+    rows = ledger.since(connection, header.tip_seq)
+    before = [row for row in rows if isinstance(row, Entry) and row.seq == header.tip_seq]
+    after = [row for row in rows if row.seq > header.tip_seq]
+    if fingerprint(tuple(before)) != header.tip_hash:
+        raise _doubt(header, f"entry {header.tip_seq} of this database's ledger is not the one that it began after")
+    if after and after[0].txn != header.txn:
+        raise _doubt(header, f"this database's ledger has gone on to entry {rows[-1].seq} without it")
+    begun = after[0] if after and isinstance(after[0], Begun) else None
+    return (BEGUN if begun else DONE if after else None), begun
+
+
+def _doubt(header: OpenTransaction, reason: str) -> InDoubtError:
+    return InDoubtError(
+        f"It is not known whether the transaction of {header.update_id} was committed: {reason}.",
+        stands="Nothing was touched: the data directory is as the transaction left it, and its journal is kept.",
+        hint="Connect the database that belongs to this data directory, then type 'fietsupdate recover'.",
+        details={"txn": header.txn, "update_id": header.update_id},
+    )

@@ -1,0 +1,251 @@
+"""Answers for people: what a value says, as text for a terminal of a given width."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from fietsupdate.model import BASE, Direction, Entry, Plan, Problem, Status, Step, Update, UpdateState
+from fietsupdate.render.layout import count, duration, labelled, several, table, wrapped
+
+if TYPE_CHECKING:
+    from fietsupdate.initialise import Initialised
+
+MOST_SHOWN = 20
+"""Waiting updates that `status` shows one by one."""
+
+MEANINGS = {
+    UpdateState.OKAY: "up to date",
+    UpdateState.OUTDATED: "waiting for updates",
+    UpdateState.TOO_NEW: "at updates that this version of the application does not know",
+    UpdateState.UNKNOWN: "at a position that cannot be determined",
+    UpdateState.DRIFTED: "not in one piece: database, data directory and updates do not fit together",
+    UpdateState.INTERRUPTED: "in the middle of an update that was interrupted",
+    UpdateState.UPDATING: "being updated by another process at this moment",
+}
+"""What each state says of an instance: "The instance is ..."."""
+
+NEXT = {
+    UpdateState.OUTDATED: "fietsupdate update",
+    UpdateState.TOO_NEW: "Install the version of the application that knows these updates.",
+    UpdateState.INTERRUPTED: "fietsupdate update",
+    UpdateState.UPDATING: "Wait until it has finished, and look again.",
+}
+"""What to do in a state in which no problem says it."""
+
+
+def status(answer: Status, width: int) -> str:
+    """Say where the instance is, what waits, what is wrong, and what to do."""
+    lines = labelled(_facts(answer), width)
+    if answer.pending:
+        lines += ["", f"Waiting, in this order ({count(len(answer.pending), 'update')}):", *_pending(answer, width)]
+    for problem in answer.problems:
+        lines += ["", *_problem(problem, width)]
+    if answer.state in NEXT and not any(problem.hint for problem in answer.problems):
+        lines += ["", *labelled([("Next", NEXT[answer.state])], width)]
+    return "\n".join(lines)
+
+
+def _facts(answer: Status) -> list[tuple[str, str]]:
+    unknown = f"{several(answer.unknown)} (applied, but there is no such script)" if answer.unknown else ""
+    return [
+        ("State", f"{answer.state} - {MEANINGS[answer.state]}"),
+        ("Current", several(answer.current, "no update yet")),
+        ("Heads", several(answer.heads, "there are no updates")),
+        ("Unknown", unknown),
+        ("Alembic", _alembic(answer)),
+        ("Database", answer.database),
+        ("Data", str(answer.data_dir or "")),
+    ]
+
+
+def _alembic(answer: Status) -> str:
+    if answer.alembic_current == answer.alembic_heads:
+        return several(answer.alembic_current, "no revisions")
+    return f"database at {several(answer.alembic_current)}; the newest is {several(answer.alembic_heads)}"
+
+
+def _pending(answer: Status, width: int) -> list[str]:
+    shown = answer.pending[:MOST_SHOWN]
+    column = min(max(len(update.update_id) for update in shown), 24)
+    lines: list[str] = []
+    for number, update in enumerate(shown, start=1):
+        lines += _item(number, f"{update.update_id:{column}}", update.summary, width)
+        if reason := _not_atomic(update, answer):
+            lines += wrapped(f"not atomic: {reason}", width, " " * 6)
+    if more := len(answer.pending) - len(shown):
+        lines.append(f"   ... and {more} more; 'fietsupdate update --dry-run' shows all")
+    return lines
+
+
+def _not_atomic(update: Update, answer: Status) -> str:
+    return answer.not_transactional if update.atomic else "the script does not say 'atomic = True'"
+
+
+def _item(number: int, name: str, summary: str, width: int) -> list[str]:
+    """Give ``  1. name  summary``; what is too long goes to the next lines."""
+    start = f"{number:>3}. {name}"
+    if not summary:
+        return [start.rstrip()]
+    if len(start) + 2 + len(summary) <= width:
+        return [f"{start}  {summary}"]
+    return [start.rstrip(), *wrapped(summary, width, " " * 6)]
+
+
+def _problem(problem: Problem, width: int) -> list[str]:
+    label = "Problem" if problem.blocks else "Note"
+    return labelled([(label, f"{problem.message} [{problem.code}]"), ("Next", problem.hint)], width)
+
+
+def check(answer: Status) -> str:
+    """Give the state in one line."""
+    subject = "no update can run: " if any(problem.blocks for problem in answer.problems) else ""
+    if answer.state is UpdateState.OUTDATED:
+        waiting = f"{count(len(answer.pending), 'update')} waiting, up to {several(answer.heads)}"
+        return f"{answer.state}: {subject}{waiting}"
+    reason = next((problem.message for problem in answer.problems), MEANINGS[answer.state])
+    return f"{answer.state}: {' '.join(reason.split())}"
+
+
+def plan(what: Plan, width: int) -> str:
+    """Say what will be done, step by step, before it is done."""
+    if not what:
+        return nothing_to_do(what)
+    lines = _adoption(what, width)
+    if what.steps:
+        done = "reverted" if what.direction is Direction.DOWN else "applied"
+        lines += [f"{count(len(what.steps), 'update')} will be {done}:", ""]
+    for number, step in enumerate(what.steps, start=1):
+        lines += [*_item(number, f"{_verb(step)} {step.update.update_id}", step.update.summary, width)]
+        lines += wrapped(_details(step), width, " " * 6)
+    lines += ["", *labelled([("From", _place(what.current)), ("To", _place(what.result))], width)]
+    return "\n".join(lines)
+
+
+def nothing_to_do(what: Plan) -> str:
+    """Say that a plan is empty, and where the instance is."""
+    return f"Nothing to do: the instance is at {_place(what.current)}."
+
+
+def _place(ids: Sequence[str]) -> str:
+    return several(ids, f"{BASE} (no update)")
+
+
+def _verb(step: Step) -> str:
+    return "revert" if step.direction is Direction.DOWN else "apply"
+
+
+def _adoption(what: Plan, width: int) -> list[str]:
+    if what.adoption is None:
+        return []
+    text = f"First the instance is recorded to be at {several(what.adoption.update_ids)}, without running scripts"
+    if what.adoption.revisions:
+        text = f"First Alembic runs {several(what.adoption.revisions)}, and {text[6:]}"
+    reason = f": {what.adoption.reason}" if what.adoption.reason else "."
+    return [*wrapped(f"{text}{reason}", width), ""]
+
+
+def _details(step: Step) -> str:
+    atomic = f"NOT atomic here: {step.not_atomic}" if step.not_atomic else "atomic"
+    revisions = f"Alembic: {several(step.revisions)}" if step.revisions else "no Alembic revision"
+    lines = [f"{atomic}; {revisions}"] if not step.not_atomic else [revisions, atomic]
+    if step.finished:
+        lines.append(f"resumed: {several(step.finished)} finished in an earlier run and will not run again")
+    return "\n".join(lines)
+
+
+def unchecked(*, checks_ran: bool) -> tuple[str, ...]:
+    """Name what a dry run leaves to the real run."""
+    hooks = () if checks_ran else ("what the scripts' own check hooks say (--checks runs them)",)
+    return (*hooks, "whether each script can be imported and run", "whether another updater starts meanwhile")
+
+
+def dry_run(what: Plan, left: Sequence[str], width: int) -> str:
+    """Show a plan that will not run, and what was not checked."""
+    return "\n".join([plan(what, width), "", "Nothing was changed. Not checked:", *(f"  - {item}" for item in left)])
+
+
+def history(entries: Sequence[Entry], width: int) -> str:
+    """Show the ledger as a table, oldest entry first."""
+    if not entries:
+        return "The ledger is empty: no update has run on this instance."
+    titles = ("seq", "finished (UTC)", "what", "update", "took", "by", "app version")
+    rows = [_entry_cells(entry) for entry in entries]
+    lines = table(titles, rows)
+    if max(map(len, lines)) <= width:
+        return "\n".join(lines)
+    narrow = table(titles[:4], [row[:4] for row in rows])
+    more = [f"     took {row[4]}, by {row[5]}" + (f", app {row[6]}" if row[6] else "") for row in rows]
+    return "\n".join([narrow[0], *(line for pair in zip(narrow[1:], more, strict=True) for line in pair)])
+
+
+def _entry_cells(entry: Entry) -> tuple[str, ...]:
+    took = "" if entry.direction is Direction.STAMP else duration(entry.duration_ms)
+    when = moment(entry.finished_at)
+    return (str(entry.seq), when, entry.direction, entry.update_id, took or "-", entry.actor, entry.app_version)
+
+
+def moment(iso: str) -> str:
+    """Give a UTC time of the ledger to the second, as people write it."""
+    return iso[:19].replace("T", " ")
+
+
+def heads(updates: Sequence[Update], width: int) -> str:
+    """List updates, one a line, with their folders where there are several."""
+    if not updates:
+        return "There are no updates."
+    column = max(len(update.update_id) for update in updates)
+    folders = len({update.folder for update in updates}) > 1
+    return "\n".join(
+        line
+        for update in updates
+        for line in _wide_or_two(
+            f"{update.update_id:{column}}", update.summary, f"[{update.folder}]" if folders else "", width
+        )
+    )
+
+
+def _wide_or_two(name: str, summary: str, folder: str, width: int) -> list[str]:
+    line = "  ".join(part for part in (name, summary, folder) if part).rstrip()
+    if len(line) <= width:
+        return [line]
+    return [name.rstrip(), *wrapped("  ".join(part for part in (summary, folder) if part), width, "    ")]
+
+
+def show(update: Update, entries: Sequence[Entry], width: int, *, applied: bool) -> str:
+    """Describe one update and what the ledger says of it."""
+    facts = [
+        ("Update", update.update_id),
+        ("Summary", update.summary),
+        ("Applied", "yes" if applied else "no"),
+        ("Previous", several(update.previous, "none: it begins a graph")),
+        ("Alembic", several(update.alembic_revisions, "no revision required")),
+        ("Atomic", "yes, where the database allows it" if update.atomic else "no: the script does not say so"),
+        ("Reverts", "yes" if update.has_down else "no: the script has no class Down"),
+        ("Baseline", "yes" if update.baseline else ""),
+        ("Script", str(update.path)),
+        ("Checksum", update.checksum),
+    ]
+    lines = labelled(facts, width)
+    return "\n".join([*lines, "", history(entries, width)]) if entries else "\n".join(lines)
+
+
+def report(done: Sequence[str], direction: Direction, current: Sequence[str], milliseconds: int) -> str:
+    """Say what a run has done, in one line."""
+    verb = "reverted" if direction is Direction.DOWN else "applied"
+    ran = done and direction is not Direction.STAMP
+    what = f"{count(len(done), 'update')} {verb} in {duration(milliseconds)}" if ran else "Recorded"
+    return f"{what}. Current: {_place(current)}."
+
+
+def initialised(done: Initialised) -> str:
+    """Say what ``init`` has written, and what comes next."""
+    if done.already:
+        return f"Nothing to do: {done.file} has a section [{done.section}] already."
+    lines = [
+        f"Added the section [{done.section}] to {done.file}.",
+        f"Update scripts go to {done.folder}.",
+        *([f"Wrote the baseline script {done.script}."] if done.script else []),
+        f"Next: look at data_dir in {done.file}, then type 'fietsupdate status'.",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,143 @@
+"""Answers for programs: JSON documents, pure ASCII, so that they are the same in every locale."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from fietsupdate.errors import EXIT_CODES, FietsupdateError
+from fietsupdate.model import Entry, Event, Plan, Status, Step, Update
+from fietsupdate.planning.graph import Graph
+
+
+def document(value: Mapping[str, Any]) -> str:
+    """Give one JSON document for a reading command."""
+    return json.dumps(value, indent=2, default=str)
+
+
+def line(value: Mapping[str, Any]) -> str:
+    """Give one JSON object on one line, for a stream of events."""
+    return json.dumps(value, default=str)
+
+
+def status(answer: Status) -> dict[str, Any]:
+    """Give the document of ``status --json``."""
+    return {
+        "state": answer.state,
+        "current": answer.current,
+        "heads": answer.heads,
+        "pending": [update.update_id for update in answer.pending],
+        "unknown": answer.unknown,
+        "applied": answer.applied,
+        "alembic": {"current": answer.alembic_current, "heads": answer.alembic_heads},
+        "database": answer.database,
+        "data_dir": answer.data_dir,
+        "problems": [asdict(problem) for problem in answer.problems],
+    }
+
+
+def check(answer: Status) -> dict[str, Any]:
+    """Give the document of ``check --json``."""
+    return {
+        "state": answer.state,
+        "exit_code": EXIT_CODES[answer.state],
+        "problems": [asdict(problem) for problem in answer.problems],
+    }
+
+
+def update(one: Update) -> dict[str, Any]:
+    """Describe one update."""
+    return {
+        "update_id": one.update_id,
+        "summary": one.summary,
+        "previous": one.previous,
+        "alembic_revisions": one.alembic_revisions,
+        "atomic": one.atomic,
+        "baseline": one.baseline,
+        "has_down": one.has_down,
+        "folder": one.folder,
+        "path": one.path,
+        "checksum": one.checksum,
+    }
+
+
+def show(one: Update, entries: Iterable[Entry], *, applied: bool) -> dict[str, Any]:
+    """Give the document of ``show --json``."""
+    return {**update(one), "applied": applied, "entries": [asdict(entry) for entry in entries]}
+
+
+def heads(updates: Iterable[Update]) -> dict[str, Any]:
+    """Give the document of ``heads --json``."""
+    return {"heads": [update(one) for one in updates]}
+
+
+def history(entries: Iterable[Entry]) -> dict[str, Any]:
+    """Give the document of ``history --json``: the ledger, oldest entry first."""
+    return {"entries": [asdict(entry) for entry in entries]}
+
+
+def graph(whole: Graph, applied: frozenset[str] | None, unknown: Sequence[str]) -> dict[str, Any]:
+    """Give the document of ``graph --json``: parents first; ``applied`` is null where the database is out of reach."""
+    return {
+        "updates": [
+            {**update(whole.updates[one]), "applied": None if applied is None else one in applied}
+            for one in whole.dag.order
+        ],
+        "unknown": list(unknown),
+    }
+
+
+def plan(what: Plan, not_checked: Sequence[str]) -> dict[str, Any]:
+    """Give the document of ``update --dry-run --json``."""
+    return {
+        "plan": {
+            "direction": what.direction,
+            "current": what.current,
+            "result": what.result,
+            "adoption": asdict(what.adoption) if what.adoption else None,
+            "steps": [_step(step) for step in what.steps],
+        },
+        "not_checked": list(not_checked),
+    }
+
+
+def _step(step: Step) -> dict[str, Any]:
+    return {
+        "update_id": step.update.update_id,
+        "summary": step.update.summary,
+        "direction": step.direction,
+        "alembic_revisions": step.revisions,
+        "atomic": not step.not_atomic,
+        "not_atomic": step.not_atomic,
+        "finished": step.finished,
+    }
+
+
+def event(what: Event) -> dict[str, Any]:
+    """Give one event of ``update --json``: its fields that hold something, the details among them."""
+    fields = {
+        "event": what.event,
+        "time": what.time,
+        "txn": what.txn,
+        "update_id": what.update_id,
+        "direction": what.direction,
+        "phase": what.phase,
+        "text": what.text,
+    }
+    told = {name: value for name, value in fields.items() if value}
+    return {**told, **{name: value for name, value in what.details.items() if name not in fields}}
+
+
+def failure(error: FietsupdateError) -> dict[str, Any]:
+    """Give the document, or the last event, of a failure."""
+    return {
+        "error": {
+            **error.details,
+            "code": error.code,
+            "message": error.message,
+            "stands": error.stands,
+            "hint": error.hint,
+        }
+    }

@@ -1,0 +1,55 @@
+"""Errors as text: what happened, what stands now, what to type next."""
+
+from __future__ import annotations
+
+import signal
+import traceback
+from pathlib import Path
+
+import fietsupdate
+from fietsupdate.errors import FietsupdateError, StoppedError, TerminatedError
+from fietsupdate.render.layout import labelled
+
+
+def text(error: FietsupdateError, width: int) -> str:
+    """Give the message of an error for a terminal."""
+    rows = [("Error:", error.message), ("Now:", error.stands), ("Next:", error.hint)]
+    return "\n".join(labelled(rows, width))
+
+
+def known(error: BaseException, *, ran: bool = False) -> FietsupdateError:
+    """Give an error of ours for any exception; `ran` tells whether a run that changes things was begun before it."""
+    if isinstance(error, FietsupdateError):
+        return error
+    if not isinstance(error, KeyboardInterrupt):
+        return unexpected(error)
+    stands = "The run had come to its end; 'fietsupdate status' tells where." if ran else "Nothing was changed."
+    if getattr(error, "signum", signal.SIGINT) == signal.SIGTERM:
+        return TerminatedError("Stopped by SIGTERM.", stands=stands)
+    return StoppedError("Interrupted by the user.", stands=stands)
+
+
+def unexpected(error: BaseException) -> FietsupdateError:
+    """Turn an exception that nobody foresaw into an error that says where it comes from."""
+    where, line = _origin(error)
+    ours = where.is_relative_to(Path(fietsupdate.__file__).parent)
+    cause = "this is a bug in fietsupdate" if ours else f"it was raised in {where}, line {line}"
+    wrong = FietsupdateError(
+        f"{type(error).__name__}: {str(error).strip() or 'no message'} - {cause}",
+        stands="Not known; 'fietsupdate status' looks.",
+        hint="Repeat the command with --traceback to see where it happened, and report that.",
+        details={"exception": type(error).__name__},
+    )
+    wrong.code = "unexpected"
+    return wrong
+
+
+def _origin(error: BaseException) -> tuple[Path, int]:
+    """Find the innermost frame of a traceback."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return (Path(frames[-1].filename), frames[-1].lineno or 0) if frames else (Path(), 0)
+
+
+def trace(error: BaseException) -> str:
+    """Give the full traceback, for ``--traceback``."""
+    return "".join(traceback.format_exception(error))

@@ -1,0 +1,112 @@
+"""The two streams of a terminal program, safe to write to at any moment of an update.
+
+Whatever happens to the reader of our output, an update goes on: a closed pipe makes a stream silent, it raises
+nothing. Whatever the locale, every text can be printed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Mapping
+from typing import TextIO
+
+WIDEST = 110
+"""Lines longer than this are hard to read, however wide the terminal is."""
+
+
+USUAL = 80
+"""Columns of a terminal that does not say how wide it is."""
+
+
+class Output:
+    """A text stream of its own on a duplicate of a file descriptor.
+
+    The engine points descriptor 1 at stderr while strangers' code runs; the duplicate still leads to the real
+    stdout.
+
+    Args:
+        descriptor: 1 or 2.
+        environ: Where ``NO_COLOR`` and ``TERM`` are looked up.
+    """
+
+    def __init__(self, descriptor: int, environ: Mapping[str, str] = os.environ) -> None:
+        self.stream = _duplicate(descriptor)
+        self.is_terminal = self.stream.isatty()
+        plain = environ.get("NO_COLOR") or environ.get("TERM") == "dumb"
+        self.colored = self.is_terminal and not plain
+        self.failure: Exception | None = None
+        """Why nothing is written any more."""
+
+    @property
+    def width(self) -> int:
+        """Columns to fill: the terminal's, or `WIDEST` where there is none."""
+        if not self.is_terminal:
+            return WIDEST
+        try:
+            columns = os.get_terminal_size(self.stream.fileno()).columns
+        except OSError:
+            columns = 0
+        return min(columns or USUAL, WIDEST)
+
+    @property
+    def draws(self) -> bool:
+        """Tell whether line-drawing characters can be written."""
+        try:
+            "●○│├─╯".encode(self.encoding)
+        except (LookupError, UnicodeEncodeError):
+            return False
+        return True
+
+    def line(self, text: str = "") -> None:
+        """Write text and a line feed, at once."""
+        self.write(f"{text}\n")
+
+    def write(self, text: str) -> None:
+        """Write text, at once; nothing, when the reader has gone."""
+        if self.failure is not None:
+            return
+        try:
+            self.stream.write(text)
+            self.stream.flush()
+        except (OSError, ValueError) as error:
+            self.failure = error
+            self._lead_nowhere()
+
+    def flush(self) -> None:
+        """Do nothing: `write` has done it. For those who take this for a file."""
+
+    def isatty(self) -> bool:
+        """Tell whether this is a terminal."""
+        return self.is_terminal
+
+    @property
+    def encoding(self) -> str:
+        """The encoding of the terminal, by the locale."""
+        return self.stream.encoding
+
+    def close(self) -> None:
+        """Give the duplicate back."""
+        with contextlib.suppress(OSError):
+            self.stream.close()
+
+    def _lead_nowhere(self) -> None:
+        """Take away what flushing at exit would complain about."""
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        try:
+            os.dup2(nowhere, self.stream.fileno())
+        except (OSError, ValueError):
+            pass  # the stream is closed: there is nothing left to flush
+        finally:
+            os.close(nowhere)
+
+
+def _duplicate(descriptor: int) -> TextIO:
+    original = sys.stdout if descriptor == 1 else sys.stderr
+    encoding = getattr(original, "encoding", None) or "utf-8"
+    try:
+        copy = os.dup(descriptor)
+    except OSError:  # closed by whoever started us: everything goes nowhere
+        copy = os.open(os.devnull, os.O_WRONLY)
+    return os.fdopen(copy, "w", buffering=1, encoding=encoding, errors="backslashreplace")

@@ -1,0 +1,258 @@
+"""Events as they happen: a live view on a terminal, plain lines elsewhere, a JSON object a line for programs.
+
+A listener is called with every `Event` of a run. It never raises: what is wrong with a screen must not stop an
+update.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from fietsupdate.model import Direction, Event
+from fietsupdate.render import documents
+from fietsupdate.render.layout import duration, hanging
+from fietsupdate.render.output import Output
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+INTERVAL = 5.0
+"""Seconds between two lines of progress where there is no terminal."""
+
+INDENT = " " * 6
+
+
+class Listener:
+    """Takes events; as a context it cleans up the screen. This one says nothing."""
+
+    def __init__(self) -> None:
+        self.finished = False
+        """Whether the run has told that it is at its end."""
+        self.failure: Exception | None = None
+        """Why nothing is shown any more."""
+
+    def __call__(self, event: Event) -> None:
+        """Take one event."""
+        self.finished = self.finished or event.event == "finished"
+        if self.failure is None:
+            try:
+                self.show(event)
+            except Exception as error:  # noqa: BLE001  # invisible progress is better than an update undone for it
+                self.failure = error
+
+    def show(self, event: Event) -> None:
+        """Show one event."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave the screen as it should stay."""
+
+
+class JsonListener(Listener):
+    """Writes each event as a line of JSON."""
+
+    def __init__(self, out: Output) -> None:
+        super().__init__()
+        self.out = out
+
+    def show(self, event: Event) -> None:
+        """Write one event."""
+        self.out.line(documents.line(documents.event(event)))
+
+
+RECOVERED = {
+    "undone": "what it left was undone",
+    "done": "it was complete, and is now tidied up",
+}
+"""What recovery found, by the outcome that a ``recovered`` event names."""
+
+
+def _set_aside(event: Event, indent: str) -> list[str]:
+    """Name the files that stood in the way of an undo and are kept."""
+    return [f"{indent}set aside: {path}" for path in event.details.get("found", ())]
+
+
+@dataclass
+class Narrator:
+    """Turns events into the lines that stay; it knows which update of how many is at work."""
+
+    verbose: bool = False
+    total: int = 0
+    number: int = 0
+    update_id: str = ""
+    phase: str = ""
+
+    def lines(self, event: Event) -> list[str]:
+        """Give the lines that an event deserves; often none."""
+        teller: Callable[[Event], list[str]] | None = getattr(self, f"_{event.event}", None)
+        return teller(event) if teller else []
+
+    def _plan(self, event: Event) -> list[str]:
+        self.total, self.number = len(event.details.get("steps", ())), 0
+        return []
+
+    def _waiting(self, event: Event) -> list[str]:
+        who = event.details
+        if not who.get("pid"):
+            return [f"Waiting {event.text}."]
+        since = str(who.get("since", ""))[:19].replace("T", " ")
+        return [f"Waiting {event.text}: process {who['pid']} on {who.get('host', '?')}, at work since {since} UTC."]
+
+    def _recovered(self, event: Event) -> list[str]:
+        what = RECOVERED.get(event.text, event.text)
+        return [f"An earlier run of {event.update_id} was interrupted: {what}.", *_set_aside(event, "")]
+
+    def _adopted(self, event: Event) -> list[str]:
+        ids = ", ".join(event.details.get("update_ids", ())) or event.update_id
+        return [f"Recorded that the instance is at {ids}" + (f": {event.text}" if event.text else ".")]
+
+    def _update_begun(self, event: Event) -> list[str]:
+        self.number += 1
+        self.update_id, self.phase = event.update_id, ""
+        verb = "Reverting" if event.direction == Direction.DOWN else "Applying"
+        summary = f"  {event.text}" if event.text else ""
+        return [f"{self._position()}{verb} {event.update_id}{summary}"]
+
+    def _position(self) -> str:
+        return f"[{self.number}/{self.total}] " if self.total else ""
+
+    def _phase_begun(self, event: Event) -> list[str]:
+        self.phase = event.phase
+        return [f"{INDENT}phase {event.phase}"] if self.verbose else []
+
+    def _revision(self, event: Event) -> list[str]:
+        revision = event.details.get("revision", "")
+        return [f"{INDENT}Alembic revision {revision}"] if self.verbose else []
+
+    def _tell(self, event: Event) -> list[str]:
+        return [f"{INDENT}{line}" for line in event.text.splitlines()]
+
+    def _update_finished(self, event: Event) -> list[str]:
+        took = event.details.get("duration_ms")
+        return [f"{INDENT}done in {duration(took)}" if took is not None else f"{INDENT}done"]
+
+    def _update_undone(self, event: Event) -> list[str]:
+        return [f"{INDENT}undone: files and database are as before this update", *_set_aside(event, INDENT)]
+
+    def _warning(self, event: Event) -> list[str]:
+        return [f"Warning: {event.text}"]
+
+
+class LineListener(Listener):
+    """Writes plain lines, progress only now and then.
+
+    Args:
+        out: Where the lines go.
+        verbose: Tell of phases and Alembic revisions, too.
+        clock: Seconds, increasing.
+    """
+
+    def __init__(self, out: Output, *, verbose: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self.out = out
+        self.narrator = Narrator(verbose=verbose)
+        self.clock = clock
+        self.told = clock()
+
+    def show(self, event: Event) -> None:
+        """Write what an event deserves."""
+        if event.event == "update_begun":
+            self.told = self.clock()
+        for line in self.narrator.lines(event):
+            self.out.line(line)
+        if event.event == "progress" and self.clock() - self.told >= INTERVAL:
+            self.told = self.clock()
+            self.out.line(f"{INDENT}{amount(event)}")
+
+
+def amount(event: Event) -> str:
+    """Give "340 of 1000 tracks"."""
+    done, total = event.details.get("done", 0), event.details.get("total")
+    of = f" of {total}" if total else ""
+    return f"{done}{of} {event.text}".rstrip()
+
+
+class LiveListener(Listener):
+    """Keeps one moving line at the bottom of a terminal: update, phase, progress, time elapsed.
+
+    rich draws it, and is not imported before the first update begins.
+    """
+
+    def __init__(self, out: Output, *, verbose: bool = False) -> None:
+        super().__init__()
+        self.out = out
+        self.narrator = Narrator(verbose=verbose)
+        self.view: Progress | None = None
+
+    def show(self, event: Event) -> None:
+        """Write the lines that stay above the moving one, and move it."""
+        lines = self.narrator.lines(event)
+        if event.event == "update_begun" and self.view is None:
+            self._start()
+        for line in lines:
+            self._say("\n".join(hanging(line, self.out.width, INDENT)))
+        if self.view is not None:
+            self._move(event)
+
+    def _start(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+        console = Console(
+            file=self.out,  # type: ignore[arg-type]  # as much of a file as rich asks for
+            force_terminal=True,
+            no_color=not self.out.colored,
+            markup=False,
+            highlight=False,
+        )
+        spinner = SpinnerColumn("dots" if self.out.draws else "line")
+        text = TextColumn("{task.description}", markup=False)
+        self.view = Progress(
+            spinner, TimeElapsedColumn(), text, BarColumn(bar_width=20), console=console, transient=True
+        )
+        self.view.add_task("", total=None)
+        self.view.start()
+
+    def _say(self, text: str) -> None:
+        if self.view is None:
+            self.out.line(text)
+        else:
+            self.view.console.print(text, soft_wrap=True)
+
+    def _move(self, event: Event) -> None:
+        assert self.view is not None  # noqa: S101  # for the type checker: the only caller has looked
+        task = self.view.task_ids[0]
+        if event.event == "update_begun":
+            self.view.reset(task, total=None, description=event.update_id)
+        elif event.event == "phase_begun":
+            self.view.update(task, completed=0, total=None, description=f"{event.update_id}: {event.phase}")
+        elif event.event == "progress":
+            done, total = event.details.get("done", 0), event.details.get("total")
+            where = f"{self.narrator.update_id}: {amount(event)}"
+            self.view.update(task, completed=done, total=total, description=where)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Remove the moving line."""
+        if self.view is not None:
+            self.view.stop()
+
+
+def listener(out: Output, *, as_json: bool, quiet: bool, verbose: bool) -> Listener:
+    """Choose how a run is told."""
+    if as_json:
+        return JsonListener(out)
+    if quiet:
+        return Listener()
+    if out.is_terminal and out.draws:
+        return LiveListener(out, verbose=verbose)
+    return LineListener(out, verbose=verbose)

@@ -1,0 +1,319 @@
+"""One call that looks at an instance or changes it: look, refuse, lock, recover, plan again, run."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import ModuleType
+
+from fietsupdate import hooks
+from fietsupdate.checks import run_checks
+from fietsupdate.database.environment import Environment
+from fietsupdate.engine import Engine
+from fietsupdate.errors import (
+    FietsupdateError,
+    FilesError,
+    PlanError,
+    RefusedError,
+    ScriptError,
+    StoppedError,
+    TerminatedError,
+    UsageError,
+)
+from fietsupdate.filesystem import leftovers, lock
+from fietsupdate.filesystem.ledger import look as look_at_files
+from fietsupdate.filesystem.owner import check_writable, refuse_root
+from fietsupdate.instance import Instance, now
+from fietsupdate.look import Look, look
+from fietsupdate.model import (
+    BASE,
+    Adoption,
+    DatabaseView,
+    Direction,
+    Event,
+    LockHolder,
+    Plan,
+    Report,
+)
+from fietsupdate.planning.graph import Graph
+from fietsupdate.planning.target import find, resolve_up
+from fietsupdate.process import SIGNALS, Signals, Stop
+from fietsupdate.recovery import Outcome, settle
+from fietsupdate.site import Site
+from fietsupdate.transaction import PlanChangedError, reopen_files
+
+Listener = Callable[[Event], None]
+
+MOST_PLANS = 5
+"""How often a plan is made again when the instance moves under it; then somebody else is at work for good."""
+
+NOT_STAMPED = frozenset(
+    {"ledger_damaged", "data_dir_missing", "database_without_ledger", "database_missing", "diverged", "files_older"}
+    | {"database_older", "transaction_doubt", "interrupted", "version_foreign"}
+)
+"""Problems that a stamp would bury instead of mend."""
+
+
+def nobody(_event: Event) -> None:
+    """Listen to nothing."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one call works on.
+
+    Args:
+        site: The entered configuration.
+        graph: All updates.
+        tell: Told of everything that happens.
+        lock_timeout: Seconds to wait for another updater.
+        as_root: Whether root may work on somebody else's data directory.
+    """
+
+    site: Site
+    graph: Graph
+    tell: Listener
+    lock_timeout: float
+    as_root: bool
+
+    @cached_property
+    def environment(self) -> Environment:
+        """The project's migration environment; its revisions are loaded once a run."""
+        return Environment(self.site.config)
+
+    @cached_property
+    def signals(self) -> Signals:
+        """Our handlers for SIGINT and SIGTERM."""
+        return Signals()
+
+    def look(self) -> Look:
+        """Look at both halves; change nothing, wait for nothing (invariant 10)."""
+        return look(self.site, self.graph, self.environment)
+
+    def plan(self, target: str | None, direction: Direction, *, checks: bool) -> Plan:
+        """Make the plan that would run; refuse whatever the run would refuse."""
+        seen = self.look()
+        seen.refuse()
+        plan = seen.plan(target, direction)
+        if plan:
+            self._check_hands()
+        if checks:
+            settings = self.site.with_url(seen.database.url).settings
+            run_checks(plan, modules(plan), settings, self.site.data_dir)
+        return plan
+
+    def move(self, target: str | None, direction: Direction, agreed: Plan | None) -> Report:
+        """Take the instance to the target."""
+        started = time.monotonic()
+        done: list[str] = []
+        with self._stoppable(done):
+            seen = self.look()
+            seen.refuse()
+            plan = seen.plan(target, direction)
+            if not plan and not seen.lies_open and seen.files.holder is None:
+                return Report(plan, (), plan.current, _since(started))
+            self._check_hands()
+            with self._locked(direction):
+                plan, current = self._planned_under_lock(target, direction, agreed, done)
+        return Report(plan, tuple(done), current, _since(started))
+
+    def _planned_under_lock(
+        self, target: str | None, direction: Direction, agreed: Plan | None, done: list[str]
+    ) -> tuple[Plan, tuple[str, ...]]:
+        """Recover, plan, and run the plan; plan again when the instance has moved."""
+        for _ in range(MOST_PLANS):
+            seen = self._settled()
+            seen.refuse(locked_by_us=True)
+            plan = seen.plan(target, direction)
+            if plan and agreed is not None and not done:
+                _is_agreed(plan, agreed)
+            loaded, instance = modules(plan), self._instance(seen.database)
+            run_checks(plan, loaded, instance.settings, self.site.data_dir)
+            engine = Engine(instance, seen.database)
+            instance.tell("plan", "", {"steps": [step.update.update_id for step in plan.steps]})
+            try:
+                engine.run(plan, loaded, done)
+            except PlanChangedError:
+                continue
+            instance.tell("finished", "", {"current": list(engine.tip.current), "done": list(done)})
+            return plan, engine.tip.current
+        raise _restless(done)
+
+    def stamp(self, targets: Sequence[str]) -> Report:
+        """Record that the instance is at these updates."""
+        started, ids = time.monotonic(), _stampable(self.graph, targets)
+        with self._stoppable([]):
+            self._check_hands()
+            with self._locked("stamp"):
+                seen = self._settled()
+                status = seen.status(locked_by_us=True)
+                for problem in status.problems:
+                    if problem.blocks and problem.code in NOT_STAMPED:
+                        raise RefusedError.because(problem)
+                engine = Engine(self._instance(seen.database), seen.database)
+                engine.prepare()
+                _once(lambda: engine.stamp(ids, copy=not seen.files.has_ledger))
+        plan = Plan(Direction.STAMP, ids, (), status.current, engine.tip.current, Adoption(ids))
+        return Report(plan, ids, engine.tip.current, _since(started))
+
+    def recover(self, *, accept: bool, purge: bool) -> Report:
+        """Settle what lies open; record a half-done update as finished where `accept` says so."""
+        with self._stoppable([]):
+            self._check_hands()
+            with self._locked("recover"):
+                seen = self._settled()
+                engine = Engine(self._instance(seen.database), seen.database)
+                before = engine.tip.current
+                if accept:
+                    _once(engine.accept)
+                elif seen.database.begun is not None:
+                    raise _unfinished(seen)
+                if purge:
+                    leftovers.purge(self.site.data_dir)
+        return Report(Plan(Direction.UP, (), (), before, engine.tip.current), (), engine.tip.current)
+
+    # -- parts
+
+    def _check_hands(self) -> None:
+        """Refuse the wrong user and a data directory that cannot be written, before anything changes."""
+        check_writable(self.site.data_dir)
+        refuse_root(self.site.data_dir, as_root=self.as_root)
+
+    @contextlib.contextmanager
+    def _locked(self, command: str) -> Iterator[None]:
+        def on_wait(holder: LockHolder | None) -> None:
+            who = {"pid": holder.pid, "host": holder.host, "since": holder.since} if holder else {}
+            self.tell(Event("waiting", now(), text="for another updater", details=who))
+
+        with lock.hold(self.site.data_dir, timeout=self.lock_timeout, on_wait=on_wait, command=str(command)):
+            yield
+
+    @contextlib.contextmanager
+    def _stoppable(self, done: list[str]) -> Iterator[None]:
+        """Turn a signal into an error that says how far the run came."""
+        try:
+            with self.signals.installed():
+                yield
+        except Stop as stop:
+            kind = StoppedError if stop.signum == SIGNALS[0] else TerminatedError
+            hint = "Run the same command again to go on."
+            raise kind(f"Stopped by {stop}.", stands=self._stands(done), hint=hint) from stop
+        except OSError as error:
+            hint = "Mend the cause, then run the same command again."
+            raise FilesError(f"The system refused: {error}.", stands=self._stands(done), hint=hint) from error
+
+    def _stands(self, done: Sequence[str]) -> str:
+        """Say how far a run came that was stopped between two transactions, or while it settled an old one."""
+        open_one = look_at_files(self.site.data_dir, self.site.config.version_file).transaction
+        finished = f"Finished by this run: {', '.join(done)}." if done else ""
+        if open_one is None:
+            return finished or "Nothing was changed."
+        return f"{finished} The transaction of {open_one.update_id} lies open, and is settled by the next run.".lstrip()
+
+    def _instance(self, database: DatabaseView) -> Instance:
+        return Instance(
+            site=self.site,
+            environment=self.environment,
+            graph=self.graph,
+            settings=self.site.with_url(database.url).settings,
+            signals=self.signals,
+            emit=self.tell,
+            lock_timeout=self.lock_timeout,
+            keep_out=_own_files(database),
+        )
+
+    def _settled(self) -> Look:
+        """Settle what an earlier run left open, then look. Whoever calls this holds the lock."""
+        seen = self.look()
+        instance = self._instance(seen.database)
+        files = reopen_files(instance)  # which also empties what ended transactions left
+        if files is None:
+            return seen
+        settled = settle(instance, files)
+        if settled.outcome is not Outcome.BEGUN:
+            details = {"outcome": settled.outcome.value, "found": [str(path) for path in settled.found]}
+            instance.tell("recovered", settled.outcome.value, details, update_id=files.header.update_id)
+        return self.look()
+
+
+def modules(plan: Plan) -> dict[str, ModuleType]:
+    """Load every script of a plan, and see that its class and hooks are there.
+
+    Raises:
+        ScriptError: names every script that cannot run.
+    """
+    loaded, errors = {}, []
+    for step in plan.steps:
+        try:
+            loaded[step.update.update_id] = hooks.inspect(step.update, step.direction)
+        except FietsupdateError as error:
+            errors.append(error)
+    if errors:
+        messages = "\n".join(error.message for error in errors)
+        raise ScriptError(messages, stands="Nothing was changed.", hint=errors[0].hint)
+    return loaded
+
+
+def _is_agreed(plan: Plan, agreed: Plan) -> None:
+    """See that nothing runs but what somebody said yes to, or the rest of it."""
+    rest = agreed.steps[len(agreed.steps) - len(plan.steps) :]
+    same = [(step.update, step.direction) for step in plan.steps] == [(step.update, step.direction) for step in rest]
+    if not same or plan.adoption not in {None, agreed.adoption}:
+        raise PlanError(
+            "The plan has changed since it was shown.",
+            stands="Nothing was changed.",
+            hint="Run the same command again, and look at the new plan.",
+        )
+
+
+def _stampable(graph: Graph, targets: Sequence[str]) -> tuple[str, ...]:
+    """Resolve the ids that a stamp names; () is `base`."""
+    if list(targets) == [BASE]:
+        return ()
+    if not targets or BASE in targets:
+        raise UsageError("'base' stands alone: it means that nothing is applied.", hint="fietsupdate stamp base")
+    ids: dict[str, None] = {}
+    for target in targets:
+        words = {"head", "heads"}
+        found = resolve_up(graph, frozenset(), target) if target in words else (find(graph, target),)
+        ids.update(dict.fromkeys(found))
+    return graph.dag.heads(graph.dag.ancestors(ids))
+
+
+def _own_files(database: DatabaseView) -> tuple[Path, ...]:
+    """Name the application's own SQLite database, which no script may touch."""
+    if database.file is None:
+        return ()
+    return (database.file,)
+
+
+def _unfinished(seen: Look) -> FietsupdateError:
+    """Make the error of a recovery that cannot end an update: only the update itself, or a hand, can."""
+    for problem in seen.status(locked_by_us=True).problems:
+        if problem.code == "interrupted":
+            return RefusedError.because(problem, stands="Nothing was changed: a part of it is committed already.")
+    return _restless(())
+
+
+def _once(action: Callable[[], None]) -> None:
+    """Do something for which no new plan can be made."""
+    try:
+        action()
+    except PlanChangedError as error:
+        raise _restless(()) from error
+
+
+def _restless(done: Sequence[str]) -> RefusedError:
+    return RefusedError(
+        "The instance moves while it is to be changed: somebody else is at work on its database.",
+        stands=f"Finished by this run: {', '.join(done) or 'nothing'}.",
+        hint="Find out who else runs migrations here, then run the same command again.",
+    )
+
+
+def _since(started: float) -> int:
+    return round((time.monotonic() - started) * 1000)

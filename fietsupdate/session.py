@@ -1,0 +1,141 @@
+"""One run of the command line: what the global options said, where output goes, and how the run ends."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from fietsupdate.render.output import Output
+
+if TYPE_CHECKING:
+    from fietsupdate.updater import Updater
+
+YES = "FIETSUPDATE_YES"
+UNWRAPPED = 100_000
+"""Width of an error in a log: one line each, so that it can be searched."""
+ANSWERS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+
+
+def real_updater() -> type[Updater]:
+    """Import the updater, no sooner than a command needs it: ``--help`` does not wait for Alembic."""
+    from fietsupdate.updater import Updater
+
+    return Updater
+
+
+@dataclass
+class Session:
+    """What every command needs.
+
+    Args:
+        updater_class: Gives the class that does the work.
+        environ: The environment.
+    """
+
+    updater_class: Callable[[], type[Updater]] = real_updater
+    environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    files: tuple[str, ...] = ()
+    section: str | None = None
+    x: tuple[str, ...] = ()
+    verbose: bool = False
+    quiet: bool = False
+    traceback: bool = False
+    as_json: bool = False
+    ran: bool = False
+    """Whether a run that changes things was begun: a late Ctrl-C can no longer say that nothing was changed."""
+    out: Output = field(init=False)
+    err: Output = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.out, self.err = Output(1, self.environ), Output(2, self.environ)
+
+    def close(self) -> None:
+        """Give the streams back."""
+        self.out.close()
+        self.err.close()
+
+    def updater(self) -> Updater:
+        """Read the configuration and make the updater.
+
+        Raises:
+            ConfigError: see `fietsupdate.config`.
+        """
+        return self.updater_class().from_config(*self.files, section=self.section, x=self.x)
+
+    def say(self, text: str) -> None:
+        """Print for people; nothing with ``--quiet``."""
+        if not self.quiet:
+            self.out.line(text)
+
+    def answer(self, text: Callable[[], str], document: Callable[[], Mapping[str, Any]], *, as_json: bool) -> None:
+        """Print the answer of a reading command, in one of its two forms.
+
+        Raises:
+            FietsupdateError: it cannot be written, and not because the reader has seen enough.
+        """
+        if as_json:
+            from fietsupdate.render import documents
+
+            self.out.line(documents.document(document()))
+        else:
+            self.say(text())
+        if self.out.failure is not None and not isinstance(self.out.failure, BrokenPipeError):
+            from fietsupdate.errors import FietsupdateError
+
+            raise FietsupdateError(f"The answer could not be written: {self.out.failure}.")
+
+    def agreed(self, *, yes: bool) -> bool:
+        """Tell whether the question was answered beforehand.
+
+        Raises:
+            UsageError: it was not, and there is nobody to ask; or ``FIETSUPDATE_YES`` is neither yes nor no.
+        """
+        if yes or self._agreed_by_environment():
+            return True
+        if sys.stdin is not None and sys.stdin.isatty() and self.err.is_terminal:
+            return False
+        from fietsupdate.errors import UsageError
+
+        raise UsageError(
+            "This changes the instance, and there is no terminal to ask on.",
+            stands="Nothing was changed.",
+            hint=f"Add --yes (or set {YES}=1) to run without a question, or --dry-run to see the plan only.",
+        )
+
+    def _agreed_by_environment(self) -> bool:
+        value = self.environ.get(YES, "").strip().lower()
+        if value and value not in ANSWERS:
+            from fietsupdate.errors import UsageError
+
+            raise UsageError(f"{YES} is {value!r}, which is neither yes nor no.", hint=f"export {YES}=1")
+        return ANSWERS.get(value, False)
+
+    def ask(self, question: str) -> bool:
+        """Ask on the terminal, until the answer is yes or no; the end of input is a no."""
+        while True:
+            self.err.write(f"{question} [y/n] ")
+            answer = sys.stdin.readline()
+            if not answer:
+                self.err.line()
+            if answer.strip().lower() in {"y", "yes"}:
+                return True
+            if not answer or answer.strip().lower() in {"n", "no"}:
+                return False
+
+    def fail(self, error: BaseException) -> int:
+        """Print an error in the form that was asked for, and give the exit code."""
+        from fietsupdate.render import failures
+
+        if self.traceback:
+            self.err.write(failures.trace(error))
+        known = failures.known(error, ran=self.ran)
+        if self.as_json:
+            from fietsupdate.render import documents
+
+            self.out.line(documents.line(documents.failure(known)))
+        else:
+            self.err.line(failures.text(known, self.err.width if self.err.is_terminal else UNWRAPPED))
+        return known.exit_code

@@ -1,0 +1,157 @@
+"""The application around an instance: its import path, its `setup`, its folders; all of it put back at the end.
+
+What `setup` returns joins the settings and outranks the files; ``fietsupdate.data_dir`` in it gives the data directory,
+unless an option or the environment did.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from fietsupdate.config import Config, Settings, described, load_callable
+from fietsupdate.errors import ConfigError
+from fietsupdate.keys import package_folder
+from fietsupdate.model import Folder
+
+DATA_DIR = "fietsupdate.data_dir"
+"""The setting that tells hooks the data directory; always there."""
+URL = "sqlalchemy.url"
+"""The setting that tells hooks the URL that env.py opened."""
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A configuration brought to life, as long as `enter` lasts."""
+
+    config: Config
+    settings: Settings
+    data_dir: Path
+    folders: tuple[Folder, ...]
+
+    def with_url(self, url: str) -> Site:
+        """Give the same with the URL of the database among the settings."""
+        return replace(self, settings=self.settings.joined({URL: url}))
+
+
+@contextmanager
+def enter(config: Config) -> Iterator[Site]:
+    """Make the application importable, call its `setup`, and find folders and data directory.
+
+    At exit `sys.path` is as it was, and the context that `setup` gave is left, whatever happens to it: an exception
+    of the caller is never swallowed by it.
+
+    Raises:
+        ConfigError: `setup` fails, a folder does not exist, or nobody names the data directory.
+    """
+    before = list(sys.path)
+    sys.path[:0] = [str(path) for path in config.prepend_sys_path]
+    try:
+        with _set_up(config.setup) as values:
+            yield _site(config, values)
+    finally:
+        sys.path[:] = before
+
+
+def _site(config: Config, values: Mapping[str, Any]) -> Site:
+    data_dir = config.data_dir
+    if DATA_DIR in values and "data_dir" not in config.overrides:
+        data_dir = config.here / Path(values[DATA_DIR])
+    if data_dir is None:
+        raise ConfigError(
+            f"Nobody names the data directory: {config.shown} has no data_dir.",
+            hint="Add it to the section: data_dir = %(here)s/data. Or set FIETSUPDATE_DATA_DIR.",
+        )
+    settings = Settings({**config.settings, **values, DATA_DIR: str(data_dir)}, config.settings_origin)
+    return Site(config, settings, data_dir, tuple(_folder(name, config.here) for name in config.updates))
+
+
+def _folder(name: str, here: Path) -> Folder:
+    """Find a folder; one below the configuration's own is named by its shorter, relative path."""
+    inside = package_folder(name)
+    path = _package(inside[0], name) / inside[1] if inside else Path(name)
+    if not path.is_dir():
+        raise ConfigError(
+            f"There is no folder {path} for update scripts; `updates` names it.",
+            hint="Create it, or correct `updates` in the configuration.",
+        )
+    if not inside and path.is_relative_to(here) and path != here:
+        name = str(path.relative_to(here))
+    return Folder(name, path)
+
+
+def _package(package: str, name: str) -> Path:
+    """Find a package's folder without importing the package itself (its parents are imported: Python must)."""
+    try:
+        spec = importlib.util.find_spec(package)
+    except (Exception, SystemExit) as error:
+        raise ConfigError(f"updates = {name}: looking for {package} failed: {described(error)}.") from error
+    if spec is None or not spec.submodule_search_locations:
+        what = "is no package" if spec else "is not installed in this Python"
+        raise ConfigError(
+            f"updates = {name}: {package} {what}.",
+            hint="It must be an importable package; prepend_sys_path of the Alembic section adds import paths.",
+        )
+    return Path(next(iter(spec.submodule_search_locations)))
+
+
+@contextmanager
+def _set_up(name: str) -> Iterator[Mapping[str, Any]]:
+    if not name:
+        yield {}
+        return
+    manager = _called(name)
+    if not (hasattr(type(manager), "__enter__") and hasattr(type(manager), "__exit__")):
+        yield _mapping(name, "returned", manager)
+        return
+    try:
+        entered = manager.__enter__()
+    except (Exception, SystemExit) as error:
+        raise ConfigError(f"setup = {name}: entering its context failed: {described(error)}.") from error
+    with _leaving(name, manager):
+        # Flask's application context yields itself.
+        yield {} if entered is manager else _mapping(name, "yielded", entered)
+
+
+def _called(name: str) -> Any:
+    function = load_callable(name)
+    try:
+        return function()
+    except (Exception, SystemExit) as error:
+        raise ConfigError(f"setup = {name} failed: {described(error)}.") from error
+
+
+def _mapping(name: str, how: str, values: object) -> Mapping[str, Any]:
+    if values is None:
+        return {}
+    if not isinstance(values, Mapping) or not all(isinstance(key, str) for key in values):
+        raise ConfigError(
+            f"setup = {name} {how} {type(values).__name__}; it must be a mapping of settings, a context manager that "
+            "yields one, or None."
+        )
+    return values
+
+
+@contextmanager
+def _leaving(name: str, manager: Any) -> Iterator[None]:
+    """Leave the context; the caller's exception goes on, even if the context would swallow it or fail itself."""
+    try:
+        yield
+    except BaseException as error:
+        try:
+            manager.__exit__(type(error), error, error.__traceback__)
+        except (Exception, SystemExit) as second:  # noqa: BLE001  # it is told together with the first
+            error.add_note(f"Then leaving the context of setup = {name} failed: {described(second)}.")
+        raise
+    try:
+        manager.__exit__(None, None, None)
+    except (Exception, SystemExit) as error:
+        raise ConfigError(
+            f"setup = {name}: leaving its context failed: {described(error)}.",
+            stands="Everything before it was finished.",
+        ) from error

@@ -1,0 +1,96 @@
+"""What stands after a failure, in words: what happened, what both halves are at, what to type."""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import dataclass
+
+from fietsupdate.errors import FietsupdateError, StoppedError, TerminatedError, UpdateFailedError
+from fietsupdate.model import Direction, Step
+from fietsupdate.process import SIGNALS, Stop
+from fietsupdate.recovery import Outcome, Settled
+
+NO_COMMIT = "env.py returned without an error, but the database has not committed {what}"
+LOOK_AT_ENV = "See that env.py commits: 'alembic upgrade' with the same env.py must leave its revision in the database."
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a plan has come."""
+
+    done: int
+    steps: int
+
+    def __str__(self) -> str:
+        if self.steps < 2:  # noqa: PLR2004  # "0 of 1" says nothing
+            return ""
+        return f" {self.done} of {self.steps} updates of this run were finished before it."
+
+
+def failed(step: Step | None, failure: BaseException | None, settled: Settled, progress: Progress) -> FietsupdateError:
+    """Make the error of a transaction that did not go the whole way.
+
+    Args:
+        step: The step, or None for a stamp.
+        failure: What was raised; None when env.py returned as if all were well.
+        settled: What recovery found.
+        progress: How far the plan had come.
+    """
+    what = step.update.update_id if step else "the stamp"
+    stands = _stands(what, step, settled) + str(progress)
+    error = _error(what, failure)
+    error.stands = stands
+    if settled.outcome is Outcome.BEGUN and step is not None:
+        error.hint = " ".join(filter(None, [error.hint, _way_on(step)]))
+    return error
+
+
+def _error(what: str, failure: BaseException | None) -> FietsupdateError:
+    if isinstance(failure, FietsupdateError):
+        if _is_full(failure):
+            failure.hint = "Free some space, then run the same command again."
+        return failure
+    if isinstance(failure, Stop):
+        kind = StoppedError if failure.signum == SIGNALS[0] else TerminatedError
+        return kind(f"Stopped by {failure}.", hint="Run the same command again to go on.")
+    if failure is None:
+        return UpdateFailedError(f"{NO_COMMIT.format(what=what)}.", hint=LOOK_AT_ENV)
+    if _is_full(failure):
+        message = f"The disk is full: {failure}."
+        return UpdateFailedError(message, hint="Free some space, then run the same command again.")
+    return UpdateFailedError(f"{what} failed: {type(failure).__name__}: {failure}.", hint="'--traceback' shows more.")
+
+
+def _is_full(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in FULL:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _stands(what: str, step: Step | None, settled: Settled) -> str:
+    if settled.outcome is Outcome.DONE:
+        return f"{what} is complete: database and files both have it."
+    if settled.outcome is Outcome.UNDONE:
+        return f"Nothing of {what} stands: database and files are as they were before it." + _set_aside(settled)
+    phases = " and ".join(settled.begun.finished if settled.begun else ()) or "none"
+    way = "reverted" if step is not None and step.direction == Direction.DOWN else "applied"
+    reason = f" ({step.not_atomic})" if step is not None and step.not_atomic else ""
+    undone = "what it did after that part was undone" if settled.phase_undone else "nothing was undone"
+    return (
+        f"{what} is half {way}: the database has committed a part of it{reason}; {undone}, and every replaced file is "
+        f"kept. Finished phases: {phases}.{_set_aside(settled)}"
+    )
+
+
+def _set_aside(settled: Settled) -> str:
+    if not settled.found:
+        return ""
+    return " Files that are not the update's own work were set aside: " + ", ".join(map(str, settled.found)) + "."
+
+
+def _way_on(step: Step) -> str:
+    command = "downgrade" if step.direction == Direction.DOWN else "update"
+    return f"When the cause is mended, 'fietsupdate {command}' goes on where it stopped."

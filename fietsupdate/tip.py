@@ -1,0 +1,96 @@
+"""Where an instance stands between two transactions: the ledger's tip, what is applied, what Alembic has.
+
+It is read once, moves with each finished transaction, and is compared with the database under the lock before the
+next one begins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from fietsupdate.model import BASE, Begun, DatabaseView, Direction, Entry, OpenTransaction, Step, fingerprint
+from fietsupdate.planning.graph import Dag, Graph
+from fietsupdate.planning.history import applied_set, current_of
+
+
+class Tip:
+    """The position from which the next transaction begins."""
+
+    def __init__(self, graph: Graph, view: DatabaseView) -> None:
+        self.graph = graph
+        self.tree = Dag(view.revisions)
+        self.entries = list(view.entries)
+        self.applied = set(applied_set(view.entries, graph))
+        self.have = self._known(view.alembic_current)
+        self.instance_id = view.instance_id
+        self.begun: Begun | None = view.begun
+
+    def _known(self, heads: Iterable[str]) -> frozenset[str]:
+        """Give what the database has when it is at these heads; heads that the tree does not know have no past."""
+        return self.tree.ancestors(head for head in heads if head in self.tree)
+
+    def fits(self, heads: Sequence[str], rows: Sequence[Entry | Begun]) -> bool:
+        """Tell whether a look under the lock found the instance where it was when the plan was made.
+
+        After an interrupted update the schema may be anywhere between two revisions; only the row is compared then.
+
+        Args:
+            heads: What Alembic's version table says.
+            rows: The ledger's rows from the last known one on.
+        """
+        expected = [entry.txn for entry in self.entries[-1:]] + ([self.begun.txn] if self.begun else [])
+        if [row.txn for row in rows] != expected:
+            return False
+        return self.begun is not None or self._known(heads) == self.have
+
+    def have_after(self, step: Step) -> frozenset[str]:
+        """Give the revisions that the database has when the step's own have run."""
+        return self.have | set(step.revisions) if step.direction == Direction.UP else self.have - set(step.revisions)
+
+    def reached(self, heads: Sequence[str], step: Step) -> bool:
+        """Tell whether Alembic's version table says that the step's revisions have run."""
+        return self._known(heads) == self.have_after(step)
+
+    def current_after(self, step: Step) -> tuple[str, ...]:
+        """Give the current updates as they are when the step is done."""
+        own = {step.update.update_id}
+        return current_of(self.applied | own if step.direction == Direction.UP else self.applied - own, self.graph)
+
+    @property
+    def current(self) -> tuple[str, ...]:
+        """The current updates as of now."""
+        return current_of(self.applied, self.graph)
+
+    def folded(self, entries: Sequence[Entry]) -> tuple[str, ...]:
+        """Give the current updates as they are after further entries."""
+        return current_of(applied_set([*self.entries, *entries], self.graph), self.graph)
+
+    def header(self, txn: str, step: Step | None) -> OpenTransaction:
+        """Make the header of a transaction that begins here; without a step it is a stamp."""
+        return OpenTransaction(
+            txn=txn,
+            instance_id=self.instance_id,
+            tip_seq=len(self.entries),
+            tip_hash=fingerprint(tuple(self.entries[-1:])),
+            update_id=step.update.update_id if step else BASE,
+            direction=step.direction if step else Direction.STAMP,
+            atomic=step is None or not step.not_atomic,
+            own_connections=step is not None and not step.update.atomic,
+        )
+
+    def fold(self, entries: Sequence[Entry], revisions: Iterable[str] = ()) -> None:
+        """Take finished entries into account, and the revisions that ran before them."""
+        self.entries.extend(entries)
+        self.applied = set(applied_set(self.entries, self.graph))
+        self.have = self.have | set(revisions)
+        self.begun = None
+
+    def advance(self, step: Step, entry: Entry) -> None:
+        """Take a finished step into account."""
+        self.have = self.have_after(step)
+        self.entries.append(entry)
+        if step.direction == Direction.UP:
+            self.applied.add(entry.update_id)
+        else:
+            self.applied.discard(entry.update_id)
+        self.begun = None

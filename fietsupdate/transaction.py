@@ -1,0 +1,276 @@
+"""The way of one step through its transaction, from the row ``begun`` to the row ``done``.
+
+All stations of an atomic step lie inside one visit to env.py, and so inside one database transaction (protocol, 3).
+Where the database cannot hold all of it together, each phase is committed with its place in the row (protocol, 5);
+hooks of scripts that are not atomic run outside of env.py, with no transaction and no lock of ours around them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from fietsupdate import hooks
+from fietsupdate.database.environment import Visit
+from fietsupdate.database.foreign import commits_elsewhere
+from fietsupdate.database.ledger import BEGUN
+from fietsupdate.errors import EnvPyError
+from fietsupdate.filesystem.guard import Guard
+from fietsupdate.filesystem.transaction import FileTransaction
+from fietsupdate.instance import Instance, make_entry, now
+from fietsupdate.model import Entry, Phase, Step
+from fietsupdate.process import put_back, stdout_on_stderr
+from fietsupdate.recovery import commit_where_needed
+from fietsupdate.script import Surroundings
+from fietsupdate.tip import Tip
+
+if TYPE_CHECKING:
+    from alembic.runtime.migration import RevisionStep
+
+NO_CONNECTION = "this update is not atomic: its hooks run outside of the update's transaction"
+
+
+class PlanChangedError(Exception):
+    """Under the lock the instance is not where it was when the plan was made: plan again."""
+
+
+def take(visit: Visit, tip: Tip) -> None:
+    """Lock, and see that the instance is where the plan begins.
+
+    Raises:
+        BusyError: somebody else has the lock.
+        PlanChangedError: it has moved.
+    """
+    visit.lock()
+    visit.make_durable()
+    if not tip.fits(visit.current_heads(), visit.ledger.since(visit.connection, len(tip.entries))):
+        raise PlanChangedError
+
+
+def open_files(instance: Instance, tip: Tip, txn: str, step: Step | None) -> FileTransaction:
+    """Begin the file half; its header is durable before anything else happens."""
+    roots, keep_out = instance.site.config.extra_dirs, instance.keep_out
+    return FileTransaction.begin(instance.data_dir, tip.header(txn, step), roots=roots, keep_out=keep_out)
+
+
+def reopen_files(instance: Instance) -> FileTransaction | None:
+    """Open the file half that an interrupted run left; None where it left nothing."""
+    roots, keep_out = instance.site.config.extra_dirs, instance.keep_out
+    return FileTransaction.reopen(instance.data_dir, roots=roots, keep_out=keep_out)
+
+
+@dataclass
+class StepTransaction:
+    """One step while it runs."""
+
+    instance: Instance
+    tip: Tip
+    step: Step
+    module: ModuleType
+    txn: str
+    seq: int
+    finished: list[Phase]
+    """Phases that are complete, also those of an earlier, interrupted run."""
+    resumed: bool
+    started: float = field(default_factory=time.monotonic)
+    began_at: str = field(default_factory=now)
+    files: FileTransaction | None = None
+    phase: str = ""
+    final: Entry | None = None
+    commits_phases: bool = False
+    """Whether the database commits at every schema change, and so phase by phase."""
+
+    def run(self) -> None:
+        """Go all the way; on return env.py says that it has committed.
+
+        Raises:
+            PlanChangedError: the instance has moved; nothing was done.
+            FietsupdateError: something failed; what stands is for `fietsupdate.recovery` to find out.
+        """
+        if self.step.update.atomic:
+            self._visit(self._joint)
+        else:
+            self._separate()
+
+    def tell(self, event: str, text: str = "", **details: object) -> None:
+        """Emit an event of this step."""
+        step = self.step
+        names = {"update_id": step.update.update_id, "direction": str(step.direction), "phase": str(self.phase)}
+        self.instance.tell(event, text, details, txn=self.txn, **names)
+
+    def _visit(self, work: object) -> None:
+        command = "downgrade" if self.step.direction == "down" else "upgrade"
+        self.instance.visit(work, command=command)  # type: ignore[arg-type]
+
+    def _entry(self) -> Entry:
+        return make_entry(
+            self.seq,
+            self.txn,
+            self.step.update.update_id,
+            self.step.direction,
+            checksum=self.step.update.checksum,
+            duration_ms=round((time.monotonic() - self.started) * 1000),
+        )
+
+    # -- stations
+
+    def _begin(self, visit: Visit) -> None:
+        take(visit, self.tip)
+        if not self.resumed:
+            begun = replace(self._entry(), finished_at=self.began_at)
+            visit.ledger.insert(visit.connection, [begun], status=BEGUN)
+        self.files = reopen_files(self.instance) if self.resumed else None
+        self.commits_phases = bool(visit.not_transactional)
+        self.files = self.files or open_files(self.instance, self.tip, self.txn, self.step)
+        self.finished += [phase for phase in self.files.finished_phases if phase not in self.finished]
+
+    def _mine(self, visit: Visit) -> None:
+        """Lock, and write the finished phases into our own row: nobody else may have touched it."""
+        visit.lock()
+        visit.make_durable()
+        self._note(visit)
+
+    def _note(self, visit: Visit) -> None:
+        if not visit.ledger.note(visit.connection, self.txn, self.finished):
+            raise EnvPyError("The ledger row of this update is gone, or finished by somebody else.")
+
+    def _alembic(self, visit: Visit) -> Iterator[RevisionStep]:
+        self.phase = Phase.ALEMBIC
+        self.tell("phase_begun")
+        for revision in visit.steps(self.step.revisions, self.step.direction):
+            self.tell("revision", revision.short_log, revision=visit.running)
+            yield revision
+        visit.still_inside()
+        if not self.resumed and not self.tip.reached(visit.current_heads(), self.step):
+            raise EnvPyError(
+                f"After the Alembic revisions of {self.step.update.update_id} the database is at "
+                f"{', '.join(visit.current_heads()) or 'no revision'}, which is not where they lead."
+            )
+        self.finished.append(Phase.ALEMBIC)
+        self.tell("phase_finished")
+
+    def _end(self, visit: Visit) -> None:
+        """Make the file half durable and finish the row: the last statement before the commit."""
+        visit.still_inside()
+        visit.refuse_broken_keys()
+        self.final = self._entry()
+        files, site = self.open_files, self.instance.site
+        files.record([self.final], self.tip.current_after(self.step), site.config.version_file)
+        files.seal()  # invariant 4
+        if not visit.ledger.finish(visit.connection, self.final):
+            raise EnvPyError(
+                "The ledger row of this update vanished from its own transaction.",
+                hint="Something in the update ends the transaction: look for ROLLBACK, COMMIT, 'INSERT OR ROLLBACK'.",
+            )
+        self.instance.signals.deferred = True  # from here on only the database knows (protocol, 3.7)
+        commit_where_needed(visit)
+
+    # -- hooks on our connection: one visit for the whole step
+
+    def _joint(self, visit: Visit) -> Iterator[RevisionStep]:
+        self._begin(visit)
+        if Phase.PRE not in self.finished:
+            self._hook(Phase.PRE, visit)
+            self._phase_ends(visit)
+        if Phase.ALEMBIC not in self.finished:
+            yield from self._alembic(visit)
+            self._phase_ends(visit)
+        self._hook(Phase.POST, visit)
+        self._end(visit)
+
+    def _phase_ends(self, visit: Visit) -> None:
+        """Write a finished phase into the row: whatever commits in the middle commits that with it.
+
+        Where revisions would commit the phase anyway, it is committed here; without any, one commit is enough.
+        """
+        commits = visit.not_transactional and self.step.revisions
+        if commits:
+            self.open_files.end_phase()  # invariant 4, phase by phase
+        self._note(visit)
+        if commits:
+            visit.commit_phase()
+
+    # -- hooks on connections of their own
+
+    def _separate(self) -> None:
+        self._visit(self._begin_alone)
+        if Phase.PRE not in self.finished:
+            self._hook(Phase.PRE, None)
+            self.open_files.end_phase()  # invariant 4: the revisions may drop what the hook has saved
+            if self.commits_phases or self.open_files.foreign_commit:
+                self._visit(self._note_alone)  # otherwise a failure from here on undoes the pre hook, too
+        if Phase.ALEMBIC not in self.finished and self.step.revisions:
+            self._visit(self._alembic_alone)
+        self._hook(Phase.POST, None)
+        self._visit(self._end_alone)
+
+    def _begin_alone(self, visit: Visit) -> Iterable[RevisionStep]:
+        self._begin(visit)
+        commit_where_needed(visit)
+        return ()
+
+    def _note_alone(self, visit: Visit) -> Iterable[RevisionStep]:
+        self._mine(visit)
+        commit_where_needed(visit)
+        return ()
+
+    def _alembic_alone(self, visit: Visit) -> Iterator[RevisionStep]:
+        self._mine(visit)
+        yield from self._alembic(visit)
+        visit.refuse_broken_keys()
+        self._mine(visit)
+        commit_where_needed(visit)
+
+    def _end_alone(self, visit: Visit) -> Iterable[RevisionStep]:
+        self._mine(visit)
+        self._end(visit)
+        return ()
+
+    # -- hooks
+
+    @property
+    def open_files(self) -> FileTransaction:
+        """The file half, which is open from the first station on."""
+        if self.files is None:
+            raise EnvPyError("A hook was to run before its transaction began.")
+        return self.files
+
+    def _hook(self, phase: Phase, visit: Visit | None) -> None:
+        self.phase = phase
+        self.tell("phase_begun")
+        if visit is not None and visit.not_transactional:
+            visit.ledger.enter(visit.connection, self.txn, phase)
+        self._call(hooks.HOOKS[phase], visit)
+        if phase is Phase.PRE:
+            self.finished.append(phase)
+        elif hooks.has(self.module, self.step.direction, "verify"):
+            self._call("verify", visit)
+        self.tell("phase_finished")
+
+    def _watched(self, files: FileTransaction) -> AbstractContextManager[None]:
+        """Journal the plain Python file calls of a hook, unless the configuration says not to."""
+        if not self.instance.site.config.guard:
+            return nullcontext()
+        return Guard(lambda text: self.tell("warning", text)).watching(files)
+
+    def _call(self, hook: str, visit: Visit | None) -> None:
+        files, step = self.open_files, self.step
+        around = Surroundings(
+            data_dir=self.instance.data_dir,
+            files=files.files,
+            dirs=files.dirs,
+            connection=visit.connection if visit else None,
+            no_connection=NO_CONNECTION,
+            emit=lambda event, text, details: self.tell(event, text, **details),
+        )
+        with self._watched(files):
+            if visit is not None:
+                hooks.call(self.module, step, hook, around, self.instance.settings)
+                visit.still_inside()
+                return
+            with put_back(), stdout_on_stderr(), commits_elsewhere(lambda: files.note_foreign_commit(self.finished)):
+                hooks.call(self.module, step, hook, around, self.instance.settings)

@@ -1,0 +1,256 @@
+"""Updater: everything that the commands do, as calls with values in and values out. It never prints."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fietsupdate.config import Config, load_config
+from fietsupdate.filesystem.ledger import look as look_at_files
+from fietsupdate.model import Direction, Entry, Plan, Report, Status, Update, UpdateState
+from fietsupdate.planning.graph import Graph, build
+from fietsupdate.planning.history import applied_set
+from fietsupdate.planning.loader import load
+from fietsupdate.planning.target import find
+from fietsupdate.site import Site, enter
+
+if TYPE_CHECKING:
+    from fietsupdate.initialise import Initialised
+    from fietsupdate.look import Look
+    from fietsupdate.run import Listener, Run
+
+
+class Updater:
+    """An instance and its update scripts.
+
+    Args:
+        config: The configuration; `from_config` reads one.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    @classmethod
+    def from_config(
+        cls,
+        *files: str | Path,
+        section: str | None = None,
+        x: Sequence[str] = (),
+        options: Mapping[str, str] | None = None,
+    ) -> Updater:
+        """Read the configuration from files, or from where the commands look for it.
+
+        Args:
+            files: An INI file, a pyproject.toml, or one of each.
+            section: Alembic's section in the INI file, as ``-n``.
+            x: ``key=value`` pairs for env.py, as ``-x``.
+            options: Values that outrank the files', by key.
+
+        Raises:
+            ConfigError: A file is missing or wrong.
+        """
+        return cls(load_config(files, section=section, x=x, options=options))
+
+    # -- reading
+
+    def status(self) -> Status:
+        """Tell where the instance is, what waits, and what is wrong. Changes nothing, waits for nothing.
+
+        Raises:
+            FietsupdateError: The configuration, a script, the graph or the database cannot be read.
+        """
+        return self._look().status()
+
+    def state(self) -> UpdateState:
+        """Tell the state in one word."""
+        return self.status().state
+
+    def graph(self) -> Graph:
+        """Read all update scripts. No database is needed."""
+        with self._entered() as (_site, graph):
+            return graph
+
+    def heads(self) -> tuple[Update, ...]:
+        """Give the updates that no other update names in ``previous``."""
+        graph = self.graph()
+        return tuple(graph.updates[update_id] for update_id in graph.dag.heads())
+
+    def history(self) -> tuple[Entry, ...]:
+        """Give the ledger, oldest entry first: the data directory's copy or, without one, the database's."""
+        with self._entered() as (site, _graph):
+            return self._entries(site)
+
+    def show(self, update_id: str) -> tuple[Update, bool, tuple[Entry, ...]]:
+        """Give an update, whether it is applied, and its own ledger entries.
+
+        Args:
+            update_id: The id, or a prefix of it that fits no other.
+
+        Raises:
+            TargetError: There is none, or several.
+        """
+        with self._entered() as (site, graph):
+            entries = self._entries(site)
+            applied = applied_set(entries, graph)
+            found = graph.updates[find(graph, update_id, applied)]
+            own = tuple(entry for entry in entries if entry.update_id == found.update_id)
+            return found, found.update_id in applied, own
+
+    def plan(
+        self,
+        target: str | None = None,
+        *,
+        direction: Direction = Direction.UP,
+        checks: bool = False,
+        as_root: bool = True,
+    ) -> Plan:
+        """Make the plan that `update` or `downgrade` would run; every refusal of theirs is raised here.
+
+        Args:
+            target: Id, prefix, ``+2``, ``-1``, ``head``, ``heads``, ``base``; ``None`` for everything.
+            direction: Up or down.
+            checks: Load the scripts, too, and run their ``check`` hooks.
+            as_root: Whether root may work on somebody else's data directory.
+
+        Raises:
+            FietsupdateError: What stands in the way.
+        """
+        with self._run(as_root=as_root) as run:
+            return run.plan(target, direction, checks=checks)
+
+    # -- changing
+
+    def update(
+        self,
+        target: str | None = None,
+        *,
+        agreed: Plan | None = None,
+        on_event: Listener | None = None,
+        lock_timeout: float | None = None,
+        as_root: bool = False,
+    ) -> Report:
+        """Apply what waits. An instance that is up to date takes no lock.
+
+        Args:
+            target: Id, prefix, ``+2``, ``head``, ``heads``; ``None`` for everything.
+            agreed: The plan that somebody said yes to; nothing but it, or its rest, is run.
+            on_event: Told of everything that happens, in this thread.
+            lock_timeout: Seconds to wait for another updater, 0 for none; ``None`` as configured.
+            as_root: Whether root may work on somebody else's data directory.
+
+        Raises:
+            LockedError: Another updater is still at work.
+            FietsupdateError: What went wrong; ``stands`` says what both halves are at now.
+        """
+        with self._run(on_event, lock_timeout, as_root=as_root) as run:
+            return run.move(target, Direction.UP, agreed)
+
+    def downgrade(
+        self,
+        target: str,
+        *,
+        agreed: Plan | None = None,
+        on_event: Listener | None = None,
+        lock_timeout: float | None = None,
+        as_root: bool = False,
+    ) -> Report:
+        """Revert what came after the target, and nothing else; arguments and errors as for `update`."""
+        with self._run(on_event, lock_timeout, as_root=as_root) as run:
+            return run.move(target, Direction.DOWN, agreed)
+
+    def stamp(
+        self,
+        update_ids: Sequence[str],
+        *,
+        on_event: Listener | None = None,
+        lock_timeout: float | None = None,
+        as_root: bool = False,
+    ) -> Report:
+        """Record that the instance is at these updates, without running anything.
+
+        Args:
+            update_ids: Ids or prefixes; ``heads``, ``head``; ``base`` alone for none.
+            on_event: Told of everything that happens.
+            lock_timeout: Seconds to wait for another updater; ``None`` as configured.
+            as_root: Whether root may work on somebody else's data directory.
+
+        Raises:
+            FietsupdateError: What went wrong.
+        """
+        with self._run(on_event, lock_timeout, as_root=as_root) as run:
+            return run.stamp(update_ids)
+
+    def recover(
+        self,
+        *,
+        accept: bool = False,
+        purge: bool = False,
+        on_event: Listener | None = None,
+        lock_timeout: float | None = None,
+        as_root: bool = False,
+    ) -> Report:
+        """Finish or undo what an interrupted run left, as every `update` does before it begins.
+
+        Args:
+            accept: An update that is half done was finished by hand: record it as done.
+            purge: Delete what playback set aside, and the kept bytes of finished updates.
+            on_event: Told of everything that happens.
+            lock_timeout: Seconds to wait for another updater; ``None`` as configured.
+            as_root: Whether root may work on somebody else's data directory.
+
+        Raises:
+            InDoubtError: It cannot be known what became of the open transaction; nothing was touched.
+            FietsupdateError: What went wrong.
+        """
+        with self._run(on_event, lock_timeout, as_root=as_root) as run:
+            return run.recover(accept=accept, purge=purge)
+
+    def revision(  # the arguments are the command's options
+        self, update_id: str | None = None, **options: Any
+    ) -> Path:
+        """Write a new update script; see `fietsupdate.drafting.draft` for the options.
+
+        Raises:
+            FietsupdateError: Nothing was written.
+        """
+        from fietsupdate.drafting import draft
+
+        with self._entered() as (site, graph):
+            return draft(self.config, graph, site.folders, update_id, **options)
+
+    @staticmethod
+    def init(*files: str | Path, section: str | None = None, x: Sequence[str] = (), data_dir: str = "") -> Initialised:
+        """Add fietsupdate to an existing Alembic setup; see `fietsupdate.initialise.init`."""
+        from fietsupdate.drafting import initialise
+
+        return initialise(files, section=section, x=x, data_dir=data_dir)
+
+    @contextlib.contextmanager
+    def _entered(self) -> Iterator[tuple[Site, Graph]]:
+        with enter(self.config) as site:
+            yield site, build(load(site.folders), [folder.name for folder in site.folders])
+
+    @contextlib.contextmanager
+    def _run(
+        self, on_event: Listener | None = None, lock_timeout: float | None = None, *, as_root: bool = True
+    ) -> Iterator[Run]:
+        from fietsupdate.run import Run, nobody
+
+        seconds = self.config.lock_timeout if lock_timeout is None else lock_timeout
+        with self._entered() as (site, graph):
+            yield Run(site, graph, on_event or nobody, seconds, as_root)
+
+    def _look(self) -> Look:
+        from fietsupdate.database.environment import Environment
+        from fietsupdate.look import look
+
+        with self._entered() as (site, graph):
+            return look(site, graph, Environment(self.config))
+
+    def _entries(self, site: Site) -> tuple[Entry, ...]:
+        files = look_at_files(site.data_dir, site.config.version_file)
+        if files.has_ledger and not files.damaged and not files.transaction and not files.unreadable_header:
+            return files.entries
+        return self._look().database.entries
