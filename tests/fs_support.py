@@ -1,0 +1,249 @@
+"""What the tests of the filesystem room share: a picture of a tree, and a transaction on it."""
+
+import os
+import shutil
+import signal
+import stat
+import sys
+import traceback
+from contextlib import suppress
+
+from fietsupdate.filesystem import durable
+from fietsupdate.filesystem.transaction import FileTransaction
+from fietsupdate.model import Direction, OpenTransaction
+
+STRIDE = 1 if os.environ.get("FIETSUPDATE_SWEEP") else 5
+"""Error sweeps take every fifth call, or every one with FIETSUPDATE_SWEEP=1."""
+
+HEADER = OpenTransaction(
+    txn="0c5ff6b4-6d0a-4f3a-9a51-0d1f3e1f0001",
+    instance_id="1",
+    tip_seq=0,
+    tip_hash="",
+    update_id="u1",
+    direction=Direction.UP,
+    atomic=True,
+)
+
+
+def begin(data_dir, **options):
+    return FileTransaction.begin(data_dir, HEADER, **options)
+
+
+def picture(root, *, inodes=True):
+    """Everything that must come back: type, content, mode, owner, time, attributes, links; our own folder apart."""
+    seen = {}
+    groups = {}
+    for folder, folders, names in os.walk(root):
+        folders[:] = [name for name in folders if name != ".fietsupdate"]
+        for path in [folder, *(os.path.join(folder, name) for name in names + folders)]:
+            status = os.lstat(path)
+            name = os.path.relpath(path, root)
+            entry = [stat.S_IFMT(status.st_mode), status.st_mode & 0o7777, status.st_uid, status.st_gid]
+            entry.append(status.st_mtime_ns)
+            entry.append({key: os.getxattr(path, key, follow_symlinks=False) for key in _xattrs(path)})
+            if stat.S_ISLNK(status.st_mode):
+                entry.append(os.readlink(path))
+            elif stat.S_ISREG(status.st_mode):
+                with open(path, "rb") as file:
+                    entry.append(file.read())
+                groups.setdefault((status.st_dev, status.st_ino), set()).add(name)
+                entry.append(status.st_ino if inodes else 0)
+            seen[name] = tuple(entry[:5]), entry[5:]
+    return seen, sorted(sorted(group) for group in groups.values())
+
+
+def ours(root):
+    """The paths in our own folder."""
+    home = root / ".fietsupdate"
+    return sorted(str(path.relative_to(home)) for path in home.rglob("*"))
+
+
+def plant(root):
+    """A tree with one of each: modes, times, attributes, symlinks, hard links, empty folders."""
+    (root / "tracks" / "1").mkdir(parents=True)
+    (root / "tracks" / "2").mkdir()
+    (root / "empty").mkdir(mode=0o710)
+    (root / "tracks" / "1" / "track.gpx").write_text("<gpx/>")
+    (root / "tracks" / "1" / "track.gpx").chmod(0o640)
+    (root / "tracks" / "2" / "big").write_bytes(bytes(range(256)) * 100)
+    (root / "one").write_text("two names")
+    os.link(root / "one", root / "tracks" / "other")
+    (root / "link").symlink_to("tracks/1/track.gpx")
+    (root / "way").symlink_to("tracks")
+    (root / "VERSION").write_text("v1")
+    try:
+        os.setxattr(root / "one", "user.colour", b"red")
+        os.setxattr(root / "tracks", "user.colour", b"blue")
+    except OSError:
+        pass  # a file system without them has nothing to lose
+    for number, (folder, _, names) in enumerate(os.walk(root, topdown=False)):
+        for name in sorted(names):
+            os.utime(os.path.join(folder, name), ns=(10**18, 10**18 + number * 1_000_001), follow_symlinks=False)
+        os.utime(folder, ns=(10**18, 10**18 + 7 * number))
+
+
+def every_verb(files):
+    """Uses each verb, on new and old names, on files, symlinks and folders, and uses names again."""
+    files.write("tracks/3/x/new.gpx", b"new")
+    files.write("tracks/1/track.gpx", "changed")
+    files.write("one", "another inode")
+    files.remove("tracks/1/track.gpx")
+    files.write("tracks/1/track.gpx", "written again")
+    files.move("tracks", "moved/tracks")
+    files.write("tracks", "a file now")
+    files.remove("empty")
+    files.mkdir("empty/a")
+    files.symlink("empty/a/link", "../../one")
+    files.chmod("one", 0o600)
+    files.copy("moved/tracks", "copied")
+    files.remove("moved")
+    files.move("link", "renamed")
+    with files.open("log", "a") as log:
+        log.write("one line")
+
+
+def recover(data_dir, **options):
+    """What the next start does with a transaction that was not committed."""
+    transaction = FileTransaction.reopen(data_dir)
+    return () if transaction is None else transaction.play_back(**options)
+
+
+CHANGES = frozenset(
+    f"os.{name}"
+    for name in (
+        *("rename", "link", "remove", "mkdir", "rmdir", "symlink", "truncate"),
+        *("chmod", "chown", "utime", "setxattr", "removexattr"),
+    )
+)
+
+
+def is_change(event, arguments):
+    """Tell whether an audit event announces a call that changes files."""
+    writing = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+    return event in CHANGES or (event == "open" and bool(arguments[2] & writing))
+
+
+def run_killed(work, at):
+    """Run ``work`` in a forked child that is killed right before its ``at``-th file-changing call.
+
+    Returns whether it was killed; any other failure of the child fails the test.
+    """
+    child = os.fork()
+    if child == 0:
+        status = 70
+        try:
+            _kill_before(at)
+            work()
+            status = 0
+        finally:
+            if status:
+                traceback.print_exc()
+            os._exit(status)
+    _, status = os.waitpid(child, 0)
+    if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
+        return True
+    assert os.waitstatus_to_exitcode(status) == 0
+    return False
+
+
+def _kill_before(at):
+    _before_each_change(at, lambda: os.kill(os.getpid(), signal.SIGKILL))
+
+
+def run_failing(work, number, at):
+    """Run ``work`` in a forked child whose ``at``-th file-changing call fails with an error number, once.
+
+    ``work`` is told by a function whether that has happened. A failure of the child fails the test.
+    """
+    child = os.fork()
+    if child == 0:
+        status = 70
+        failed = []
+
+        def fail():
+            failed.append(True)
+            raise OSError(number, os.strerror(number))
+
+        try:
+            _before_each_change(at, fail)
+            work()
+            status = 0 if failed else 1
+        finally:
+            if status == 70:
+                traceback.print_exc()
+            os._exit(status)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert status in {0, 1}
+    return status == 0
+
+
+def _before_each_change(at, act):
+    """Act once, right before the ``at``-th file-changing call of this process."""
+    calls = 0
+
+    def count():
+        nonlocal calls
+        calls += 1
+        if calls == at:
+            act()
+
+    def hook(event, arguments):
+        if is_change(event, arguments):
+            count()
+
+    def counted(real):
+        def call(*arguments):
+            count()
+            return real(*arguments)
+
+        return call
+
+    for name in ("write", "fsync", "fdatasync"):
+        setattr(os, name, counted(getattr(os, name)))
+    durable._syncfs = counted(durable._syncfs)
+    sys.addaudithook(hook)
+
+
+def _xattrs(path):
+    try:
+        return os.listxattr(path, follow_symlinks=False)
+    except OSError:
+        return []
+
+
+def every_plain_call(root):
+    """Changes files as a script does that knows nothing of us: pathlib, shutil, os."""
+    tracks = root / "tracks"
+    (tracks / "3").mkdir()
+    (tracks / "3" / "new.gpx").write_bytes(b"new")
+    with (tracks / "3" / "new.gpx").open("a") as file:
+        file.write(" and more")
+    (tracks / "1" / "track.gpx").write_text("changed")
+    with (root / "tracks" / "2" / "big").open("r+b") as file:
+        file.seek(10)
+        file.write(b"in the middle")
+    (root / "one").write_text("in place, by both names")
+    os.truncate(tracks / "2" / "big", 100)
+    (root / "draft").write_text("atomic")
+    (root / "draft").replace(tracks / "1" / "track.gpx")
+    shutil.move(tracks / "2", root / "moved")
+    shutil.copytree(root / "moved", root / "copied")
+    os.rename(root / "one", root / "uno")
+    os.link(root / "uno", root / "duo")
+    os.symlink("uno", root / "sign")
+    os.chmod(root / "uno", 0o600)
+    os.utime(root / "uno", ns=(5, 5))
+    os.utime(tracks)
+    with suppress(OSError):
+        os.setxattr(root / "uno", "user.colour", b"green")
+        os.removexattr(tracks, "user.colour")
+    (root / "VERSION").unlink()
+    (root / "link").unlink()
+    (root / "empty").rmdir()
+    (root / "empty").write_text("a file now")
+    (root / "temporary").touch()
+    (root / "temporary").unlink()
+    shutil.rmtree(tracks)
+    tracks.mkdir()
+    (tracks / "again").touch()

@@ -1,0 +1,121 @@
+"""The full logical content of a database, as plain values that can be compared before and after.
+
+Two dumps are equal exactly when schema and rows are: tables, columns, constraints, indexes, views, triggers, enums, and
+every row in a deterministic order. What a rollback leaves changed by design (the next number of a sequence or of
+AUTO_INCREMENT) is not part of it.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+Dump = dict[str, Any]
+"""``schema``: lines of definitions; ``rows``: every table's rows. ``None`` for a SQLite file that is not there."""
+
+BOOKKEEPING = "fietsupdate"
+"""What the names of our own tables begin with."""
+
+
+def dump(url: str, *, bookkeeping: bool = True) -> Dump:
+    """Give the content of the database at `url`; without our own tables if `bookkeeping` is false."""
+    parsed = sa.make_url(url)
+    read = {"sqlite": _sqlite, "postgresql": _postgresql, "mysql": _mysql, "mariadb": _mysql}
+    return read[parsed.get_backend_name()](parsed, lambda table: bookkeeping or not table.startswith(BOOKKEEPING))
+
+
+Wanted = Callable[[str], bool]
+
+
+def _sqlite(url: sa.URL, wanted: Wanted) -> Dump:
+    if not Path(url.database or "").exists():
+        return {"schema": None, "rows": {}}
+    # mode=rw: never creates the file, and can roll back the hot journal of a killed process, as any reader does.
+    with closing(sqlite3.connect(f"file:{url.database}?mode=rw", uri=True)) as connection:
+        master = connection.execute(
+            "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY type, name"
+        ).fetchall()
+        schema = [f"{kind} {name}: {sql}" for kind, name, table, sql in master if wanted(table)]
+        tables = [name for kind, name, _, _ in master if kind == "table" and wanted(name)]
+        read = {name: connection.execute(f'SELECT * FROM "{name}"').fetchall() for name in tables}
+        return {"schema": schema, "rows": _sorted(read)}
+
+
+_POSTGRESQL_SCHEMA = """
+SELECT c.relname, format('column %s.%s.%s %s%s default %s', n.nspname, c.relname, a.attname,
+       format_type(a.atttypid, a.atttypmod), CASE WHEN a.attnotnull THEN ' not null' ELSE '' END,
+       pg_get_expr(d.adbin, d.adrelid))
+  FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+  LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
+ WHERE c.relkind IN ('r', 'p', 'v', 'm') AND a.attnum > 0 AND NOT a.attisdropped AND {ours}
+UNION ALL
+SELECT c.relname, format('constraint %s.%s %s %s', n.nspname, c.relname, k.conname, pg_get_constraintdef(k.oid))
+  FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace WHERE {ours}
+UNION ALL
+SELECT c.relname, format('index %s', pg_get_indexdef(i.indexrelid))
+  FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid JOIN pg_namespace n ON n.oid = c.relnamespace WHERE {ours}
+UNION ALL
+SELECT c.relname, format('view %s.%s %s', n.nspname, c.relname, pg_get_viewdef(c.oid))
+  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('v', 'm') AND {ours}
+UNION ALL
+SELECT c.relname, format('trigger %s', pg_get_triggerdef(t.oid))
+  FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE NOT t.tgisinternal AND {ours}
+UNION ALL
+SELECT c.relname, format('sequence %s.%s', n.nspname, c.relname)
+  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind = 'S' AND {ours}
+UNION ALL
+SELECT t.typname, format('enum %s.%s %s', n.nspname, t.typname, string_agg(e.enumlabel, ',' ORDER BY e.enumsortorder))
+  FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace JOIN pg_enum e ON e.enumtypid = t.oid
+ WHERE {ours} GROUP BY n.nspname, t.typname
+""".format(ours="n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')")
+
+_POSTGRESQL_TABLES = """
+SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE c.relkind = 'r' AND n.nspname NOT IN ('pg_catalog', 'information_schema')
+"""
+
+
+def _postgresql(url: sa.URL, wanted: Wanted) -> Dump:
+    engine = sa.create_engine(url, poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        lines = connection.exec_driver_sql(_POSTGRESQL_SCHEMA).fetchall()
+        tables = [row for row in connection.exec_driver_sql(_POSTGRESQL_TABLES).fetchall() if wanted(row[1])]
+        read = {
+            f"{schema}.{name}": connection.exec_driver_sql(f'SELECT * FROM "{schema}"."{name}"').fetchall()
+            for schema, name in tables
+        }
+    return {"schema": sorted(line for name, line in lines if wanted(name)), "rows": _sorted(read)}
+
+
+def _mysql(url: sa.URL, wanted: Wanted) -> Dump:
+    engine = sa.create_engine(url, poolclass=sa.NullPool)
+    schema, read = [], {}
+    with engine.connect() as connection:
+        for name, kind in connection.exec_driver_sql("SHOW FULL TABLES").fetchall():
+            if not wanted(name):
+                continue
+            definition = connection.exec_driver_sql(f"SHOW CREATE TABLE `{name}`").fetchone()
+            assert definition is not None
+            schema.append(re.sub(r" AUTO_INCREMENT=\d+", "", definition[1]))
+            if kind == "BASE TABLE":
+                read[name] = connection.exec_driver_sql(f"SELECT * FROM `{name}`").fetchall()
+        schema += [
+            str(tuple(row)[:5]) for row in connection.exec_driver_sql("SHOW TRIGGERS").fetchall() if wanted(row[2])
+        ]
+    return {"schema": sorted(schema), "rows": _sorted(read)}
+
+
+def _sorted(read: dict[str, Any]) -> dict[str, list[tuple[Any, ...]]]:
+    """Order tables by name and rows by their text: the order in which a database returns rows means nothing."""
+    return {name: _rows(read[name]) for name in sorted(read)}
+
+
+def _rows(rows: Iterable[Any]) -> list[tuple[Any, ...]]:
+    return sorted((tuple(row) for row in rows), key=repr)

@@ -1,0 +1,249 @@
+r"""The house: who may import whom, who alone may do what, and how big anything may grow.
+
+Imports are read with ``ast``: those inside of functions and those for type checkers count like all others.
+
+    cli, pytest_plugin
+        |        \
+      render    updater
+                   |
+          engine, backup, scaffold, ...
+         /         |          \
+    planning  filesystem   database        (these three do not know each other)
+                              |
+                            config
+         \         |          /
+              model, errors
+"""
+
+import ast
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import fietsupdate
+
+PACKAGE = Path(fietsupdate.__file__).parent
+ROOT = PACKAGE.parent
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted(PACKAGE.rglob("*.py"))
+}
+
+VALUES = {"errors", "model", "process"}
+CONFIGURATION = {"config", "keys", "site", "sources"}
+ENGINE = {
+    "backup",
+    "checks",
+    "drafting",
+    "engine",
+    "hooks",
+    "initialise",
+    "instance",
+    "recovery",
+    "rehearsal",
+    "look",
+    "run",
+    "scaffold",
+    "script",
+    "stands",
+    "tip",
+    "transaction",
+}
+COMMANDS = {"__main__", "arguments", "change", "cli", "pytest_plugin", "session"}
+
+BELOW: dict[str, set[str]] = {
+    "values": set(),
+    "configuration": {"values"},
+    "planning": {"values"},
+    "filesystem": {"values"},
+    "database": {"values", "configuration"},
+    "engine": {"values", "configuration", "planning", "filesystem", "database"},
+    "render": {"values", "configuration", "planning", "engine"},
+    "updater": {"values", "configuration", "planning", "filesystem", "database", "engine"},
+    "commands": {"values", "configuration", "planning", "engine", "render", "updater"},
+}
+"""Each room, and the rooms that it may import from. Inside of a room everybody knows everybody."""
+
+HEAVY = {"alembic", "jinja2", "pydantic", "rich", "sqlalchemy"}
+"""What takes longer to import than all the rest of a start."""
+
+
+def room(module: str) -> str:
+    """Give the room of a module: its package or, at the top, the set that names it."""
+    first = module.split(".")[1] if "." in module else ""
+    for name, members in (
+        ("values", VALUES),
+        ("configuration", CONFIGURATION),
+        ("engine", ENGINE),
+        ("commands", COMMANDS),
+    ):
+        if first in members:
+            return name
+    return first
+
+
+@cache
+def tree(module: str) -> ast.Module:
+    return ast.parse(MODULES[module].read_text())
+
+
+def imports(module: str, nodes: list[ast.AST]) -> Iterator[str]:
+    """Give the full name of everything that is imported; ``from package import module`` names the module."""
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{module} imports relatively"
+            for alias in node.names:
+                longer = f"{node.module}.{alias.name}"
+                yield longer if longer in MODULES else str(node.module)
+
+
+def everywhere(module: str) -> list[ast.AST]:
+    return list(ast.walk(tree(module)))
+
+
+def at_start(module: str) -> list[ast.AST]:
+    """Give the statements that run when the module is imported."""
+    return [node for statement in tree(module).body for node in _running(statement)]
+
+
+def _running(node: ast.AST) -> Iterator[ast.AST]:
+    if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+        node = ast.Module(body=node.orelse, type_ignores=[])
+    yield node
+    if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+        for child in ast.iter_child_nodes(node):
+            yield from _running(child)
+
+
+def for_type_checkers(module: str) -> list[ast.AST]:
+    """Give what stands under ``if TYPE_CHECKING:`` at the top of the module."""
+    blocks = [
+        node for node in tree(module).body if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+    ]
+    return [node for block in blocks for statement in block.body for node in ast.walk(statement)]
+
+
+def roots(module: str) -> set[str]:
+    return {name.partition(".")[0] for name in imports(module, everywhere(module))}
+
+
+def named(pattern: str) -> list[str]:
+    return [module for module in MODULES if re.fullmatch(rf"fietsupdate\.{pattern}", module)]
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name != "fietsupdate"])
+def test_imports_point_one_way(module):
+    """`fietsupdate` itself is the front door: it names, lazily, what is public, whatever room that lies in."""
+    own = room(module)
+    assert own in BELOW, f"say in this test which room {module} belongs to"
+    for name in imports(module, everywhere(module)):
+        if name.startswith("fietsupdate."):
+            assert room(name) in BELOW[own] | {own}, f"{module} imports {name}"
+
+
+def test_the_rooms_of_this_test_are_all_there():
+    assert {room(module) for module in MODULES} - {""} <= BELOW.keys()
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if not name.startswith("fietsupdate.database")])
+def test_only_the_database_room_runs_alembic_and_sqlalchemy(module):
+    """The engine may name Alembic's step, and `script` SQLAlchemy's connection, to type checkers; it loads nothing."""
+    names = set(imports(module, everywhere(module)))
+    if room(module) == "engine":
+        names -= set(imports(module, for_type_checkers(module))) & {"alembic.runtime.migration", "sqlalchemy"}
+    assert not {name.partition(".")[0] for name in names} & {"alembic", "sqlalchemy"}
+
+
+@pytest.mark.parametrize("module", named(r"(filesystem|planning|render).*"))
+def test_files_plans_and_texts_know_no_database(module):
+    assert not roots(module) & {"alembic", "sqlalchemy", "sqlite3"}
+
+
+@pytest.mark.parametrize("module", named(r"planning.*"))
+def test_planning_is_pure(module):
+    """No clock, no chance, no processes, no network; and a script is never executed."""
+    impure = {
+        "datetime",
+        "importlib",
+        "random",
+        "runpy",
+        "secrets",
+        "shutil",
+        "socket",
+        "subprocess",
+        "tempfile",
+        "time",
+    }
+    assert not roots(module) & (impure | HEAVY)
+    called = {
+        node.func.id for node in everywhere(module) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    }
+    assert not called & {"exec", "eval", "compile", "__import__", "print", "input"}
+    if module != "fietsupdate.planning.loader":
+        assert "open" not in called
+        assert "os" not in roots(module)
+
+
+@pytest.mark.parametrize("module", named(r"planning.*"))
+def test_planning_writes_nothing(module):
+    attributes = {node.attr for node in everywhere(module) if isinstance(node, ast.Attribute)}
+    assert not attributes & {"write_text", "write_bytes", "mkdir", "rmdir", "unlink", "rename", "touch", "O_WRONLY"}
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name != "fietsupdate.filesystem.durable"])
+def test_only_durable_makes_anything_durable(module):
+    syncing = {"fsync", "fdatasync", "syncfs", "F_FULLFSYNC"}
+    for node in everywhere(module):
+        assert not (isinstance(node, ast.Attribute) and node.attr in syncing), f"{module}:{node.lineno}"
+        assert ast.unparse(node) != "os.sync" if isinstance(node, ast.Attribute) else True
+        assert not (isinstance(node, ast.alias) and node.name in syncing)
+
+
+def test_the_start_of_a_command_imports_nothing_heavy():
+    """Everything that ``fietsupdate.cli`` imports before a command is chosen, and what that imports in turn."""
+    seen, waiting = set(), ["fietsupdate.cli"]
+    while waiting:
+        module = waiting.pop()
+        for name in {module, *imports(module, at_start(module))} - seen:
+            seen.add(name)
+            if name in MODULES:
+                waiting.append(name)
+    assert {"fietsupdate.cli", "fietsupdate.session", "typer"} <= seen
+    assert not {name.partition(".")[0] for name in seen} & HEAVY
+
+
+def test_what_alembic_loads_in_every_project_needs_alembic_only():
+    """The plugin that hides our ledger is loaded by Alembic wherever fietsupdate is installed."""
+    loaded = set(imports("fietsupdate.database.autogenerate", at_start("fietsupdate.database.autogenerate")))
+    assert {name.partition(".")[0] for name in loaded} <= {"__future__", "alembic", "collections", "types", "typing"}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_no_module_is_longer_than_400_lines(module):
+    assert len(MODULES[module].read_text().splitlines()) <= 400
+
+
+def undocumented(node: ast.AST, name: str) -> Iterator[str]:
+    if not ast.get_docstring(node):
+        yield name
+    for child in getattr(node, "body", []):
+        if isinstance(child, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and not child.name.startswith("_"):
+            if isinstance(child, ast.ClassDef):
+                yield from undocumented(child, f"{name}.{child.name}")
+            elif not ast.get_docstring(child) and "overload" not in map(ast.unparse, child.decorator_list):
+                yield f"{name}.{child.name}"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_everything_public_says_what_it_promises(module):
+    assert list(undocumented(tree(module), module)) == []
+
+
+def test_the_changelog_begins_with_this_version():
+    headings = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert headings[0] == fietsupdate.__version__

@@ -1,0 +1,188 @@
+"""Each file call fails once, each statement loses its connection: what is said is what stands, nothing is guessed.
+
+Where it cannot be known whether a COMMIT has happened, that is said, nothing is touched, and `recover` settles it once
+the database answers again (invariant 8).
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from support.breaking import CALLS, VERBS, Bench, every, small_application
+from support.databases import MARIADB, POSTGRESQL, SQLITE
+from support.injection import COMMIT, COMMITTED, FILES, SQL, Injection
+from support.states import files_of
+from support.zygote import Run, Zygote
+
+UNDONE = "database and files are as they were before it."
+NOTHING = "Nothing was changed."
+COMPLETE = "is complete: database and files both have it."
+SERVERS = [(POSTGRESQL, "stock"), (POSTGRESQL, "async"), (MARIADB, "stock")]
+
+
+@pytest.fixture(scope="module")
+def zygote() -> Iterator[Zygote]:
+    warm = Zygote()
+    yield warm
+    warm.close()
+
+
+def assert_is_true(bench: Bench, run: Run) -> None:
+    """Compare what a failed run says with what stands, and go on from there."""
+    about = f"event {len(run.seen)}, {run.fired!r}\n{run.output}\n{bench.difference()}"
+    last = len(bench.states) - 1
+    if run.code == 0:
+        assert bench.position() == last, about
+        return
+    assert run.code in {1, 8}, about
+    error = run.events[-1]["error"]
+    assert error["code"] != "unexpected", about
+    stands = error["stands"]
+    if UNDONE in stands or stands in {NOTHING, ""}:
+        assert bench.position() == 0, about
+        return
+    if COMPLETE in stands:
+        assert bench.position() == last, about
+        return
+    assert error["code"] == "in_doubt" or "is half applied" in stands or "fietsupdate recover" in error["hint"], about
+    if not bench.recovered():
+        assert bench.mended_update().code == 0, about
+    assert bench.position() in {0, last}, f"{about}\n{bench.difference()}"
+
+
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("name", ["EIO", "ENOSPC"])
+@pytest.mark.parametrize(("work", "stride"), [(VERBS, 17), (CALLS, 43)], ids=["verbs", "calls"])
+def test_a_file_call_that_fails_once_is_undone(zygote: Zygote, work: str, stride: int, name: str) -> None:
+    with small_application(zygote, SQLITE, work=work) as bench:
+        number = 0
+        for number in every(stride):
+            run = bench.break_at(Injection(name, number, (FILES,)))
+            if run.code != 0 or not bench.sets_aside:  # the script of plain calls itself suppresses an OSError
+                assert_is_true(bench, run)
+            if not run.fired:
+                break
+        assert number > 100
+
+
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize(("kind", "stride"), [(SQLITE, 41), (POSTGRESQL, 97), (MARIADB, 131)])
+def test_a_disk_that_stays_full_is_told_and_undone_when_there_is_space(zygote: Zygote, kind: str, stride: int) -> None:
+    """Every write from one on fails, also those of recovery; what is left is settled when there is space again."""
+    with small_application(zygote, kind) as bench:
+        for number in every(stride):
+            run = bench.break_at(Injection("ENOSPC", number, (FILES,), every=True))
+            if not run.fired:
+                break
+            if run.code != 0:
+                assert run.events[-1]["error"]["code"] != "unexpected", run.output
+            bench.recovered()
+            done = bench.mended_update()
+            assert done.code == 0, f"{run.fired}\n{run.output}\n{done.output}"
+            assert bench.position() == len(bench.states) - 1, f"{run.fired}\n{run.output}\n{bench.difference()}"
+
+
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize(("kind", "variant"), [(SQLITE, "stock"), (SQLITE, "async"), *SERVERS])
+def test_a_connection_that_is_cut_at_any_statement_is_told_truly(zygote: Zygote, kind: str, variant: str) -> None:
+    with small_application(zygote, kind, variant) as bench:
+        number = 0
+        for number in every(31):
+            run = bench.break_at(Injection("cut", number, (SQL,)))
+            assert_is_true(bench, run)
+            if not run.fired:
+                break
+        assert number > 45
+
+
+@pytest.mark.parametrize(("kind", "variant"), [(SQLITE, "stock"), *SERVERS])
+def test_a_connection_that_is_cut_around_any_commit_is_told_truly(zygote: Zygote, kind: str, variant: str) -> None:
+    with small_application(zygote, kind, variant) as bench:
+        seen = bench.break_at(Injection(kinds=(SQL,))).succeeded().seen
+        commits = [number for number, event in enumerate(seen, 1) if event in {f"sql: {COMMIT}", f"sql: {COMMITTED}"}]
+        assert len(commits) >= 2
+        for number in commits:
+            assert_is_true(bench, bench.break_at(Injection("cut", number, (SQL,))))
+
+
+@pytest.mark.parametrize("variant", ["stock", "async"])
+@pytest.mark.parametrize(("moment", "stands"), [(COMMIT, UNDONE), (COMMITTED, COMPLETE)])
+def test_the_answer_of_a_commit_decides_nothing(zygote: Zygote, variant: str, moment: str, stands: str) -> None:
+    """Cut before the COMMIT it is undone; when only its answer is lost, the update is complete, and that is said."""
+    with small_application(zygote, POSTGRESQL, variant) as bench:
+        run = bench.break_at(Injection("cut", bench.commit_of_update(moment, (SQL,)), (SQL,)))
+        assert stands in run.exited(1).events[-1]["error"]["stands"], run.output
+
+
+@pytest.mark.parametrize(("kind", "variant"), [(SQLITE, "stock"), *SERVERS])
+@pytest.mark.parametrize("moment", [COMMIT, COMMITTED])
+def test_when_the_database_does_not_answer_after_a_commit_nothing_is_guessed(
+    zygote: Zygote, kind: str, variant: str, moment: str
+) -> None:
+    """From the commit on every statement fails: doubt, the files as the update left them, until somebody asks again."""
+    with small_application(zygote, kind, variant) as bench:
+        at = bench.commit_of_update(moment, (SQL,))
+        run = bench.break_at(Injection("cut", at, (SQL,), every=True))
+        error = run.exited(1).events[-1]["error"]
+        assert error["code"] == "in_doubt", run.output
+        assert "Nothing was touched" in error["stands"]
+        assert files_of(bench.project.data) == bench.states[-1].files
+        bench.recovered()
+        if bench.is_atomic:
+            assert bench.position() == (0 if moment == COMMIT else 1), bench.difference()
+        assert bench.mended_update().code == 0
+        assert bench.position() == 1, bench.difference()
+
+
+@contextmanager
+def mounted(folder: Path, options: str) -> Iterator[None]:
+    """Mount a file system in memory, where this machine allows it."""
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        pytest.skip(f"mounting is not permitted here: {done.stderr.strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+WRITES = "for n in range(100): self.files.write(f'new/{n}', bytes(20_000))"
+
+
+def test_a_disk_that_is_really_full_is_told_and_undone(project) -> None:
+    """Half a megabyte for two megabytes: nothing of the update is left, and with more space it succeeds."""
+    with mounted(project.data, "size=1m,mode=0755"):
+        project.update("one", up_pre="self.files.write('old', bytes(300_000))")
+        project.update("two", "one", up_pre=f"self.files.remove('old')\n{WRITES}")
+        project.run("update", "one", "--yes").succeeded()
+        before = files_of(project.data)
+        error = project.run("update", "--yes", "--json").exited(1).events[-1]["error"]
+        assert "No space left on device" in error["message"]
+        assert error["stands"] == f"Nothing of two stands: {UNDONE}"
+        assert error["hint"] == "Free some space, then run the same command again."
+        assert files_of(project.data) == before
+        subprocess.run(["mount", "-o", "remount,size=8m", project.data], check=True)
+        project.run("update", "--yes").succeeded()
+        assert len(os.listdir(project.data / "new")) == 100
+
+
+def test_a_read_only_data_directory_is_refused_before_anything_changes(project) -> None:
+    with mounted(project.data, "size=1m,mode=0755"):
+        project.update("one", up_pre="self.files.write('a', 'a')")
+        subprocess.run(["mount", "-o", "remount,ro", project.data], check=True)
+        try:
+            error = project.run("update", "--yes", "--json").exited(1).events[-1]["error"]
+            assert error["code"] == "files"
+            assert project.run("update", "--dry-run").exited(1).stderr
+            assert project.database.tables() == []
+        finally:
+            subprocess.run(["mount", "-o", "remount,rw", project.data], check=True)
+        project.run("update", "--yes").succeeded()

@@ -1,0 +1,241 @@
+"""A process that is killed leaves a tree that the next one puts back exactly (invariants 1, 2, 3, 9)."""
+
+import errno
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from itertools import count
+from pathlib import Path
+
+import pytest
+from fs_support import (
+    HEADER,
+    STRIDE,
+    begin,
+    every_plain_call,
+    every_verb,
+    ours,
+    picture,
+    plant,
+    recover,
+    run_failing,
+    run_killed,
+)
+
+from fietsupdate.errors import FilesError
+from fietsupdate.filesystem.guard import Guard
+from fietsupdate.filesystem.transaction import FileTransaction
+
+
+@pytest.fixture
+def data_dir():
+    """In memory where there is such a place: hundreds of runs, and a kill does not lose what was not synced."""
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as folder:
+        path = Path(folder, "data")
+        path.mkdir()
+        yield path
+
+
+def fill(data_dir):
+    """A new tree, with our folder in it, as the lock leaves it."""
+    shutil.rmtree(data_dir)
+    data_dir.mkdir()
+    plant(data_dir)
+    (data_dir / ".fietsupdate").mkdir(mode=0o700)
+    os.utime(data_dir, ns=(10**18, 10**18))
+    return picture(data_dir)
+
+
+def work(data_dir):
+    transaction = begin(data_dir)
+    every_verb(transaction.files)
+    transaction.record([], ["u1"], "VERSION")
+    transaction.seal()
+
+
+def test_killed_before_any_call_of_any_verb_the_tree_comes_back(data_dir):
+    for number in count(1):
+        before = fill(data_dir)
+        killed = run_killed(lambda: work(data_dir), number)
+        assert recover(data_dir) == (), number
+        assert picture(data_dir) == before, number
+        assert ours(data_dir) == [], number
+        if not killed:
+            break
+    assert number > 150
+
+
+def test_killed_before_any_call_of_playback_the_next_one_ends_in_the_same_tree(data_dir):
+    for number in count(1):
+        before = fill(data_dir)
+        work(data_dir)
+        killed = run_killed(lambda: recover(data_dir), number)
+        assert recover(data_dir) == (), number
+        assert picture(data_dir) == before, number
+        assert ours(data_dir) == [], number
+        if not killed:
+            break
+    assert number > 100
+
+
+@pytest.mark.parametrize("stride", [1, 3])
+def test_playback_that_is_killed_again_and_again_comes_to_an_end(data_dir, stride):
+    """Each attempt is let a little further than the one before."""
+    before = fill(data_dir)
+    work(data_dir)
+    attempts = 0
+    for number in count(1, stride):
+        attempts += 1
+        if not run_killed(lambda: recover(data_dir), number):
+            break
+    assert attempts > 10
+    assert picture(data_dir) == before
+    assert ours(data_dir) == []
+
+
+def test_killed_before_any_call_of_finish_the_tree_of_after_stays(data_dir):
+    for number in count(1):
+        fill(data_dir)
+        work(data_dir)
+        after = picture(data_dir)
+
+        def finish():
+            FileTransaction.reopen(data_dir).finish()
+
+        killed = run_killed(finish, number)
+        transaction = FileTransaction.reopen(data_dir)
+        if transaction is not None:
+            transaction.finish()
+        assert picture(data_dir) == after, number
+        assert ours(data_dir) == ["ledger.jsonl"], number
+        if not killed:
+            break
+    assert number > 10
+
+
+def fails_and_is_undone(data_dir, change):
+    """Run a transaction; if it fails, play it back in the same process, twice if that fails as well."""
+    try:
+        change()
+    except (OSError, FilesError, shutil.Error):
+        pass
+    else:
+        return
+    transaction = FileTransaction.reopen(data_dir)
+    if transaction is not None:
+        transaction.play_back()
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC])
+@pytest.mark.parametrize("way", ["verbs", "plain calls"])
+def test_when_any_call_fails_the_tree_of_before_or_after_stands(data_dir, number, way):
+    def change():
+        transaction = begin(data_dir)
+        if way == "verbs":
+            every_verb(transaction.files)
+        else:
+            with Guard(print).watching(transaction):
+                every_plain_call(data_dir)
+        transaction.record([], ["u1"], "VERSION")
+        transaction.seal()
+        transaction.finish()
+
+    for at in count(1, STRIDE):
+        before = fill(data_dir)
+        failed = run_failing(lambda: fails_and_is_undone(data_dir, change), number, at)
+        if not failed:
+            break
+        if (data_dir / "log").exists() or (data_dir / "tracks" / "again").exists():
+            assert FileTransaction.reopen(data_dir) is None, at  # finished: it failed while it was being emptied
+        else:
+            assert picture(data_dir) == before, at
+        shutil.rmtree(data_dir / ".fietsupdate" / "found", ignore_errors=True)
+        assert ours(data_dir) in ([], ["ledger.jsonl"]), at
+    assert at > 150
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC])
+def test_when_any_call_of_playback_fails_it_can_be_repeated(data_dir, number):
+    def play_back():
+        try:
+            recover(data_dir)
+        except (OSError, FilesError):
+            recover(data_dir)
+
+    for at in count(1, STRIDE):
+        before = fill(data_dir)
+        work(data_dir)
+        failed = run_failing(play_back, number, at)
+        recover(data_dir)
+        assert picture(data_dir) == before, at
+        assert ours(data_dir) == [], at
+        if not failed:
+            break
+    assert at > 100
+
+
+FULL = """
+import os, pathlib, sys
+sys.path.insert(0, {tests!r})
+from contextlib import suppress
+from fs_support import begin, every_verb, picture, plant, recover
+from fietsupdate.errors import FilesError
+from fietsupdate.filesystem.guard import Guard
+data = pathlib.Path(sys.argv[1])
+plant(data)
+for way in ("verbs", "plain calls"):
+    before = picture(data)
+    transaction = begin(data)
+    try:
+        with Guard(print).watching(transaction):
+            for number in range(1000):
+                if way == "verbs":
+                    transaction.files.write("new/" + str(number), b"x" * 50_000)
+                else:
+                    (data / ("new" + str(number))).write_bytes(b"x" * 50_000)
+                    with (data / "tracks/2/big").open("r+b") as file:
+                        file.write(b"y")
+    except OSError as error:
+        print(error.strerror)
+    with suppress(OSError):
+        (data / "last").write_bytes(b"x" * 1_000_000)  # not a byte is left
+    os.remove(data / "last")
+    print(transaction.play_back(), picture(data) == before)
+before = picture(data)
+if os.fork() == 0:
+    begin(data).files.remove("one")
+    os._exit(0)
+os.wait()
+transaction.changes.journal.close()
+os.system("mount -o remount,ro " + str(data))
+for effect in (lambda: recover(data), lambda: begin(data)):
+    try:
+        effect()
+    except FilesError as error:
+        print(error)
+os.system("mount -o remount,rw " + str(data))
+print(recover(data), picture(data) == before)
+"""
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or shutil.which("unshare") is None or os.system("unshare -m true 2>/dev/null") != 0,
+    reason="needs root and mount namespaces",
+)
+def test_on_a_disk_that_is_full_and_on_one_that_cannot_be_written_nothing_is_lost(tmp_path):
+    script, data = tmp_path / "script.py", tmp_path / "data"
+    script.write_text(FULL.format(tests=os.path.dirname(__file__)))
+    data.mkdir()
+    mount = 'mount -t tmpfs -o size=2m none "$1" && exec "$2" "$3" "$1"'
+    command = ["unshare", "-m", "sh", "-c", mount, "sh", str(data), sys.executable, str(script)]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.stderr == ""
+    assert run.stdout.splitlines() == [
+        *["No space left on device", "() True"] * 2,
+        f"The open transaction in {data} cannot be opened: Read-only file system.",
+        f"The transaction {HEADER.txn} is still open in {data}.",
+        "() True",
+    ]

@@ -1,0 +1,282 @@
+"""The journal: batches, its tail, and what is doubt (invariants 1 and 8)."""
+
+import errno
+import json
+import os
+
+import pytest
+from fs_support import HEADER, begin, ours, picture, plant
+
+from fietsupdate.errors import FilesError
+from fietsupdate.filesystem import ledger
+from fietsupdate.filesystem.journal import Journal, Position, Progress
+from fietsupdate.filesystem.record import Do, Record
+from fietsupdate.filesystem.status import Meta, Seen
+from fietsupdate.filesystem.transaction import FileTransaction
+
+FULL = Record(
+    Do.REPLACE,
+    "media",
+    "a/\udcff\n\u00fc",
+    "other",
+    "draft",
+    "vault",
+    Seen("file", 1, 2, 3),
+    Seen("link", 4, 5, 6),
+    Meta(0o644, 1, 2, 3, {"user.a": "YQ=="}),
+    Meta(0o600, 1, 2, 3),
+    7,
+)
+
+
+def records(*names):
+    return [Record(Do.MKDIR, "", name) for name in names]
+
+
+def paths_in(journal):
+    return [record.path for record in journal.forwards()]
+
+
+@pytest.fixture
+def journal(tmp_path):
+    made = Journal(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def three_batches(tmp_path):
+    """A journal of batches [a, b], [c], [d, e], and where each one ends."""
+    made = Journal(tmp_path)
+    ends = []
+    for names in (["a", "b"], ["c"], ["d", "e"]):
+        made.append(records(*names))
+        ends.append(made.end)
+    made.close()
+    return tmp_path, ends
+
+
+def test_a_record_comes_back_as_it_was_written():
+    assert Record.from_json(FULL.to_json().encode()) == FULL
+    small = Record(Do.FOLDER, "", "")
+    assert Record.from_json(small.to_json().encode()) == small
+
+
+@pytest.mark.parametrize("line", [b"", b"[]", b"{}", b'{"do":"dance","path":"a"}', b'{"do":"mkdir","no":1}', b"\xff"])
+def test_what_is_no_record_is_refused(line):
+    with pytest.raises(ValueError, match=r".+"):
+        Record.from_json(line)
+
+
+def test_records_are_read_forwards_and_backwards(three_batches):
+    folder, ends = three_batches
+    journal = Journal(folder)
+    assert paths_in(journal) == ["a", "b", "c", "d", "e"]
+    assert [(record.path, after) for record, after in journal.backwards()] == [
+        ("e", Position(ends[2], 1)),
+        ("d", Position(ends[1])),
+        ("c", Position(ends[0])),
+        ("b", Position(ends[0], 1)),
+        ("a", Position(0)),
+    ]
+    journal.close()
+
+
+def test_reading_backwards_goes_on_from_every_position(three_batches):
+    folder, _ = three_batches
+    journal = Journal(folder)
+    everything = list(journal.backwards())
+    for number, (_, after) in enumerate(everything, start=1):
+        assert list(journal.backwards(after)) == everything[number:]
+    journal.close()
+
+
+def test_a_batch_costs_one_sync_however_long_it_is(journal, monkeypatch):
+    calls = []
+    real = os.fdatasync
+    monkeypatch.setattr(os, "fdatasync", lambda descriptor: calls.append(real(descriptor)))
+    journal.append(records(*map(str, range(1000))))
+    assert len(calls) == 1
+
+
+def test_wherever_the_last_batch_breaks_off_it_is_passed_over(three_batches):
+    folder, ends = three_batches
+    whole = (folder / "journal").read_bytes()
+    for length in range(ends[1], ends[2]):
+        for filler in (b"", b"\0" * (ends[2] - length), b"\xff\n"):
+            (folder / "journal").write_bytes(whole[:length] + filler)
+            journal = Journal(folder)
+            assert paths_in(journal) == ["a", "b", "c"], length
+            journal.append(records("f"))
+            journal.close()
+            again = Journal(folder)
+            assert paths_in(again) == ["a", "b", "c", "f"], length
+            again.close()
+
+
+def test_any_damage_before_the_last_batch_is_doubt(three_batches):
+    folder, ends = three_batches
+    whole = (folder / "journal").read_bytes()
+    for place in range(ends[1]):
+        damaged = bytearray(whole)
+        damaged[place] ^= 0x01
+        (folder / "journal").write_bytes(damaged)
+        with pytest.raises(FilesError, match="is damaged between bytes"):
+            Journal(folder)
+
+
+def test_a_batch_that_is_missing_in_the_middle_is_doubt(three_batches):
+    folder, ends = three_batches
+    whole = (folder / "journal").read_bytes()
+    (folder / "journal").write_bytes(whole[: ends[0]] + whole[ends[1] :])
+    with pytest.raises(FilesError, match="is damaged"):
+        Journal(folder)
+
+
+def test_after_a_failed_sync_nothing_is_appended_any_more(journal, monkeypatch):
+    def fail(descriptor):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    journal.append(records("a"))
+    with monkeypatch.context() as patches:
+        patches.setattr(os, "fdatasync", fail)
+        with pytest.raises(FilesError, match="could not be made durable: Input/output error"):
+            journal.append(records("b"))
+    with pytest.raises(FilesError, match="could not be made durable before"):
+        journal.append(records("c"))
+    assert paths_in(journal) == ["a"]
+
+
+def test_a_full_disk_leaves_the_journal_as_it_was(journal, monkeypatch):
+    def half(descriptor, data, real=os.write):
+        if len(data) < 100:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(descriptor, bytes(data)[:60])
+
+    journal.append(records("a"))
+    with monkeypatch.context() as patches:
+        patches.setattr(os, "write", half)
+        with pytest.raises(OSError, match="No space left"):
+            journal.append(records("b" * 100))
+    journal.append(records("c"))
+    assert paths_in(journal) == ["a", "c"]
+
+
+def test_progress_is_what_was_written_last(tmp_path):
+    progress = Progress(tmp_path)
+    assert progress.read() is None
+    progress.prepare()
+    assert progress.read() is None
+    for position in (Position(1000, 3), Position(0)):
+        progress.write(position)
+        assert progress.read() == position
+    (tmp_path / "progress").write_bytes(b"garbage")
+    assert progress.read() is None
+
+
+@pytest.fixture
+def data_dir(tmp_path):
+    path = tmp_path / "data"
+    path.mkdir()
+    plant(path)
+    return path
+
+
+def interrupted(data_dir, **options):
+    """A transaction in which something has happened, left open."""
+    transaction = begin(data_dir, **options)
+    transaction.files.write("new", b"new")
+    transaction.files.remove("one")
+    return data_dir / ".fietsupdate" / "txn" / HEADER.txn
+
+
+def test_the_header_comes_back_and_a_look_shows_it(data_dir):
+    interrupted(data_dir)
+    assert FileTransaction.reopen(data_dir).header == HEADER
+    assert ledger.look(data_dir, "VERSION").transaction == HEADER
+
+
+def test_a_look_changes_nothing_of_an_open_transaction(data_dir):
+    interrupted(data_dir)
+    before = ours(data_dir), picture(data_dir)
+    ledger.look(data_dir, "VERSION")
+    assert (ours(data_dir), picture(data_dir)) == before
+
+
+def test_no_transaction_begins_while_another_is_open(data_dir):
+    interrupted(data_dir)
+    with pytest.raises(FilesError, match=f"{HEADER.txn} is still open"):
+        begin(data_dir)
+
+
+def doubtful(data_dir, match, **options):
+    before = ours(data_dir), picture(data_dir)
+    with pytest.raises(FilesError, match=match) as caught:
+        FileTransaction.reopen(data_dir, **options)
+    assert caught.value.stands == "Nothing was changed."
+    assert (ours(data_dir), picture(data_dir)) == before
+
+
+def test_a_damaged_header_is_doubt(data_dir):
+    folder = interrupted(data_dir)
+    text = (folder / "header").read_text()
+    (folder / "header").write_text(text.replace("u1", "u2"))
+    doubtful(data_dir, "no readable header")
+    view = ledger.look(data_dir, "VERSION")
+    assert (view.transaction, view.unreadable_header) == (None, HEADER.txn)
+
+
+def test_a_missing_header_beside_a_journal_is_doubt(data_dir):
+    folder = interrupted(data_dir)
+    (folder / "header").unlink()
+    doubtful(data_dir, "no readable header")
+
+
+def test_a_header_of_a_later_format_is_doubt(data_dir, monkeypatch):
+    with monkeypatch.context() as patches:
+        patches.setattr("fietsupdate.filesystem.header.FORMAT", 2)
+        interrupted(data_dir)
+    doubtful(data_dir, "has format 2, which this version")
+
+
+def test_a_damaged_journal_is_doubt(data_dir):
+    folder = interrupted(data_dir)
+    damaged = (folder / "journal").read_text().replace('"new"', '"old"', 1)
+    (folder / "journal").write_text(damaged)
+    doubtful(data_dir, "is damaged")
+
+
+def test_a_copied_data_directory_is_doubt(data_dir, tmp_path):
+    """Its vault is a copy, too: the files in it are not those that the journal knows."""
+    interrupted(data_dir)
+    os.system(f"cp -a {data_dir} {tmp_path}/copy")
+    doubtful(tmp_path / "copy", "but a copy")
+
+
+def test_a_moved_data_directory_is_still_the_same(data_dir, tmp_path):
+    before = picture(data_dir)
+    interrupted(data_dir)
+    data_dir.rename(tmp_path / "moved")
+    assert FileTransaction.reopen(tmp_path / "moved").play_back() == ()
+    assert picture(tmp_path / "moved")[0].keys() == before[0].keys()
+
+
+def test_two_open_transactions_are_doubt(data_dir):
+    folder = interrupted(data_dir)
+    os.system(f"cp -a {folder} {folder}2")
+    doubtful(data_dir, "Several transactions lie open")
+
+
+def test_a_further_root_that_is_another_folder_is_doubt(data_dir, tmp_path):
+    media = tmp_path / "media"
+    media.mkdir()
+    interrupted(data_dir, roots={"media": media})
+    media.rename(tmp_path / "unmounted")
+    media.mkdir()
+    doubtful(data_dir, "does not hold its part", roots={"media": media})
+
+
+def test_the_journal_is_readable_json(data_dir):
+    folder = interrupted(data_dir)
+    lines = [json.loads(line) for line in (folder / "journal").read_text().splitlines()]
+    assert [line.get("do", "mark") for line in lines] == ["folder", "create", "mark", "remove", "mark"]

@@ -1,0 +1,89 @@
+"""Reading commands change nothing and wait for nothing (invariant 10); a run with nothing to do takes no lock."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+
+import pytest
+
+from support.dumps import dump
+from support.projects import Project, result_of
+
+READING = [
+    ["status"],
+    ["status", "--json"],
+    ["check"],
+    ["history"],
+    ["heads"],
+    ["show", "one"],
+    ["graph", "--mermaid"],
+    ["update", "--dry-run"],
+    ["update", "one", "--dry-run", "--checks"],
+    ["downgrade", "base", "--dry-run"],
+    ["--help"],
+]
+
+
+def written(project: Project) -> Project:
+    project.revision("aaaa", None, "op.create_table('t', sa.Column('id', sa.Integer, primary_key=True))")
+    project.update("one", (), "aaaa", up_pre="self.files.write('one.txt', 'one')")
+    project.update("two", "one", "aaaa")
+    return project
+
+
+def whole(project: Project) -> tuple[object, object]:
+    """Everything on disk but Python's caches, and the database."""
+    caches = [str(path.relative_to(project.root)) for path in project.root.rglob("__pycache__")]
+    from support.trees import tree
+
+    return tree(project.root, exclude=[*caches, "migrations", "updates"]), dump(project.database.url)
+
+
+def test_reading_commands_leave_a_new_instance_untouched(any_project: Project) -> None:
+    project = written(any_project)
+    before = whole(project)
+    for command in READING:
+        assert project.run(*command).code in {0, 2, 3}, command
+    assert whole(project) == before
+    assert list(project.data.iterdir()) == []
+
+
+def test_reading_commands_leave_an_instance_untouched(any_project: Project) -> None:
+    project = written(any_project)
+    project.run("update", "one", "--yes").succeeded()
+    before = whole(project)
+    for command in READING:
+        assert project.run(*command).code in {0, 3}, command
+    assert whole(project) == before
+
+
+def test_an_update_with_nothing_to_do_takes_no_lock(any_project: Project) -> None:
+    project = written(any_project)
+    project.run("update", "--yes").succeeded()
+    before = whole(project)
+    assert "Nothing to do" in project.run("update", "--yes").succeeded().stdout
+    assert whole(project) == before
+
+
+def test_ten_that_start_together_when_all_is_done_cost_ten_reads(project: Project) -> None:
+    written(project).run("update", "--yes").succeeded()
+    before = whole(project)
+    started: list[subprocess.Popen[str]] = [project.start("update", "--yes") for _ in range(10)]
+    assert [result_of(child).code for child in started] == [0] * 10
+    assert whole(project) == before
+
+
+def test_a_sqlite_file_that_is_missing_is_not_created(project: Project) -> None:
+    written(project)
+    project.run("status").succeeded()
+    project.run("update", "--dry-run").succeeded()
+    assert not project.database.file.exists()
+
+
+@pytest.mark.parametrize("command", [["status"], ["check"], ["update", "--yes"]])
+def test_a_database_in_memory_is_refused(make_project: Callable[..., Project], command: list[str]) -> None:
+    project = written(make_project())
+    ini = project.ini.read_text().replace(project.url, "sqlite://")
+    project.ini.write_text(ini)
+    assert "The database is in memory" in project.run(*command).exited(1).stderr

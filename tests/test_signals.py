@@ -1,0 +1,105 @@
+"""Ctrl-C and SIGTERM at any moment, also during COMMIT: what is said is what stands, and nothing hangs.
+
+The small application of `support.breaking`, from nothing: update ``one``, then ``two``. Its states are 0 (nothing
+applied), 1 and 2.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from support.breaking import Bench, every, small_application
+from support.databases import MARIADB, POSTGRESQL, SQLITE
+from support.injection import COMMIT, COMMITTED, FILES, OUTPUT, SQL, Injection
+from support.zygote import Run, Zygote
+
+EVERYTHING = (FILES, SQL, OUTPUT)
+CODES = {"SIGINT": 130, "SIGTERM": 143}
+PLACES = [(SQLITE, "stock"), (SQLITE, "async"), (POSTGRESQL, "stock"), (POSTGRESQL, "async"), (MARIADB, "stock")]
+
+
+@pytest.fixture(scope="module")
+def zygote() -> Iterator[Zygote]:
+    warm = Zygote()
+    yield warm
+    warm.close()
+
+
+@pytest.fixture(scope="module", params=PLACES, ids="-".join)
+def bench(request, zygote) -> Iterator[Bench]:
+    with small_application(zygote, *request.param, from_nothing=True) as made:
+        yield made
+
+
+def assert_is_true(bench: Bench, name: str, run: Run) -> None:
+    """Compare what a stopped run says with what stands."""
+    about = f"{name} at event {len(run.seen)}, {run.fired!r}\n{run.output}\n{bench.difference()}"
+    position = bench.position()
+    if run.code == 0:
+        assert run.events[-1]["event"] == "finished", about
+        assert position == 2, about
+        return
+    if run.code == -signal.SIGTERM:  # before our handlers are there: nothing has begun
+        assert (position, run.stdout) == (0, ""), about
+        return
+    assert run.code == CODES[name], about
+    error = run.events[-1]["error"]
+    if error["stands"].startswith("The run had come to its end"):
+        assert any(event.get("event") == "finished" for event in run.events), about
+        assert position == 2, about
+        return
+    if " is half applied" in error["stands"]:
+        assert not bench.is_atomic, about
+        assert_can_go_on(bench, error["hint"], about)
+        return
+    assert position == said(error["stands"]), about
+    assert bench.leftovers() == [], about
+
+
+def said(stands: str) -> int:
+    """Give the state that a message tells of."""
+    assert "lies open" not in stands
+    finished = re.search(r"(\d) of 2 updates of this run were finished before it|Finished by this run: (.*)\.", stands)
+    before = 0
+    if finished:
+        before = int(finished[1]) if finished[1] else len(finished[2].split(", "))
+    if "is complete: database and files both have it." in stands:
+        return before + 1
+    nothing = "Nothing was changed.", "database and files are as they were before it.", "Finished by this run"
+    assert any(text in stands for text in nothing), stands
+    return before
+
+
+def assert_can_go_on(bench: Bench, hint: str, about: str) -> None:
+    """Do what the message of an interrupted update says."""
+    assert bench.run("check").code == 7, about
+    assert "'fietsupdate update' goes on where it stopped" in hint, about
+    done = bench.mended_update()
+    assert done.code == 0, f"{about}\n{done.output}"
+    assert bench.position() == 2, f"{about}\n{bench.difference()}"
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_at_any_moment_is_told_truly(bench: Bench, name: str) -> None:
+    number = 0
+    for number in every(47):
+        run = bench.break_at(Injection(name, number, EVERYTHING))
+        assert_is_true(bench, name, run)
+        if not run.fired:
+            break
+    assert number > 300
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_during_any_commit_is_told_truly(bench: Bench, name: str) -> None:
+    whole = bench.break_at(Injection(kinds=EVERYTHING)).succeeded()
+    commits = [number for number, event in enumerate(whole.seen, 1) if event.split(": ")[1] in {COMMIT, COMMITTED}]
+    assert len(commits) >= 6
+    for number in commits:
+        run = bench.break_at(Injection(name, number, EVERYTHING))
+        assert run.fired.split(": ")[1] in {COMMIT, COMMITTED}
+        assert_is_true(bench, name, run)
