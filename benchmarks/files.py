@@ -1,0 +1,249 @@
+"""Changes of files, journaled, against the same changes made bare with as many syncs.
+
+Run it with ``python benchmarks/files.py``; a number of files may follow (100,000 otherwise), and ``--folder`` for the
+disk that is to be measured. Every measurement works in new folders, in a process of its own, at a tenth of the number
+and at the whole. Ours and bare take turns, a hundred files at a time, so that a busy disk hits both, and bare syncs as
+often as ours just did. Memory is what the peak has grown by.
+
+move, write
+    ``files.move`` and ``files.write`` one by one, sealed and finished; bare: rename, or write to a new file, sync it
+    and rename it, and the rest of the syncs of the verb as fdatasync of a log that gets a line as long as a record.
+guard
+    ``os.rename`` in a watched hook, sealed and finished; bare: the same renames, with as many syncs of a log.
+rollback
+    Playing back the moves; bare: as many renames, with as many syncs, all after ours.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import multiprocessing
+import os
+import resource
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from fietsupdate.filesystem import durable
+from fietsupdate.filesystem.guard import Guard
+from fietsupdate.filesystem.transaction import FileTransaction
+from fietsupdate.model import Direction, OpenTransaction
+
+FOLDERS = 100
+TURN = 100
+CONTENT = b"x" * 100
+LINE = b"x" * 170 + b"\n"
+"""As long as a record with its mark."""
+
+
+Pair = tuple[Callable[[range], None], Callable[[], object]]
+Bare = Callable[[Path, range, int], None]
+
+
+def names(data_dir: Path, count: int, kind: str) -> list[str]:
+    return [f"{data_dir}/{number % FOLDERS}/{kind}{number}" for number in range(count)]
+
+
+def plant(data_dir: Path, count: int, *, files: bool) -> None:
+    for number in range(min(FOLDERS, count)):
+        (data_dir / str(number)).mkdir(parents=True)
+    if files:
+        for name in names(data_dir, count, "a"):
+            with open(name, "wb") as file:
+                file.write(CONTENT)
+    durable.sync_file_system(data_dir)
+
+
+def begin(data_dir: Path) -> FileTransaction:
+    header = OpenTransaction(str(uuid.uuid4()), "1", 0, "", "u1", Direction.UP, atomic=True)
+    return FileTransaction.begin(data_dir, header)
+
+
+# -- ours: each gives what changes some files, and what ends the transaction
+
+
+def move(data_dir: Path, _count: int) -> Pair:
+    transaction = begin(data_dir)
+    return (lambda numbers: _move(transaction, numbers)), (lambda: _end(transaction))
+
+
+def _move(transaction: FileTransaction, numbers: range) -> None:
+    for number in numbers:
+        transaction.files.move(f"{number % FOLDERS}/a{number}", f"{number % FOLDERS}/b{number}")
+
+
+def write(data_dir: Path, _count: int) -> Pair:
+    transaction = begin(data_dir)
+
+    def work(numbers: range) -> None:
+        for number in numbers:
+            transaction.files.write(f"{number % FOLDERS}/a{number}", CONTENT)
+
+    return work, lambda: _end(transaction)
+
+
+def guard(data_dir: Path, _count: int) -> Pair:
+    transaction = begin(data_dir)
+    watched = contextlib.ExitStack()
+    watched.enter_context(Guard(print).watching(transaction))
+
+    def work(numbers: range) -> None:
+        for number in numbers:
+            os.rename(f"{data_dir}/{number % FOLDERS}/a{number}", f"{data_dir}/{number % FOLDERS}/b{number}")
+
+    def end() -> None:
+        watched.close()
+        _end(transaction)
+
+    return work, end
+
+
+def rollback(data_dir: Path, count: int) -> Pair:
+    transaction = begin(data_dir)
+    _move(transaction, range(count))
+    return (lambda _numbers: None), transaction.play_back
+
+
+def _end(transaction: FileTransaction) -> None:
+    transaction.seal()
+    transaction.finish()
+
+
+# -- bare: some files, and so many syncs
+
+
+def bare_rename(data_dir: Path, numbers: range, syncs: int) -> None:
+    with log_of(data_dir, len(numbers), syncs) as log:
+        for number in numbers:
+            log()
+            os.rename(f"{data_dir}/{number % FOLDERS}/a{number}", f"{data_dir}/{number % FOLDERS}/b{number}")
+
+
+def bare_write(data_dir: Path, numbers: range, syncs: int) -> None:
+    with log_of(data_dir, len(numbers), syncs - len(numbers)) as log:
+        for number in numbers:
+            name = f"{data_dir}/{number % FOLDERS}/a{number}"
+            with open(f"{name}.new", "wb") as file:
+                file.write(CONTENT)
+                file.flush()
+                os.fsync(file.fileno())
+            log()
+            os.rename(f"{name}.new", name)
+
+
+@contextlib.contextmanager
+def log_of(data_dir: Path, count: int, syncs: int) -> Iterator[Callable[[], None]]:
+    """Give what is called before each change: it appends a line, and syncs so often that there are `syncs` in all."""
+    descriptor = os.open(data_dir / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    done = due = 0.0
+
+    def log() -> None:
+        nonlocal done, due
+        os.write(descriptor, LINE)
+        due += syncs / count
+        while done + 1 <= due + 1e-6:
+            os.fdatasync(descriptor)
+            done += 1
+
+    try:
+        yield log
+    finally:
+        os.close(descriptor)
+
+
+# -- measuring
+
+
+@dataclass
+class Cost:
+    """What ours and bare took, in seconds; the syncs of ours, and the kilobytes by which the peak of memory grew."""
+
+    ours: float = 0.0
+    bare: float = 0.0
+    syncs: int = 0
+    kilobytes: int = 0
+
+
+def measured(folder: Path, ours: Callable[..., Pair], bare: Bare, count: int, files: bool) -> Cost:
+    """Let ours and bare take turns."""
+    cost, calls = Cost(), Syncs()
+    with tempfile.TemporaryDirectory(dir=folder) as one, tempfile.TemporaryDirectory(dir=folder) as two:
+        for name in (one, two):
+            plant(Path(name), count, files=files)
+        work, end = ours(Path(one), count)
+        memory = _peak()
+        turn = count if ours is rollback else TURN
+        for first in range(0, count, turn):
+            numbers = range(first, min(first + turn, count))
+            last = end if numbers.stop == count else None
+            start, before = time.perf_counter(), calls.count
+            work(numbers)
+            if last is not None:
+                last()
+            middle, syncs = time.perf_counter(), calls.count - before
+            bare(Path(two), numbers, syncs)
+            cost.ours += middle - start
+            cost.bare += time.perf_counter() - middle
+            cost.syncs += syncs
+        cost.kilobytes = _peak() - memory
+    return cost
+
+
+def _peak() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+class Syncs:
+    """Count the syncs of this process from now on."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        for name in ("fsync", "fdatasync"):
+            setattr(os, name, self._counted(getattr(os, name)))
+
+    def _counted(self, real: Callable[[int], None]) -> Callable[[int], None]:
+        def call(descriptor: int) -> None:
+            self.count += 1
+            real(descriptor)
+
+        return call
+
+
+PAIRS: tuple[tuple[str, Callable[..., Pair], Bare, bool], ...] = (
+    ("move", move, bare_rename, True),
+    ("write", write, bare_write, False),
+    ("guard", guard, bare_rename, True),
+    ("rollback", rollback, bare_rename, True),
+)
+
+
+def compare(name: str, folder: Path, count: int, ours: Callable[..., Pair], bare: Bare, *, files: bool) -> None:
+    """Print one line of the table."""
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        cost = pool.apply(measured, (folder, ours, bare, count, files))
+    print(
+        f"| {name} | {count:,} | {cost.ours:.2f} s | {cost.bare:.2f} s | {cost.ours / cost.bare:.2f} "
+        f"| {(cost.ours - cost.bare) / count * 1e6:.0f} | {cost.syncs / count:.2f} | {cost.kilobytes / 1024:.1f} MiB |",
+        flush=True,
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("count", nargs="?", type=int, default=100_000)
+    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()), help="on the disk to be measured")
+    options = parser.parse_args()
+    print(f"load {os.getloadavg()[0]:.1f}\n")
+    print("| what | files | fietsupdate | bare | ratio | µs more a file | syncs a file | memory |")
+    print("|---|---:|---:|---:|---:|---:|---:|---:|")
+    for name, ours, bare, files in PAIRS:
+        for count in (options.count // 10, options.count):
+            compare(name, options.folder, count, ours, bare, files=files)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""Write docs/reference.md, the reference of commands and options, from the program itself.
+
+    python docs/generate_reference.py
+
+A test fails while the page and the program say different things.
+"""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from fietsupdate.cli import app
+from fietsupdate.errors import EXIT_CODES
+
+PAGE = Path(__file__).with_name("reference.md")
+
+HEAD = """\
+<!-- Written by docs/generate_reference.py from the program; change the program, and run that again. -->
+# Command reference
+
+`fietsupdate` and `python -m fietsupdate` are the same program. The second works where another package has
+installed a script of the same name.
+"""
+
+EXITS = """\
+## Exit codes
+
+| code | means |
+|---|---|
+{rows}
+
+`check` exits by the state of the instance, and with one of the other codes above when it cannot tell:
+
+| code | state |
+|---|---|
+{states}
+"""
+
+MEANINGS = {
+    0: "done, or nothing to do",
+    1: "failed and undone, or the message says what stands; or the answer to the question was no",
+    2: "wrong usage",
+    8: "locked by another process",
+    130: "interrupted by the user (Ctrl-C)",
+    143: "ended by SIGTERM",
+}
+
+ENVIRONMENT = """\
+## Environment
+
+| variable | means |
+|---|---|
+| `FIETSUPDATE_CONFIG` | configuration file, where `-c` names none |
+| `ALEMBIC_CONFIG` | the same, where `FIETSUPDATE_CONFIG` is not set |
+| `FIETSUPDATE_YES` | `1`: the answer to every question is yes |
+| `FIETSUPDATE_<KEY>` | overrides a key of the configuration, for instance `FIETSUPDATE_DATA_DIR` |
+| `NO_COLOR` | when it is not empty, nothing is colored |
+"""
+
+
+def reference() -> str:
+    """Give the whole page."""
+    program: Any = typer.main.get_command(app)
+    parts = [HEAD, *_program(program)]
+    for name, command in program.commands.items():
+        parts += _command(name, command)
+    return "\n".join([*parts, _exit_codes(), ENVIRONMENT])
+
+
+def _program(program: Any) -> Iterator[str]:
+    yield "```text\nfietsupdate [OPTION]... COMMAND [ARGUMENT]...\n```\n"
+    yield f"{program.help}\n"
+    yield "These options may stand before or after the command:\n"
+    yield from _options(program)
+
+
+def _command(name: str, command: Any) -> Iterator[str]:
+    yield f"## {name}\n"
+    words = " ".join(_usage(param) for param in command.params if param.param_type_name == "argument")
+    yield f"```text\nfietsupdate {name} [OPTION]... {words}".rstrip() + "\n```\n"
+    yield f"{command.help}\n"
+    yield from _options(command)
+
+
+def _usage(argument: Any) -> str:
+    return argument.metavar if argument.required else f"[{argument.metavar}]"
+
+
+def _options(command: Any) -> Iterator[str]:
+    """Give the table of a command's arguments and options; nothing where it has none."""
+    rows = [f"| {_spelled(param)} | {_cell(param.help)} |" for param in command.params]
+    if rows:
+        yield "\n".join(["| argument or option | means |", "|---|---|", *rows, ""])
+
+
+def _spelled(param: Any) -> str:
+    if param.param_type_name == "argument":
+        return f"`{param.metavar}`"
+    value = f" {param.metavar}" if param.metavar else ""
+    return ", ".join(f"`{spelling}{value}`" for spelling in param.opts)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def _exit_codes() -> str:
+    rows = [f"| {code} | {meaning} |" for code, meaning in MEANINGS.items()]
+    states = [f"| {code} | `{state}` |" for state, code in EXIT_CODES.items()]
+    return EXITS.format(rows="\n".join(rows), states="\n".join(states))
+
+
+if __name__ == "__main__":
+    PAGE.write_text(reference(), encoding="utf-8")
+    sys.stdout.write(f"wrote {PAGE}\n")

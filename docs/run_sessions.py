@@ -1,0 +1,107 @@
+"""Run the terminal sessions that the documentation shows, and write what the commands really print.
+
+    python docs/run_sessions.py
+
+A session is the ``console`` blocks of one page, in their order, in one directory: for the tour a checkout of this
+repository's example, for the README an empty one. A test fails while a page shows something else than what is printed.
+What differs from one run to the next (times, random ids, the directory) is replaced by values that stay.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import textwrap
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+DOCS = Path(__file__).resolve().parent
+TOP = DOCS.parent
+BLOCK = re.compile(r"(?<=^```console\n).*?(?=^```$)", re.MULTILINE | re.DOTALL)
+STAYS = (
+    (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"), "2026-11-21 21:00:37"),
+    (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"), "2026-11-21T21:00:37.118Z"),
+    (re.compile(rf"(?<=upd_){datetime.now():%Y%m%d}"), "20261121"),  # noqa: DTZ005  # as `revision` names files
+    (re.compile(r"(?<![A-Za-z0-9])[a-z][a-z0-9]{15}(?![A-Za-z0-9])"), "k2m8x0q4v6t1w9zr"),
+    (re.compile(r"\d+\.\d s\b"), "0.1 s"),
+    (re.compile(r"kim@\S+"), "kim@server"),
+    (re.compile(r"by +app version"), "by          app version"),
+    (re.compile(r"[ \t]+$", re.MULTILINE), ""),
+)
+MESSAGE = re.compile(r"^(?:Error:  |Now:    |Next:   )\S.*(?:\n {8}\S.*)*", re.MULTILINE)
+"""Where a message breaks its lines depends on the length of the directory's name."""
+
+
+def checkout(folder: Path) -> None:
+    """Copy what the tour works with."""
+    ignored = shutil.ignore_patterns("__pycache__", ".*_cache")
+    shutil.copytree(DOCS / "example", folder / "docs" / "example", ignore=ignored)
+    shutil.copy(TOP / "alembic.ini", folder)
+
+
+def empty(folder: Path) -> None:
+    """Leave the folder as it is."""
+
+
+PAGES: dict[Path, tuple[Callable[[Path], None], str]] = {
+    DOCS / "tour.md": (checkout, "/home/kim/tracklib"),
+    TOP / "README.md": (empty, "/home/kim/notes"),
+}
+"""How to make the directory of a page's session, and the name by which the page calls it."""
+
+
+def refreshed(page: Path) -> str:
+    """Run the session of a page, and give the page as it should be."""
+    prepare, shown = PAGES[page]
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made).resolve()
+        prepare(folder)
+        return BLOCK.sub(lambda block: run_block(block[0], folder, shown), page.read_text(encoding="utf-8"))
+
+
+def run_block(block: str, folder: Path, shown: str) -> str:
+    commands = [line for line in block.splitlines() if line.startswith("$ ")]
+    return "".join(f"{command}\n{steady(run(command[2:], folder), folder, shown)}" for command in commands)
+
+
+def run(command: str, folder: Path) -> str:
+    """Run one command as kim would, and give both its streams."""
+    strange = ("FIETSUPDATE_", "ALEMBIC_", "PYTHON")
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith(strange)}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-c", command],
+        cwd=folder,
+        env={**inherited, "PATH": path, "LOGNAME": "kim", "COLUMNS": "100", "PYTHONDONTWRITEBYTECODE": "1"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    return done.stdout
+
+
+def steady(text: str, folder: Path, shown: str) -> str:
+    """Replace what differs from one run to the next."""
+    text = text.replace(str(folder), shown)
+    for changing, stays in STAYS:
+        text = changing.sub(stays, text)
+    text = MESSAGE.sub(lambda message: wrapped(message[0]), text)
+    return text if not text or text.endswith("\n") else f"{text}\n"
+
+
+def wrapped(message: str) -> str:
+    label, _, rest = message.partition(":")
+    start = f"{label}:".ljust(8)
+    return textwrap.fill(
+        " ".join(rest.split()), 100, initial_indent=start, subsequent_indent=" " * 8, break_on_hyphens=False
+    )
+
+
+if __name__ == "__main__":
+    for page in PAGES:
+        page.write_text(refreshed(page), encoding="utf-8")
