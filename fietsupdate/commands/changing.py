@@ -1,0 +1,87 @@
+"""The commands that change an instance."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from fietsupdate.commands.options import AsRoot, Checks, DryRun, Events, LockTimeout, Yes, change_of, is_dry
+
+
+def update(
+    ctx: typer.Context,
+    *,
+    target: Annotated[str | None, typer.Argument(metavar="TARGET", help="Where to go.", show_default=False)] = None,
+    dry_run: DryRun = False,
+    checks: Checks = False,
+    yes: Yes = False,
+    lock_timeout: LockTimeout = None,
+    as_root: AsRoot = False,
+    as_json: Events = False,
+) -> int:
+    """Apply the updates that wait: up to TARGET, or all of them.
+
+    TARGET is the id of an update, the beginning of an id, +2, head or heads.
+    """
+    from fietsupdate.model import Direction
+
+    change = change_of(ctx, yes=yes, lock_timeout=lock_timeout, as_root=as_root, as_json=as_json)
+    if is_dry(dry_run, checks=checks):
+        return change.dry_run(target, Direction.UP, checks=checks)
+    return change.move(target, Direction.UP)
+
+
+def downgrade(
+    ctx: typer.Context,
+    *,
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="Where to go back to.")],
+    dry_run: DryRun = False,
+    checks: Checks = False,
+    yes: Yes = False,
+    lock_timeout: LockTimeout = None,
+    as_root: AsRoot = False,
+    as_json: Events = False,
+) -> int:
+    """Revert the updates that came after TARGET, and nothing else.
+
+    TARGET is the id of an update, the beginning of an id, -1 or base.
+    """
+    from fietsupdate.model import Direction
+
+    change = change_of(ctx, yes=yes, lock_timeout=lock_timeout, as_root=as_root, as_json=as_json)
+    if is_dry(dry_run, checks=checks):
+        return change.dry_run(target, Direction.DOWN, checks=checks)
+    return change.move(target, Direction.DOWN)
+
+
+def stamp(
+    ctx: typer.Context,
+    *,
+    update_ids: Annotated[list[str], typer.Argument(metavar="ID...", help="What the instance is at; or base.")],
+    yes: Yes = False,
+    lock_timeout: LockTimeout = None,
+    as_root: AsRoot = False,
+    as_json: Events = False,
+) -> int:
+    """Record what the instance is at, without running anything."""
+    return change_of(ctx, yes=yes, lock_timeout=lock_timeout, as_root=as_root, as_json=as_json).stamp(update_ids)
+
+
+def recover(
+    ctx: typer.Context,
+    *,
+    accept: Annotated[
+        bool, typer.Option("--accept", help="The interrupted update was mended by hand: record it as finished.")
+    ] = False,
+    purge: Annotated[
+        bool, typer.Option("--purge", help="Delete what recovery has set aside, and saved bytes.")
+    ] = False,
+    yes: Yes = False,
+    lock_timeout: LockTimeout = None,
+    as_root: AsRoot = False,
+    as_json: Events = False,
+) -> int:
+    """Finish or undo what an interrupted run left."""
+    change = change_of(ctx, yes=yes, lock_timeout=lock_timeout, as_root=as_root, as_json=as_json)
+    return change.recover(accept=accept, purge=purge)

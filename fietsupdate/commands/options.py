@@ -1,0 +1,43 @@
+"""What several commands are asked in the same words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from fietsupdate.change import Change
+    from fietsupdate.errors import UsageError
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, nothing else.")]
+Events = Annotated[bool, typer.Option("--json", help="Print one JSON object a line, for each event.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan and refuse what would be refused; run nothing.")]
+Checks = Annotated[bool, typer.Option("--checks", help="With --dry-run: run the scripts' check hooks, too.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", "--force", "-f", help="Do not ask. Nothing overrides a refusal.")]
+LockTimeout = Annotated[
+    str | None,
+    typer.Option("--lock-timeout", metavar="SECONDS", help="How long to wait for another updater; 0: do not wait."),
+]
+AsRoot = Annotated[bool, typer.Option("--as-root", help="Let root work on somebody else's data directory.")]
+
+
+def wrong(message: str, hint: str = "") -> UsageError:
+    """Make the error of a command line that makes no sense."""
+    from fietsupdate.errors import UsageError
+
+    return UsageError(message, hint=hint)
+
+
+def change_of(ctx: typer.Context, *, yes: bool, lock_timeout: str | None, as_root: bool, as_json: bool) -> Change:
+    """Gather how a command that changes an instance was asked to do it."""
+    from fietsupdate.change import Change, seconds
+
+    return Change(ctx.obj, yes=yes, lock_timeout=seconds(lock_timeout), as_root=as_root, as_json=as_json)
+
+
+def is_dry(dry_run: bool, *, checks: bool) -> bool:
+    """Tell whether only the plan is wanted."""
+    if checks and not dry_run:
+        raise wrong("--checks belongs to --dry-run; a real run makes all checks anyway.", hint="--dry-run --checks")
+    return dry_run

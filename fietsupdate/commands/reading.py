@@ -1,0 +1,117 @@
+"""The commands that look, and change nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fietsupdate.commands.options import Json, wrong
+from fietsupdate.session import Session
+
+if TYPE_CHECKING:
+    from fietsupdate.render.diagram import Drawing
+
+
+def status(ctx: typer.Context, *, as_json: Json = False) -> int:
+    """Show where the instance is, what waits, and what is wrong."""
+    from fietsupdate.render import console, documents
+
+    session: Session = ctx.obj
+    answer = session.updater().status()
+    session.answer(lambda: console.status(answer, session.out.width), lambda: documents.status(answer), as_json=as_json)
+    return 0
+
+
+def check(ctx: typer.Context, *, as_json: Json = False) -> int:
+    """Say in one line whether the instance is up to date.
+
+    For entry points. Exit code: 0 okay, 3 outdated, 4 too_new, 5 unknown, 6 drifted, 7 interrupted, 8 updating;
+    1 when nothing could be found out.
+    """
+    from fietsupdate.errors import EXIT_CODES
+    from fietsupdate.render import console, documents
+
+    session: Session = ctx.obj
+    answer = session.updater().status()
+    session.answer(lambda: console.check(answer), lambda: documents.check(answer), as_json=as_json)
+    return EXIT_CODES[answer.state]
+
+
+def history(ctx: typer.Context, *, as_json: Json = False) -> int:
+    """Show what was done to the instance, oldest first."""
+    from fietsupdate.render import console, documents
+
+    session: Session = ctx.obj
+    entries = session.updater().history()
+    session.answer(
+        lambda: console.history(entries, session.out.width), lambda: documents.history(entries), as_json=as_json
+    )
+    return 0
+
+
+def heads(ctx: typer.Context, *, as_json: Json = False) -> int:
+    """Show the updates that no other update comes after."""
+    from fietsupdate.render import console, documents
+
+    session: Session = ctx.obj
+    found = session.updater().heads()
+    session.answer(lambda: console.heads(found, session.out.width), lambda: documents.heads(found), as_json=as_json)
+    return 0
+
+
+def show(
+    ctx: typer.Context,
+    *,
+    update_id: Annotated[str, typer.Argument(metavar="ID", help="Id of an update, or the beginning of one.")],
+    as_json: Json = False,
+) -> int:
+    """Show one update, and what the ledger says of it."""
+    from fietsupdate.render import console, documents
+
+    session: Session = ctx.obj
+    found, applied, entries = session.updater().show(update_id)
+    session.answer(
+        lambda: console.show(found, entries, session.out.width, applied=applied),
+        lambda: documents.show(found, entries, applied=applied),
+        as_json=as_json,
+    )
+    return 0
+
+
+def graph(
+    ctx: typer.Context,
+    *,
+    mermaid: Annotated[bool, typer.Option("--mermaid", help="Write a Mermaid flowchart.")] = False,
+    as_json: Json = False,
+) -> int:
+    """Draw how the updates depend on each other."""
+    from fietsupdate.render import diagram, documents
+
+    session: Session = ctx.obj
+    if mermaid and as_json:
+        raise wrong("--mermaid and --json exclude each other.")
+    drawing = _drawing(session)
+    session.answer(
+        lambda: (
+            diagram.mermaid(drawing) if mermaid else diagram.text(drawing, session.out.width, lines=session.out.draws)
+        ),
+        lambda: documents.graph(drawing.graph, drawing.applied, drawing.unknown),
+        as_json=as_json,
+    )
+    return 0
+
+
+def _drawing(session: Session) -> Drawing:
+    """Look at the instance, too; a graph without its marks is drawn where that fails."""
+    from fietsupdate.errors import FietsupdateError
+    from fietsupdate.render.diagram import Drawing
+
+    updater = session.updater()
+    whole = updater.graph()
+    try:
+        seen = updater.status()
+    except FietsupdateError as error:
+        session.err.line(f"Which updates are applied is not known: {error.message}")
+        return Drawing(whole)
+    return Drawing(whole, frozenset(seen.applied), seen.current, seen.unknown)

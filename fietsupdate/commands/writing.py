@@ -1,0 +1,68 @@
+"""The commands for developers, which write files of the project and never touch an instance."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from fietsupdate.commands.options import wrong
+from fietsupdate.session import Session
+
+
+def init(
+    ctx: typer.Context,
+    *,
+    data_dir: Annotated[
+        str,
+        typer.Option("--data-dir", metavar="PATH", help="The data directory, as it shall stand in the configuration."),
+    ] = "",
+) -> int:
+    """Add fietsupdate to an application that has Alembic already.
+
+    Appends a section to its configuration, makes a folder for update scripts and writes the baseline script.
+    """
+    from fietsupdate.render import console
+
+    session: Session = ctx.obj
+    done = session.updater_class().init(*session.files, section=session.section, x=session.x, data_dir=data_dir)
+    session.say(console.initialised(done))
+    return 0
+
+
+def revision(
+    ctx: typer.Context,
+    *,
+    update_id: Annotated[
+        str | None, typer.Argument(metavar="ID", help="Id of the update; without it, a random one.", show_default=False)
+    ] = None,
+    message: Annotated[str, typer.Option("--message", "-m", metavar="TEXT", help="What the update does.")] = "",
+    previous: Annotated[
+        list[str] | None, typer.Option("--previous", metavar="ID", help="What it comes after; default: the heads.")
+    ] = None,
+    folder: Annotated[
+        str | None, typer.Option("--folder", metavar="FOLDER", help="Where to put it, if there are several folders.")
+    ] = None,
+    autogenerate: Annotated[
+        bool, typer.Option("--autogenerate", help="Let Alembic write a revision for it, from the models.")
+    ] = False,
+    release: Annotated[
+        str | None, typer.Option("--release", metavar="VERSION", help="Only mark a release: all heads become one.")
+    ] = None,
+    merge: Annotated[bool, typer.Option("--merge", help="Join several heads.")] = False,
+) -> int:
+    """Write a new update script from the template."""
+    session: Session = ctx.obj
+    if release is not None and update_id is not None:
+        raise wrong("--release VERSION is the id already; give one of the two.", hint=f"--release {release}")
+    path = session.updater().revision(
+        release or update_id,
+        message=message,
+        previous=tuple(previous or ()),
+        folder=folder,
+        merge=merge,
+        release=release is not None,
+        autogenerate=autogenerate,
+    )
+    session.say(str(path))
+    return 0
