@@ -32,7 +32,7 @@ MODULES = {
     for path in sorted(PACKAGE.rglob("*.py"))
 }
 
-VALUES = {"errors", "model", "process"}
+VALUES = {"copies", "errors", "model", "process"}
 CONFIGURATION = {"config", "keys", "site", "sources"}
 ENGINE = {
     "backup",

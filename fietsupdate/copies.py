@@ -1,0 +1,199 @@
+"""The values of paired copies: what a backup says of itself, and what it says of each file in it.
+
+A manifest is written last. A folder without one, or with one that cannot be read, is no backup.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+FORMAT = 1
+"""The format of the manifests that this version writes; it reads no newer one."""
+
+MANIFEST = "manifest.json"
+LISTING = "files.jsonl"
+LEDGER = "ledger.jsonl"
+FILES = "files"
+DIRS = "dirs"
+DUMP = "database.dump"
+"""The names in a backup's folder: the tree of the data directory, and below ``dirs`` those of the further roots."""
+
+
+class Scope(enum.StrEnum):
+    """How much a backup holds."""
+
+    FULL = "full"
+    """Both halves."""
+    DATABASE = "database"
+    """The database's dump only; the other half is the vault of the transaction that it was made before."""
+
+
+class Reason(enum.StrEnum):
+    """Why a backup was made."""
+
+    MANUAL = "manual"
+    UPDATE = "update"
+    RESTORE = "restore"
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A file of the backup itself."""
+
+    name: str
+    size: int
+    """Bytes."""
+    sha256: str
+    """Hexadecimal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a backup says of itself."""
+
+    name: str
+    scope: Scope
+    reason: Reason
+    created_at: str
+    """UTC, ISO 8601 with milliseconds and ``Z``: the moment of the dump. Backups are ordered by it."""
+    instance_id: str
+    """"" for an instance that had no ledger yet."""
+    tip_seq: int
+    """Sequence number of the ledger's last entry; 0 for none."""
+    tip_hash: str
+    """`fietsupdate.model.fingerprint` of the ledger."""
+    current: tuple[str, ...]
+    """The current updates."""
+    alembic: tuple[str, ...]
+    """The heads in Alembic's version table."""
+    app_version: str
+    tool_version: str
+    dialect: str
+    data_dir: str
+    dump: Stored
+    txn: str = ""
+    """The transaction that it was made before; "" for none."""
+    listing: Stored | None = None
+    """The list of the files, one `FileRecord` a line; none where only the database was copied."""
+    files: int = 0
+    """How many files, folders and links were copied."""
+    bytes: int = 0
+    """The bytes of content that were copied."""
+    extra_dirs: tuple[str, ...] = ()
+    """Names of the further roots that were copied, too."""
+    version_file: str = ""
+    """The VERSION file, relative to the data directory; "" for none."""
+    format: int = FORMAT
+
+    def to_json(self) -> str:
+        """Give the text of ``manifest.json``."""
+        return json.dumps(asdict(self), indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Manifest:
+        """Read it back.
+
+        Raises:
+            ValueError: the text is no manifest, or one of a newer format.
+        """
+        try:
+            values: dict[str, Any] = json.loads(text)
+            if values["format"] != FORMAT:
+                raise ValueError(f"a manifest of format {values['format']}, which this version does not know")
+            listing = values["listing"]
+            return cls(
+                **{
+                    **values,
+                    "scope": Scope(values["scope"]),
+                    "reason": Reason(values["reason"]),
+                    "dump": Stored(**values["dump"]),
+                    "listing": Stored(**listing) if listing else None,
+                    **{name: tuple(values[name]) for name in ("current", "alembic", "extra_dirs")},
+                }
+            )
+        except (TypeError, KeyError) as error:
+            raise ValueError("not a backup's manifest") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """A complete backup on disk."""
+
+    path: Path
+    manifest: Manifest
+    size: int = field(default=0, compare=False)
+    """Bytes of content that it holds, the dump's included."""
+
+    @property
+    def name(self) -> str:
+        """What ``fietsupdate restore`` calls it."""
+        return self.path.name
+
+    @property
+    def dump(self) -> Path:
+        """The database's dump."""
+        return self.path / self.manifest.dump.name
+
+    @property
+    def files(self) -> Path:
+        """The copy of the data directory."""
+        return self.path / FILES
+
+    @property
+    def listing(self) -> Path:
+        """The list of its files."""
+        return self.path / LISTING
+
+    @property
+    def ledger(self) -> Path:
+        """The copy of the data directory's ledger; absent where that had none."""
+        return self.path / LEDGER
+
+    def tree(self, root: str) -> Path:
+        """Give the copy of a further root; "" is the data directory."""
+        return self.path / DIRS / root if root else self.files
+
+
+class FileRecord(NamedTuple):
+    """One file, folder or link as it was copied."""
+
+    root: str
+    """Name of the further root; "" for the data directory."""
+    path: str
+    """Relative to the root, "" for the root itself; bytes that are not UTF-8 are surrogates (``os.fsdecode``)."""
+    kind: str
+    """``file``, ``folder``, ``link`` or ``hardlink``."""
+    size: int = 0
+    """Bytes of a file's content; 0 for everything else."""
+    sha256: str = ""
+    """Of a file's content, hexadecimal."""
+    mode: int = 0
+    """Permission bits."""
+    uid: int = 0
+    gid: int = 0
+    mtime_ns: int = 0
+    xattrs: Mapping[str, str] = {}
+    """Extended attributes, in base64."""
+    target: str = ""
+    """Text of a symlink; for a hard link the path, in the same root, of the file that it is another name of."""
+
+    def to_json(self) -> str:
+        """Give one line of the listing: ASCII, whatever the name is."""
+        return json.dumps(self)
+
+    @classmethod
+    def from_json(cls, text: str) -> FileRecord:
+        """Read a line of the listing.
+
+        Raises:
+            ValueError: it is none.
+        """
+        try:
+            return cls(*json.loads(text))
+        except TypeError as error:
+            raise ValueError(f"not a file of a backup: {text!r}") from error

@@ -1,0 +1,144 @@
+"""Copies the content of one file, and hashes what was written.
+
+Blocks are shared with the copy (FICLONE) where the file system can; else the kernel copies what is large, and what is
+small passes through our memory once, for the copy and for the hash. Holes stay holes.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+
+from fietsupdate.filesystem.durable import write_all
+
+CHUNK = 1 << 20
+"""Bytes that are in memory at once."""
+
+_FICLONE = 0x40049409
+"""ioctl_ficlone(2)."""
+
+_NOT_BY_KERNEL = frozenset(
+    {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.EBADF, errno.ETXTBSY, errno.ENOTTY}
+)
+"""What file systems and kernels answer that cannot share blocks, or copy by themselves."""
+
+_IN_INODE = 1 << 16
+"""Files up to this size may lie in their inode, and then occupy no block though they have no hole."""
+
+
+class Content:
+    """Copies contents from one file system to one other, and remembers what those two cannot do.
+
+    Args:
+        moved: Told how many bytes were copied since the last time.
+    """
+
+    def __init__(self, moved: Callable[[int], None]) -> None:
+        self._moved = moved
+        self._shares = True
+        self._by_kernel = hasattr(os, "copy_file_range")
+
+    def copy(self, reader: int, writer: int, status: os.stat_result) -> tuple[int, str]:
+        """Copy what an open file holds into an empty one; give the copy's size and SHA-256.
+
+        Args:
+            reader: Descriptor of the source, at its beginning.
+            writer: Descriptor of the copy, open for reading as well.
+            status: What the source looked like when it was opened.
+
+        Raises:
+            OSError: it cannot be read or written.
+        """
+        if self._share(reader, writer):
+            self._moved(status.st_size)
+        elif status.st_size <= CHUNK and not has_holes(status):
+            return self._small(reader, writer, status.st_size)
+        else:
+            self._large(reader, writer, status)
+        return os.fstat(writer).st_size, digest_of(writer)
+
+    def _share(self, reader: int, writer: int) -> bool:
+        if not self._shares:
+            return False
+        try:
+            fcntl.ioctl(writer, _FICLONE, reader)
+        except OSError as error:
+            if error.errno not in _NOT_BY_KERNEL:
+                raise
+            self._shares = False
+        return self._shares
+
+    def _small(self, reader: int, writer: int, expected: int) -> tuple[int, str]:
+        """Copy a file that fits into memory; more than was expected is read to its end as well."""
+        sha256, size = hashlib.sha256(), 0
+        while piece := os.read(reader, expected + 1 - size if size <= expected else CHUNK):
+            write_all(writer, piece)
+            sha256.update(piece)
+            size += len(piece)
+            if size == expected:  # one byte more was asked for: this is the end
+                break
+        self._moved(size)
+        return size, sha256.hexdigest()
+
+    def _large(self, reader: int, writer: int, status: os.stat_result) -> None:
+        for start, end in _data(reader, status.st_size) if has_holes(status) else [(0, status.st_size)]:
+            os.lseek(reader, start, os.SEEK_SET)
+            os.lseek(writer, start, os.SEEK_SET)
+            left = end - start
+            while left and (done := self._piece(reader, writer, min(left, CHUNK * 8))):
+                self._moved(done)
+                left -= done
+        os.ftruncate(writer, max(min(os.fstat(reader).st_size, status.st_size), os.fstat(writer).st_size))
+
+    def _piece(self, reader: int, writer: int, most: int) -> int:
+        """Copy some bytes from where both files stand; gives how many, 0 at the end of the file."""
+        if self._by_kernel:
+            try:
+                if done := os.copy_file_range(reader, writer, most):
+                    return done
+            except OSError as error:
+                if error.errno not in _NOT_BY_KERNEL:
+                    raise
+                self._by_kernel = False
+        piece = os.read(reader, min(most, CHUNK))
+        write_all(writer, piece)
+        return len(piece)
+
+
+def has_holes(status: os.stat_result) -> bool:
+    """Tell whether a file may have holes."""
+    return status.st_size > _IN_INODE and status.st_blocks * 512 < status.st_size
+
+
+def digest_of(descriptor: int, moved: Callable[[int], None] | None = None) -> str:
+    """Give the SHA-256 of an open file, hexadecimal; where it stands does not change.
+
+    Args:
+        descriptor: The file, open for reading.
+        moved: Told how many bytes were read since the last time.
+    """
+    sha256, offset = hashlib.sha256(), 0
+    while piece := os.pread(descriptor, CHUNK, offset):
+        sha256.update(piece)
+        offset += len(piece)
+        if moved is not None:
+            moved(len(piece))
+    return sha256.hexdigest()
+
+
+def _data(descriptor: int, size: int) -> Iterator[tuple[int, int]]:
+    """Give the parts of a file that are not holes; all of it where the system cannot tell."""
+    end = 0
+    while end < size:
+        try:
+            start = os.lseek(descriptor, end, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # nothing but a hole is left
+                return
+            yield end, size
+            return
+        end = min(os.lseek(descriptor, start, os.SEEK_HOLE), size)
+        yield start, end

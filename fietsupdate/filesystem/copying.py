@@ -1,0 +1,330 @@
+"""Copies whole trees: everything that a file is, sharing its blocks where the file system can, and hashing the copy.
+
+A file's blocks are shared with its copy (FICLONE), else copied by the kernel, else through our memory; holes stay
+holes. Memory does not grow with the number of files. What changes while it is copied is named, and recorded as it
+was copied.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from pathlib import Path
+
+from fietsupdate.copies import FileRecord
+from fietsupdate.errors import FilesError
+from fietsupdate.filesystem.content import Content, digest_of, has_holes
+from fietsupdate.filesystem.durable import MANY, sync_file_system, sync_many
+from fietsupdate.filesystem.layout import HOME
+from fietsupdate.filesystem.mounts import mounted_below
+from fietsupdate.filesystem.status import Meta, read_xattrs
+
+_VANISHED = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ESTALE})
+_REPLACED = frozenset({errno.ELOOP, errno.ENXIO})
+"""What opening a file answers that has just become a symlink or a pipe."""
+_CANNOT_LINK = frozenset({errno.EPERM, errno.EMLINK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOENT})
+
+
+def nothing(*_told: object) -> None:
+    """Listen to nothing."""
+
+
+def copy_tree(
+    source: Path,
+    dest: Path,
+    *,
+    leave_out: Collection[Path],
+    told: Callable[[FileRecord], None],
+    root: str = "",
+    warn: Callable[[str], None] = nothing,
+    moved: Callable[[int], None] = nothing,
+) -> None:
+    """Copy a folder with all that is in it, durably.
+
+    Our own folder (``.fietsupdate``) is never copied, nor are sockets, pipes and devices: those are warned of.
+
+    Args:
+        source: The folder.
+        dest: Where its copy goes; made unless it is there. What is in it already is never replaced.
+        leave_out: Absolute paths that are not copied.
+        told: Told of each file, folder and link when its copy is made; of the folder itself, too, as path "".
+        root: The name of the root, for the records.
+        warn: Told, in words, of what vanished or changed while it was copied.
+        moved: Told how many bytes were copied since the last time.
+
+    Raises:
+        FilesError: something cannot be read, or could not be made durable.
+        OSError: the copy cannot be written: ``ENOSPC``, the disk is full.
+    """
+    _Copier(source, dest, leave_out=leave_out, told=told, root=root, warn=warn, moved=moved).run()
+
+
+def measure(source: Path, leave_out: Collection[Path]) -> tuple[int, int]:
+    """Count what `copy_tree` would copy: files, folders and links, and the bytes that their content occupies.
+
+    Holes count nothing, a file with several names counts once, and what vanishes meanwhile does not count.
+    """
+    top = os.path.realpath(source)
+    left_out, count, size = _left_out(top, leave_out), 0, 0
+    linked: set[tuple[int, int]] = set()
+    waiting = [""]
+    while waiting:
+        folder = waiting.pop()
+        count += 1
+        with suppress(FileNotFoundError, NotADirectoryError), os.scandir(f"{top}/{folder}") as entries:
+            for entry in entries:
+                path = f"{folder}/{entry.name}" if folder else entry.name
+                if path in left_out:
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(path)
+                    continue
+                count += 1
+                with suppress(FileNotFoundError):
+                    size += _content(entry.stat(follow_symlinks=False), linked)
+    return count, size
+
+
+def room(path: Path) -> int:
+    """Tell how many bytes this user may still write to the file system of a folder, or of the first above it."""
+    while not path.is_dir():
+        path = path.parent
+    found = os.statvfs(path)
+    return found.f_bavail * found.f_frsize
+
+
+def digest(path: Path, moved: Callable[[int], None] = nothing) -> str:
+    """Give the SHA-256 of a file's content, hexadecimal.
+
+    Args:
+        path: The file.
+        moved: Told how many bytes were read since the last time.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        return digest_of(descriptor, moved)
+    finally:
+        os.close(descriptor)
+
+
+def _content(status: os.stat_result, linked: set[tuple[int, int]]) -> int:
+    """Give the bytes that a file's content needs, once for all of its names."""
+    if not stat.S_ISREG(status.st_mode):
+        return 0
+    if status.st_nlink > 1:
+        if (status.st_dev, status.st_ino) in linked:
+            return 0
+        linked.add((status.st_dev, status.st_ino))
+    return min(status.st_size, status.st_blocks * 512) if has_holes(status) else status.st_size
+
+
+def _left_out(top: str, paths: Collection[Path]) -> frozenset[str]:
+    """Give the relative paths that are not copied: those, and our own folder in the root and in mounts below."""
+    given = [os.path.realpath(path.parent) + "/" + path.name for path in paths]
+    ours = [f"{folder}/{HOME}" for folder in (top, *mounted_below(top))]
+    return frozenset(path[len(top) + 1 :] for path in (*given, *ours) if path.startswith(f"{top}/"))
+
+
+class _Copier:
+    """One copy of one tree."""
+
+    def __init__(
+        self,
+        source: Path,
+        dest: Path,
+        *,
+        leave_out: Collection[Path],
+        told: Callable[[FileRecord], None],
+        root: str,
+        warn: Callable[[str], None],
+        moved: Callable[[int], None],
+    ) -> None:
+        self._top = os.path.realpath(source)
+        self._dest = os.path.realpath(dest)
+        self._left_out = _left_out(self._top, (*leave_out, dest))
+        self._root = root
+        self._told = told
+        self._warn = warn
+        self._content = Content(moved)
+        self._linked: dict[tuple[int, int], tuple[str, int]] = {}
+        """Files with several names: the first one that was copied, and how many are to come."""
+        self._made: list[str] = []
+        """The first paths that were made; whether there are more than `MANY` is all that matters."""
+
+    def run(self) -> None:
+        if not os.path.isdir(self._top):
+            raise FilesError(f"{self._top} is not there, or no directory.")
+        with suppress(FileExistsError):
+            self._make_folder(self._dest)
+        waiting = [""]
+        while waiting:
+            waiting += self._folder(waiting.pop())
+        if len(self._made) < MANY:
+            sync_many([*self._made, self._dest, os.path.dirname(self._dest)])
+        else:
+            sync_file_system(self._dest)
+
+    def _folder(self, folder: str) -> list[str]:
+        """Copy what is in a folder, make the folders in it, and name them.
+
+        The copy's mode and time come last: nothing is created in it afterwards.
+        """
+        source, dest = self._paths(folder)
+        inside: list[str] = []
+        try:
+            meta = Meta.of(source)
+            with os.scandir(source) as entries:
+                for entry in entries:
+                    path = f"{folder}/{entry.name}" if folder else entry.name
+                    if path not in self._left_out and self._entry(entry, path):
+                        inside.append(path)
+        except OSError as error:
+            if not folder or not _is_about(error, source) or error.errno not in _VANISHED:
+                raise _unreadable(error, source) from error
+            self._warn(f"{source} vanished while it was copied")
+            meta = Meta.of(dest)
+        _usable(meta, folder=True).apply(dest)
+        self._tell(folder, "folder", meta)
+        return inside
+
+    def _paths(self, path: str) -> tuple[str, str]:
+        return (f"{self._top}/{path}", f"{self._dest}/{path}") if path else (self._top, self._dest)
+
+    def _entry(self, entry: os.DirEntry[str], path: str) -> bool:
+        """Copy an entry; tell whether it is a folder, which was made and is still empty."""
+        source, dest = self._paths(path)
+        if entry.is_dir(follow_symlinks=False):
+            self._make_folder(dest)
+            return True
+        try:
+            if entry.is_symlink():
+                self._link(path, source, dest)
+            elif entry.is_file(follow_symlinks=False):
+                self._file(path, source, dest)
+            else:
+                self._warn(f"{source} is a socket, a pipe or a device, and was left out")
+        except OSError as error:
+            if not _is_about(error, source) or error.errno not in _VANISHED | _REPLACED:
+                raise _unreadable(error, source) from error
+            self._warn(f"{source} vanished while it was copied")
+        return False
+
+    def _make_folder(self, dest: str) -> None:
+        os.mkdir(dest, 0o700)
+        with suppress(OSError, AttributeError):  # what is copied has access control lists of its own
+            os.removexattr(dest, "system.posix_acl_default")
+        self._note(dest)
+
+    def _link(self, path: str, source: str, dest: str) -> None:
+        target, meta = os.readlink(source), Meta.of(source)
+        os.symlink(target, dest)
+        meta.apply(dest)
+        self._note(dest)
+        self._tell(path, "link", meta, target=target)
+
+    def _file(self, path: str, source: str, dest: str) -> None:
+        reader = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            before = os.fstat(reader)
+            if before.st_nlink > 1 and self._second_name(path, dest, before):
+                return
+            meta = _meta(source, reader, before)
+            size, sha256 = self._copied(reader, dest, before, meta)
+            after = os.fstat(reader)
+        finally:
+            os.close(reader)
+        if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+            self._warn(f"{source} changed while it was copied")
+        self._note(dest)
+        self._tell(path, "file", meta, size=size, sha256=sha256)
+
+    def _second_name(self, path: str, dest: str, status: os.stat_result) -> bool:
+        """Make another name of a file that was copied already; false for its first name."""
+        key = status.st_dev, status.st_ino
+        first, to_come = self._linked.pop(key, ("", status.st_nlink))
+        if to_come > 1:
+            self._linked[key] = first or path, to_come - 1
+        if not first:
+            return False
+        try:
+            os.link(f"{self._dest}/{first}", dest, follow_symlinks=False)
+        except OSError as error:
+            if error.errno not in _CANNOT_LINK:
+                raise
+            return False
+        self._note(dest)
+        self._told(FileRecord(self._root, path, "hardlink", target=first))
+        return True
+
+    def _copied(self, reader: int, dest: str, status: os.stat_result, meta: Meta) -> tuple[int, str]:
+        """Make the copy of an open file; give its size and its SHA-256."""
+        writer = os.open(dest, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            size, sha256 = self._content.copy(reader, writer, status)
+            _give(writer, dest, _usable(meta, folder=False))
+        finally:
+            os.close(writer)
+        return size, sha256
+
+    def _note(self, dest: str) -> None:
+        if len(self._made) < MANY:
+            self._made.append(dest)
+
+    def _tell(self, path: str, kind: str, meta: Meta, *, size: int = 0, sha256: str = "", target: str = "") -> None:
+        self._told(
+            FileRecord(
+                self._root, path, kind, size, sha256, meta.mode, meta.uid, meta.gid, meta.mtime_ns, meta.xattrs, target
+            )
+        )
+
+
+def _meta(source: str, descriptor: int, status: os.stat_result) -> Meta:
+    xattrs = read_xattrs(source) if _has_xattrs(descriptor) else {}
+    return Meta(stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid, status.st_mtime_ns, xattrs)
+
+
+def _has_xattrs(descriptor: int) -> bool:
+    """Tell whether there are any: nearly always there are none, and one call says so."""
+    with suppress(OSError, AttributeError):
+        return bool(os.listxattr(descriptor))
+    return False
+
+
+def _usable(meta: Meta, *, folder: bool) -> Meta:
+    """Give what a copy shall have: one that cannot be given to its owner stays open to us, who own it then."""
+    user = os.geteuid()
+    if user in {0, meta.uid}:
+        return meta
+    return Meta(meta.mode | (0o700 if folder else 0o600), meta.uid, meta.gid, meta.mtime_ns, meta.xattrs)
+
+
+def _give(descriptor: int, dest: str, meta: Meta) -> None:
+    """Give an open file that was just made what `Meta` holds."""
+    made = os.fstat(descriptor)
+    if (made.st_uid, made.st_gid) != (meta.uid, meta.gid):
+        try:
+            os.fchown(descriptor, meta.uid, meta.gid)
+        except PermissionError:
+            if os.geteuid() == 0:
+                raise
+    os.fchmod(descriptor, meta.mode)
+    if meta.xattrs:
+        meta.apply(dest, time=False)
+    os.utime(descriptor, ns=(made.st_atime_ns, meta.mtime_ns))
+
+
+def _is_about(error: OSError, source: str) -> bool:
+    """Tell whether it is the source that failed: a copy that cannot be written is another matter."""
+    return error.filename is not None and os.fspath(error.filename) == source
+
+
+def _unreadable(error: OSError, source: str) -> Exception:
+    """Make the error for what cannot be read: a copy without it would be none."""
+    if _is_about(error, source) and error.errno in {errno.EACCES, errno.EPERM}:
+        return FilesError(
+            f"{source} cannot be read: {error.strerror}.", hint="Run as a user who may read the whole data directory."
+        )
+    return error
