@@ -8,7 +8,7 @@ from __future__ import annotations
 import enum
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -126,8 +126,12 @@ class Backup:
 
     path: Path
     manifest: Manifest
-    size: int = field(default=0, compare=False)
-    """Bytes of content that it holds, the dump's included."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of content that it holds, the dump's included."""
+        listing = self.manifest.listing
+        return self.manifest.bytes + self.manifest.dump.size + (listing.size if listing else 0)
 
     @property
     def name(self) -> str:
@@ -157,6 +161,17 @@ class Backup:
     def tree(self, root: str) -> Path:
         """Give the copy of a further root; "" is the data directory."""
         return self.path / DIRS / root if root else self.files
+
+
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """What one look at a folder of backups found."""
+
+    folder: Path
+    backups: tuple[Backup, ...]
+    """The complete ones, newest first by the time in their manifests."""
+    broken: Mapping[str, str]
+    """Names of what does not count as a backup, each with the reason."""
 
 
 class FileRecord(NamedTuple):

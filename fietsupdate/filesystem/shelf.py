@@ -1,0 +1,155 @@
+"""The folder that backups stand in: how one comes to be there as a whole, is found, and is taken away as a whole.
+
+A backup is made under a name that nobody takes for a backup, and gets its own by one rename, after its manifest is
+durable. It is taken away by the same rename backwards. So whatever is killed, no half of one ever counts.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from fietsupdate.copies import FILES, LISTING, MANIFEST, Backup, Manifest, Scope, Shelf
+from fietsupdate.errors import FilesError
+from fietsupdate.filesystem.durable import atomic_write, sync_path
+from fietsupdate.filesystem.layout import home, make_folder, make_home
+from fietsupdate.filesystem.place import erase
+
+PARTIAL = ".partial-"
+"""What the name of everything begins with that is not, or no longer, a backup."""
+
+
+def default_folder(data_dir: Path) -> Path:
+    """Name the folder that backups go to where the configuration names none."""
+    return home(data_dir) / "backups"
+
+
+def make_shelf(folder: Path, data_dir: Path) -> None:
+    """Make the folder for backups, unless it is there; the folders above it must be.
+
+    Raises:
+        FilesError: it cannot be made or written.
+    """
+    try:
+        if folder == default_folder(data_dir):
+            make_home(data_dir)
+        make_folder(folder)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(0, "Permission denied")
+    except OSError as error:
+        raise FilesError(
+            f"Backups cannot go to {folder}: {error.strerror}.",
+            stands="Nothing was changed.",
+            hint="Is the volume mounted? Make the folder, or name another one with backup_dir or as DEST.",
+        ) from error
+
+
+def begin(folder: Path, owner: str, name: str) -> Path:
+    """Make the folder in which a backup comes to be.
+
+    Args:
+        folder: Where backups stand.
+        owner: Tells this instance's unfinished backups from others', which may be at work in the same folder.
+        name: The name that it will have.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    partial = folder / f"{PARTIAL}{owner}-{name}"
+    os.mkdir(partial, 0o700)
+    return partial
+
+
+def free_name(folder: Path, name: str) -> str:
+    """Give a name that no backup has: this one, or with a number behind it."""
+    names = [name, *(f"{name}-{number}" for number in range(2, 1000))]
+    return next(each for each in names if not (folder / each).exists())
+
+
+def complete(partial: Path, manifest: Manifest) -> Backup:
+    """Write the manifest and give the backup its name, durably. All else in it is durable already.
+
+    Raises:
+        OSError: it cannot be written; there is no new backup then.
+    """
+    atomic_write(partial / MANIFEST, manifest.to_json().encode(), mode=0o600)
+    path = partial.with_name(manifest.name)
+    os.rename(partial, path)
+    sync_path(path.parent)
+    return Backup(path, manifest)
+
+
+def read(path: Path) -> Backup:
+    """Read what a backup says of itself, and see that its parts are there. Its content is not looked at.
+
+    Raises:
+        ValueError: it is none, or a part of it is missing; the text says which, without the name.
+    """
+    try:
+        manifest = Manifest.from_json((path / MANIFEST).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError("there is no manifest") from error
+    for part in (manifest.dump, manifest.listing):
+        if part is None:
+            continue
+        with suppress(OSError):
+            if (path / part.name).stat().st_size == part.size:
+                continue
+        raise ValueError(f"{part.name} is missing, or not as long as it was")
+    if manifest.scope is Scope.FULL and not (path / FILES).is_dir():
+        raise ValueError(f"{FILES} is missing")
+    return Backup(path, replace(manifest, name=path.name))
+
+
+def look(folder: Path) -> Shelf:
+    """Find the backups in a folder, newest first by their own time, and what looks like one but does not count."""
+    found: list[Backup] = []
+    broken: dict[str, str] = {}
+    for path in _entries(folder):
+        if path.name.startswith(PARTIAL):
+            broken[path.name] = "it was never finished"
+        elif path.is_dir() and any((path / part).exists() for part in (MANIFEST, LISTING, FILES)):
+            try:
+                found.append(read(path))
+            except ValueError as error:
+                broken[path.name] = str(error)
+    found.sort(key=lambda backup: (backup.manifest.created_at, backup.name), reverse=True)
+    return Shelf(folder, tuple(found), broken)
+
+
+def remove(backups: Iterable[Backup], owner: str) -> tuple[str, ...]:
+    """Take backups away, each by one rename, and then erase them; give their names."""
+    gone = []
+    for backup in backups:
+        path = backup.path
+        with suppress(FileNotFoundError):
+            os.rename(path, path.with_name(f"{PARTIAL}{owner}-{path.name}"))
+            sync_path(path.parent)
+            gone.append(path.name)
+            erase(str(path.with_name(f"{PARTIAL}{owner}-{path.name}")))
+    return tuple(gone)
+
+
+def sweep(folder: Path, owner: str) -> tuple[str, ...]:
+    """Erase what this instance's killed backups left. Whoever calls this holds the updater's lock."""
+    left = [path for path in _entries(folder) if path.name.startswith(f"{PARTIAL}{owner}-")]
+    for path in left:
+        erase(str(path))
+    return tuple(path.name for path in left)
+
+
+def parts(backup: Backup) -> Iterator[tuple[str, Path]]:
+    """Give the trees of a backup by the names of their roots; "" is the data directory."""
+    if backup.manifest.scope is Scope.FULL:
+        yield "", backup.tree("")
+        yield from ((name, backup.tree(name)) for name in backup.manifest.extra_dirs)
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []

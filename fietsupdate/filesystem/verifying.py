@@ -1,0 +1,94 @@
+"""Tells whether a backup still holds what its manifest and its listing say, byte by byte."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from fietsupdate.copies import Backup, FileRecord, Stored
+from fietsupdate.filesystem.copying import digest, measure, nothing
+from fietsupdate.filesystem.shelf import parts, read
+
+MOST = 100
+"""After so many differences nobody reads on."""
+
+_KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "folder", stat.S_IFLNK: "link"}
+
+
+def verify(backup: Backup, moved: Callable[[int], None] = nothing) -> tuple[str, ...]:
+    """Read a backup from end to end.
+
+    Args:
+        backup: The backup.
+        moved: Told how many bytes were read since the last time.
+
+    Returns:
+        What is wrong with it, `MOST` at the most; nothing for a good one.
+    """
+    wrong: list[str] = []
+    for text in _differences(backup, moved):
+        wrong.append(text)
+        if len(wrong) >= MOST:
+            wrong.append("... and perhaps more: nothing after this was looked at")
+            break
+    return tuple(wrong)
+
+
+def records(backup: Backup) -> Iterator[FileRecord]:
+    """Give the listing of a backup, in the order in which it was copied.
+
+    Raises:
+        ValueError: a line is none.
+    """
+    if backup.manifest.listing is None:
+        return
+    with backup.listing.open(encoding="ascii") as lines:
+        yield from map(FileRecord.from_json, lines)
+
+
+def _differences(backup: Backup, moved: Callable[[int], None]) -> Iterator[str]:
+    manifest = backup.manifest
+    try:
+        read(backup.path)
+    except ValueError as error:
+        yield f"{error}"
+        return
+    stored = (manifest.dump, manifest.listing)
+    changed = [part.name for part in stored if part is not None and not _is(backup.path / part.name, part, moved)]
+    yield from (f"{name} is not what it was" for name in changed)
+    if manifest.listing is None or manifest.listing.name in changed:
+        return
+    for record in records(backup):
+        path = os.path.join(backup.tree(record.root), record.path)
+        if reason := _difference(record, path, backup, moved):
+            yield f"{os.path.relpath(path, backup.path)!r} {reason}"
+    there = sum(measure(tree, ())[0] for _, tree in parts(backup))
+    if there > manifest.files:
+        yield f"{there - manifest.files} more files, folders or links are there than were copied"
+
+
+def _is(path: Path, part: Stored, moved: Callable[[int], None]) -> bool:
+    return digest(path, moved) == part.sha256
+
+
+def _difference(record: FileRecord, path: str, backup: Backup, moved: Callable[[int], None]) -> str:
+    """Say what is wrong with one entry; "" when nothing is."""
+    try:
+        status = os.lstat(path)
+        kind = _KINDS.get(stat.S_IFMT(status.st_mode), "")
+        if kind != ("file" if record.kind == "hardlink" else record.kind):
+            return f"is no {record.kind} any more"
+        if kind == "link" and os.readlink(path) != record.target:
+            return "points to another place"
+        if record.kind == "hardlink":
+            first = os.path.join(backup.tree(record.root), record.target)
+            return (
+                "" if os.path.samestat(status, os.lstat(first)) else f"is no other name of {record.target!r} any more"
+            )
+        if kind == "file" and (status.st_size != record.size or digest(Path(path), moved) != record.sha256):
+            return "is not what it was"
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    return ""

@@ -1,0 +1,74 @@
+"""Which backups stay. Counted are complete ones of this instance, by their own time, never by their names.
+
+What many attempts at one update have left counts as one: the first of them is from before anything was tried, the
+last has the newest files; those between go first. So failing updates push out neither that first one nor what was
+there before them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from fietsupdate.copies import Backup, Reason, Scope
+
+
+def surplus(backups: Iterable[Backup], keep: int | None, instance_id: str) -> tuple[Backup, ...]:
+    """Give the backups of both halves that need not be kept, oldest first.
+
+    Args:
+        backups: Complete ones, of whatever instance.
+        keep: How many to keep, at least 1; ``None`` for all.
+        instance_id: The instance; those of others are never given.
+    """
+    if keep is None:
+        return ()
+    own = sorted(
+        (one for one in backups if one.manifest.scope is Scope.FULL and one.manifest.instance_id == instance_id),
+        key=lambda one: (one.manifest.created_at, one.name),
+    )
+    attempts: dict[tuple[object, ...], list[Backup]] = {}
+    for one in own:
+        attempts.setdefault(_attempt(one), []).append(one)
+    groups = sorted(attempts.values(), key=lambda group: (group[-1].manifest.created_at, group[-1].name))
+    kept = {one.path for group in groups[-max(keep, 1) :] for one in (group[0], group[-1])}
+    return tuple(one for one in own if one.path not in kept)
+
+
+def outlived(backups: Iterable[Backup], instance_id: str, living: Collection[str]) -> tuple[Backup, ...]:
+    """Give the dumps whose other half is gone: the vault of the transaction that they were made before.
+
+    Args:
+        backups: Complete ones, of whatever instance.
+        instance_id: The instance; those of others are never given.
+        living: The transactions that are open, or whose vault is kept.
+    """
+    return tuple(
+        one
+        for one in backups
+        if one.manifest.scope is Scope.DATABASE
+        and one.manifest.instance_id == instance_id
+        and one.manifest.txn not in living
+    )
+
+
+def way_back(backups: Iterable[Backup], instance_id: str, txn: str, tip_hash: str) -> Backup | None:
+    """Give the backup that leads back to before a transaction: its own dump, else the newest of both halves.
+
+    Args:
+        backups: Complete ones, newest first.
+        instance_id: The instance.
+        txn: The transaction.
+        tip_hash: `fietsupdate.model.fingerprint` of the ledger before it.
+    """
+    own = [one for one in backups if one.manifest.instance_id == instance_id]
+    dumps = (one for one in own if one.manifest.scope is Scope.DATABASE and one.manifest.txn == txn)
+    whole = (one for one in own if one.manifest.scope is Scope.FULL and one.manifest.tip_hash == tip_hash)
+    return next(dumps, None) or next(whole, None)
+
+
+def _attempt(backup: Backup) -> tuple[object, ...]:
+    """Give what all backups made before attempts at one update have in common; every other one stands alone."""
+    manifest = backup.manifest
+    if manifest.reason is Reason.UPDATE:
+        return manifest.tip_seq, manifest.tip_hash
+    return (backup.path,)
