@@ -13,12 +13,13 @@ if TYPE_CHECKING:
     from fietsupdate.config import Config, Settings
     from fietsupdate.errors import FietsupdateError
     from fietsupdate.model import Entry, Event, Plan, Problem, Report, Status, Step, Update, UpdateState
-    from fietsupdate.script import UpdateScript
+    from fietsupdate.script import Estimate, UpdateScript
     from fietsupdate.updater import Updater
 
 _PLACES = {
     "Config": "config",
     "Entry": "model",
+    "Estimate": "script",
     "Event": "model",
     "FietsupdateError": "errors",
     "Plan": "model",
@@ -36,6 +37,7 @@ _PLACES = {
 __all__ = [
     "Config",
     "Entry",
+    "Estimate",
     "Event",
     "FietsupdateError",
     "Plan",

@@ -34,6 +34,19 @@ def _print(_event: str, text: str, _details: Mapping[str, Any]) -> None:
         sys.stdout.write(f"{text}\n")
 
 
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What an update will need, as its ``estimate(config)`` says.
+
+    Args:
+        seconds: How long it will take; ``None`` where that is not known.
+        bytes: How much space it will need on the data directory's disk while it runs; ``None`` where not known.
+    """
+
+    seconds: float | None = None
+    bytes: int | None = None
+
+
 @dataclass(frozen=True)
 class Surroundings:
     """What a hook can reach while its transaction is open."""
@@ -54,8 +67,9 @@ class UpdateScript:
     Every hook gets the application's settings: a `Settings` mapping that always holds ``sqlalchemy.url`` and
     ``fietsupdate.data_dir``. Raising anything, also `SystemExit`, fails the update.
 
-    Beside the hooks below two optional ones exist, looked up by name: ``check(config)`` runs before anything changes,
-    ``verify(config)`` runs before the commit.
+    Beside the hooks below three optional ones exist, looked up by name: ``check(config)`` runs before anything changes,
+    ``verify(config)`` runs before the commit, and ``estimate(config)`` gives an `Estimate` of what the update will need
+    when somebody is asked whether to run it.
     """
 
     _surroundings: Surroundings = Surroundings()

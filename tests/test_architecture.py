@@ -39,15 +39,18 @@ ENGINE = {
     "checks",
     "drafting",
     "engine",
+    "estimates",
     "hooks",
     "initialise",
     "instance",
     "recovery",
     "rehearsal",
+    "rehearsing",
     "look",
     "run",
     "scaffold",
     "script",
+    "service",
     "stands",
     "tip",
     "transaction",
@@ -63,7 +66,10 @@ BELOW: dict[str, set[str]] = {
     "engine": {"values", "configuration", "planning", "filesystem", "database"},
     "render": {"values", "configuration", "planning", "engine"},
     "updater": {"values", "configuration", "planning", "filesystem", "database", "engine"},
-    "commands": {"values", "configuration", "planning", "engine", "render", "updater"},
+    "commands": {"values", "configuration", "planning", "engine", "render", "updater", "testing"},
+    "testing": {
+        *("values", "configuration", "planning", "filesystem", "database", "engine", "render", "updater", "commands"),
+    },
 }
 """Each room, and the rooms that it may import from. Inside of a room everybody knows everybody."""
 
