@@ -47,6 +47,14 @@ class Config:
     lock_timeout: float = 600.0
     """Seconds; 0 does not wait."""
     alembic_config: str = ""
+    distribution: str = ""
+    """The application's distribution, whose version the ledger records; "" for none."""
+    version_hooks: tuple[str, ...] = ()
+    """Modules with version hooks."""
+    running: str = ""
+    """A shell command; exit code 0 says that the application runs."""
+    maintenance: Path | None = None
+    """The file that stands while the instance is being changed."""
     x: tuple[str, ...] = ()
     prepend_sys_path: tuple[Path, ...] = ()
     overrides: frozenset[str] = frozenset()

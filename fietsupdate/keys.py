@@ -23,6 +23,8 @@ TOML_TABLE = "tool.fietsupdate"
 
 _PACKAGE_FOLDER = re.compile(r"([A-Za-z_][\w.]*):(.+)")
 _CALLABLE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+_DISTRIBUTION = re.compile(r"[A-Za-z0-9](?:[\w.-]*[A-Za-z0-9])?")
+_MODULE = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*")
 _DIR_NAME = re.compile(r"[A-Za-z_][\w-]*")
 _BOOLEANS = {"1": True, "yes": True, "true": True, "on": True, "0": False, "no": False, "false": False, "off": False}
 _PREFIX = "FIETSUPDATE_"
@@ -156,7 +158,7 @@ def _updates(given: Given) -> tuple[str, ...]:
     return folders
 
 
-def _folder(given: Given) -> Path:
+def _path(given: Given) -> Path:
     return given.path(given.text())
 
 
@@ -165,6 +167,19 @@ def _callable(given: Given) -> str:
     if not _CALLABLE.fullmatch(text):
         given.refuse("a callable, written package.module:name")
     return text
+
+
+def _distribution(given: Given) -> str:
+    if not _DISTRIBUTION.fullmatch(given.text()):
+        given.refuse("the name of the application's distribution, as pip shows it")
+    return given.text()
+
+
+def _modules(given: Given) -> tuple[str, ...]:
+    names = given.lines()
+    if not all(_MODULE.fullmatch(name) for name in names):
+        given.refuse("modules, one `package.module` a line")
+    return tuple(dict.fromkeys(names))
 
 
 def _version_file(given: Given) -> str:
@@ -211,14 +226,18 @@ def _lock_timeout(given: Given) -> float:
 
 KEYS: Mapping[str, Callable[[Given], Any] | None] = {
     "updates": _updates,
-    "data_dir": _folder,
+    "data_dir": _path,
     "settings_section": None,
     "setup": _callable,
     "version_file": _version_file,
     "extra_dirs": _extra_dirs,
-    "backup_dir": _folder,
+    "backup_dir": _path,
     "guard": _guard,
     "lock_timeout": _lock_timeout,
     "alembic_config": _callable,
+    "distribution": _distribution,
+    "version_hooks": _modules,
+    "running": Given.text,
+    "maintenance": _path,
 }
 """Everything that ``[fietsupdate]`` can say. A key with a dot in its name belongs to the application."""

@@ -12,7 +12,10 @@ from fietsupdate.model import BASE, DatabaseView, Direction, FilesView, Plan, St
 from fietsupdate.planning.diagnosis import diagnose, refusal
 from fietsupdate.planning.graph import Graph
 from fietsupdate.planning.planner import plan_down, plan_up
+from fietsupdate.planning.position import settled_entries
+from fietsupdate.planning.versions import Versions
 from fietsupdate.site import Site
+from fietsupdate.versions import look as look_at_versions
 
 MOST_LOOKS = 5
 """How often is looked while another process changes what is seen; while it works, that is all there is to say."""
@@ -25,15 +28,17 @@ class Look:
     graph: Graph
     files: FilesView
     database: DatabaseView
+    versions: Versions | None = None
+    """The application's version, where the configuration names its distribution."""
 
     def status(self, *, locked_by_us: bool = False) -> Status:
         """Diagnose what was seen."""
-        return diagnose(self.graph, self.database, self.files, locked_by_us=locked_by_us)
+        return diagnose(self.graph, self.database, self.files, locked_by_us=locked_by_us, versions=self.versions)
 
     def plan(self, target: str | None, direction: Direction) -> Plan:
         """Plan from what was seen."""
         if direction is Direction.UP:
-            return plan_up(self.graph, self.database, self.files, target)
+            return plan_up(self.graph, self.database, self.files, target, versions=self.versions)
         return plan_down(self.graph, self.database, self.files, target or BASE)
 
     def refuse(self, *, locked_by_us: bool = False) -> None:
@@ -49,6 +54,11 @@ class Look:
     def lies_open(self) -> bool:
         """Whether a transaction lies open in the data directory."""
         return bool(self.files.transaction or self.files.unreadable_header)
+
+    @property
+    def left_something(self) -> bool:
+        """Whether a run that was cut off has left something to settle or to remove."""
+        return self.lies_open or self.files.maintenance is not None
 
 
 def look(site: Site, graph: Graph, environment: Environment) -> Look:
@@ -66,4 +76,5 @@ def look(site: Site, graph: Graph, environment: Environment) -> Look:
         files = look_at_files(site.data_dir, site.config.version_file)
         if files == before:
             break
-    return Look(graph, files, database)
+    versions = look_at_versions(site, database.entries or settled_entries(files, database), database.begun)
+    return Look(graph, files, database, versions)

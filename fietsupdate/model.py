@@ -27,6 +27,8 @@ class Direction(enum.StrEnum):
     UP = "up"
     DOWN = "down"
     STAMP = "stamp"
+    VERSION = "version"
+    """A version hook, ``module:function``; or the end of a change of version, ``distribution==version``."""
 
 
 class Phase(enum.StrEnum):
@@ -176,6 +178,19 @@ class OpenTransaction:
 
 
 @dataclass(frozen=True, slots=True)
+class OpenRestore:
+    """A restore that has touched something live and is not complete: it only goes forward."""
+
+    backup: str
+    """Name of the backup."""
+    began_at: str
+    database: str
+    """The URL of the database, with the password masked."""
+    damaged: str = ""
+    """Why its journal cannot be read; "" when it can."""
+
+
+@dataclass(frozen=True, slots=True)
 class DatabaseView:
     """What one look at the database found. ``None`` and empty are different answers."""
 
@@ -228,6 +243,9 @@ class FilesView:
     """Why ledger.jsonl cannot be read; "" when it can."""
     unreadable_header: str = ""
     """Name of an open transaction whose header is missing or damaged; "" for none."""
+    restore: OpenRestore | None = None
+    maintenance: Path | None = None
+    """The maintenance file that a run has put up, and that still stands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,6 +325,14 @@ class Status:
     """Every applied update, oldest first."""
     not_transactional: str = ""
     """Why no update can be atomic on this database; "" where they can."""
+    distribution: str = ""
+    """The application's distribution; "" where the configuration names none."""
+    app_version: str = ""
+    """The version of it that is installed."""
+    data_version: str = ""
+    """The version that the data belongs to: all its version hooks have run. "" where none was ever recorded."""
+    hooks: tuple[Update, ...] = ()
+    """The version hooks that wait, in the order in which they will run, after the updates."""
 
 
 @dataclass(frozen=True, slots=True)

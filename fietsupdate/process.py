@@ -51,6 +51,15 @@ class Signals:
             raise Stop(self.pending)
 
     @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Let signals wait while something short must not be cut off."""
+        before, self.deferred = self.deferred, True
+        try:
+            yield
+        finally:
+            self.deferred = before
+
+    @contextlib.contextmanager
     def installed(self) -> Iterator[Signals]:
         """Install the handlers, in the main thread; elsewhere signals belong to somebody else."""
         if threading.current_thread() is not threading.main_thread():

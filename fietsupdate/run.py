@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -43,6 +44,7 @@ from fietsupdate.planning.graph import Graph
 from fietsupdate.planning.target import find, resolve_up
 from fietsupdate.process import SIGNALS, Signals, Stop
 from fietsupdate.recovery import Outcome, settle
+from fietsupdate.service import check_service, out_of_service, tidy
 from fietsupdate.site import Site
 from fietsupdate.transaction import PlanChangedError, reopen_files
 
@@ -50,6 +52,8 @@ Listener = Callable[[Event], None]
 
 MOST_PLANS = 5
 """How often a plan is made again when the instance moves under it; then somebody else is at work for good."""
+
+COMMANDS = {Direction.UP: "update", Direction.DOWN: "downgrade"}
 
 NOT_STAMPED = frozenset(
     {"ledger_damaged", "data_dir_missing", "database_without_ledger", "database_missing", "diverged", "files_older"}
@@ -100,7 +104,8 @@ class Run:
         seen.refuse()
         plan = seen.plan(target, direction)
         if plan:
-            self._check_hands()
+            self.check_hands()
+            check_service(self.site)
         if checks:
             settings = self.site.with_url(seen.database.url).settings
             run_checks(plan, modules(plan), settings, self.site.data_dir)
@@ -110,28 +115,45 @@ class Run:
         """Take the instance to the target."""
         started = time.monotonic()
         done: list[str] = []
-        with self._stoppable(done):
+        with self.stoppable(done):
             seen = self.look()
             seen.refuse()
             plan = seen.plan(target, direction)
-            if not plan and not seen.lies_open and seen.files.holder is None:
+            if not plan and not seen.left_something and seen.files.holder is None:
                 return Report(plan, (), plan.current, _since(started))
-            self._check_hands()
-            with self._locked(direction):
+            self.check_hands()
+            with self.locked(direction):
                 plan, current = self._planned_under_lock(target, direction, agreed, done)
+            self.tell(Event("finished", now(), details={"current": list(current), "done": list(done)}))
         return Report(plan, tuple(done), current, _since(started))
 
     def _planned_under_lock(
         self, target: str | None, direction: Direction, agreed: Plan | None, done: list[str]
     ) -> tuple[Plan, tuple[str, ...]]:
-        """Recover, plan, and run the plan; plan again when the instance has moved."""
+        """Recover, plan, and run the plan, out of service; plan again when the instance has moved."""
+        command = COMMANDS[direction]
+        with contextlib.ExitStack() as stack:
+            leave = out_of_service(self.site, self.signals, self.tell, command=command)
+            leave_service = functools.cache(lambda: stack.enter_context(leave))
+            return self._moved(target, direction, agreed, done, leave_service)
+
+    def _moved(
+        self,
+        target: str | None,
+        direction: Direction,
+        agreed: Plan | None,
+        done: list[str],
+        leave_service: Callable[[], None],
+    ) -> tuple[Plan, tuple[str, ...]]:
         for _ in range(MOST_PLANS):
-            seen = self._settled()
+            seen = self._settled(leave_service)
             seen.refuse(locked_by_us=True)
             plan = seen.plan(target, direction)
             if plan and agreed is not None and not done:
                 _is_agreed(plan, agreed)
-            loaded, instance = modules(plan), self._instance(seen.database)
+            if plan:
+                leave_service()
+            loaded, instance = modules(plan), self.instance(seen.database)
             run_checks(plan, loaded, instance.settings, self.site.data_dir)
             engine = Engine(instance, seen.database)
             instance.tell("plan", "", {"steps": [step.update.update_id for step in plan.steps]})
@@ -139,22 +161,21 @@ class Run:
                 engine.run(plan, loaded, done)
             except PlanChangedError:
                 continue
-            instance.tell("finished", "", {"current": list(engine.tip.current), "done": list(done)})
             return plan, engine.tip.current
         raise _restless(done)
 
     def stamp(self, targets: Sequence[str]) -> Report:
         """Record that the instance is at these updates."""
         started, ids = time.monotonic(), _stampable(self.graph, targets)
-        with self._stoppable([]):
-            self._check_hands()
-            with self._locked("stamp"):
+        with self.stoppable([]):
+            self.check_hands()
+            with self.locked("stamp"):
                 seen = self._settled()
                 status = seen.status(locked_by_us=True)
                 for problem in status.problems:
                     if problem.blocks and problem.code in NOT_STAMPED:
                         raise RefusedError.because(problem)
-                engine = Engine(self._instance(seen.database), seen.database)
+                engine = Engine(self.instance(seen.database), seen.database)
                 engine.prepare()
                 _once(lambda: engine.stamp(ids, copy=not seen.files.has_ledger))
         plan = Plan(Direction.STAMP, ids, (), status.current, engine.tip.current, Adoption(ids))
@@ -162,11 +183,11 @@ class Run:
 
     def recover(self, *, accept: bool, purge: bool) -> Report:
         """Settle what lies open; record a half-done update as finished where `accept` says so."""
-        with self._stoppable([]):
-            self._check_hands()
-            with self._locked("recover"):
+        with self.stoppable([]):
+            self.check_hands()
+            with self.locked("recover"):
                 seen = self._settled()
-                engine = Engine(self._instance(seen.database), seen.database)
+                engine = Engine(self.instance(seen.database), seen.database)
                 before = engine.tip.current
                 if accept:
                     _once(engine.accept)
@@ -178,22 +199,27 @@ class Run:
 
     # -- parts
 
-    def _check_hands(self) -> None:
+    def check_hands(self) -> None:
         """Refuse the wrong user and a data directory that cannot be written, before anything changes."""
         check_writable(self.site.data_dir)
         refuse_root(self.site.data_dir, as_root=self.as_root)
 
     @contextlib.contextmanager
-    def _locked(self, command: str) -> Iterator[None]:
+    def locked(self, command: str) -> Iterator[None]:
+        """Hold the lock of the data directory."""
+
         def on_wait(holder: LockHolder | None) -> None:
             who = {"pid": holder.pid, "host": holder.host, "since": holder.since} if holder else {}
             self.tell(Event("waiting", now(), text="for another updater", details=who))
 
         with lock.hold(self.site.data_dir, timeout=self.lock_timeout, on_wait=on_wait, command=str(command)):
-            yield
+            try:
+                yield
+            finally:
+                tidy(self.site, self.signals, self.tell)  # what a run that was killed has left
 
     @contextlib.contextmanager
-    def _stoppable(self, done: list[str]) -> Iterator[None]:
+    def stoppable(self, done: list[str]) -> Iterator[None]:
         """Turn a signal into an error that says how far the run came."""
         try:
             with self.signals.installed():
@@ -214,7 +240,8 @@ class Run:
             return finished or "Nothing was changed."
         return f"{finished} The transaction of {open_one.update_id} lies open, and is settled by the next run.".lstrip()
 
-    def _instance(self, database: DatabaseView) -> Instance:
+    def instance(self, database: DatabaseView) -> Instance:
+        """Give what the engine works on."""
         return Instance(
             site=self.site,
             environment=self.environment,
@@ -226,10 +253,16 @@ class Run:
             keep_out=_own_files(database),
         )
 
-    def _settled(self) -> Look:
-        """Settle what an earlier run left open, then look. Whoever calls this holds the lock."""
+    def _settled(self, before: Callable[[], None] = lambda: None) -> Look:
+        """Settle what an earlier run left open, then look. Whoever calls this holds the lock.
+
+        Args:
+            before: Called if there is something to settle.
+        """
         seen = self.look()
-        instance = self._instance(seen.database)
+        if seen.lies_open:
+            before()
+        instance = self.instance(seen.database)
         files = reopen_files(instance)  # which also empties what ended transactions left
         if files is None:
             return seen

@@ -13,6 +13,7 @@ from pathlib import Path
 from fietsupdate.filesystem import header
 from fietsupdate.filesystem.layout import ledger_file
 from fietsupdate.filesystem.lock import holder
+from fietsupdate.filesystem.maintenance import left_behind
 from fietsupdate.model import Entry, FilesView
 
 
@@ -38,6 +39,7 @@ def look(data_dir: Path, version_file: str) -> FilesView:
         holder=holder(data_dir),
         damaged=damaged or unreadable,
         unreadable_header=unreadable_header,
+        maintenance=left_behind(data_dir),
     )
 
 

@@ -27,6 +27,7 @@ from fietsupdate.planning.planner import resume_down
 from fietsupdate.planning.position import Position, fitting, locate
 from fietsupdate.planning.revisions import RevisionTree
 from fietsupdate.planning.schema import schema_problems, script_problems, tables_without_alembic, unknown_revision
+from fietsupdate.planning.versions import Versions, data_too_new
 
 GRAVITY = (
     UpdateState.UPDATING,
@@ -45,7 +46,14 @@ SETTLED = frozenset({Kind.PAIRED, Kind.NEW, Kind.ADOPTABLE})
 Finding = tuple[UpdateState, Problem]
 
 
-def diagnose(graph: Graph, database: DatabaseView | None, files: FilesView, *, locked_by_us: bool = False) -> Status:
+def diagnose(
+    graph: Graph,
+    database: DatabaseView | None,
+    files: FilesView,
+    *,
+    locked_by_us: bool = False,
+    versions: Versions | None = None,
+) -> Status:
     """Tell what state an instance is in.
 
     Args:
@@ -53,14 +61,16 @@ def diagnose(graph: Graph, database: DatabaseView | None, files: FilesView, *, l
         database: What was seen of the database; ``None`` when it was not looked at, which is itself a problem.
         files: What was seen of the data directory.
         locked_by_us: The lock that was seen is this process's own.
+        versions: The application's version; None where the configuration names no distribution.
     """
     place = locate(graph, database, files)
     if files.holder and not locked_by_us:
         findings: list[Finding] = [(UpdateState.UPDATING, problems.updating(files.holder))]
     else:
-        findings = list(_findings(graph, database, files, place))
+        findings = list(_findings(graph, database, files, place, versions))
     pending = _pending(graph, place, database.begun if database else None)
-    state = min((_outcome(pending), *(state for state, _ in findings)), key=GRAVITY.index)
+    hooks = versions.waiting if versions else ()
+    state = min((_outcome(pending + hooks), *(state for state, _ in findings)), key=GRAVITY.index)
     findings.sort(key=lambda finding: (not finding[1].blocks, GRAVITY.index(finding[0])))
     unsure = state in {UpdateState.UNKNOWN, UpdateState.TOO_NEW}
     return Status(
@@ -76,6 +86,10 @@ def diagnose(graph: Graph, database: DatabaseView | None, files: FilesView, *, l
         database.shown_url if database else "",
         (*graph.dag.sort(place.applied), *unknown_of(place.applied, graph)),
         database.not_transactional if database else "",
+        versions.distribution if versions else "",
+        versions.installed if versions else "",
+        versions.recorded.version if versions else "",
+        () if unsure else hooks,
     )
 
 
@@ -94,20 +108,24 @@ def _pending(graph: Graph, place: Position, begun: Begun | None) -> tuple[Update
     return tuple(sorted(pending, key=lambda update: begun is None or update.update_id != begun.update_id))
 
 
-def _findings(graph: Graph, database: DatabaseView | None, files: FilesView, place: Position) -> Iterator[Finding]:
+def _findings(
+    graph: Graph, database: DatabaseView | None, files: FilesView, place: Position, versions: Versions | None
+) -> Iterator[Finding]:
     # What an open transaction was writing when it was cut off is not damage: ending it puts that right.
     if files.damaged and not files.transaction:
         yield UpdateState.UNKNOWN, problems.ledger_damaged(files)
     if database is None:
         yield UpdateState.UNKNOWN, problems.database_unseen()
         return
-    yield from _interruptions(graph, database, files)
+    yield from _interruptions(graph, database, files, versions)
     # An open transaction has written to the data directory's ledger and VERSION already; ending it comes first.
     if not (files.transaction or files.unreadable_header or files.damaged):
         yield from _pairing(graph, database, files, place)
     unknown = unknown_of(place.applied, graph)
     if unknown and place.pairing.kind is not Kind.VERSION_UNKNOWN:
         yield UpdateState.TOO_NEW, problems.too_new(unknown, graph.dag.heads())
+    if versions and versions.too_new:
+        yield UpdateState.TOO_NEW, data_too_new(versions, current_of(place.applied, graph))
     tree = RevisionTree.of(database, graph)
     if not unknown and not files.transaction and (place.pairing.kind in SETTLED or place.adoption):
         yield from _consistency(graph, tree, database, place)
@@ -115,13 +133,16 @@ def _findings(graph: Graph, database: DatabaseView | None, files: FilesView, pla
         yield UpdateState.OKAY, problem
 
 
-def _interruptions(graph: Graph, database: DatabaseView, files: FilesView) -> Iterator[Finding]:
+def _interruptions(
+    graph: Graph, database: DatabaseView, files: FilesView, versions: Versions | None
+) -> Iterator[Finding]:
     begun, transaction = database.begun, files.transaction
     if files.unreadable_header:
         doubt = problems.transaction_doubt(files.unreadable_header, "its header cannot be read")
         yield UpdateState.INTERRUPTED, doubt
     if begun:
-        update = graph.updates.get(begun.update_id)
+        hook = versions.find(begun.update_id) if versions and begun.direction is Direction.VERSION else None
+        update = hook or graph.updates.get(begun.update_id)
         yield UpdateState.INTERRUPTED, problems.interrupted(begun, update, _resume(begun, update))
     if transaction is None:
         return
@@ -221,6 +242,8 @@ def _remarks(
 ) -> Iterator[Problem]:
     """Give what is worth knowing and stops nobody."""
     yield from script_problems(graph, tree)
+    if files.maintenance and not files.holder:
+        yield problems.maintenance_left(files.maintenance)
     if place.adoption:
         yield problems.not_adopted(place.adoption.reason)
     if place.pairing.kind is Kind.NEW and database.tables and not database.alembic_current and graph.updates:

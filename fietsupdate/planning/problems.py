@@ -50,19 +50,29 @@ def interrupted(begun: Begun, update: Update | None, resume: str) -> Problem:
     """An update that is not atomic broke off; `resume` is the command that goes on with it, "" for none."""
     done = ", ".join(begun.finished) or "none"
     failure = f" It failed: {begun.failure}" if begun.failure else ""
-    way = "while it was being reverted" if begun.direction is Direction.DOWN else "on its way up"
+    what = "Version hook" if begun.direction is Direction.VERSION else "Update"
+    way = _WAYS[begun.direction]
     return Problem(
         "interrupted",
-        f"Update {begun.update_id} was interrupted {way}; {begun.actor} began it at {begun.started_at}, "
+        f"{what} {begun.update_id} was interrupted{way}; {begun.actor} began it at {begun.started_at}, "
         f"finished phases: {done}.{failure}",
         _how_to_resume(begun, update, resume),
         blocks=update is None,
     )
 
 
+_WAYS = {
+    Direction.UP: " on its way up",
+    Direction.DOWN: " while it was being reverted",
+    Direction.STAMP: "",
+    Direction.VERSION: "",
+}
+
+
 def _how_to_resume(begun: Begun, update: Update | None, resume: str) -> str:
     if update is None:
-        return f"Install the version of the application that has update {begun.update_id}, and type `{resume}`."
+        what = "version hook" if begun.direction is Direction.VERSION else "update"
+        return f"Install the version of the application that has {what} {begun.update_id}, and type `{resume}`."
     left = [phase for phase in Phase if phase not in begun.finished]
     where = f"goes on at phase {left[0]}" if left else "records it as done"
     return f"Mend the cause, then type `{resume}`, which {where}; or go back to a backup of both halves."
@@ -86,6 +96,8 @@ def open_transaction(transaction: OpenTransaction, *, committed: bool) -> Proble
 def _what(transaction: OpenTransaction) -> str:
     if transaction.direction is Direction.STAMP:
         return "A stamp"
+    if transaction.direction is Direction.VERSION:
+        return f"Version hook {transaction.update_id}"
     return f"Update {transaction.update_id} ({transaction.direction})"
 
 
@@ -265,6 +277,16 @@ def not_adopted(reason: str) -> Problem:
         "not_adopted",
         f"The instance is not adopted yet: {reason}.",
         "Nothing is wrong: `fietsupdate update` records it.",
+        blocks=False,
+    )
+
+
+def maintenance_left(path: Path) -> Problem:
+    """A run that was killed could not remove its maintenance file."""
+    return Problem(
+        "maintenance_left",
+        f"The maintenance file {path} was left by a run that was killed.",
+        "Type `fietsupdate recover`, which removes it; the next `fietsupdate update` does, too.",
         blocks=False,
     )
 

@@ -1,0 +1,140 @@
+"""The maintenance file: it stands while an instance is being changed, and no longer.
+
+What we put up is noted in our own folder first, with a token that stands in the file, too. So whoever holds the lock
+after a run that was killed knows that file from one that somebody else put there, which is never touched.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import secrets
+import stat
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from fietsupdate.errors import FilesError
+from fietsupdate.filesystem import durable
+from fietsupdate.filesystem.layout import home
+from fietsupdate.filesystem.owner import give_owner
+from fietsupdate.model import LockHolder
+
+_NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS})
+"""What file systems without hard links answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Note:
+    """Which file is ours."""
+
+    path: Path
+    token: str
+
+    @property
+    def draft(self) -> Path:
+        """The file before it has its name."""
+        return self.path.with_name(f".{self.path.name}.{self.token}")
+
+    @property
+    def is_up(self) -> bool:
+        """Whether the file stands, and is the one that was put up."""
+        try:
+            return self.token in self.path.read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return False
+
+
+def left_behind(data_dir: Path) -> Path | None:
+    """Name the maintenance file of ours that stands at this moment; changes nothing, and never fails."""
+    note = _noted(data_dir)
+    return note.path if note is not None and note.is_up else None
+
+
+def put_up(path: Path, data_dir: Path, who: LockHolder) -> bool:
+    """Create the maintenance file, durably; what it holds is who works here, as JSON.
+
+    Returns:
+        Whether it is ours; False when a file of somebody else stands there, which is left as it is.
+
+    Raises:
+        FilesError: it cannot be created.
+    """
+    try:
+        take_down(data_dir)
+        if os.path.lexists(path):
+            return False
+        note = _Note(path, secrets.token_hex(8))
+        text = json.dumps({"path": str(path), "token": note.token})
+        durable.atomic_write(_note_file(data_dir), text.encode(), mode=0o600)
+        return _create(note, json.dumps({**asdict(who), "token": note.token}) + "\n")
+    except OSError as error:
+        raise FilesError(
+            f"The maintenance file {path} cannot be created: {error.strerror}.",
+            stands="Nothing was changed.",
+            hint="Let the user who updates write to its folder, or correct `maintenance` in the configuration.",
+        ) from error
+
+
+def take_down(data_dir: Path) -> Path | None:
+    """Remove the maintenance file that we put up, also that of a run that was killed. Whoever calls holds the lock.
+
+    Returns:
+        The file that was removed, or None where none of ours stood.
+
+    Raises:
+        OSError: it cannot be removed; the note stays, so that the next run tries again.
+    """
+    note = _noted(data_dir)
+    removed = None
+    if note is not None:
+        note.draft.unlink(missing_ok=True)
+        if note.is_up:
+            note.path.unlink()
+            removed = note.path
+            durable.sync_path(note.path.parent)
+    _note_file(data_dir).unlink(missing_ok=True)
+    return removed
+
+
+def _create(note: _Note, text: str) -> bool:
+    """Let the file appear with its whole content, without ever replacing another one."""
+    folder = os.stat(note.path.parent)
+    descriptor = os.open(note.draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        durable.write_all(descriptor, text.encode())
+        os.fchmod(descriptor, stat.S_IMODE(folder.st_mode) & 0o666)
+        give_owner(note.draft, folder)
+        durable.sync(descriptor, note.path)
+    finally:
+        os.close(descriptor)
+    is_ours = _name(note)
+    note.draft.unlink(missing_ok=True)
+    durable.sync_path(note.path.parent)
+    return is_ours
+
+
+def _name(note: _Note) -> bool:
+    try:
+        os.link(note.draft, note.path)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        if os.path.lexists(note.path):
+            return False
+        os.rename(note.draft, note.path)
+    return True
+
+
+def _noted(data_dir: Path) -> _Note | None:
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        values = json.loads(_note_file(data_dir).read_bytes())
+        return _Note(Path(values["path"]), str(values["token"]))
+    return None
+
+
+def _note_file(data_dir: Path) -> Path:
+    return home(data_dir) / "maintenance"

@@ -1,0 +1,171 @@
+"""Whether the application runs, and the sign that it must not: what `running` and `maintenance` configure.
+
+Nothing is changed under an application that is at work; where it cannot be told whether it is, nothing is changed
+either. The maintenance file stands as long as anything changes, and is removed whatever happens.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from fietsupdate.config import Config
+from fietsupdate.errors import ConfigError, FilesError, RefusedError
+from fietsupdate.filesystem import maintenance
+from fietsupdate.instance import now
+from fietsupdate.model import Event, LockHolder, Problem
+from fietsupdate.process import Signals
+from fietsupdate.site import Site
+
+LONGEST_ANSWER = 30.0
+"""Seconds that the command of `running` may take."""
+
+NO_ANSWERS = {126: "it cannot be executed", 127: "there is no such command"}
+"""Exit codes of the shell itself: they say nothing about the application."""
+
+ENDED_BY_SIGNAL = range(129, 193)
+"""How a shell tells that its command was killed."""
+
+Listener = Callable[[Event], None]
+
+
+def check_service(site: Site) -> None:
+    """Refuse what `out_of_service` would refuse; change nothing.
+
+    Raises:
+        RefusedError: The application runs, or it cannot be told.
+        ConfigError: The maintenance file lies where it cannot.
+        FilesError: It could not be created.
+    """
+    _check_place(site)
+    _refuse_while_running(site.config)
+
+
+@contextmanager
+def out_of_service(site: Site, signals: Signals, tell: Listener, *, command: str) -> Iterator[None]:
+    """Refuse while the application runs; keep its maintenance file up as long as the block lasts.
+
+    Whoever calls holds the lock of the data directory. A maintenance file that somebody else has put there stays.
+
+    Args:
+        site: The entered configuration.
+        signals: They wait while the file is created or removed.
+        tell: Told, as a ``warning``, of a file that is not ours, or that cannot be removed.
+        command: What runs, for whoever reads the file: ``update``, ``downgrade``, ``restore``.
+
+    Raises:
+        RefusedError: The application runs, or it cannot be told. Nothing was changed.
+        ConfigError: The maintenance file lies where it cannot.
+        FilesError: It cannot be created.
+    """
+    check_service(site)
+    path = site.config.maintenance
+    try:
+        if path is not None:
+            with signals.held():
+                _put_up(path, site, tell, command)
+            signals.raise_pending()
+        yield
+    finally:
+        tidy(site, signals, tell, killed=False)
+
+
+def tidy(site: Site, signals: Signals, tell: Listener, *, killed: bool = True) -> None:
+    """Remove our maintenance file. Whoever calls holds the lock of the data directory.
+
+    Args:
+        site: The entered configuration.
+        signals: They wait meanwhile.
+        tell: Told, as a ``warning``, when there was one, or when it cannot be removed.
+        killed: It can only be that of a run that was killed, which is worth telling.
+    """
+    with signals.held():
+        try:
+            removed = maintenance.take_down(site.data_dir)
+        except (OSError, FilesError) as error:
+            stays = maintenance.left_behind(site.data_dir) or site.config.maintenance
+            _warn(tell, f"The maintenance file {stays} could not be removed: {error}. Remove it by hand.")
+            return
+        if removed is not None and killed:
+            _warn(tell, f"A run that was killed had left the maintenance file {removed}; it is removed now.")
+
+
+def _put_up(path: Path, site: Site, tell: Listener, command: str) -> None:
+    who = LockHolder(os.getpid(), socket.gethostname(), now(), f"fietsupdate {command}")
+    if not maintenance.put_up(path, site.data_dir, who):
+        _warn(tell, f"The maintenance file {path} was there before; it is left as it is, also afterwards.")
+
+
+def _check_place(site: Site) -> None:
+    path = site.config.maintenance
+    if path is None:
+        return
+    for root in (site.data_dir, *site.config.extra_dirs.values()):
+        if Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root)):
+            raise ConfigError(
+                f"The maintenance file {path} lies in {root}, where all files belong to updates and backups.",
+                stands="Nothing was changed.",
+                hint="Name a file outside of it: maintenance = /run/myapp/maintenance",
+            )
+    if not os.path.lexists(path) and not os.access(path.parent, os.W_OK | os.X_OK):
+        what = "cannot be written" if path.parent.is_dir() else "does not exist"
+        raise FilesError(
+            f"The maintenance file {path} cannot be created: its folder {what}.",
+            stands="Nothing was changed.",
+            hint="Create the folder for the user who updates, or correct `maintenance` in the configuration.",
+        )
+
+
+def _refuse_while_running(config: Config) -> None:
+    if not config.running:
+        return
+    code, reason = _answer(config.running, config.here)
+    if reason:
+        raise RefusedError.because(
+            Problem(
+                "running_unknown",
+                f"Whether the application runs cannot be told: `{config.running}` gave no answer, {reason}.",
+                "Correct `running` in the configuration: exit code 0 says that the application runs, any other "
+                "that it does not.",
+            )
+        )
+    if code == 0:
+        raise RefusedError.because(
+            Problem(
+                "application_running",
+                f"The application is running: `{config.running}` says so.",
+                "Stop it, and type the command again.",
+            )
+        )
+
+
+def _answer(command: str, folder: Path) -> tuple[int, str]:
+    """Run the command in a shell; give its exit code, and why that is no answer, "" when it is one."""
+    with subprocess.Popen(
+        ["/bin/sh", "-c", command],
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,  # Ctrl-C is ours; and what hangs is ended with all its children
+    ) as shell:
+        try:
+            code = shell.wait(LONGEST_ANSWER)
+        except subprocess.TimeoutExpired:
+            return 0, f"not within {LONGEST_ANSWER:g} seconds"
+        finally:
+            if shell.poll() is None:
+                with suppress(ProcessLookupError):
+                    os.killpg(shell.pid, signal.SIGKILL)
+    if code < 0 or code in ENDED_BY_SIGNAL:
+        return code, "it was ended by a signal"
+    return code, NO_ANSWERS.get(code, "")
+
+
+def _warn(tell: Listener, text: str) -> None:
+    tell(Event("warning", now(), text=text))
