@@ -51,6 +51,11 @@ def found_folder(root: Path, txn: str) -> Path:
     return root / HOME / "found" / txn
 
 
+def restore_folder(root: Path) -> Path:
+    """Name the folder of a restore: its journal, what is staged, and what was live before."""
+    return root / HOME / "restore"
+
+
 def make_home(root: Path) -> Path:
     """Create our own folder in a root, unless it is there; the root keeps its time.
 
@@ -83,3 +88,12 @@ def make_folder(path: Path) -> None:
             raise
         return
     give_owner(path, os.stat(path.parent))
+
+
+def make_folders(path: Path) -> list[Path]:
+    """Create a folder of ours with those above it that are missing; give all whose content has changed by that."""
+    if path.is_dir():
+        return []
+    made = make_folders(path.parent)
+    make_folder(path)
+    return [*made, path.parent, path]

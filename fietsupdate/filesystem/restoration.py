@@ -1,0 +1,146 @@
+"""The journal of a restore: what is exchanged for what, and how far it has come.
+
+It is written whole, atomically and durably, before each stage begins; so after a crash its stage is the one that may
+have begun, and every stage can be repeated. With `Stage.DATABASE` the restore is past the point from which it only
+goes forward. Before that, and at `Stage.DONE`, what lies there is rubbish.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+import os
+import zlib
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from fietsupdate.errors import FilesError
+from fietsupdate.filesystem.durable import atomic_write, sync_path
+from fietsupdate.filesystem.layout import restore_folder
+from fietsupdate.filesystem.status import Meta
+from fietsupdate.filesystem.swap import Unit
+from fietsupdate.model import OpenRestore
+
+FORMAT = 1
+NAME = "journal"
+LEDGER = "ledger.jsonl"
+"""The ledger that the data directory will have; absent where it will have none."""
+
+
+class Stage(enum.StrEnum):
+    """How far a restore has come: the stage that has begun, or is about to."""
+
+    STAGING = "staging"
+    """Everything is being brought beside the live places; nothing live was touched."""
+    DATABASE = "database"
+    """The databases are exchanged."""
+    OUT = "out"
+    """The live files are moved away."""
+    IN = "in"
+    """The restored files are moved to their places."""
+    PLAYBACK = "playback"
+    """In place of the last two: the file changes of a transaction are undone."""
+    LEDGER = "ledger"
+    """What is left of transactions is put away, and the data directory gets its ledger."""
+    DONE = "done"
+    """Both halves are restored; what was live before is cleared away."""
+
+
+@dataclass(frozen=True, slots=True)
+class Restoration:
+    """What the journal of a restore says."""
+
+    backup: str
+    """Name of the backup."""
+    tag: str
+    """Names everything that belongs to this restore."""
+    stage: Stage
+    began_at: str
+    database: str
+    """The URL of the database, with the password masked."""
+    txn: str = ""
+    """The transaction that is played back, where only the database's dump was in the backup."""
+    units: tuple[Unit, ...] = ()
+
+    @property
+    def is_past_return(self) -> bool:
+        """Whether something live may have been touched, and not everything is in its place."""
+        return self.stage not in {Stage.STAGING, Stage.DONE}
+
+    def at(self, stage: Stage) -> Restoration:
+        """Give the same at another stage."""
+        return replace(self, stage=stage)
+
+    def of_root(self, name: str) -> tuple[Unit, ...]:
+        """Give the units of one root."""
+        return tuple(unit for unit in self.units if unit.root == name)
+
+
+def write(data_dir: Path, restoration: Restoration) -> None:
+    """Write the journal, durably.
+
+    Raises:
+        FilesError: it could not be made durable.
+        OSError: it could not be written; the stage of before stands.
+    """
+    body = json.dumps({"format": FORMAT, **asdict(restoration)}, sort_keys=True)
+    text = f"{body}\n{zlib.crc32(body.encode()):08x}\n"
+    atomic_write(restore_folder(data_dir) / NAME, text.encode(), mode=0o600)
+
+
+def read(data_dir: Path) -> Restoration | None:
+    """Read the journal; None where there is none.
+
+    Raises:
+        FilesError: it is damaged, or of a format that this version does not know.
+    """
+    path = restore_folder(data_dir) / NAME
+    try:
+        body, check = path.read_bytes().decode().splitlines()
+        if int(check, 16) != zlib.crc32(body.encode()):
+            raise ValueError("the checksum differs")
+        values = json.loads(body)
+        if values.pop("format") != FORMAT:
+            raise ValueError("it is of another version of fietsupdate")
+        return _parse(values)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise FilesError(
+            f"A restore was interrupted, and its journal {path} cannot be read ({error}).",
+            stands="Nothing was changed.",
+            hint=f"Look into {path.parent}: what was live before the restore is in its folder 'old'.",
+        ) from error
+
+
+def look(data_dir: Path) -> OpenRestore | None:
+    """Read the journal for a view: only a restore that has touched something, and is not complete, counts."""
+    try:
+        found = read(data_dir)
+    except FilesError as error:
+        return OpenRestore("", "", "", damaged=error.message)
+    if found is None or not found.is_past_return:
+        return None
+    return OpenRestore(found.backup, found.began_at, found.database)
+
+
+def remove(data_dir: Path) -> None:
+    """Remove the journal and its folder: the restore is over."""
+    folder = restore_folder(data_dir)
+    for name in (LEDGER, NAME):
+        (folder / name).unlink(missing_ok=True)
+    sync_path(folder)
+    with suppress(OSError):
+        os.rmdir(folder)
+
+
+def _parse(values: dict[str, Any]) -> Restoration:
+    units = tuple(_unit(unit) for unit in values["units"])
+    return Restoration(**{**values, "stage": Stage(values["stage"]), "units": units})
+
+
+def _unit(values: dict[str, Any]) -> Unit:
+    meta = values["meta"]
+    return Unit(**{**values, "stays": tuple(values["stays"]), "meta": Meta(**meta) if meta else None})

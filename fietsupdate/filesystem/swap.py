@@ -1,0 +1,334 @@
+"""Exchanges what is in whole roots for what was staged beside it; a crash at any point does no harm.
+
+1. Until `move_out` begins nothing live is touched; what is staged is durable by then.
+2. What was live is moved, never deleted, until `clear`.
+3. Each step can be repeated at will: what has moved is no longer there to be moved.
+4. All of a step is durable when it returns, so the next one never overtakes it.
+5. What must stay is not moved: mount points, the application's SQLite files, the backups, our own folder.
+
+A root may be a mount point, which cannot be renamed, and may hold others. So the entries in it are moved, on the file
+system that they are on; a folder that holds something that must stay is not moved either, but what is in it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from fietsupdate.errors import FilesError
+from fietsupdate.filesystem.durable import sync_many
+from fietsupdate.filesystem.layout import (
+    HOME,
+    found_folder,
+    home,
+    make_folder,
+    make_folders,
+    make_home,
+    restore_folder,
+)
+from fietsupdate.filesystem.mounts import is_mounted, mounted_below
+from fietsupdate.filesystem.place import copy_file, erase, place
+from fietsupdate.filesystem.status import Meta, seen
+
+NEW, OLD = "new", "old"
+LOST_FOUND = "lost+found"
+_ELSEWHERE = frozenset({errno.EXDEV, errno.EBUSY})
+"""What rename(2) answers for another file system, a bind mount, a folder of an overlay's lower layer; a mount point."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """A folder that stays while the entries in it are exchanged."""
+
+    root: str
+    """Name of the root; "" is the data directory."""
+    path: str
+    """Relative to the root; "" is the root itself."""
+    top: str
+    """The root or mount point, relative to the root, on whose file system it is; its new and old entries are there."""
+    stays: tuple[str, ...]
+    """Names of entries that are not moved."""
+    meta: Meta | None = None
+    """What the folder shall look like afterwards; None leaves it as it is."""
+
+    def live(self, root: Path) -> str:
+        """Name the folder itself."""
+        return _join(os.path.realpath(root), self.path)
+
+    def new(self, root: Path) -> str:
+        """Name the folder of what will be moved in."""
+        return self._beside(root, NEW)
+
+    def old(self, root: Path) -> str:
+        """Name the folder of what was moved out."""
+        return self._beside(root, OLD)
+
+    def _beside(self, root: Path, name: str) -> str:
+        below = self.path[len(self.top) :].lstrip("/")
+        return _join(f"{restore_folder(Path(_join(os.path.realpath(root), self.top)))}/{name}", below)
+
+
+def units_of(name: str, root: Path, keep: Iterable[Path]) -> tuple[Unit, ...]:
+    """Divide a root into the folders whose entries are exchanged, those above first.
+
+    Args:
+        name: The root's name; "" is the data directory.
+        root: The root.
+        keep: Absolute paths of what must stay, whether it is there or not; what is not below the root does not count.
+    """
+    real = os.path.realpath(root)
+    staying = {_below(real, path) for path in map(_canonical, keep) if path.startswith(f"{real}/")}
+    points = (_below(real, point) for point in mounted_below(real))
+    mounts = {point for point in points if not _is_ours(point, staying)} | {""}
+    entered = {above for path in {*mounts, *staying} for above in _above(path)} | mounts
+    found = []
+    for path in sorted(folder for folder in entered if os.path.isdir(_join(real, folder))):
+        inside = {one.rpartition("/")[2] for one in entered | staying if one and one.rpartition("/")[0] == path}
+        if path in mounts:
+            inside |= {HOME} | ({LOST_FOUND} if is_mounted(_join(real, path)) else set())
+        top = max((point for point in mounts if point in {"", path} or path.startswith(f"{point}/")), key=len)
+        found.append(Unit(name, path, top, tuple(sorted(inside))))
+    return tuple(found)
+
+
+def prepare(root: Path, units: Sequence[Unit]) -> None:
+    """Make the folders, durably, that take what is staged and what is moved out; what was staged before is erased.
+
+    Raises:
+        FilesError: something cannot be created, or could not be made durable.
+    """
+    made: list[str] = []
+    for top in tops(root, units):
+        make_home(top)
+        make_folder(restore_folder(top))
+        erase(str(restore_folder(top) / NEW))
+        made += [str(top), str(home(top)), str(restore_folder(top))]
+        for name in (NEW, OLD):
+            make_folder(restore_folder(top) / name)
+    sync_many(made)
+
+
+def complete(root: Path, units: Sequence[Unit]) -> None:
+    """Make the folders for the entries of units that are not file systems of their own, where nothing was staged."""
+    made: list[Path] = []
+    for unit in units:
+        if unit.path != unit.top:
+            made += [*make_folders(Path(unit.new(root))), *make_folders(Path(unit.old(root)))]
+    sync_many(made)
+
+
+def tops(root: Path, units: Iterable[Unit]) -> list[Path]:
+    """Name the root and the mount points in it."""
+    real = os.path.realpath(root)
+    return [Path(_join(real, top)) for top in dict.fromkeys(unit.top for unit in units)]
+
+
+def refuse_unmovable(root: Path, units: Iterable[Unit]) -> None:
+    """Find out before anything is touched whether this user can move what is there.
+
+    To move a folder to another one, rename(2) needs the right to write into it, as its ``..`` changes.
+
+    Raises:
+        FilesError: names the first entry that cannot be moved.
+    """
+    if os.geteuid() == 0:
+        return
+    effective = os.access in os.supports_effective_ids
+    for unit in units:
+        folder = unit.live(root)
+        for path in (folder, *(f"{folder}/{name}" for name in _names(folder, unit.stays))):
+            if _is_folder(path) and not os.access(path, os.W_OK | os.X_OK, effective_ids=effective):
+                raise FilesError(
+                    f"{path} cannot be moved: this user may not write into it.",
+                    stands="Nothing was changed.",
+                    hint="Run as the owner of the files, or as root with --as-root.",
+                )
+
+
+def move_out(root: Path, units: Iterable[Unit], tag: str) -> None:
+    """Move what is live away, durably.
+
+    Raises:
+        FilesError: it could not be made durable.
+        OSError: an entry cannot be moved; those before it have moved, and the step can be repeated.
+    """
+    mover = _Mover(root, tag)
+    for unit in units:
+        live, old = unit.live(root), unit.old(root)
+        for name in _names(live, unit.stays):
+            mover.move(f"{live}/{name}", _free(f"{old}/{name}"))
+        mover.touched |= {live, old}
+    mover.sync()
+
+
+def move_in(root: Path, units: Sequence[Unit], tag: str) -> tuple[Path, ...]:
+    """Move what was staged to its place, durably, and make the folders that stayed look as they shall.
+
+    Returns:
+        Where that is now what somebody has put in the way meanwhile.
+
+    Raises:
+        FilesError: it could not be made durable.
+        OSError: an entry cannot be moved; those before it have moved, and the step can be repeated.
+    """
+    mover = _Mover(root, tag)
+    for unit in units:
+        live, new = unit.live(root), unit.new(root)
+        for name in _names(new, unit.stays):
+            mover.move(f"{new}/{name}", f"{live}/{name}")
+        mover.touched |= {live, new}
+    for unit in reversed(units):
+        if unit.meta is not None:
+            unit.meta.apply(unit.live(root))
+    mover.sync()
+    return tuple(mover.strange)
+
+
+def clear(root: Path, units: Sequence[Unit]) -> None:
+    """Erase what was staged and what was moved out; it can be repeated.
+
+    Raises:
+        FilesError: a file system is mounted in there, which was not when the restore began; nothing was erased.
+    """
+    for top in tops(root, units):
+        folder = restore_folder(top)
+        if mounted := mounted_below(str(folder)):
+            raise FilesError(
+                f"Something is mounted at {mounted[0]}, in a folder that is to be erased.",
+                stands="Both halves are complete; only what was there before is not cleared away.",
+                hint="Unmount it, mount it where it belongs, and type fietsupdate recover.",
+            )
+        for name in (NEW, OLD):
+            erase(str(folder / name))
+        if top != Path(os.path.realpath(root)) or units[0].root:
+            _leave(top)
+
+
+class _Mover:
+    """Moves entries, remembers what has to be made durable, and what stood in the way."""
+
+    def __init__(self, root: Path, tag: str) -> None:
+        self._found = found_folder(Path(os.path.realpath(root)), tag)
+        self.touched: set[str] = set()
+        self.strange: list[Path] = []
+
+    def sync(self) -> None:
+        """Make every move durable."""
+        sync_many(sorted(self.touched))
+
+    def move(self, source: str, target: str) -> None:
+        """Move an entry: by its name or, where that cannot be, folder by folder and byte by byte.
+
+        What is at the target already is this entry, whose move was interrupted, or else is set aside.
+        """
+        try:
+            place(source, target)
+        except FileExistsError:
+            self._over(source, target)
+        except OSError as error:
+            if error.errno not in _ELSEWHERE:
+                raise
+            self._piecewise(source, target)
+
+    def _over(self, source: str, target: str) -> None:
+        if _is_folder(source) and _is_folder(target):
+            self._piecewise(source, target)
+        elif _is_copy(source, target):
+            os.unlink(source)
+        else:
+            made = make_folders(self._found)
+            aside = _free(f"{self._found}/{os.path.basename(target)}")
+            self.move(target, aside)
+            self.strange.append(Path(aside))
+            self.touched |= {*map(str, made), str(self._found)}
+            self.move(source, target)
+
+    def _piecewise(self, source: str, target: str) -> None:
+        folder, _, name = target.rpartition("/")
+        if not _is_folder(source):
+            draft = f"{folder}/.{name}.moving"
+            erase(draft)
+            copy_file(source, draft)
+            place(draft, target)
+            sync_many([folder])  # the old name goes when the new one is there for good
+            os.unlink(source)
+        else:
+            meta = Meta.of(source)
+            with suppress(FileExistsError):
+                os.mkdir(target, 0o700)
+            for inside in sorted(os.listdir(source)):
+                self.move(f"{source}/{inside}", f"{target}/{inside}")
+            meta.apply(target)
+            with _mount_point_stays():
+                os.rmdir(source)
+        self.touched |= {target, folder, os.path.dirname(source)}
+
+
+@contextmanager
+def _mount_point_stays() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.EBUSY:
+            raise
+
+
+def _leave(top: Path) -> None:
+    """Remove our own folder where nothing is left in it; the folder that it is in keeps its time."""
+    with suppress(FileNotFoundError, NotADirectoryError):
+        before = os.stat(top)
+        for folder in (restore_folder(top), home(top)):
+            with suppress(OSError):
+                os.rmdir(folder)
+        os.utime(top, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def _is_copy(source: str, target: str) -> bool:
+    """Tell whether the move of a file was interrupted when its copy was whole, and the file still there."""
+    ours, there = seen(source), seen(target)
+    if ours is None or there is None or os.lstat(source).st_dev == os.lstat(target).st_dev:
+        return False
+    return there.is_same(ours._replace(inode=there.inode))
+
+
+def _names(folder: str, stays: Collection[str]) -> list[str]:
+    return sorted(set(os.listdir(folder)) - set(stays))
+
+
+def _free(path: str) -> str:
+    """Give a name that is not taken: an interrupted move, or somebody at work, may have put something there."""
+    return next(name for name in (path, *(f"{path}~{n}" for n in range(1, 10_000))) if not os.path.lexists(name))
+
+
+def _is_folder(path: str) -> bool:
+    status = seen(path)
+    return status is not None and status.kind == "folder"
+
+
+def _is_ours(point: str, staying: Collection[str]) -> bool:
+    """Tell whether a mount point lies in something that stays as a whole: the backups may be on a volume."""
+    return HOME in point.split("/") or any(f"{point}/".startswith(f"{path}/") for path in staying)
+
+
+def _canonical(path: Path) -> str:
+    """Resolve the folders above a path, not the path itself."""
+    return f"{os.path.realpath(path.parent)}/{path.name}"
+
+
+def _below(real: str, path: str) -> str:
+    return path[len(real) + 1 :]
+
+
+def _join(folder: str, path: str) -> str:
+    return f"{folder}/{path}" if path else folder
+
+
+def _above(path: str) -> Iterator[str]:
+    """Give the folders above a relative path, innermost first; the last is the root."""
+    while path:
+        path = path.rpartition("/")[0]
+        yield path
