@@ -54,21 +54,36 @@ ENGINE = {
     "stands",
     "tip",
     "transaction",
+    "versions",
 }
+DISK = {"filesystem.durable", "filesystem.owner"}
+"""What both halves need: a dump and a database file are files, and are made durable by the same few lines."""
 COMMANDS = {"__main__", "arguments", "change", "cli", "pytest_plugin", "session"}
 
 BELOW: dict[str, set[str]] = {
     "values": set(),
+    "disk": {"values"},
     "configuration": {"values"},
     "planning": {"values"},
-    "filesystem": {"values"},
-    "database": {"values", "configuration"},
-    "engine": {"values", "configuration", "planning", "filesystem", "database"},
+    "filesystem": {"values", "disk"},
+    "database": {"values", "configuration", "disk"},
+    "engine": {"values", "disk", "configuration", "planning", "filesystem", "database"},
     "render": {"values", "configuration", "planning", "engine"},
-    "updater": {"values", "configuration", "planning", "filesystem", "database", "engine"},
+    "updater": {"values", "disk", "configuration", "planning", "filesystem", "database", "engine"},
     "commands": {"values", "configuration", "planning", "engine", "render", "updater", "testing"},
     "testing": {
-        *("values", "configuration", "planning", "filesystem", "database", "engine", "render", "updater", "commands"),
+        *(
+            "values",
+            "disk",
+            "configuration",
+            "planning",
+            "filesystem",
+            "database",
+            "engine",
+            "render",
+            "updater",
+            "commands",
+        ),
     },
 }
 """Each room, and the rooms that it may import from. Inside of a room everybody knows everybody."""
@@ -79,6 +94,8 @@ HEAVY = {"alembic", "jinja2", "pydantic", "rich", "sqlalchemy"}
 
 def room(module: str) -> str:
     """Give the room of a module: its package or, at the top, the set that names it."""
+    if module.partition(".")[2] in DISK:
+        return "disk"
     first = module.split(".")[1] if "." in module else ""
     for name, members in (
         ("values", VALUES),

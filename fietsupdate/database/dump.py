@@ -1,0 +1,198 @@
+"""Copies a whole database and puts a copy back: what a backup, a restore and a rehearsal have in common.
+
+A `Store` is one database, whatever serves it. Nothing is ever loaded into the live one: a dump goes into a new place
+beside it, is looked at there, and then takes the live place in one step that either happens or does not. Programs are
+used for servers (pg_dump, mariadb-dump, ...), so any driver in the URL will do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from fietsupdate.errors import DatabaseError
+from fietsupdate.filesystem.durable import sync_path
+from fietsupdate.filesystem.owner import give_owner
+
+NEW, OLD, CLONE = "new", "old", "clone"
+"""What the name of a database that we made says of it, before the tag."""
+LONGEST_TAG = 24
+
+
+class Store(ABC):
+    """One database, by its URL: the live one, one loaded beside it, an old one, or a clone.
+
+    Attributes:
+        dialect: SQLAlchemy's name of the dialect: ``sqlite``, ``postgresql``, ``mysql`` or ``mariadb``.
+        url: The SQLAlchemy URL of this database, password and all; never to be printed.
+        file: The database file of SQLite, None for servers.
+        made: Whether it was made by us, beside a live one; only then it can be dropped.
+
+    Every method raises DatabaseError, which tells what the database or its program said, without secrets.
+    """
+
+    dialect: str
+    url: str
+    file: Path | None
+    made: bool = False
+
+    @property
+    def shown(self) -> str:
+        """The URL with its password masked."""
+        return sa.make_url(self.url).render_as_string(hide_password=True)
+
+    @abstractmethod
+    def check(self) -> None:
+        """See that the database can be reached, and that the programs are there and not older than the server."""
+
+    @abstractmethod
+    def exists(self) -> bool:
+        """Tell whether there is such a database, empty or not."""
+
+    @abstractmethod
+    def size(self) -> int:
+        """Give the bytes that the database takes on disk, as its server counts them; 0 when it is not there."""
+
+    @abstractmethod
+    def dump(self, dest: Path) -> None:
+        """Write the whole database, as it is at one moment, into one file; complete and durable, or not there."""
+
+    @abstractmethod
+    def load_beside(self, dump: Path, tag: str) -> Store:
+        """Load a dump into a new database beside this one, and see that it arrived; one of the same tag is replaced."""
+
+    @abstractmethod
+    def clone(self, tag: str, folder: Path | None = None) -> Store:
+        """Copy this database: SQLite into ``folder``, else into a new database on the same server."""
+
+    @abstractmethod
+    def swap(self, new: Store, tag: str) -> None:
+        """Put ``new`` in the live place, and what was live aside under a name made from the tag.
+
+        Whenever it is interrupted, the live database is the old or the new one, and calling it again goes on; once
+        it has happened, calling it again does nothing.
+        """
+
+    @abstractmethod
+    def sibling(self, kind: str, tag: str, folder: Path | None = None) -> Store:
+        """Give the database of that kind (`NEW`, `OLD`, `CLONE`) and tag, there or not."""
+
+    @abstractmethod
+    def drop(self) -> None:
+        """Remove a database that we made, whoever uses it; if it is gone, nothing happens. A live one is refused.
+
+        What `open_store` gives is live. Others come from `load_beside`, `clone`, `beside`, `old` and `cloned`.
+        """
+
+    @abstractmethod
+    def run(self, sql: str) -> None:
+        """Execute statements and commit them."""
+
+    @abstractmethod
+    def query(self, sql: str) -> list[tuple[str | None, ...]]:
+        """Give the rows of one SELECT; every value as text, NULL as None."""
+
+    @abstractmethod
+    def tables(self) -> list[str]:
+        """Name the tables, sorted; a table outside of the default schema is called ``schema.table``."""
+
+    @abstractmethod
+    def row_counts(self) -> dict[str, int]:
+        """Count the rows of every table, by the names that `tables` gives."""
+
+    @abstractmethod
+    def schema_text(self) -> str:
+        """Give the definitions of everything but rows, in an order and a form that can be compared."""
+
+    def beside(self, tag: str) -> Store | None:
+        """Give what `load_beside` made under this tag, or None."""
+        return _if_there(self.sibling(NEW, tag))
+
+    def old(self, tag: str) -> Store | None:
+        """Give what was live before the `swap` of this tag, or None."""
+        return _if_there(self.sibling(OLD, tag))
+
+    def cloned(self, tag: str, folder: Path | None = None) -> Store | None:
+        """Give what `clone` made under this tag, or None."""
+        return _if_there(self.sibling(CLONE, tag, folder))
+
+
+def open_store(url: str, *, file: Path | None) -> Store:
+    """Give the store of a database; nothing is connected to yet.
+
+    Args:
+        url: What env.py opened, as SQLAlchemy's URL with its password.
+        file: The database file of SQLite; found from the URL where it is not given.
+
+    Raises:
+        DatabaseError: databases of that kind cannot be copied.
+    """
+    parsed = sa.make_url(url)
+    match parsed.get_backend_name():
+        case "sqlite":
+            from fietsupdate.database.stores.sqlite import SQLiteStore
+
+            return SQLiteStore(url, file)
+        case dialect:
+            raise DatabaseError(
+                f"{dialect} databases cannot be copied: SQLite, PostgreSQL, MariaDB and MySQL can.",
+                hint="Make a backup with the database's own tools, and repeat with --no-backup.",
+            )
+
+
+def suffix(kind: str, tag: str, *, mark: str) -> str:
+    """Make the end of a name: ``_old_TAG`` or ``.old-TAG``; a long or odd tag is replaced by its hash."""
+    if len(tag) > LONGEST_TAG or not re.fullmatch(r"[0-9A-Za-z_.-]+", tag):
+        tag = hashlib.sha256(tag.encode("utf-8", "surrogateescape")).hexdigest()[:LONGEST_TAG]
+    return f"{mark[0]}{kind}{mark[1]}{tag}"
+
+
+def refuse_live(store: Store) -> None:
+    """Refuse to drop what we did not make.
+
+    Raises:
+        DatabaseError: it is the live database.
+    """
+    if not store.made:
+        raise DatabaseError(f"{store.shown} was not made by fietsupdate, and is not dropped.")
+
+
+def refuse_empty(store: Store) -> None:
+    """Refuse a database without a single table.
+
+    Raises:
+        DatabaseError: there is no table in it, or it is not there.
+    """
+    if not store.exists() or not store.tables():
+        raise DatabaseError(
+            f"There is no table in {store.shown}: the dump was not loaded, or it is empty.",
+            hint="Verify the backup, or take another one.",
+        )
+
+
+@contextlib.contextmanager
+def arriving(dest: Path) -> Iterator[Path]:
+    """Give a path to write to; afterwards what is there is durable and called ``dest``, after an error it is gone."""
+    draft = dest.with_name(f"{dest.name}.partial")
+    draft.unlink(missing_ok=True)
+    os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    try:
+        give_owner(draft, os.stat(dest.parent))
+        yield draft
+        sync_path(draft)
+        os.rename(draft, dest)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+    sync_path(dest.parent)
+
+
+def _if_there(store: Store) -> Store | None:
+    return store if store.exists() else None

@@ -1,0 +1,199 @@
+"""SQLite: a database is a file, copied by the online backup API while others use it.
+
+A copy is one file: what the write-ahead log held is in it. Its header is the original's, so page size, ``user_version``
+and the journal mode stay what they were.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from fietsupdate.database.dump import CLONE, NEW, OLD, Store, arriving, refuse_empty, refuse_live, suffix
+from fietsupdate.database.sqlite import named_file, quoted
+from fietsupdate.database.stores.sqlite_copying import connect, copy_file, in_use, inspect, patiently
+from fietsupdate.database.stores.sqlite_schema import definitions
+from fietsupdate.database.stores.sqlite_swap import SIDES, Exchange, adopt
+from fietsupdate.errors import DatabaseError
+
+_TABLES = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite!_%' ESCAPE '!' ORDER BY name"
+
+
+class SQLiteStore(Store):
+    """One SQLite file, reached by its real path: SQLite keeps the journal beside that, not beside a symlink."""
+
+    dialect = "sqlite"
+
+    def __init__(self, url: str, file: Path | None, *, made: bool = False) -> None:
+        named = file or named_file(sa.make_url(url).database or "")
+        if named is None:
+            raise DatabaseError("A database in memory cannot be copied.", hint="Name a file in 'sqlalchemy.url'.")
+        self.url = url
+        self.file: Path = named
+        self.place = Path(os.path.realpath(named))
+        self.made = made
+
+    def check(self) -> None:
+        """See that the file is there and is a database that can be read."""
+        with self._told("read"), closing(connect(self.place)) as connection:
+            patiently(lambda: connection.execute("SELECT count(*) FROM sqlite_master").fetchall())
+
+    def exists(self) -> bool:
+        """Tell whether the file is there; an empty one in the place of an old database stands for none."""
+        try:
+            return os.stat(self.place).st_size > 0 or not self.made
+        except OSError:
+            return False
+
+    def size(self) -> int:
+        """Add up the bytes of the file and its write-ahead log."""
+        total = 0
+        for path in (self.place, _side(self.place, "-wal")):
+            with contextlib.suppress(OSError):
+                total += os.stat(path).st_size
+        return total
+
+    def dump(self, dest: Path) -> None:
+        """Copy the file as it is at one moment; writers wait meanwhile, unless it has a write-ahead log."""
+        with self._told("copied"), arriving(dest) as draft:
+            copy_file(self.place, draft)
+            inspect(draft)
+
+    def load_beside(self, dump: Path, tag: str) -> Store:
+        """Copy a dump to a file beside the live one, with the live one's owner and mode."""
+        new = self.sibling(NEW, tag)
+        new.drop()
+        with self._told(f"replaced by {dump}"), arriving(new.place) as draft:
+            copy_file(dump, draft, at_rest=True)
+            inspect(draft)
+            adopt(draft, self.place)
+        refuse_empty(new)
+        return new
+
+    def clone(self, tag: str, folder: Path | None = None) -> Store:
+        """Copy the file into a folder, by default its own."""
+        clone = self.sibling(CLONE, tag, folder)
+        clone.drop()
+        with self._told("cloned"), arriving(clone.place) as draft:
+            copy_file(self.place, draft)
+        return clone
+
+    def swap(self, new: Store, tag: str) -> None:
+        """Rename ``new`` over the live file, of which the old name is a second link; where that cannot be, copy."""
+        if new.file is None:
+            raise DatabaseError(f"{new.shown} is not a SQLite file.")
+        exchange = Exchange(self.place, Path(os.path.realpath(new.file)), self.sibling(OLD, tag).place)
+        with self._told("replaced"):
+            if exchange.has_happened():
+                return
+            refuse_empty(new)
+            exchange.make()
+
+    def sibling(self, kind: str, tag: str, folder: Path | None = None) -> SQLiteStore:
+        """Give the file of that kind and tag: ``app.sqlite.old-TAG``."""
+        place = (folder or self.place.parent).absolute() / (self.place.name + suffix(kind, tag, mark=".-"))
+        return SQLiteStore(self._url_of(place), place, made=True)
+
+    def drop(self) -> None:
+        """Unlink the file and what SQLite keeps beside it."""
+        refuse_live(self)
+        for path in (self.place, *(_side(self.place, ending) for ending in SIDES)):
+            path.unlink(missing_ok=True)
+
+    def run(self, sql: str) -> None:
+        """Execute statements, all of them in one transaction."""
+        with self._told("changed"), closing(connect(self.place)) as connection:
+            patiently(lambda: connection.execute("BEGIN IMMEDIATE"))
+            for statement in _statements(sql):
+                connection.execute(statement)
+            patiently(lambda: connection.execute("COMMIT"))
+
+    def query(self, sql: str) -> list[tuple[str | None, ...]]:
+        """Give rows as text; bytes are taken for UTF-8."""
+        with self._told("read"), closing(connect(self.place)) as connection:
+            rows = patiently(lambda: connection.execute(sql).fetchall())
+        return [tuple(_text(value) for value in row) for row in rows]
+
+    def tables(self) -> list[str]:
+        """Name the tables, without SQLite's own."""
+        return [str(name) for (name,) in self.query(_TABLES)]
+
+    def row_counts(self) -> dict[str, int]:
+        """Count the rows of every table; virtual tables whose module is not there are passed over."""
+        with self._told("read"), closing(connect(self.place)) as connection:
+            names = patiently(lambda: connection.execute(_TABLES).fetchall())
+            counts = {name: _count(connection, name) for (name,) in names}
+        return {name: count for name, count in counts.items() if count is not None}
+
+    def schema_text(self) -> str:
+        """Give what sqlite_master holds, one definition after the other, without accidents of quoting and layout."""
+        with self._told("read"), closing(connect(self.place)) as connection:
+            return patiently(lambda: definitions(connection))
+
+    def _url_of(self, place: Path) -> str:
+        url = sa.make_url(self.url)
+        is_uri = (url.database or "").startswith("file:")
+        name = f"file:{place.as_uri().removeprefix('file://')}" if is_uri else str(place)
+        return url.set(database=name).render_as_string(hide_password=False)
+
+    @contextlib.contextmanager
+    def _told(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise (in_use(self.place) if _is_busy(error) else _failed(self.place, what, str(error))) from error
+        except OSError as error:
+            where = f" ({error.filename})" if error.filename else ""
+            raise _failed(self.place, what, f"{error.strerror}{where}") from error
+
+
+def _is_busy(error: sqlite3.Error) -> bool:
+    from fietsupdate.database.lock import is_busy
+
+    return is_busy(error)
+
+
+def _failed(place: Path, what: str, why: str) -> DatabaseError:
+    return DatabaseError(
+        f"The database {place} could not be {what}: {why}.",
+        hint="See that the file is there, that this user may read and write it and its folder, and that there is room.",
+    )
+
+
+def _side(place: Path, ending: str) -> Path:
+    return place.with_name(place.name + ending)
+
+
+def _count(connection: sqlite3.Connection, table: str) -> int | None:
+    try:
+        return int(connection.execute(f"SELECT count(*) FROM {quoted(table)}").fetchone()[0])  # noqa: S608  # quoted
+    except sqlite3.OperationalError as error:
+        if "no such module" in str(error):
+            return None
+        raise
+
+
+def _statements(sql: str) -> Iterator[str]:
+    """Divide a script into its statements, as SQLite's own shell does."""
+    pending = ""
+    for piece in sql.split(";"):
+        pending += piece + ";"
+        if sqlite3.complete_statement(pending):
+            if pending.strip(" \t\r\n;"):
+                yield pending
+            pending = ""
+    if pending.strip(" \t\r\n;"):
+        yield pending
+
+
+def _text(value: Any) -> str | None:
+    if isinstance(value, bytes):
+        return value.decode(errors="surrogateescape")
+    return None if value is None else str(value)
