@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from fietsupdate.model import Entry, Event, Plan, Problem, Report, Status, Step, Update, UpdateState
     from fietsupdate.script import Estimate, UpdateScript
     from fietsupdate.updater import Updater
+    from fietsupdate.versions import version_upgrade
 
 _PLACES = {
     "Config": "config",
@@ -32,6 +33,7 @@ _PLACES = {
     "UpdateScript": "script",
     "UpdateState": "model",
     "Updater": "updater",
+    "version_upgrade": "versions",
 }
 
 __all__ = [
@@ -51,6 +53,7 @@ __all__ = [
     "UpdateState",
     "Updater",
     "__version__",
+    "version_upgrade",
 ]
 
 

@@ -16,9 +16,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fietsupdate.copies import Policy
 from fietsupdate.errors import ConfigError
 from fietsupdate.keys import TOML_TABLE, Given, converted, gather
 from fietsupdate.sources import Ini, Toml, nearest
+
+
+@dataclass(frozen=True, slots=True)
+class Pointed:
+    """The clone of a database, in a rehearsal: what env.py must open in place of the real one."""
+
+    url: str = field(repr=False)
+    """The clone's URL."""
+    real: str = field(repr=False)
+    """The URL that env.py opens otherwise."""
+    mark: str
+    """What is written in the clone, and not in the real database."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +56,16 @@ class Config:
     """Relative to the data directory; "" for none."""
     extra_dirs: Mapping[str, Path] = field(default_factory=dict)
     backup_dir: Path | None = None
+    """``None`` for the folder of ours in the data directory."""
+    backup: Policy = Policy.AUTO
+    """When an update makes a backup by itself."""
+    keep: int | None = 5
+    """How many backups of both halves stay; ``None`` for all."""
     guard: bool = True
+    rehearsal_dir: Path | None = None
+    """Where clones for rehearsals go; ``None`` for where there is room."""
+    pointed: Pointed | None = None
+    """Set while a rehearsal runs."""
     lock_timeout: float = 600.0
     """Seconds; 0 does not wait."""
     alembic_config: str = ""

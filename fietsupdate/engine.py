@@ -182,7 +182,13 @@ class Engine:
             files = reopen_files(self.instance) or open_files(self.instance, self.tip, begun.txn, None)
             opened.append(files)
             entry = make_entry(
-                begun.seq, begun.txn, begun.update_id, begun.direction, checksum=begun.checksum, duration_ms=0
+                begun.seq,
+                begun.txn,
+                begun.update_id,
+                begun.direction,
+                checksum=begun.checksum,
+                duration_ms=0,
+                app_version=self.instance.site.app_version,
             )
             made.append(entry)
             files.record(made, self.tip.folded(made), self.instance.site.config.version_file)
@@ -206,4 +212,12 @@ class Engine:
         known = self.instance.graph.updates
         for seq, update_id in enumerate(update_ids or (BASE,), start=len(self.tip.entries) + 1):
             checksum = known[update_id].checksum if update_id in known else ""
-            yield make_entry(seq, txn, update_id, Direction.STAMP, checksum=checksum, duration_ms=duration_ms)
+            yield make_entry(
+                seq,
+                txn,
+                update_id,
+                Direction.STAMP,
+                checksum=checksum,
+                duration_ms=duration_ms,
+                app_version=self.instance.site.app_version,
+            )

@@ -13,13 +13,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from fietsupdate import versions
 from fietsupdate.config import Settings
 from fietsupdate.errors import ScriptError, UpdateFailedError
 from fietsupdate.model import Direction, Phase, Step, Update
 from fietsupdate.process import Stop
 from fietsupdate.script import Surroundings, UpdateScript
 
-CLASSES = {Direction.UP: "Up", Direction.DOWN: "Down"}
+CLASSES = {Direction.UP: "Up", Direction.DOWN: "Down", Direction.VERSION: versions.CLASS}
 HOOKS = {Phase.PRE: "pre_alembic", Phase.POST: "post_alembic"}
 
 
@@ -57,7 +58,7 @@ def inspect(update: Update, direction: Direction) -> ModuleType:
     Raises:
         ScriptError: something is missing.
     """
-    module = load(update)
+    module = versions.module_of(update) if direction is Direction.VERSION else load(update)
     script = _make(module, update, direction)
     missing = [name for name in HOOKS.values() if not callable(getattr(script, name, None))]
     if missing:
@@ -90,9 +91,10 @@ def call(module: ModuleType, step: Step, hook: str, around: Surroundings, settin
         raise
     except BaseException as error:
         where, place, words = f"{CLASSES[step.direction]}.{hook}", _place(error, update.path), _words(error)
+        what = "Version hook" if step.direction is Direction.VERSION else f"{where} of"
         _let_go(error)
         raise UpdateFailedError(
-            f"{where} of {update.update_id} failed at {place}: {words}.",
+            f"{what} {update.update_id} failed at {place}: {words}.",
             hint="Mend what the message names, and run the same command again; '--traceback' shows more.",
             details={"update_id": update.update_id, "hook": where},
         ) from error

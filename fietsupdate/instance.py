@@ -43,7 +43,16 @@ def actor() -> str:
     return f"{user}@{socket.gethostname()}"[:255]
 
 
-def make_entry(seq: int, txn: str, update_id: str, direction: Direction, *, checksum: str, duration_ms: int) -> Entry:
+def make_entry(
+    seq: int,
+    txn: str,
+    update_id: str,
+    direction: Direction,
+    *,
+    checksum: str,
+    duration_ms: int,
+    app_version: str,
+) -> Entry:
     """Make a ledger entry that is finished now."""
     return Entry(
         seq=seq,
@@ -53,7 +62,7 @@ def make_entry(seq: int, txn: str, update_id: str, direction: Direction, *, chec
         checksum=checksum,
         finished_at=now(),
         duration_ms=duration_ms,
-        app_version="",
+        app_version=app_version,
         tool_version=__version__,
         actor=actor(),
     )

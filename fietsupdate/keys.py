@@ -16,6 +16,7 @@ from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 
+from fietsupdate.copies import Policy
 from fietsupdate.errors import ConfigError
 from fietsupdate.sources import Ini, Toml, nearest
 
@@ -224,6 +225,22 @@ def _lock_timeout(given: Given) -> float:
     return seconds
 
 
+def _policy(given: Given) -> Policy:
+    try:
+        return Policy(str(given.value).strip().lower())
+    except ValueError:
+        given.refuse("auto, full or never")
+
+
+def _keep(given: Given) -> int | None:
+    text = str(given.value).strip().lower()
+    if text == "all":
+        return None
+    if not text.isascii() or not text.isdigit() or not int(text):
+        given.refuse("a number of backups, 1 or more, or all")
+    return int(text)
+
+
 KEYS: Mapping[str, Callable[[Given], Any] | None] = {
     "updates": _updates,
     "data_dir": _path,
@@ -232,6 +249,9 @@ KEYS: Mapping[str, Callable[[Given], Any] | None] = {
     "version_file": _version_file,
     "extra_dirs": _extra_dirs,
     "backup_dir": _path,
+    "rehearsal_dir": _path,
+    "backup": _policy,
+    "keep": _keep,
     "guard": _guard,
     "lock_timeout": _lock_timeout,
     "alembic_config": _callable,

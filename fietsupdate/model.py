@@ -287,6 +287,10 @@ class Plan:
     adoption: Adoption | None = None
     tip_seq: int = 0
     """The ledger's last ``seq`` when the plan was made; it is compared again under the lock."""
+    backup: str = ""
+    """What is copied first: ``full``, ``database`` (before each step that is not atomic), ``declined``, or ""."""
+    backup_dir: str = ""
+    """Where it goes; "" where nothing is copied."""
 
     def __bool__(self) -> bool:
         """Tell whether there is anything to do."""
@@ -341,6 +345,7 @@ class Event:
 
     ``event`` is one of: ``plan``, ``waiting``, ``recovered``, ``adopted``, ``update_begun``, ``phase_begun``,
     ``revision``, ``tell``, ``progress``, ``phase_finished``, ``update_finished``, ``update_undone``, ``warning``,
+    ``backup_begun``, ``backup_part``, ``backup_finished``, ``backups_pruned``,
     ``finished``.
     """
 

@@ -33,6 +33,8 @@ class Site:
     settings: Settings
     data_dir: Path
     folders: tuple[Folder, ...]
+    app_version: str = ""
+    """The version of the configured distribution that is installed; "" where none is configured."""
 
     def with_url(self, url: str) -> Site:
         """Give the same with the URL of the database among the settings."""
@@ -68,7 +70,27 @@ def _site(config: Config, values: Mapping[str, Any]) -> Site:
             hint="Add it to the section: data_dir = %(here)s/data. Or set FIETSUPDATE_DATA_DIR.",
         )
     settings = Settings({**config.settings, **values, DATA_DIR: str(data_dir)}, config.settings_origin)
-    return Site(config, settings, data_dir, tuple(_folder(name, config.here) for name in config.updates))
+    folders = tuple(_folder(name, config.here) for name in config.updates)
+    return Site(config, settings, data_dir, folders, _app_version(config))
+
+
+def _app_version(config: Config) -> str:
+    if not config.distribution:
+        if config.version_hooks:
+            raise ConfigError(
+                f"version_hooks = {', '.join(config.version_hooks)}: nobody says whose version that is.",
+                hint="Name the application's distribution: distribution = NAME",
+            )
+        return ""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(config.distribution)
+    except PackageNotFoundError:
+        raise ConfigError(
+            f"distribution = {config.distribution}: no distribution of that name is installed in this Python.",
+            hint="'pip list' shows the names; an application that is not installed has no version.",
+        ) from None
 
 
 def _folder(name: str, here: Path) -> Folder:

@@ -46,8 +46,10 @@ def take(visit: Visit, tip: Tip) -> None:
         PlanChangedError: it has moved.
     """
     visit.lock()
-    visit.make_durable()
-    if not tip.fits(visit.current_heads(), visit.ledger.since(visit.connection, len(tip.entries))):
+    with visit.nothing_done():
+        visit.make_durable()
+        heads, rows = visit.current_heads(), visit.ledger.since(visit.connection, len(tip.entries))
+    if not tip.fits(heads, rows):
         raise PlanChangedError
 
 
@@ -114,6 +116,7 @@ class StepTransaction:
             self.step.direction,
             checksum=self.step.update.checksum,
             duration_ms=round((time.monotonic() - self.started) * 1000),
+            app_version=self.instance.site.app_version,
         )
 
     # -- stations

@@ -176,6 +176,8 @@ def test_option_then_variable_then_ini_then_toml(tmp_path, given, expected):
         ("guard", "off", False),
         ("lock_timeout", "0", 0.0),
         ("alembic_config", "m:g", "m:g"),
+        ("distribution", "shop", "shop"),
+        ("version_hooks", "shop.a\nshop.b", ("shop.a", "shop.b")),
         ("running", "pidof shop", "pidof shop"),
         ("maintenance", "/run/shop/maintenance", Path("/run/shop/maintenance")),
     ],

@@ -70,7 +70,7 @@ def applied_set(entries: Iterable[Entry], graph: Graph) -> frozenset[str]:
     """Fold a ledger into the updates that are applied. Ids that the graph does not know stay members.
 
     ``up`` adds, ``down`` removes; stamp entries of one transaction replace everything by their updates and all
-    that comes before them.
+    that comes before them. ``version`` entries are of the application's version, and change nothing here.
     """
     applied: set[str] = set()
     stamping = ""
@@ -79,7 +79,7 @@ def applied_set(entries: Iterable[Entry], graph: Graph) -> frozenset[str]:
             applied.add(entry.update_id)
         elif entry.direction is Direction.DOWN:
             applied.discard(entry.update_id)
-        else:
+        elif entry.direction is Direction.STAMP:
             if entry.txn != stamping:
                 applied.clear()
             applied |= closed([entry.update_id], graph)

@@ -15,11 +15,19 @@ from fietsupdate.planning.history import closed, current_of, unknown_of
 from fietsupdate.planning.position import Position, locate
 from fietsupdate.planning.revisions import RevisionTree
 from fietsupdate.planning.target import resolve_down, resolve_up
+from fietsupdate.planning.versions import Versions, resumed, version_steps
 
 UNTOUCHED = "Nothing was changed."
 
 
-def plan_up(graph: Graph, database: DatabaseView, files: FilesView, target: str | None = None) -> Plan:
+def plan_up(
+    graph: Graph,
+    database: DatabaseView,
+    files: FilesView,
+    target: str | None = None,
+    *,
+    versions: Versions | None = None,
+) -> Plan:
     """Plan an update; an interrupted one comes first, and its finished phases are not run again.
 
     Args:
@@ -27,6 +35,7 @@ def plan_up(graph: Graph, database: DatabaseView, files: FilesView, target: str 
         database: What was seen of the database.
         files: What was seen of the data directory.
         target: Id, prefix, ``+N``, ``head``, ``heads``; ``None`` for everything.
+        versions: The application's version, whose hooks run when no update waits any more.
 
     Raises:
         TargetError: The target names nothing, or several.
@@ -34,17 +43,22 @@ def plan_up(graph: Graph, database: DatabaseView, files: FilesView, target: str 
     """
     place = locate(graph, database, files)
     applied = place.applied | (closed(place.adoption.update_ids, graph) if place.adoption else frozenset())
-    resumed = _resumed(graph, database.begun, Direction.UP)
-    begun = frozenset(update.update_id for update in resumed)
+    first = resumed(versions, database.begun, database)
+    broken_off = () if first else _resumed(graph, database.begun, Direction.UP)
+    begun = frozenset(update.update_id for update in broken_off)
     wanted = resolve_up(graph, applied | begun, target)
     pending = graph.dag.ancestors(wanted) - applied - begun
-    updates = [*resumed, *(graph.updates[update_id] for update_id in graph.dag.sort(pending))]
+    updates = [*broken_off, *(graph.updates[update_id] for update_id in graph.dag.sort(pending))]
     tree = RevisionTree.of(database, graph)
     tree.demand(updates)
+    steps = (*first, *_steps_up(updates, tree, database, place))
+    if graph.updates.keys() <= applied | begun | pending:
+        besides = {step.update.update_id for step in first}
+        steps += version_steps(versions, database, besides=besides, changes=bool(updates or place.adoption))
     return Plan(
         Direction.UP,
         wanted,
-        tuple(_steps_up(updates, tree, database, place)),
+        steps,
         _current(graph, place),
         current_of(applied | begun | pending, graph),
         place.adoption,
@@ -67,11 +81,11 @@ def plan_down(graph: Graph, database: DatabaseView, files: FilesView, target: st
     """
     place = locate(graph, database, files)
     _refuse_unseen_past(graph, place)
-    resumed = _resumed(graph, database.begun, Direction.DOWN)
-    begun = frozenset(update.update_id for update in resumed)
+    broken_off = _resumed(graph, database.begun, Direction.DOWN)
+    begun = frozenset(update.update_id for update in broken_off)
     order = [update.update_id for update in _as_applied(graph, place.applied, database.entries)]
     reverted = resolve_down(graph, place.applied, target, order) | begun
-    updates = [*resumed, *(graph.updates[update_id] for update_id in reversed(graph.dag.sort(reverted - begun)))]
+    updates = [*broken_off, *(graph.updates[update_id] for update_id in reversed(graph.dag.sort(reverted - begun)))]
     _refuse_missing_down(updates)
     tree = RevisionTree.of(database, graph)
     history = _as_applied(graph, place.applied | begun, database.entries)
@@ -134,6 +148,8 @@ def _resumed(graph: Graph, begun: Begun | None, direction: Direction) -> tuple[U
     """Give the update that must be finished first, if there is one."""
     if begun is None:
         return ()
+    if begun.direction is Direction.VERSION:
+        raise _hook_first(begun, direction)
     if begun.update_id not in graph.updates:
         raise PlanError(
             f"Update {begun.update_id} was interrupted, and its script is not here.",
@@ -143,6 +159,20 @@ def _resumed(graph: Graph, begun: Begun | None, direction: Direction) -> tuple[U
     if begun.direction is not direction:
         raise _wrong_way(graph.updates[begun.update_id], begun)
     return (graph.updates[begun.update_id],)
+
+
+def _hook_first(begun: Begun, direction: Direction) -> PlanError:
+    if direction is Direction.UP:
+        return PlanError(
+            f"The version hook {begun.update_id} was interrupted, and is not here.",
+            stands=UNTOUCHED,
+            hint="Install the version of the application that has it, and type the command again.",
+        )
+    return PlanError(
+        f"The version hook {begun.update_id} was interrupted; that must be finished before anything is reverted.",
+        stands=UNTOUCHED,
+        hint="Type `fietsupdate update` to go on with it; then downgrade.",
+    )
 
 
 def _wrong_way(update: Update, begun: Begun) -> PlanError:

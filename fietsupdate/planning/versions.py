@@ -1,0 +1,228 @@
+"""Which version of the application the data belongs to, and which version hooks wait because of that.
+
+The ledger is the only source: every entry names the version of the code that wrote it, and an entry of direction
+``version`` without a function's name, ``lessons==0.7.0``, says that all hooks of the way up to that version have run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fietsupdate.model import Begun, DatabaseView, Direction, Entry, Problem, Step, Update
+
+if TYPE_CHECKING:
+    from packaging.version import Version
+
+MARK = "=="
+"""Between distribution and version in the id of the entry that ends a change of version."""
+
+
+@dataclass(frozen=True, slots=True)
+class VersionHook:
+    """A function that runs when the application's version crosses a range."""
+
+    update: Update
+    """What stands for it in plans; the id is ``module:function``."""
+    old: str
+    """PEP 440 specifiers that the version of the data must match; "" matches all."""
+    new: str
+    """The same for the installed version."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What a ledger says of the application's version."""
+
+    version: str = ""
+    """The version whose hooks have all run; "" where no version was ever recorded."""
+    newest: str = ""
+    """The newest version that has changed anything since."""
+    ran: frozenset[str] = frozenset()
+    """Ids of the hooks that have run, ever."""
+
+
+@dataclass(frozen=True, slots=True)
+class Versions:
+    """The installed version beside the recorded one, and the hooks that this code has."""
+
+    distribution: str
+    installed: str
+    recorded: Recorded
+    hooks: tuple[VersionHook, ...] = ()
+    """All hooks there are, in their order; empty also where nobody had to look for them."""
+
+    @property
+    def moved(self) -> bool:
+        """Whether another version is installed than the one that is recorded."""
+        return self.installed != self.recorded.version
+
+    @property
+    def too_new(self) -> bool:
+        """Whether a newer version than the installed one has changed the data."""
+        return bool(self.recorded.newest) and is_older(self.installed, self.recorded.newest)
+
+    @property
+    def waiting(self) -> tuple[Update, ...]:
+        """The hooks that will run, in their order."""
+        before = self.recorded.version
+        if not before or not is_older(before, self.installed):
+            return ()
+        return tuple(
+            hook.update
+            for hook in self.hooks
+            if hook.update.update_id not in self.recorded.ran and crosses(hook, before, self.installed)
+        )
+
+    def find(self, update_id: str) -> Update | None:
+        """Give the hook, or the end of a change of version, that an id of the ledger names."""
+        if MARK in update_id:
+            return _mark(update_id, "")
+        return next((hook.update for hook in self.hooks if hook.update.update_id == update_id), None)
+
+
+def recorded(entries: Iterable[Entry]) -> Recorded:
+    """Fold a ledger into what it says of the application's version.
+
+    The first version that is named counts, then every change of version that was completed, and every stamp that an
+    older version made: with it somebody says that the data now belongs to that one.
+    """
+    version = newest = ""
+    ran: set[str] = set()
+    for entry in entries:
+        ends = entry.direction is Direction.VERSION and MARK in entry.update_id
+        if entry.direction is Direction.VERSION and not ends:
+            ran.add(entry.update_id)
+        seen = entry.update_id.partition(MARK)[2] if ends else entry.app_version
+        if not is_version(seen):
+            continue
+        taken_back = entry.direction is Direction.STAMP and newest and is_older(seen, newest)
+        if ends or taken_back or not version:
+            version = newest = seen
+        elif entry.direction is not Direction.DOWN and is_older(newest, seen):
+            newest = seen
+    return Recorded(version, newest, frozenset(ran))
+
+
+def is_version(text: str) -> bool:
+    """Tell whether a text is a version as PEP 440 defines it."""
+    return _parsed(text) is not None
+
+
+def is_older(one: str, other: str) -> bool:
+    """Compare two versions; what follows a ``+`` names a build and has no order."""
+    if one == other:
+        return False
+    first, second = _parsed(one), _parsed(other)
+    return first is not None and second is not None and _public(first) < _public(second)
+
+
+def crosses(hook: VersionHook, before: str, installed: str) -> bool:
+    """Tell whether a change of version is one that a hook is for.
+
+    A pre-release counts as its release, for it has the release's code. On the old side it also counts as what comes
+    before the release: a hook that was written after ``1.0rc1`` still runs when 1.0 comes. None runs twice anyway.
+    """
+    return _matches(hook.old, before, also_before=True) and _matches(hook.new, installed, also_before=False)
+
+
+def wrong_specifier(text: str) -> str:
+    """Say what is wrong with specifiers; "" when they can be used."""
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
+    try:
+        SpecifierSet(text)
+    except InvalidSpecifier as error:
+        return str(error)
+    return ""
+
+
+def resumed(versions: Versions | None, begun: Begun | None, database: DatabaseView) -> tuple[Step, ...]:
+    """Give the step that goes on with an interrupted hook; nothing where none is, or where it is not known here."""
+    if begun is None or begun.direction is not Direction.VERSION:
+        return ()
+    update = versions.find(begun.update_id) if versions else None
+    return (_step(update, database, begun),) if update else ()
+
+
+def version_steps(
+    versions: Versions | None, database: DatabaseView, *, besides: Collection[str], changes: bool
+) -> tuple[Step, ...]:
+    """Give the steps that take the data to the installed version: its hooks, and the entry that ends the change.
+
+    Args:
+        versions: What is installed and recorded; None where the configuration names no distribution.
+        database: What was seen of the database.
+        besides: Ids of hooks that an earlier step of the plan runs.
+        changes: Whether the plan has anything else that writes entries; those name the version, too.
+    """
+    if versions is None or not versions.moved:
+        return ()
+    steps = [_step(update, database) for update in versions.waiting if update.update_id not in besides]
+    mark = f"{versions.distribution}{MARK}{versions.installed}"
+    if (versions.recorded.version or not changes) and mark not in besides:
+        before = versions.recorded.version
+        summary = f"Records the version; it was {before}." if before else "Records the version, for the first time."
+        steps.append(_step(_mark(mark, summary), database))
+    return tuple(steps)
+
+
+def data_too_new(versions: Versions, current: Sequence[str]) -> Problem:
+    """A newer version of the application has changed the data."""
+    name, newest = versions.distribution, versions.recorded.newest
+    return Problem(
+        "too_new",
+        f"The instance was changed by {name} {newest}, and {name} {versions.installed} is installed, which is older.",
+        f"Install {name} {newest} or a newer version. If both halves were taken back for {versions.installed}, type "
+        f"`fietsupdate stamp {' '.join(current) or 'base'}`: it records that the data belongs to this version.",
+    )
+
+
+def _mark(update_id: str, summary: str) -> Update:
+    return Update(update_id, (), (), "", Path(), "", atomic=True, has_down=False, summary=summary)
+
+
+def _step(update: Update, database: DatabaseView, begun: Begun | None = None) -> Step:
+    reason = database.not_transactional if update.atomic else "its decorator says `atomic=False`"
+    return Step(update, Direction.VERSION, (), reason, begun.finished if begun else ())
+
+
+def _matches(specifiers: str, text: str, *, also_before: bool) -> bool:
+    from packaging.specifiers import SpecifierSet
+
+    version = _parsed(text)
+    if version is None:
+        return False
+    release = _parsed(version.base_version) if version.is_prerelease else version
+    for specifier in SpecifierSet(specifiers):
+        asked = version if specifier.prereleases else release
+        if specifier.contains(str(asked), prereleases=True):
+            continue
+        if not (also_before and version.is_prerelease and _before(specifier.operator, specifier.version, version)):
+            return False
+    return True
+
+
+def _before(operator: str, bound: str, version: Version) -> bool:
+    """Tell whether a pre-release lies before a bound: PEP 440 itself leaves those of the bound out of ``<``."""
+    limit = _parsed(bound)
+    return operator in {"<", "<="} and limit is not None and version < limit
+
+
+@lru_cache
+def _parsed(text: str) -> Version | None:
+    if not text:
+        return None
+    from packaging.version import InvalidVersion, Version
+
+    try:
+        return Version(text)
+    except InvalidVersion:
+        return None
+
+
+def _public(version: Version) -> Version:
+    return version if version.local is None else type(version)(version.public)

@@ -1,0 +1,183 @@
+"""Version hooks: functions of the application that run once, when its version crosses a range.
+
+They are looked for only where the version has moved, in the modules that ``version_hooks`` names, in that order, and
+then in those that installed packages publish for this application: by an entry point of the group `GROUP` whose name
+is that of the distribution, or begins with it and a dot. Inside of a module the order is that of the definitions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.metadata
+import inspect
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeVar
+
+from fietsupdate.config import Config, Settings, described
+from fietsupdate.errors import ConfigError, ScriptError
+from fietsupdate.model import Begun, Direction, Entry, Update
+from fietsupdate.planning.versions import MARK, Recorded, VersionHook, Versions, recorded, wrong_specifier
+from fietsupdate.process import Stop, put_back, stdout_on_stderr
+from fietsupdate.script import UpdateScript
+from fietsupdate.site import Site
+
+GROUP = "fietsupdate.version_hooks"
+
+Hook = TypeVar("Hook", bound=Callable[[UpdateScript, Settings], None])
+
+_RANGE = "__fietsupdate_versions__"
+
+
+def version_upgrade(*, old: str = "", new: str = "", atomic: bool = True) -> Callable[[Hook], Hook]:
+    """Let a function of a hook module run once, when the application's version crosses a range.
+
+    It is called as ``function(script, config)``: `script` is an `UpdateScript` with ``connection``, ``files``, ``tell``
+    and the rest, `config` the settings. The function itself stays as it is.
+
+    Args:
+        old: PEP 440 specifiers for the version that the data belongs to, ``"<0.6.4"``; "" matches every version.
+        new: The same for the version that is installed, ``">=1.0.0"``.
+        atomic: Whether it works on `script.connection` alone, so that files and database commit together.
+    """
+
+    def mark(function: Hook) -> Hook:
+        setattr(function, _RANGE, (old, new, atomic))
+        return function
+
+    return mark
+
+
+def look(site: Site, entries: Sequence[Entry], begun: Begun | None) -> Versions | None:
+    """Compare the installed version with the recorded one; None where the configuration names no distribution.
+
+    Raises:
+        ConfigError: a hook module cannot be imported.
+        ScriptError: a hook says something that is no version range.
+    """
+    config = site.config
+    if not config.distribution:
+        return None
+    seen = recorded(entries)
+    resumes = begun is not None and begun.direction is Direction.VERSION
+    hooks = tuple(load(config)) if resumes or _may_cross(seen, site.app_version) else ()
+    return Versions(config.distribution, site.app_version, seen, hooks)
+
+
+def _may_cross(seen: Recorded, installed: str) -> bool:
+    return bool(seen.version) and seen.version != installed
+
+
+def load(config: Config) -> Iterator[VersionHook]:
+    """Import the hook modules and give their hooks, in the order in which they run.
+
+    Raises:
+        ConfigError: a module cannot be imported.
+        ScriptError: a hook says something that is no version range.
+    """
+    modules: dict[str, ModuleType] = {}
+    for name, where in _named(config):
+        if name not in modules:
+            modules[name] = _imported(name, where)
+    for name, module in modules.items():
+        yield from _hooks_of(name, module)
+
+
+def module_of(update: Update) -> ModuleType:
+    """Make what the engine runs for a hook: a module like a loaded update script, whose class calls the function.
+
+    Raises:
+        ScriptError: the function is not there.
+    """
+    made = ModuleType(f"fietsupdate_versions.{update.update_id}")
+    setattr(made, CLASS, UpdateScript if MARK in update.update_id else _class_around(_function(update)))
+    return made
+
+
+CLASS = "Version"
+"""The class in such a module, as ``Up`` and ``Down`` are those of an update script."""
+
+
+def _class_around(function: Callable[[UpdateScript, Settings], object]) -> type[UpdateScript]:
+    class Version(UpdateScript):
+        def post_alembic(self, config: Settings) -> None:
+            function(self, config)
+
+    return Version
+
+
+def _function(update: Update) -> Callable[[UpdateScript, Settings], object]:
+    name, _, function = update.update_id.partition(":")
+    found = getattr(_imported(name, "version_hooks"), function, None)
+    if not callable(found):
+        raise ScriptError(f"{name} has no function {function!r}.", stands="Nothing was changed.")
+    return found  # type: ignore[no-any-return]
+
+
+def _named(config: Config) -> Iterator[tuple[str, str]]:
+    """Give the names of all hook modules, and who names each."""
+    for name in config.version_hooks:
+        yield name, f"version_hooks = {name}"
+    yield from sorted(_published(config.distribution))
+
+
+def _published(distribution: str) -> Iterator[tuple[str, str]]:
+    ours = _normal(distribution)
+    for point in importlib.metadata.entry_points(group=GROUP):
+        if any(_normal(part) == ours for part in _beginnings(point.name)):
+            by = f" of {point.dist.name}" if point.dist else ""
+            yield point.value, f"The entry point {point.name} = {point.value}{by}"
+
+
+def _beginnings(name: str) -> Iterable[str]:
+    """Give a dotted name and all that it begins with: a distribution's own name may have dots."""
+    parts = name.split(".")
+    return (".".join(parts[:count]) for count in range(1, len(parts) + 1))
+
+
+def _normal(name: str) -> str:
+    """Write a distribution's name as everybody may write it (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name.strip()).lower()
+
+
+def _imported(name: str, where: str) -> ModuleType:
+    try:
+        with put_back(), stdout_on_stderr():
+            return importlib.import_module(name)
+    except Stop:
+        raise
+    except (Exception, SystemExit) as error:
+        raise ConfigError(
+            f"{where}: importing the version hooks in {name} failed: {described(error)}.",
+            stands="Nothing was changed.",
+            hint="Install what the module needs, or mend it: without its hooks the version cannot be recorded.",
+        ) from error
+
+
+def _hooks_of(name: str, module: ModuleType) -> Iterator[VersionHook]:
+    path = Path(getattr(module, "__file__", None) or name)
+    checksum = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+    for attribute, function in vars(module).items():
+        marked = getattr(function, _RANGE, None) if callable(function) else None
+        # What a module has imported from another one is that one's hook.
+        if marked is None or (function.__module__, function.__qualname__) != (name, attribute):
+            continue
+        yield _hook(f"{name}:{attribute}", marked, function, path=path, checksum=checksum)
+
+
+def _hook(update_id: str, marked: tuple[str, str, bool], function: Any, *, path: Path, checksum: str) -> VersionHook:
+    old, new, atomic = marked
+    line = function.__code__.co_firstlineno if inspect.isfunction(function) else 1
+    for argument, text in (("old", old), ("new", new)):
+        if wrong := wrong_specifier(text):
+            raise ScriptError(
+                f"{path}:{line}: {argument} of {update_id}: {wrong}.",
+                stands="Nothing was changed.",
+                hint='Write PEP 440 specifiers, commas between them: ">=0.5,<0.6.4".',
+            )
+    summary = (inspect.getdoc(function) or "").partition("\n")[0]
+    update = Update(update_id, (), (), "", path, checksum, atomic=atomic, has_down=False, summary=summary, id_line=line)
+    return VersionHook(update, old, new)
