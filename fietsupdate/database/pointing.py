@@ -1,0 +1,179 @@
+"""Points env.py and hooks at the clone of a database, and keeps them from the real one.
+
+A clone carries a mark that the real database does not have. No connection is configured that does not show it, and
+none is opened, by SQLAlchemy, to the database that was cloned (protocol, 8).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import os
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+from alembic.config import Config as AlembicConfig
+from sqlalchemy import Connection, Engine, event
+
+from fietsupdate.config import Pointed
+from fietsupdate.database.sqlite import named_file
+from fietsupdate.errors import EnvPyError
+
+if TYPE_CHECKING:
+    from fietsupdate.database.dump import Store
+
+MARK = "fietsupdate_rehearsal"
+"""The table that marks a clone; on PostgreSQL a schema, so that no search path hides it."""
+TAKE_IT = (
+    "Let env.py and the scripts take the URL from Alembic's configuration or from config: "
+    'context.config.get_main_option("sqlalchemy.url"), config["sqlalchemy.url"].'
+)
+_NAMES = ("database", "dbname", "db")
+"""What drivers call the database that they connect to."""
+_LOCAL = frozenset({"localhost", "127.0.0.1", "::1", ""})
+_MYSQL = frozenset({"mysql", "mariadb"})
+
+
+def mark(store: Store, word: str) -> None:
+    """Mark a clone, for `refuse_unmarked`."""
+    if store.dialect == "postgresql":
+        store.run(f"CREATE SCHEMA {MARK}; CREATE TABLE {MARK}.mark AS SELECT '{word}'::text AS word")
+    else:
+        store.run(f"CREATE TABLE {MARK} (word VARCHAR(40)); INSERT INTO {MARK} (word) VALUES ('{word}')")  # noqa: S608  # ours
+
+
+def refuse_unmarked(connection: Connection, pointed: Pointed) -> None:
+    """Refuse to configure a connection that does not lead to the clone; nothing is changed through it.
+
+    The driver's own cursor is used: a statement through SQLAlchemy would begin a transaction that Alembic then takes
+    for an outer one.
+
+    Raises:
+        EnvPyError: it leads elsewhere.
+    """
+    table = f"{MARK}.mark" if connection.dialect.name == "postgresql" else MARK
+    raw = connection.connection
+    found = None
+    with contextlib.suppress(Exception):  # there is no such table, then; every driver says it in its own way
+        cursor = raw.cursor()
+        cursor.execute(f"SELECT word FROM {table}")  # noqa: S608  # ours
+        found = cursor.fetchone()
+        cursor.close()
+    if not connection.in_transaction():
+        with contextlib.suppress(Exception):
+            raw.rollback()
+    if found is None or found[0] != pointed.mark:
+        raise _not_the_clone(connection.engine.url)
+
+
+@contextlib.contextmanager
+def only_the_clone(pointed: Pointed) -> Iterator[list[str]]:
+    """Refuse every connection that SQLAlchemy opens to the real database, and every statement on one that is open.
+
+    Yields:
+        What was refused, as URLs without passwords.
+    """
+    real = sa.make_url(pointed.real)
+    refused: list[str] = []
+
+    def refuse(url: sa.URL) -> None:
+        refused.append(url.render_as_string(hide_password=True))
+        raise _not_the_clone(url)
+
+    def on_connect(dialect: Any, _record: Any, arguments: Any, parameters: Mapping[str, Any]) -> None:
+        if _leads_to(real, dialect.name, arguments, parameters):
+            refuse(real)
+
+    def on_statement(connection: Connection, *_rest: Any) -> None:
+        if is_same(connection.engine.url, real):
+            refuse(connection.engine.url)
+
+    event.listen(Engine, "do_connect", on_connect)
+    event.listen(Engine, "before_cursor_execute", on_statement)
+    try:
+        yield refused
+    finally:
+        event.remove(Engine, "do_connect", on_connect)
+        event.remove(Engine, "before_cursor_execute", on_statement)
+
+
+def point(config: AlembicConfig, pointed: Pointed) -> AlembicConfig:
+    """Give Alembic's configuration with the clone in place of the real database, wherever it is named.
+
+    The given one may belong to the application; it stays as it is. A connection that the application has put into its
+    attributes leads to the real database, and is left out.
+    """
+    made = copy.copy(config)
+    vars(made)["file_config"] = copy.deepcopy(config.file_config)
+    vars(made)["attributes"] = {key: value for key, value in config.attributes.items() if key != "connection"}
+    for section in made.file_config.sections():
+        for key, value in made.file_config.items(section, raw=True):
+            if (other := repointed(value.replace("%%", "%"), pointed)) is not None:
+                made.set_section_option(section, key, other.replace("%", "%%"))
+    made.set_main_option("sqlalchemy.url", pointed.url.replace("%", "%%"))
+    return made
+
+
+def repointed(text: str, pointed: Pointed) -> str | None:
+    """Give the clone's URL for one of the real database, as the same user with the same driver; None for other text."""
+    try:
+        url = sa.make_url(text)
+        if not is_same(url, sa.make_url(pointed.real)):
+            return None
+    except (sa.exc.ArgumentError, ValueError):
+        return None
+    clone = sa.make_url(pointed.url)
+    return url.set(database=clone.database).render_as_string(hide_password=False)
+
+
+@contextlib.contextmanager
+def environment_pointed(pointed: Pointed) -> Iterator[None]:
+    """Let environment variables that hold the real database's URL hold the clone's."""
+    before = {}
+    for name, value in list(os.environ.items()):
+        if "://" in value and (other := repointed(value, pointed)) is not None:
+            before[name], os.environ[name] = value, other
+    try:
+        yield
+    finally:
+        os.environ.update(before)
+
+
+def is_same(one: sa.URL, other: sa.URL) -> bool:
+    """Tell whether two URLs name the same database, whatever driver and user they name."""
+    kind = one.get_backend_name()
+    if kind != other.get_backend_name() and not {kind, other.get_backend_name()} <= _MYSQL:
+        return False
+    if kind == "sqlite":
+        return _file(one.database) is not None and _file(one.database) == _file(other.database)
+    hosts = {_host(one), _host(other)}
+    return one.database == other.database and len(hosts) == 1 and (one.port or other.port) == (other.port or one.port)
+
+
+def _leads_to(real: sa.URL, dialect: str, arguments: Any, parameters: Mapping[str, Any]) -> bool:
+    """Tell whether a driver is about to connect to the real database; by its name, as a host has many."""
+    if dialect == "sqlite":
+        name = str(arguments[0] if arguments else parameters.get("database", ""))
+        return real.get_backend_name() == "sqlite" and _file(name) == _file(real.database)
+    if dialect != real.get_backend_name() and not {dialect, real.get_backend_name()} <= _MYSQL:
+        return False
+    return any(parameters.get(name) == real.database for name in _NAMES)
+
+
+def _file(name: str | None) -> str | None:
+    file = named_file(name or "")
+    return None if file is None else os.path.realpath(file)
+
+
+def _host(url: sa.URL) -> str:
+    host = url.host or ""
+    return "localhost" if host in _LOCAL else host
+
+
+def _not_the_clone(url: sa.URL) -> EnvPyError:
+    return EnvPyError(
+        f"The rehearsal was led to {url.render_as_string(hide_password=True)}, which is not its clone.",
+        stands="Nothing was changed: the connection was refused.",
+        hint=TAKE_IT,
+    )
