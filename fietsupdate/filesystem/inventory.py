@@ -1,0 +1,190 @@
+"""Lists of what is in a tree, in an order of their own, so that two of them can be compared in memory that stays flat.
+
+A file is looked into only where its time of status change (ctime), which no program can set, says that something
+touched it: comparing costs a look at every name, and the content of what changed.
+"""
+
+from __future__ import annotations
+
+import heapq
+import os
+import stat
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import IO, NamedTuple
+
+from fietsupdate.copies import FileRecord
+from fietsupdate.filesystem.copying import digest
+from fietsupdate.filesystem.layout import HOME
+from fietsupdate.filesystem.status import read_xattrs
+
+CHUNK = 20_000
+"""Records that are in memory at once."""
+
+
+class Difference(NamedTuple):
+    """A path that is not what it was."""
+
+    how: str
+    """``added``, ``changed``, ``removed``; ``time`` where nothing but the time of change is another one."""
+    record: FileRecord
+    """What is there now or, where nothing is, what was there."""
+
+
+class Inventory:
+    """What was in some trees, kept on disk in a sorted form. Close it in the end.
+
+    Args:
+        folder: Takes the temporary files, which have no name.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._waiting: list[FileRecord] = []
+        self._runs: list[IO[str]] = []
+        self.count = 0
+
+    def add(self, record: FileRecord) -> None:
+        """Add one file, folder or link."""
+        self._waiting.append(record)
+        self.count += 1
+        if len(self._waiting) >= CHUNK:
+            self._spill()
+
+    def __iter__(self) -> Iterator[FileRecord]:
+        """Give all records, sorted."""
+        self._spill()
+        return heapq.merge(*(_read(run) for run in self._runs), key=_key)
+
+    def close(self) -> None:
+        """Forget everything."""
+        for run in self._runs:
+            run.close()
+        self._runs.clear()
+
+    def _spill(self) -> None:
+        if not self._waiting:
+            return
+        run = tempfile.TemporaryFile("w+", encoding="ascii", dir=self._folder)  # noqa: SIM115  # closed by `close`
+        self._runs.append(run)
+        run.writelines(f"{record.to_json()}\n" for record in sorted(self._waiting, key=_key))
+        self._waiting.clear()
+
+
+def differences(
+    before: Iterable[FileRecord], roots: Mapping[str, Path], since_ns: int, *, leave_out: Iterable[Path] = ()
+) -> Iterator[Difference]:
+    """Compare what is in some trees with what was there.
+
+    Args:
+        before: What was there, sorted.
+        roots: The trees now, by name.
+        since_ns: A ctime before which nothing has been touched.
+        leave_out: Absolute paths that do not matter.
+    """
+    ignored = frozenset(str(path) for path in leave_out)
+    then, now = iter(before), _walk(roots, ignored)
+    old, new = next(then, None), next(now, None)
+    while old is not None or new is not None:
+        if new is None or (old is not None and _key(old) < _key(new[0])):
+            assert old is not None  # noqa: S101  # for the type checker: one of both is there
+            if f"{roots[old.root]}/{old.path}" not in ignored:
+                yield Difference("removed", _plain(old))
+            old = next(then, None)
+        elif old is None or _key(new[0]) < _key(old):
+            yield Difference("added", new[0])
+            new = next(now, None)
+        else:
+            if new[1] >= since_ns:
+                yield from _compared(old, new[0], roots)
+            old, new = next(then, None), next(now, None)
+
+
+def occupied(roots: Iterable[Path]) -> int:
+    """Give the bytes that trees take on disk, our own folders in them included; every inode counts once."""
+    seen: set[tuple[int, int]] = set()
+    total = 0
+    for root in roots:
+        for folder, _, names in os.walk(root):
+            for name in ("", *names):
+                try:
+                    status = os.lstat(os.path.join(folder, name))
+                except FileNotFoundError:
+                    continue
+                if status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode):
+                    if (status.st_dev, status.st_ino) in seen:
+                        continue
+                    seen.add((status.st_dev, status.st_ino))
+                total += status.st_blocks * 512
+    return total
+
+
+def _compared(old: FileRecord, new: FileRecord, roots: Mapping[str, Path]) -> Iterator[Difference]:
+    path = f"{roots[new.root]}/{new.path}" if new.path else str(roots[new.root])
+    full = new._replace(xattrs=read_xattrs(path), sha256=digest(Path(path)) if new.kind == "file" else "")
+    plain = _plain(old)
+    if full._replace(mtime_ns=0) != plain._replace(mtime_ns=0):
+        yield Difference("changed", full)
+    elif full.kind == "file" and full.mtime_ns != plain.mtime_ns:
+        yield Difference("time", full)
+
+
+def _plain(record: FileRecord) -> FileRecord:
+    return record._replace(kind="file", target="") if record.kind == "hardlink" else record
+
+
+def _walk(roots: Mapping[str, Path], ignored: frozenset[str]) -> Iterator[tuple[FileRecord, int]]:
+    """Give what is in the trees, sorted, each with its ctime; contents and attributes are not read."""
+    for root in sorted(roots):
+        top = str(roots[root])
+        yield _look(root, "", top)
+        yield from _below(root, "", top, ignored)
+
+
+def _below(root: str, folder: str, path: str, ignored: frozenset[str]) -> Iterator[tuple[FileRecord, int]]:
+    for name in sorted(os.listdir(path)):
+        inside, below = f"{path}/{name}", f"{folder}/{name}" if folder else name
+        if inside in ignored or (not folder and name == HOME):
+            continue
+        found = _look(root, below, inside)
+        yield found
+        if found[0].kind == "folder":
+            yield from _below(root, below, inside, ignored)
+
+
+def _look(root: str, path: str, absolute: str) -> tuple[FileRecord, int]:
+    status = os.lstat(absolute)
+    kind = {stat.S_IFREG: "file", stat.S_IFDIR: "folder", stat.S_IFLNK: "link"}.get(
+        stat.S_IFMT(status.st_mode), "other"
+    )
+    record = FileRecord(
+        root,
+        path,
+        kind,
+        status.st_size if kind == "file" else 0,
+        "",
+        stat.S_IMODE(status.st_mode),
+        status.st_uid,
+        status.st_gid,
+        status.st_mtime_ns,
+        target=os.readlink(absolute) if kind == "link" else "",
+    )
+    return record, status.st_ctime_ns
+
+
+def _read(run: IO[str]) -> Iterator[FileRecord]:
+    """Read a run from its beginning, wherever somebody else reads it: each reader keeps a place of its own."""
+    place = 0
+    while True:
+        run.seek(place)
+        lines = run.readlines(1 << 20)
+        place = run.tell()
+        if not lines:
+            return
+        yield from (FileRecord.from_json(line) for line in lines)
+
+
+def _key(record: FileRecord) -> tuple[str, list[str]]:
+    """Give the order in which a walk comes to it: a folder before what is in it."""
+    return record.root, record.path.split("/") if record.path else []

@@ -1,0 +1,207 @@
+"""What a rehearsal found out, as one value that can be stored, shown, and compared with a plan."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from fietsupdate.model import Plan
+
+FORMAT = 1
+"""The format of the stored reports that this version writes; it reads no other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsed:
+    """An update that was rehearsed."""
+
+    update_id: str
+    direction: str
+    checksum: str
+    """Of its script; with another script the figures mean nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How long one update took."""
+
+    update_id: str
+    direction: str
+    duration_ms: int
+    phases: Mapping[str, int]
+    """Milliseconds by phase: ``pre``, ``alembic``, ``post``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A file, folder or link that is not what it was."""
+
+    how: str
+    """``added``, ``changed`` or ``removed``."""
+    path: str
+    """Relative to its root; bytes that are not UTF-8 are surrogates."""
+    kind: str = "file"
+    """``file``, ``folder`` or ``link``."""
+    size: int = 0
+    """Bytes of a file's content: the new ones or, where it was removed, the old ones."""
+    root: str = ""
+    """Name of the further root; "" for the data directory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """What became of the files."""
+
+    added: int = 0
+    changed: int = 0
+    removed: int = 0
+    bytes_written: int = 0
+    """Bytes of content in what was added or changed."""
+    inodes_written: int = 0
+    """Files, folders and links that were added or changed."""
+    changes: tuple[Change, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """What became of the database; our own tables are left out."""
+
+    rows_before: Mapping[str, int] = field(default_factory=dict)
+    """By table."""
+    rows_after: Mapping[str, int] = field(default_factory=dict)
+    schema: str = ""
+    """A unified diff of the definitions; "" where nothing is different."""
+    bytes_before: int = 0
+    """As the database counts them."""
+    bytes_after: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RoundTrip:
+    """What reverting the updates left that was not so before them."""
+
+    files: tuple[Change, ...] = ()
+    """Times do not count."""
+    times: int = 0
+    """Files whose content came back, and whose time of change did not."""
+    tables: tuple[str, ...] = ()
+    """Tables with other rows."""
+    schema: str = ""
+    """A unified diff of the definitions."""
+    down: tuple[Timing, ...] = ()
+
+    @property
+    def restored(self) -> bool:
+        """Whether everything was as before."""
+        return not (self.files or self.tables or self.schema)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a rehearsal did not come to its end, or was not right."""
+
+    code: str
+    message: str
+    hint: str = ""
+    update_id: str = ""
+    phase: str = ""
+    direction: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsal:
+    """One rehearsal."""
+
+    made_at: str
+    """UTC, ISO 8601 with milliseconds and ``Z``."""
+    tool_version: str
+    current: tuple[str, ...]
+    """The current updates of the instance."""
+    result: tuple[str, ...]
+    """Where the plan leads."""
+    updates: tuple[Rehearsed, ...]
+    duration_ms: int = 0
+    """How long the plan ran on the clone."""
+    clone_ms: int = 0
+    """How long making the clone took; the real run needs none."""
+    timings: tuple[Timing, ...] = ()
+    files: Files | None = None
+    """``None`` where the rehearsal failed before its end."""
+    database: Database | None = None
+    peak_bytes: int = 0
+    """The most space that was taken beside what the instance takes, saved bytes included."""
+    verified: tuple[str, ...] = ()
+    """Updates whose ``verify`` ran and found nothing wrong."""
+    warnings: tuple[str, ...] = ()
+    round_trip: RoundTrip | None = None
+    """``None`` where nobody asked for it, or the rehearsal failed before."""
+    failure: Failure | None = None
+    format: int = FORMAT
+
+    def is_for(self, plan: Plan) -> bool:
+        """Tell whether exactly these updates, with these scripts, were rehearsed from there."""
+        return self.updates == rehearsed(plan) and self.current == plan.current
+
+    def to_document(self) -> dict[str, Any]:
+        """Give it as JSON values."""
+        document = asdict(self)
+        if self.round_trip is not None:
+            document["round_trip"]["restored"] = self.round_trip.restored
+        return document
+
+    def to_json(self) -> str:
+        """Give the text that is stored: ASCII, whatever the names are."""
+        return json.dumps(self.to_document(), indent=1) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Rehearsal:
+        """Read it back.
+
+        Raises:
+            ValueError: the text is no report, or one of another format.
+        """
+        try:
+            values: dict[str, Any] = json.loads(text)
+            if values["format"] != FORMAT:
+                raise ValueError(f"a report of format {values['format']}")
+            return cls(**{**values, **_read(values)})
+        except (TypeError, KeyError, AttributeError) as error:
+            raise ValueError("not the report of a rehearsal") from error
+
+
+def rehearsed(plan: Plan) -> tuple[Rehearsed, ...]:
+    """Name the updates of a plan."""
+    return tuple(Rehearsed(step.update.update_id, str(step.direction), step.update.checksum) for step in plan.steps)
+
+
+def _read(values: Mapping[str, Any]) -> dict[str, Any]:
+    trip, files = values["round_trip"], values["files"]
+    return {
+        **{name: tuple(values[name]) for name in ("current", "result", "verified", "warnings")},
+        "updates": tuple(Rehearsed(**one) for one in values["updates"]),
+        "timings": _timings(values["timings"]),
+        "files": Files(**{**files, "changes": _changes(files["changes"])}) if files else None,
+        "database": Database(**values["database"]) if values["database"] else None,
+        "failure": Failure(**values["failure"]) if values["failure"] else None,
+        "round_trip": _round_trip(trip) if trip else None,
+    }
+
+
+def _round_trip(values: Mapping[str, Any]) -> RoundTrip:
+    return RoundTrip(
+        files=_changes(values["files"]),
+        times=values["times"],
+        tables=tuple(values["tables"]),
+        schema=values["schema"],
+        down=_timings(values["down"]),
+    )
+
+
+def _changes(values: Any) -> tuple[Change, ...]:
+    return tuple(Change(**one) for one in values)
+
+
+def _timings(values: Any) -> tuple[Timing, ...]:
+    return tuple(Timing(**one) for one in values)
