@@ -41,6 +41,16 @@ class Reason(enum.StrEnum):
     RESTORE = "restore"
 
 
+class Policy(enum.StrEnum):
+    """When a backup is made by itself."""
+
+    AUTO = "auto"
+    """The database's dump, before each update that is not atomic here."""
+    FULL = "full"
+    """Both halves, before every run that has updates to run."""
+    NEVER = "never"
+
+
 @dataclass(frozen=True, slots=True)
 class Stored:
     """A file of the backup itself."""

@@ -20,6 +20,7 @@ from fietsupdate.filesystem.transaction import FileTransaction
 from fietsupdate.instance import Instance, make_entry, now
 from fietsupdate.model import BASE, Adoption, Begun, DatabaseView, Direction, Entry, Plan, Step
 from fietsupdate.recovery import Outcome, Settled, commit_where_needed, settle
+from fietsupdate.safeguard import Safeguard
 from fietsupdate.stands import Progress, failed
 from fietsupdate.tip import Tip
 from fietsupdate.transaction import PlanChangedError, StepTransaction, open_files, reopen_files, take
@@ -36,24 +37,29 @@ class Engine:
         self.tip = Tip(instance.graph, view)
         self._has_ledger = view.has_ledger
 
-    def run(self, plan: Plan, modules: Mapping[str, ModuleType], done: list[str]) -> None:
+    def run(self, plan: Plan, modules: Mapping[str, ModuleType], done: list[str], safeguard: Safeguard) -> None:
         """Run every step of a plan.
 
         Args:
             plan: What to do.
             modules: The loaded scripts, by update id.
             done: Takes the id of each update as soon as it is known that both halves have it.
+            safeguard: Makes the backups.
 
         Raises:
             PlanChangedError: somebody else moved the instance; nothing of the next step was done.
             FietsupdateError: a step failed; ``stands`` says what became of it.
         """
         self.prepare()
-        if plan.adoption:
-            self.adopt(plan.adoption)
-        for number, step in enumerate(plan.steps):
-            self.instance.signals.raise_pending()
-            self._apply(step, modules[step.update.update_id], Progress(number, len(plan.steps)), done)
+        with safeguard.tidied(self.tip):
+            safeguard.before_run(plan, self.tip)
+            if plan.adoption:
+                self.adopt(plan.adoption)
+            only_updates = all(step.direction is not Direction.VERSION for step in plan.steps)
+            for number, step in enumerate(plan.steps):
+                self.instance.signals.raise_pending()
+                progress = Progress(number, len(plan.steps), "updates" if only_updates else "steps")
+                self._apply(step, modules[step.update.update_id], progress, done, safeguard)
 
     def prepare(self) -> None:
         """Create the ledger and name the instance, committed before the first transaction begins."""
@@ -77,14 +83,22 @@ class Engine:
         self.stamp(adoption.update_ids, adoption.revisions)
         self.instance.tell("adopted", adoption.reason, {"update_ids": list(adoption.update_ids)})
 
-    def _apply(self, step: Step, module: ModuleType, progress: Progress, done: list[str]) -> None:
+    def _apply(
+        self, step: Step, module: ModuleType, progress: Progress, done: list[str], safeguard: Safeguard
+    ) -> None:
         begun = self.tip.begun
+        txn = begun.txn if begun else str(uuid.uuid4())
+        try:
+            way_back = safeguard.before_step(step, txn, self.tip)
+        except FietsupdateError as error:
+            error.stands += str(progress)
+            raise
         run = StepTransaction(
             self.instance,
             self.tip,
             step,
             module,
-            txn=begun.txn if begun else str(uuid.uuid4()),
+            txn=txn,
             seq=begun.seq if begun else len(self.tip.entries) + 1,
             finished=list(begun.finished) if begun else [],
             resumed=begun is not None,
@@ -101,7 +115,7 @@ class Engine:
                 self._note(settled.begun, failure)
             elif settled.outcome is Outcome.UNDONE:
                 run.tell("update_undone", settled.outcome.value, found=[str(path) for path in settled.found])
-            raise failed(step, failure, settled, progress) from failure
+            raise failed(step, failure, settled, progress, way_back) from failure
         self.instance.signals.deferred = False
 
     def _settled(

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fietsupdate.database.environment import Environment
 from fietsupdate.database.view import look as look_at_database
 from fietsupdate.errors import RefusedError
 from fietsupdate.filesystem.ledger import look as look_at_files
-from fietsupdate.model import BASE, DatabaseView, Direction, FilesView, Plan, Status
+from fietsupdate.model import BASE, Begun, DatabaseView, Direction, FilesView, Plan, Status, fingerprint
 from fietsupdate.planning.diagnosis import diagnose, refusal
 from fietsupdate.planning.graph import Graph
+from fietsupdate.planning.keeping import way_back
 from fietsupdate.planning.planner import plan_down, plan_up
 from fietsupdate.planning.position import settled_entries
 from fietsupdate.planning.versions import Versions
@@ -77,4 +78,14 @@ def look(site: Site, graph: Graph, environment: Environment) -> Look:
         if files == before:
             break
     versions = look_at_versions(site, database.entries or settled_entries(files, database), database.begun)
+    if database.begun is not None:
+        files = replace(files, way_back=_way_back(site, database, database.begun))
     return Look(graph, files, database, versions)
+
+
+def _way_back(site: Site, database: DatabaseView, begun: Begun) -> str:
+    """Name the backup that leads back to before an interrupted update."""
+    from fietsupdate.backup import found
+
+    back = way_back(found(site).backups, database.instance_id, begun.txn, fingerprint(database.entries))
+    return back.name if back is not None else ""

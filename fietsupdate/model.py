@@ -246,6 +246,8 @@ class FilesView:
     restore: OpenRestore | None = None
     maintenance: Path | None = None
     """The maintenance file that a run has put up, and that still stands."""
+    way_back: str = ""
+    """Name of the backup that leads back to before the update that was interrupted; "" for none."""
 
 
 @dataclass(frozen=True, slots=True)

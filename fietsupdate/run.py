@@ -13,6 +13,7 @@ from types import ModuleType
 
 from fietsupdate import hooks
 from fietsupdate.checks import run_checks
+from fietsupdate.copies import Policy
 from fietsupdate.database.environment import Environment
 from fietsupdate.engine import Engine
 from fietsupdate.errors import (
@@ -44,6 +45,7 @@ from fietsupdate.planning.graph import Graph
 from fietsupdate.planning.target import find, resolve_up
 from fietsupdate.process import SIGNALS, Signals, Stop
 from fietsupdate.recovery import Outcome, settle
+from fietsupdate.safeguard import Safeguard
 from fietsupdate.service import check_service, out_of_service, tidy
 from fietsupdate.site import Site
 from fietsupdate.transaction import PlanChangedError, reopen_files
@@ -76,6 +78,7 @@ class Run:
         tell: Told of everything that happens.
         lock_timeout: Seconds to wait for another updater.
         as_root: Whether root may work on somebody else's data directory.
+        policy: When backups are made; ``None`` as configured.
     """
 
     site: Site
@@ -83,6 +86,7 @@ class Run:
     tell: Listener
     lock_timeout: float
     as_root: bool
+    policy: Policy | None = None
 
     @cached_property
     def environment(self) -> Environment:
@@ -106,6 +110,7 @@ class Run:
         if plan:
             self.check_hands()
             check_service(self.site)
+            plan = self._safeguard(seen).check(plan)
         if checks:
             settings = self.site.with_url(seen.database.url).settings
             run_checks(plan, modules(plan), settings, self.site.data_dir)
@@ -151,14 +156,16 @@ class Run:
             plan = seen.plan(target, direction)
             if plan and agreed is not None and not done:
                 _is_agreed(plan, agreed)
+            safeguard = self._safeguard(seen)
             if plan:
+                plan = safeguard.check(plan)
                 leave_service()
             loaded, instance = modules(plan), self.instance(seen.database)
             run_checks(plan, loaded, instance.settings, self.site.data_dir)
             engine = Engine(instance, seen.database)
             instance.tell("plan", "", {"steps": [step.update.update_id for step in plan.steps]})
             try:
-                engine.run(plan, loaded, done)
+                engine.run(plan, loaded, done, safeguard)
             except PlanChangedError:
                 continue
             return plan, engine.tip.current
@@ -252,6 +259,10 @@ class Run:
             lock_timeout=self.lock_timeout,
             keep_out=_own_files(database),
         )
+
+    def _safeguard(self, seen: Look) -> Safeguard:
+        policy = self.site.config.backup if self.policy is None else self.policy
+        return Safeguard(self.instance(seen.database), seen.database, policy)
 
     def _settled(self, before: Callable[[], None] = lambda: None) -> Look:
         """Settle what an earlier run left open, then look. Whoever calls this holds the lock.

@@ -21,14 +21,17 @@ class Progress:
 
     done: int
     steps: int
+    what: str = "updates"
 
     def __str__(self) -> str:
         if self.steps < 2:  # noqa: PLR2004  # "0 of 1" says nothing
             return ""
-        return f" {self.done} of {self.steps} updates of this run were finished before it."
+        return f" {self.done} of {self.steps} {self.what} of this run were finished before it."
 
 
-def failed(step: Step | None, failure: BaseException | None, settled: Settled, progress: Progress) -> FietsupdateError:
+def failed(
+    step: Step | None, failure: BaseException | None, settled: Settled, progress: Progress, way_back: str = ""
+) -> FietsupdateError:
     """Make the error of a transaction that did not go the whole way.
 
     Args:
@@ -36,13 +39,14 @@ def failed(step: Step | None, failure: BaseException | None, settled: Settled, p
         failure: What was raised; None when env.py returned as if all were well.
         settled: What recovery found.
         progress: How far the plan had come.
+        way_back: The backup that leads back to before the step; "" for none.
     """
     what = step.update.update_id if step else "the stamp"
     stands = _stands(what, step, settled) + str(progress)
     error = _error(what, failure)
     error.stands = stands
     if settled.outcome is Outcome.BEGUN and step is not None:
-        error.hint = " ".join(filter(None, [error.hint, _way_on(step)]))
+        error.hint = " ".join(filter(None, [error.hint, _way_on(step, way_back)]))
     return error
 
 
@@ -91,6 +95,7 @@ def _set_aside(settled: Settled) -> str:
     return " Files that are not the update's own work were set aside: " + ", ".join(map(str, settled.found)) + "."
 
 
-def _way_on(step: Step) -> str:
+def _way_on(step: Step, way_back: str) -> str:
     command = "downgrade" if step.direction == Direction.DOWN else "update"
-    return f"When the cause is mended, 'fietsupdate {command}' goes on where it stopped."
+    back = f" 'fietsupdate restore {way_back}' takes both halves back to before it." if way_back else ""
+    return f"When the cause is mended, 'fietsupdate {command}' goes on where it stopped.{back}"

@@ -57,6 +57,11 @@ class Tip:
         return current_of(self.applied | own if step.direction == Direction.UP else self.applied - own, self.graph)
 
     @property
+    def heads(self) -> tuple[str, ...]:
+        """The Alembic revisions that the database is at, sorted."""
+        return tuple(sorted(self.tree.heads(self.have)))
+
+    @property
     def current(self) -> tuple[str, ...]:
         """The current updates as of now."""
         return current_of(self.applied, self.graph)

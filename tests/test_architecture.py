@@ -36,6 +36,7 @@ VALUES = {"copies", "errors", "model", "process"}
 CONFIGURATION = {"config", "keys", "site", "sources"}
 ENGINE = {
     "backup",
+    "backups",
     "checks",
     "drafting",
     "engine",
@@ -43,11 +44,13 @@ ENGINE = {
     "hooks",
     "initialise",
     "instance",
+    "look",
+    "pace",
     "recovery",
     "rehearsal",
     "rehearsing",
-    "look",
     "run",
+    "safeguard",
     "scaffold",
     "script",
     "service",

@@ -43,6 +43,26 @@ def purge(data_dir: Path) -> tuple[str, ...]:
     return tuple(folder.name for folder in kept)
 
 
+def discard(data_dir: Path) -> None:
+    """End all transactions, open and kept, as both halves were replaced; `sweep` empties them."""
+    for parent in (open_folder(data_dir), kept_folder(data_dir)):
+        for folder in _entries(parent):
+            _end(data_dir, folder.name, done_folder(data_dir), source=parent)
+        _drop(parent)
+
+
+def open_again(data_dir: Path, txn: str) -> None:
+    """Open a transaction again that was finished and kept, to play it back."""
+    make_folder(open_folder(data_dir))
+    _end(data_dir, txn, open_folder(data_dir), source=kept_folder(data_dir))
+    sync_many([open_folder(data_dir), home(data_dir)])
+
+
+def living(data_dir: Path) -> frozenset[str]:
+    """Name the transactions whose vault is there: the open one, and those that were kept."""
+    return frozenset(folder.name for parent in (open_folder, kept_folder) for folder in _entries(parent(data_dir)))
+
+
 def sweep(data_dir: Path) -> None:
     """Go on emptying what is ended."""
     for folder in _entries(done_folder(data_dir)):

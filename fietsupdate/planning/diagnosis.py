@@ -143,7 +143,7 @@ def _interruptions(
     if begun:
         hook = versions.find(begun.update_id) if versions and begun.direction is Direction.VERSION else None
         update = hook or graph.updates.get(begun.update_id)
-        yield UpdateState.INTERRUPTED, problems.interrupted(begun, update, _resume(begun, update))
+        yield UpdateState.INTERRUPTED, problems.interrupted(begun, update, _resume(begun, update), files.way_back)
     if transaction is None:
         return
     if reason := _doubt(transaction, database):

@@ -46,8 +46,8 @@ def database_unseen() -> Problem:
     )
 
 
-def interrupted(begun: Begun, update: Update | None, resume: str) -> Problem:
-    """An update that is not atomic broke off; `resume` is the command that goes on with it, "" for none."""
+def interrupted(begun: Begun, update: Update | None, resume: str, way_back: str = "") -> Problem:
+    """An update that is not atomic broke off; `resume` goes on with it, `way_back` is a backup from before it."""
     done = ", ".join(begun.finished) or "none"
     failure = f" It failed: {begun.failure}" if begun.failure else ""
     what = "Version hook" if begun.direction is Direction.VERSION else "Update"
@@ -56,7 +56,7 @@ def interrupted(begun: Begun, update: Update | None, resume: str) -> Problem:
         "interrupted",
         f"{what} {begun.update_id} was interrupted{way}; {begun.actor} began it at {begun.started_at}, "
         f"finished phases: {done}.{failure}",
-        _how_to_resume(begun, update, resume),
+        _how_to_resume(begun, update, resume, way_back),
         blocks=update is None,
     )
 
@@ -69,13 +69,18 @@ _WAYS = {
 }
 
 
-def _how_to_resume(begun: Begun, update: Update | None, resume: str) -> str:
+def _how_to_resume(begun: Begun, update: Update | None, resume: str, way_back: str) -> str:
+    back = "go back to a backup of both halves"
+    if way_back:
+        back = f"type `fietsupdate restore {way_back}`, which takes both halves back to before it"
     if update is None:
         what = "version hook" if begun.direction is Direction.VERSION else "update"
-        return f"Install the version of the application that has {what} {begun.update_id}, and type `{resume}`."
+        return f"Install the version of the application that has {what} {begun.update_id}, and type `{resume}`." + (
+            f" Or {back}." if way_back else ""
+        )
     left = [phase for phase in Phase if phase not in begun.finished]
     where = f"goes on at phase {left[0]}" if left else "records it as done"
-    return f"Mend the cause, then type `{resume}`, which {where}; or go back to a backup of both halves."
+    return f"Mend the cause, then type `{resume}`, which {where}; or {back}."
 
 
 def open_transaction(transaction: OpenTransaction, *, committed: bool) -> Problem:

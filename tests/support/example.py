@@ -44,7 +44,8 @@ class Example(Project):
             url = database.url
             ini = ini.replace(URL_LINE, f"sqlalchemy.url = {url.replace('%', '%%')}\n")
         (root / "alembic.ini").write_text(ini, encoding="utf-8")
-        return cls(root, database or Database(SQLITE, url, ""), url=url)
+        made = database or Database(SQLITE, url, "")
+        return cls(root, made, url=url, environment={"FIETSUPDATE_BACKUP": "never"})
 
     @property
     def updates(self) -> Path:

@@ -137,7 +137,7 @@ class Project:
         return path.read_text(encoding="utf-8") if path.exists() else None
 
     def _configure(self, section: Mapping[str, str]) -> None:
-        lines = {"updates": "%(here)s/updates", "data_dir": "%(here)s/data", **section}
+        lines = {"updates": "%(here)s/updates", "data_dir": "%(here)s/data", "backup": "never", **section}
         more = {"sqlalchemy.url": self.url.replace("%", "%%")}
         match self.variant:
             case "x_argument":

@@ -1,0 +1,314 @@
+"""Copies both halves of an instance at one moment: the database's dump first, then the files, the manifest last.
+
+The dump comes first, as applications write a file before the row that names it and delete the row before the file.
+Whoever makes a backup holds the OS lock. Where it fails, nothing of it is left, and nothing else was touched.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fietsupdate import __version__
+from fietsupdate.copies import (
+    DIRS,
+    DUMP,
+    FILES,
+    LEDGER,
+    LISTING,
+    Backup,
+    FileRecord,
+    Manifest,
+    Reason,
+    Scope,
+    Shelf,
+    Stored,
+)
+from fietsupdate.errors import FietsupdateError, FilesError
+from fietsupdate.filesystem import leftovers, shelf
+from fietsupdate.filesystem.copying import copy_tree, digest, measure, room
+from fietsupdate.filesystem.durable import atomic_write, sync
+from fietsupdate.filesystem.layout import ledger_file, make_folder
+from fietsupdate.filesystem.paths import database_files
+from fietsupdate.filesystem.place import erase
+from fietsupdate.instance import Instance, now
+from fietsupdate.model import DatabaseView, fingerprint
+from fietsupdate.pace import Pace
+from fietsupdate.planning.keeping import outlived
+from fietsupdate.site import Site
+from fietsupdate.tip import Tip
+
+if TYPE_CHECKING:
+    from fietsupdate.database.dump import Store
+
+BLOCK = 4096
+"""Bytes that a file takes beside its content, as an estimate."""
+RESERVE = 64 << 20
+"""Bytes that stay free at the least; more where the backup is large."""
+SHARE = 20
+"""One in so many bytes of a backup is kept free as well."""
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+UNTOUCHED = "The instance and its older backups are as they were; nothing of this backup is left."
+LONGEST = 40
+"""Characters of a backup's name that say where the instance was."""
+
+
+def folder_of(site: Site) -> Path:
+    """Give the folder that backups go to."""
+    return site.config.backup_dir or shelf.default_folder(site.data_dir)
+
+
+def owner(site: Site, instance_id: str) -> str:
+    """Give the word that tells unfinished backups of this instance from those of others in the same folder."""
+    return instance_id or hashlib.sha256(os.fsencode(os.path.realpath(site.data_dir))).hexdigest()[:16]
+
+
+def found(site: Site) -> Shelf:
+    """Look for backups where the configuration keeps them."""
+    return shelf.look(folder_of(site))
+
+
+def stale(
+    backups: Collection[Backup], data_dir: Path, instance_id: str, begun: Collection[str] = ()
+) -> tuple[Backup, ...]:
+    """Give the dumps whose other half is gone.
+
+    Args:
+        backups: Complete ones.
+        data_dir: The data directory, which holds the vaults.
+        instance_id: The instance; those of others are never given.
+        begun: Transactions that the database says are interrupted.
+    """
+    return outlived(backups, instance_id, {*leftovers.living(data_dir), *begun})
+
+
+@dataclass(frozen=True, slots=True)
+class Purpose:
+    """What a backup is made for."""
+
+    scope: Scope
+    reason: Reason
+    txn: str = ""
+    """The transaction that it is made before."""
+
+
+@dataclass(frozen=True)
+class Maker:
+    """Makes the backups of one instance, in one folder."""
+
+    instance: Instance
+    database: DatabaseView
+    folder: Path
+
+    @cached_property
+    def store(self) -> Store:
+        """The database, to dump."""
+        from fietsupdate.database.dump import open_store
+
+        return open_store(self.database.url, file=self.database.file)
+
+    def check(self, scope: Scope) -> int:
+        """See that the programs are there, and room for everything; give the bytes of content to copy.
+
+        Raises:
+            DatabaseError: a program is missing, or older than the server.
+            FilesError: there is not room enough.
+        """
+        self.store.check()
+        count, size = self._measured() if scope is Scope.FULL else (0, 0)
+        need = size + count * BLOCK + self.store.size()
+        free, reserve = room(self.folder), max(RESERVE, need // SHARE)
+        if free < need + reserve:
+            raise FilesError(
+                f"A backup needs {_mib(need)} MiB in {self.folder}, and {_mib(reserve)} MiB more are to stay free; "
+                f"there are {_mib(free)} MiB.",
+                stands="Nothing was changed.",
+                hint="Free some space, take away backups with 'fietsupdate backup prune', or name a folder on a larger "
+                "disk: backup_dir in the configuration.",
+            )
+        return size
+
+    def make(self, tip: Tip, purpose: Purpose) -> Backup:
+        """Make a backup.
+
+        Args:
+            tip: Where the instance is.
+            purpose: What is copied, and what for.
+
+        Raises:
+            FietsupdateError: there is no new backup; nothing else was touched.
+        """
+        site = self.instance.site
+        shelf.make_shelf(self.folder, site.data_dir)
+        shelf.sweep(self.folder, owner(site, tip.instance_id))
+        size = self.check(purpose.scope)
+        name = shelf.free_name(self.folder, _name(tip.current))
+        self.instance.tell("backup_begun", name, {"scope": purpose.scope.value, "bytes": size})
+        partial = None
+        try:
+            partial = shelf.begin(self.folder, owner(site, tip.instance_id), name)
+            backup = shelf.complete(partial, replace(self._filled(partial, tip, purpose, size), name=name))
+        except BaseException as error:
+            if partial is not None:
+                with contextlib.suppress(OSError):
+                    erase(str(partial))
+            raise _failure(error) from error
+        self.instance.tell("backup_finished", name, {"path": str(backup.path), "bytes": backup.size})
+        return backup
+
+    # -- parts
+
+    @property
+    def _roots(self) -> dict[str, Path]:
+        return {"": self.instance.data_dir, **self.instance.site.config.extra_dirs}
+
+    @property
+    def _leave_out(self) -> Collection[Path]:
+        """What no tree copy holds: the application's own SQLite files, which the dump has, and the backups."""
+        own = [Path(path) for path in database_files(self.instance.keep_out)]
+        return [*own, self.folder, folder_of(self.instance.site)]
+
+    def _measured(self) -> tuple[int, int]:
+        measured = [measure(path, self._leave_out) for path in self._roots.values()]
+        return sum(count for count, _ in measured), sum(size for _, size in measured)
+
+    def _filled(self, partial: Path, tip: Tip, purpose: Purpose, expected: int) -> Manifest:
+        """Copy everything into the folder, durably, and say what it was."""
+        created_at = now()
+        dump, listing = self._dumped(partial), None
+        if purpose.scope is Scope.FULL:
+            listing = self._files(
+                partial, Pace(lambda details: self.instance.tell("progress", "copied", details), expected)
+            )
+        self._ledger(partial)
+        manifest = self._position(tip, purpose, created_at, dump)
+        if listing is None:
+            return manifest
+        return replace(
+            manifest,
+            listing=listing.stored,
+            files=listing.count,
+            bytes=listing.bytes,
+            extra_dirs=tuple(self.instance.site.config.extra_dirs),
+        )
+
+    def _position(self, tip: Tip, purpose: Purpose, created_at: str, dump: Stored) -> Manifest:
+        entries, site = tuple(tip.entries), self.instance.site
+        unmoved = entries == self.database.entries
+        return Manifest(
+            name="",
+            scope=purpose.scope,
+            reason=purpose.reason,
+            created_at=created_at,
+            instance_id=tip.instance_id,
+            tip_seq=len(entries),
+            tip_hash=fingerprint(entries),
+            current=tip.current,
+            alembic=self.database.alembic_current if unmoved else tip.heads,
+            app_version=site.app_version,
+            tool_version=__version__,
+            dialect=self.database.dialect,
+            data_dir=str(site.data_dir),
+            dump=dump,
+            txn=purpose.txn,
+            version_file=site.config.version_file,
+        )
+
+    def _dumped(self, partial: Path) -> Stored:
+        path = partial / DUMP
+        self.instance.tell("backup_part", "database")
+        self.store.dump(path)
+        os.chmod(path, 0o600)
+        return Stored(DUMP, path.stat().st_size, digest(path))
+
+    def _files(self, partial: Path, pace: Pace) -> Listing:
+        self.instance.tell("backup_part", "files")
+        if self.instance.site.config.extra_dirs:
+            make_folder(partial / DIRS)
+        with Listing.written(partial / LISTING) as listing:
+            for root, source in self._roots.items():
+                copy_tree(
+                    source,
+                    partial / DIRS / root if root else partial / FILES,
+                    leave_out=self._leave_out,
+                    told=listing.add,
+                    root=root,
+                    warn=lambda text: self.instance.tell("warning", f"{text}."),
+                    moved=pace,
+                )
+        pace.finish()
+        return listing
+
+    def _ledger(self, partial: Path) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            atomic_write(partial / LEDGER, ledger_file(self.instance.data_dir).read_bytes(), mode=0o600)
+
+
+class Listing:
+    """The list of the files while it is written, one a line; it counts them, and remembers none."""
+
+    def __init__(self, path: Path) -> None:
+        self._name = path.name
+        self._file = path.open("xb", buffering=1 << 16)
+        self._sha256 = hashlib.sha256()
+        self._size = 0
+        self.count = 0
+        self.bytes = 0
+
+    @classmethod
+    @contextlib.contextmanager
+    def written(cls, path: Path) -> Iterator[Listing]:
+        """Give a new list, which is durable when the context is left."""
+        listing = cls(path)
+        with listing._file as file:
+            yield listing
+            file.flush()
+            sync(file.fileno(), path)
+
+    def add(self, record: FileRecord) -> None:
+        """Add one file, folder or link."""
+        line = f"{record.to_json()}\n".encode("ascii")
+        self._file.write(line)
+        self._sha256.update(line)
+        self._size += len(line)
+        self.count += 1
+        self.bytes += record.size
+
+    @property
+    def stored(self) -> Stored:
+        """What the manifest says of the list."""
+        return Stored(self._name, self._size, self._sha256.hexdigest())
+
+
+def _name(current: Collection[str]) -> str:
+    """Name a backup by the time, and by where the instance is."""
+    when = now()[:19].replace("-", "").replace(":", "").replace("T", "-")
+    return f"{when}-{'+'.join(current)[:LONGEST] or 'base'}"
+
+
+def _failure(error: BaseException) -> BaseException:
+    """Give the error that says what stands; a signal goes on as it is."""
+    if isinstance(error, OSError):
+        if error.errno in FULL:
+            return FilesError(
+                f"The disk is full: the backup could not be finished ({error}).",
+                stands=UNTOUCHED,
+                hint="Free some space, or name a folder on a larger disk: backup_dir in the configuration.",
+            )
+        return FilesError(
+            f"The backup could not be finished: {error}.", stands=UNTOUCHED, hint="Mend the cause, and try again."
+        )
+    if isinstance(error, FietsupdateError):
+        error.stands = error.stands or UNTOUCHED
+    return error
+
+
+def _mib(size: int) -> int:
+    return -(-size // (1 << 20))

@@ -1,0 +1,172 @@
+"""The backups of an instance: make one when asked to, list, find, verify, and keep no more than are wanted."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+from fietsupdate.backup import Maker, Purpose, folder_of, found, owner, stale
+from fietsupdate.copies import Backup, Reason, Scope, Shelf
+from fietsupdate.errors import RefusedError, UsageError
+from fietsupdate.filesystem import shelf
+from fietsupdate.filesystem.verifying import verify
+from fietsupdate.instance import now
+from fietsupdate.look import Look
+from fietsupdate.model import Event
+from fietsupdate.pace import Pace
+from fietsupdate.planning.keeping import surplus
+from fietsupdate.run import Listener, Run
+from fietsupdate.site import Site
+from fietsupdate.tip import Tip
+
+NO_PAIR = frozenset(
+    {"interrupted", "transaction_doubt", "ledger_damaged", "diverged", "files_older", "database_older"}
+    | {"data_dir_missing", "database_missing", "files_without_ledger", "database_without_ledger", "version_disagrees"}
+)
+"""Problems with which the halves are not those of one moment: a copy of them would be no better."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What reading a backup from end to end came to."""
+
+    backup: Backup
+    wrong: tuple[str, ...]
+    """What is not as it was copied; empty for a good backup."""
+
+
+def make(run: Run, dest: Path | None) -> Backup:
+    """Copy both halves, and take away what need not be kept any more.
+
+    Args:
+        run: The instance.
+        dest: The folder that the backup is made in; ``None`` for the one of the configuration.
+
+    Raises:
+        FietsupdateError: there is no new backup.
+    """
+    with run.stoppable([]):
+        run.check_hands()
+        with run.locked("backup"):
+            seen = run.look()
+            refuse(seen)
+            maker = Maker(run.instance(seen.database), seen.database, dest or folder_of(run.site))
+            backup = maker.make(Tip(run.graph, seen.database), Purpose(Scope.FULL, Reason.MANUAL))
+            if dest is None:
+                _pruned(run, seen, run.site.config.keep)
+    return backup
+
+
+def refuse(seen: Look) -> None:
+    """Refuse to copy halves that do not belong to one moment.
+
+    Raises:
+        RefusedError: with what to type first.
+    """
+    for problem in seen.status(locked_by_us=True).problems:
+        if problem.code in NO_PAIR:
+            raise RefusedError.because(problem)
+    if not seen.database.exists:
+        raise RefusedError(
+            f"There is nothing to copy yet: the database file {seen.database.file} does not exist.",
+            stands="Nothing was changed.",
+            hint="fietsupdate update",
+        )
+
+
+def chosen(site: Site, name: str | None) -> Backup:
+    """Find a backup.
+
+    Args:
+        site: The entered configuration.
+        name: Its name, or the path of its folder; ``None`` for the newest of both halves.
+
+    Raises:
+        UsageError: there is none of this name, or it does not count.
+    """
+    if name is not None and os.sep in name:
+        return _read(Path(name))
+    there = found(site)
+    if name is None:
+        whole = (backup for backup in there.backups if backup.manifest.scope is Scope.FULL)
+        if (newest := next(whole, None)) is not None:
+            return newest
+        raise UsageError(f"There is no backup in {there.folder}.", hint="fietsupdate backup")
+    by_name = {backup.name: backup for backup in there.backups}
+    if name in by_name:
+        return by_name[name]
+    if name in there.broken:
+        raise UsageError(f"{there.folder / name} is no complete backup: {there.broken[name]}.")
+    near = get_close_matches(name, by_name, n=1)
+    meant = f", did you mean {near[0]}?" if near else "."
+    raise UsageError(f"There is no backup {name!r} in {there.folder}{meant}", hint="fietsupdate backup list")
+
+
+def _read(path: Path) -> Backup:
+    try:
+        return shelf.read(path.absolute())
+    except ValueError as error:
+        raise UsageError(f"{path} is no complete backup: {error}.", hint="fietsupdate backup list") from error
+
+
+def verified(site: Site, name: str | None, tell: Listener) -> Verified:
+    """Read a backup from end to end; nothing is changed, and no lock is taken.
+
+    Args:
+        site: The entered configuration.
+        name: As for `chosen`.
+        tell: Told how far it is.
+
+    Raises:
+        UsageError: there is none of this name.
+    """
+    backup = chosen(site, name)
+    pace = Pace(lambda details: tell(Event("progress", now(), text="read", details=details)), backup.size)
+    wrong = verify(backup, pace)
+    pace.finish()
+    return Verified(backup, wrong)
+
+
+def prune(run: Run, keep: int | None) -> tuple[str, ...]:
+    """Take away what need not be kept, and what killed backups have left.
+
+    Args:
+        run: The instance.
+        keep: How many of both halves to keep; ``None`` for all.
+
+    Raises:
+        FietsupdateError: the instance cannot be looked at or locked.
+    """
+    with run.stoppable([]):
+        run.check_hands()
+        with run.locked("backup prune"):
+            return _pruned(run, run.look(), keep)
+
+
+def to_prune(run: Run, keep: int | None) -> tuple[str, ...]:
+    """Name what `prune` would take away; nothing is changed, and no lock is taken."""
+    seen, there = run.look(), found(run.site)
+    partial = f"{shelf.PARTIAL}{owner(run.site, seen.database.instance_id)}-"
+    left = sorted(name for name in there.broken if name.startswith(partial))
+    return (*left, *(backup.name for backup in _unwanted(there, seen, keep)))
+
+
+def _pruned(run: Run, seen: Look, keep: int | None) -> tuple[str, ...]:
+    there, word = found(run.site), owner(run.site, seen.database.instance_id)
+    swept = shelf.sweep(there.folder, word)
+    gone = shelf.remove(_unwanted(there, seen, keep), word)
+    if gone:
+        run.tell(Event("backups_pruned", now(), text=", ".join(gone), details={"names": list(gone)}))
+    return (*swept, *gone)
+
+
+def _unwanted(there: Shelf, seen: Look, keep: int | None) -> tuple[Backup, ...]:
+    whole = surplus(there.backups, keep, seen.database.instance_id)
+    return (*whole, *stale(there.backups, seen.files.data_dir, seen.database.instance_id, _begun(seen)))
+
+
+def _begun(seen: Look) -> Collection[str]:
+    return (seen.database.begun.txn,) if seen.database.begun else ()

@@ -1,0 +1,54 @@
+"""How far a long copy has come, how fast it goes, and how long it will take: a few events a second at the most."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+INTERVAL = 0.5
+"""Seconds between two events."""
+
+
+class Pace:
+    """Counts bytes; called with the number of bytes since the last time.
+
+    Args:
+        tell: Told, now and then and at the end, of ``done`` and ``total`` (bytes), ``rate`` (bytes a second) and
+            ``left`` (seconds).
+        total: Bytes that are expected.
+        clock: Seconds, increasing.
+    """
+
+    def __init__(
+        self, tell: Callable[[Mapping[str, Any]], None], total: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._tell = tell
+        self._clock = clock
+        self._started = self._told = clock()
+        self.total = total
+        self.done = 0
+
+    def __call__(self, moved: int) -> None:
+        """Count."""
+        self.done += moved
+        now = self._clock()
+        if now - self._told >= INTERVAL:
+            self._told = now
+            self._tell(self._details(now))
+
+    def finish(self) -> None:
+        """Tell that all is done; what was expected was only an estimate."""
+        self.total = self.done
+        self._tell(self._details(self._clock()))
+
+    def _details(self, now: float) -> Mapping[str, Any]:
+        rate = self.done / max(now - self._started, 1e-3)
+        left = max(self.total - self.done, 0) / rate if rate else 0.0
+        return {
+            "done": self.done,
+            "total": max(self.total, self.done),
+            "unit": "bytes",
+            "rate": round(rate),
+            "left": round(left, 1),
+        }

@@ -1,0 +1,110 @@
+"""The backups that an update makes by itself, so that there is a way back from a step that is not atomic.
+
+Such a step's dump is paired with its transaction: the vault of that is the other half, and when it is gone, the dump
+is worth nothing and goes, too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import replace
+
+from fietsupdate.backup import Maker, Purpose, folder_of, found, owner, stale
+from fietsupdate.copies import Backup, Policy, Reason, Scope
+from fietsupdate.errors import FietsupdateError
+from fietsupdate.filesystem import shelf
+from fietsupdate.instance import Instance
+from fietsupdate.model import DatabaseView, Plan, Step, fingerprint
+from fietsupdate.planning.keeping import surplus, way_back
+from fietsupdate.tip import Tip
+
+DECLINED = "declined"
+"""What a plan says of its backup where one would be made, and somebody said no."""
+WITHOUT = "Or repeat with --no-backup: there is no way back then from an update that fails half-way."
+
+
+class Safeguard:
+    """Makes the backups of one run of updates.
+
+    Args:
+        instance: The instance.
+        database: What was seen of its database.
+        policy: When backups are made.
+    """
+
+    def __init__(self, instance: Instance, database: DatabaseView, policy: Policy) -> None:
+        self._maker = Maker(instance, database, folder_of(instance.site))
+        self._instance = instance
+        self._policy = policy
+        self._resumes = database.begun is not None
+        self._is_new = not (database.has_ledger or database.alembic_current or database.tables)
+
+    def check(self, plan: Plan) -> Plan:
+        """See that the backups of a plan can be made, before anything changes; give the plan that says so.
+
+        Raises:
+            FietsupdateError: a program is missing, or there is not room enough.
+        """
+        kind = self._kind(plan)
+        if kind in set(Scope):
+            try:
+                self._maker.check(Scope(kind))
+            except FietsupdateError as error:
+                error.stands = error.stands or "Nothing was changed."
+                error.hint = f"{error.hint} {WITHOUT}".lstrip()
+                raise
+        return replace(plan, backup=kind, backup_dir=str(self._maker.folder) if kind in set(Scope) else "")
+
+    def before_run(self, plan: Plan, tip: Tip) -> None:
+        """Copy both halves before the first step, where that is wanted."""
+        if plan.backup == Scope.FULL:
+            self._maker.make(tip, Purpose(Scope.FULL, Reason.UPDATE))
+
+    def before_step(self, step: Step, txn: str, tip: Tip) -> str:
+        """Dump the database before a step that is not atomic; name the backup that leads back to before the step.
+
+        A step that is resumed has its backup already. So has one that nothing changed before since both halves were
+        copied in this run.
+        """
+        if not step.not_atomic:
+            return ""
+        there = self._way_back(txn, tip)
+        wanted = self._policy is not Policy.NEVER and not self._is_new and tip.begun is None
+        if wanted and not (there is not None and self._policy is Policy.FULL):
+            there = self._maker.make(tip, Purpose(Scope.DATABASE, Reason.UPDATE, txn))
+        return there.name if there is not None else ""
+
+    @contextlib.contextmanager
+    def tidied(self, tip: Tip) -> Iterator[None]:
+        """Take away afterwards what is worth nothing any more; only success takes away copies of both halves."""
+        try:
+            yield
+        except BaseException:
+            with contextlib.suppress(OSError):  # the failure is what has to be told
+                self._tidy(tip, None)
+            raise
+        self._tidy(tip, self._instance.site.config.keep)
+
+    def _kind(self, plan: Plan) -> str:
+        steps = plan.steps[1:] if self._resumes else plan.steps
+        not_atomic = any(step.not_atomic for step in steps)
+        if self._is_new or not steps:
+            return ""
+        if self._policy is Policy.NEVER:
+            return DECLINED if not_atomic else ""
+        if self._policy is Policy.FULL and not self._resumes:
+            return Scope.FULL.value
+        return Scope.DATABASE.value if not_atomic else ""
+
+    def _way_back(self, txn: str, tip: Tip) -> Backup | None:
+        there = found(self._instance.site)
+        return way_back(there.backups, tip.instance_id, txn, fingerprint(tuple(tip.entries)))
+
+    def _tidy(self, tip: Tip, keep: int | None) -> None:
+        site = self._instance.site
+        there = found(site).backups
+        unwanted = (*surplus(there, keep, tip.instance_id), *stale(there, site.data_dir, tip.instance_id))
+        gone = shelf.remove(unwanted, owner(site, tip.instance_id))
+        if gone:
+            self._instance.tell("backups_pruned", ", ".join(gone), {"names": list(gone)})
