@@ -30,7 +30,7 @@ def load(update: Update) -> ModuleType:
     Raises:
         ScriptError: the script cannot be imported; says where.
     """
-    name = f"fietsupdate_updates.{update.checksum[:16]}_{_identifier(update.update_id)}"
+    name = _module_name(update)
     spec = importlib.util.spec_from_file_location(name, update.path)
     if spec is None or spec.loader is None:
         raise ScriptError(f"{update.path} cannot be imported as Python.")
@@ -67,6 +67,11 @@ def inspect(update: Update, direction: Direction) -> ModuleType:
             hint="Subclass fietsupdate.UpdateScript, which has both.",
         )
     return module
+
+
+def loaded(update: Update) -> ModuleType | None:
+    """Give the module of a script that this process has loaded, without running it anew."""
+    return sys.modules.get(_module_name(update))
 
 
 def has(module: ModuleType, direction: Direction, hook: str) -> bool:
@@ -134,6 +139,10 @@ def _place(error: BaseException, path: Path) -> str:
         return f"{path}:{error.lineno}"
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
     return f"{path}:{lines[-1]}" if lines else str(path)
+
+
+def _module_name(update: Update) -> str:
+    return f"fietsupdate_updates.{update.checksum[:16]}_{_identifier(update.update_id)}"
 
 
 def _identifier(update_id: str) -> str:
