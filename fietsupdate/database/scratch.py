@@ -1,0 +1,273 @@
+"""Databases that belong to one test: made on a server or as a file, copied, brought back, dropped.
+
+A URL here is text for SQLAlchemy. Whatever is done to a database is done with a driver that blocks, whichever the
+application uses; `blocking` finds one.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from fietsupdate.config import Config
+from fietsupdate.database.environment import Environment, Visit
+from fietsupdate.database.sqlite import named_file
+from fietsupdate.errors import ConfigError, DatabaseError
+
+MOST_NAMES = 63
+"""PostgreSQL's longest name; MySQL allows one more."""
+DRIVERS = {
+    "sqlite": ("pysqlite",),
+    "postgresql": ("psycopg", "psycopg2", "pg8000"),
+    "mysql": ("pymysql", "mysqldb", "mysqlconnector"),
+    "mariadb": ("pymysql", "mysqldb", "mariadbconnector"),
+}
+"""Drivers that block, the ones that are tried first in front."""
+MODULES = {"mysqldb": "MySQLdb", "mysqlconnector": "mysql.connector", "mariadbconnector": "mariadb"}
+_SQLITE_FILES = ("", "-journal", "-wal", "-shm")
+_CREATE = {
+    # template1 may be in use by somebody else's CREATE DATABASE; template0 never is.
+    "postgresql": "CREATE DATABASE {name} TEMPLATE template0",
+    "mysql": "CREATE DATABASE {name} CHARACTER SET utf8mb4",
+}
+
+
+def is_server(url: str) -> bool:
+    """Tell whether a URL names a server, not a SQLite file."""
+    return _kind(url) != "sqlite"
+
+
+def with_driver_of(url: str, configured: str) -> str:
+    """Give `url` with the driver that the application is written for: an async env.py needs an async one.
+
+    Args:
+        url: Of the throw-away database.
+        configured: The application's own URL; "" where nobody knows it.
+
+    Returns:
+        `url` with the configured driver, where both are of one kind of database; on SQLite with aiosqlite, where the
+        configured driver is an async one of another kind.
+    """
+    if not configured:
+        return url
+    own, made = sa.make_url(configured), sa.make_url(url)
+    if own.get_backend_name() == made.get_backend_name():
+        return text(made.set(drivername=own.drivername))
+    if made.get_backend_name() == "sqlite" and own.get_dialect().is_async:
+        return text(made.set(drivername="sqlite+aiosqlite"))
+    return url
+
+
+def blocking(url: str) -> str:
+    """Give the same URL with a driver that blocks.
+
+    Raises:
+        DatabaseError: none is installed.
+    """
+    parsed = sa.make_url(url)
+    kind = parsed.get_backend_name()
+    if kind == "sqlite":
+        return text(parsed.set(drivername="sqlite"))
+    if "+" not in parsed.drivername or not parsed.get_dialect().is_async:
+        return url
+    for driver in DRIVERS.get(kind, ()):
+        if find_spec(MODULES.get(driver, driver).partition(".")[0]):
+            return text(parsed.set(drivername=f"{kind}+{driver}"))
+    raise DatabaseError(
+        f"No driver that blocks is installed for {kind}; the application's own is {parsed.get_driver_name()}.",
+        hint=f"pip install {DRIVERS.get(kind, ('a driver',))[0]}, for the tests only.",
+    )
+
+
+@contextmanager
+def connect(url: str) -> Iterator[sa.Connection]:
+    """Give a fresh connection in a transaction that commits; nothing stays open afterwards."""
+    engine = sa.create_engine(blocking(url), poolclass=sa.NullPool)
+    try:
+        with engine.begin() as connection:
+            yield connection
+    finally:
+        engine.dispose()
+
+
+def create(server: str, name: str) -> str:
+    """Make an empty database on a server and give its URL.
+
+    Raises:
+        DatabaseError: the server is not there, or does not let us.
+    """
+    kind = _kind(server)
+    if kind not in {"postgresql", "mysql"}:
+        raise DatabaseError(f"On {kind} no database of one's own can be made: use SQLite, PostgreSQL or MariaDB.")
+    _on_server(server, _CREATE[kind].format(name=name))
+    return text(sa.make_url(server).set(database=name))
+
+
+def drop(url: str) -> None:
+    """Remove a database, and end the sessions that still use it. One that is not there is no error."""
+    kind = _kind(url)
+    if kind == "sqlite":
+        for ending in _SQLITE_FILES:
+            Path(f"{file_of(url)}{ending}").unlink(missing_ok=True)
+        return
+    name = sa.make_url(url).database
+    if kind == "postgresql":
+        _on_server(url, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        return
+    with _server(url) as connection:
+        sessions = sa.text("SELECT id FROM information_schema.processlist WHERE db = :name")
+        for session in connection.execute(sessions, {"name": name}).scalars().all():
+            _end_session(connection, session)
+        connection.exec_driver_sql(f"DROP DATABASE IF EXISTS {name}")
+
+
+def file_of(url: str) -> Path:
+    """Give the file of a SQLite database.
+
+    Raises:
+        DatabaseError: it is in memory.
+    """
+    file = named_file(sa.make_url(url).database or "")
+    if file is None:
+        raise DatabaseError(f"{url} is a database in memory: nothing of it outlives env.py.")
+    return file
+
+
+def text(url: sa.URL) -> str:
+    """Give a URL as text, password and all."""
+    return url.render_as_string(hide_password=False)
+
+
+class Copy:
+    """A copy of a database, to begin again from.
+
+    Args:
+        url: The database. A SQLite file that is not there is remembered as that.
+        folder: Takes what is kept in files; there must be nothing in it.
+    """
+
+    def __init__(self, url: str, folder: Path) -> None:
+        self.url, self._file = url, folder / "database"
+        self._statements: list[str] = []
+        kind = _kind(url)
+        if kind == "sqlite":
+            if file_of(url).exists():
+                shutil.copy(file_of(url), self._file)
+        elif kind == "postgresql":
+            _on_server(url, f"CREATE DATABASE {self._copied} TEMPLATE {self._name}")
+        else:
+            self._statements = _statements(url)
+
+    @property
+    def _name(self) -> str:
+        return str(sa.make_url(self.url).database)
+
+    @property
+    def _copied(self) -> str:
+        return f"{self._name}_s"
+
+    def restore(self) -> None:
+        """Bring the database back to what it was; who still uses it is thrown out."""
+        drop(self.url)
+        kind = _kind(self.url)
+        if kind == "sqlite":
+            if self._file.exists():
+                shutil.copy(self._file, file_of(self.url))
+        elif kind == "postgresql":
+            _on_server(self.url, f"CREATE DATABASE {self._name} TEMPLATE {self._copied}")
+        else:
+            _on_server(self.url, _CREATE["mysql"].format(name=self._name))
+            with connect(self.url) as connection:
+                for statement in self._statements:
+                    connection.exec_driver_sql(statement)
+
+    def drop(self) -> None:
+        """Remove the copy."""
+        if _kind(self.url) == "postgresql":
+            _on_server(self.url, f"DROP DATABASE IF EXISTS {self._copied} WITH (FORCE)")
+
+
+def copy_tree(source: Path, target: Path) -> None:
+    """Copy a folder with hard links, times and attributes; `target` must not exist."""
+    subprocess.run(["cp", "-a", str(source), str(target)], check=True)
+
+
+def version_table(config: Config) -> tuple[str, ...]:
+    """Name the tables that are bookkeeping: Alembic's version table and our own two."""
+    names: list[str] = []
+
+    def work(visit: Visit) -> tuple[()]:
+        names.extend([visit.context.version_table, visit.ledger.rows.name, visit.ledger.instance.name])
+        return ()
+
+    Environment(config).visit(work, writes=False, command="current")
+    return tuple(names)
+
+
+def configured_url(config: Config) -> str:
+    """Give the URL that Alembic's section names, or "" where it names none, or none that can be read."""
+    try:
+        return Environment(config).alembic.get_main_option("sqlalchemy.url") or ""
+    except (ConfigError, ValueError):
+        return ""
+
+
+def _kind(url: str) -> str:
+    name = sa.make_url(url).get_backend_name()
+    return "mysql" if name == "mariadb" else name
+
+
+@contextmanager
+def _server(url: str) -> Iterator[sa.Connection]:
+    """Connect beside the database itself, which may have to go."""
+    parsed = sa.make_url(blocking(url)).set(database="postgres" if _kind(url) == "postgresql" else None)
+    engine = sa.create_engine(parsed, poolclass=sa.NullPool, isolation_level="AUTOCOMMIT")
+    try:
+        with engine.connect() as connection:
+            yield connection
+    except sa.exc.OperationalError as error:
+        shown = sa.make_url(url).render_as_string()
+        raise DatabaseError(f"The server of {shown} does not do what a test needs: {error.orig}") from error
+    finally:
+        engine.dispose()
+
+
+def _on_server(url: str, statement: str) -> None:
+    with _server(url) as connection:
+        connection.exec_driver_sql(statement)
+
+
+def _end_session(connection: sa.Connection, session: int) -> None:
+    try:
+        connection.exec_driver_sql(f"KILL {session}")
+    except sa.exc.DBAPIError as error:
+        gone = 1094  # "Unknown thread id": it ended by itself meanwhile
+        if error.orig is None or error.orig.args[0] != gone:
+            raise
+
+
+def _statements(url: str) -> list[str]:
+    """Give the statements that make the tables of a MySQL or MariaDB database and their rows again."""
+    statements = ["SET FOREIGN_KEY_CHECKS = 0"]
+    with connect(url) as connection:
+        for table in sa.inspect(connection).get_table_names():
+            statements.append(connection.exec_driver_sql(f"SHOW CREATE TABLE `{table}`").one()[1].replace("%", "%%"))
+            for row in connection.exec_driver_sql(f"SELECT * FROM `{table}`"):  # noqa: S608
+                values = ", ".join(_literal(value) for value in row)
+                statements.append(f"INSERT INTO `{table}` VALUES ({values})")  # noqa: S608
+    return statements
+
+
+def _literal(value: Any) -> str:
+    if value is None:
+        return "NULL"
+    if isinstance(value, bytes):
+        return f"x'{value.hex()}'"
+    return str(value) if isinstance(value, int | float) else "x'" + str(value).encode().hex() + "'"

@@ -1,0 +1,126 @@
+"""Breaks a process at its k-th file-changing call or SQL statement; the code that is broken knows nothing of it.
+
+Events are counted where they leave Python: audit hooks and patched functions for files, the drivers' own methods for
+SQL. A COMMIT counts twice, before it is sent and when its answer has come: between the two nobody knows.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import os
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+FILES, SQL = "files", "sql"
+CALLS = frozenset(
+    f"os.{name}"
+    for name in (
+        *("rename", "link", "remove", "mkdir", "rmdir", "symlink", "truncate"),
+        *("chmod", "chown", "utime", "setxattr", "removexattr"),
+    )
+)
+"""Audit events that announce a change."""
+UNANNOUNCED = ("write", "fsync", "fdatasync", "sendfile", "copy_file_range", "posix_fallocate")
+"""Functions of `os` that change files without an audit event."""
+STANDARD = (0, 1, 2)
+COMMIT, COMMITTED, ROLLBACK = "COMMIT", "COMMITTED", "ROLLBACK"
+
+
+@dataclass
+class Injection:
+    """What is done to a process, and when.
+
+    Args:
+        action: ``count`` does nothing; ``kill``; a signal's name; an errno's name, raised by the call.
+        at: The number of the event, from 1; 0 is never.
+        kinds: What is counted.
+        every: Whether all events from `at` on are struck, not only that one (a disk that stays full).
+    """
+
+    action: str = "count"
+    at: int = 0
+    kinds: tuple[str, ...] = (FILES, SQL)
+    every: bool = False
+    seen: list[str] = field(default_factory=list)
+    fired: str = ""
+    report: Callable[[], None] = lambda: None
+    _busy: bool = False
+
+    def install(self) -> None:
+        """Patch this process; it stays so until it ends."""
+        if FILES in self.kinds:
+            self._watch_files()
+        if SQL in self.kinds:
+            from fietsupdate.database.watch import watch
+
+            watch(functools.partial(self.point, SQL))
+
+    def point(self, kind: str, label: str, connection: Any = None) -> None:
+        """Count an event, and strike if its turn has come."""
+        if self._busy:
+            return
+        self.seen.append(f"{kind}: {label}")
+        due = len(self.seen) >= self.at if self.every else len(self.seen) == self.at
+        if not self.at or not due:
+            return
+        self._busy = True
+        try:
+            self.fired = self.fired or self.seen[-1]
+            self.report()
+            self.strike(kind, label, connection)
+        finally:
+            self._busy = False
+
+    def rest(self) -> None:
+        """Count and strike no more."""
+        self._busy = True
+
+    def strike(self, kind: str, _label: str, _connection: Any) -> None:
+        """Do to the process what was asked for."""
+        if self.action == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        elif self.action.startswith("SIG"):
+            self._busy = False  # the handler may unwind from here
+            os.kill(os.getpid(), getattr(signal, self.action))
+        elif kind == FILES:
+            number = getattr(errno, self.action)
+            raise OSError(number, os.strerror(number))
+
+    def _watch_files(self) -> None:
+        for name in UNANNOUNCED:
+            if hasattr(os, name):
+                setattr(os, name, self._counted(name, getattr(os, name)))
+        from fietsupdate.filesystem import durable
+
+        if durable._syncfs is not None:  # noqa: SLF001  # the one call that does not go through `os`
+            durable._syncfs = self._counted("syncfs", durable._syncfs)  # noqa: SLF001
+        sys.addaudithook(self._audit)
+
+    def _counted(self, name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(real)
+        def call(*args: Any, **kw: Any) -> Any:
+            if not (name == "write" and args[0] in STANDARD):
+                self.point(FILES, name)
+            return real(*args, **kw)
+
+        return call
+
+    def _audit(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if event in CALLS:
+            self.point(FILES, f"{event} {short(arguments[0])}")
+        elif event == "open" and _opens_for_writing(*arguments):
+            self.point(FILES, f"open {short(arguments[0])}")
+
+
+def short(value: object) -> str:
+    """Give a text that fits into a line; of an absolute path its last part."""
+    return Path(str(value)).name if str(value).startswith("/") else " ".join(str(value).split())[:60]
+
+
+def _opens_for_writing(path: object, _mode: object, flags: int) -> bool:
+    return bool(flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)) and path != os.devnull and not isinstance(path, int)
