@@ -45,8 +45,9 @@ from fietsupdate.planning.graph import Graph
 from fietsupdate.planning.target import find, resolve_up
 from fietsupdate.process import SIGNALS, Signals, Stop
 from fietsupdate.recovery import Outcome, settle
+from fietsupdate.restoring import Restorer
 from fietsupdate.safeguard import Safeguard
-from fietsupdate.service import check_service, out_of_service, tidy
+from fietsupdate.service import check_service, out_of_service, tidied
 from fietsupdate.site import Site
 from fietsupdate.transaction import PlanChangedError, reopen_files
 
@@ -122,10 +123,11 @@ class Run:
         done: list[str] = []
         with self.stoppable(done):
             seen = self.look()
-            seen.refuse()
-            plan = seen.plan(target, direction)
-            if not plan and not seen.left_something and seen.files.holder is None:
-                return Report(plan, (), plan.current, _since(started))
+            if not seen.files.is_half_restored:  # no plan begins there; it is settled under the lock
+                seen.refuse()
+                plan = seen.plan(target, direction)
+                if not plan and not seen.left_something and seen.files.holder is None:
+                    return Report(plan, (), plan.current, _since(started))
             self.check_hands()
             with self.locked(direction):
                 plan, current = self._planned_under_lock(target, direction, agreed, done)
@@ -219,11 +221,22 @@ class Run:
             who = {"pid": holder.pid, "host": holder.host, "since": holder.since} if holder else {}
             self.tell(Event("waiting", now(), text="for another updater", details=who))
 
-        with lock.hold(self.site.data_dir, timeout=self.lock_timeout, on_wait=on_wait, command=str(command)):
-            try:
-                yield
-            finally:
-                tidy(self.site, self.signals, self.tell)  # what a run that was killed has left
+        with (
+            lock.hold(self.site.data_dir, timeout=self.lock_timeout, on_wait=on_wait, command=str(command)),
+            tidied(self.site, self.signals, self.tell),
+        ):
+            self._settle_restore()
+            yield
+
+    def _settle_restore(self) -> None:
+        """Finish a restore that was cut off, or take away what it has left."""
+        left = look_at_files(self.site.data_dir, self.site.config.version_file).restore
+        if left is None:
+            return
+        restorer = Restorer(self.site, self.environment, self.signals, self.tell)
+        guarded = out_of_service(self.site, self.signals, self.tell, command="restore")
+        with guarded if left.is_half else contextlib.nullcontext():
+            restorer.settle()
 
     @contextlib.contextmanager
     def stoppable(self, done: list[str]) -> Iterator[None]:

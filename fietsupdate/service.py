@@ -72,18 +72,21 @@ def out_of_service(site: Site, signals: Signals, tell: Listener, *, command: str
             signals.raise_pending()
         yield
     finally:
-        tidy(site, signals, tell, killed=False)
+        _take_down(site, signals, tell)
 
 
-def tidy(site: Site, signals: Signals, tell: Listener, *, killed: bool = True) -> None:
-    """Remove our maintenance file. Whoever calls holds the lock of the data directory.
+@contextmanager
+def tidied(site: Site, signals: Signals, tell: Listener) -> Iterator[None]:
+    """Remove, when the block ends, the maintenance file of a run that was killed; arguments as for `out_of_service`."""
+    left = maintenance.is_noted(site.data_dir)
+    try:
+        yield
+    finally:
+        if left:
+            _take_down(site, signals, tell, killed=True)
 
-    Args:
-        site: The entered configuration.
-        signals: They wait meanwhile.
-        tell: Told, as a ``warning``, when there was one, or when it cannot be removed.
-        killed: It can only be that of a run that was killed, which is worth telling.
-    """
+
+def _take_down(site: Site, signals: Signals, tell: Listener, *, killed: bool = False) -> None:
     with signals.held():
         try:
             removed = maintenance.take_down(site.data_dir)

@@ -21,6 +21,8 @@ from fietsupdate.filesystem.layout import home
 from fietsupdate.filesystem.owner import give_owner
 from fietsupdate.model import LockHolder
 
+NOTE = "maintenance"
+"""Name of the note in our own folder."""
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS})
 """What file systems without hard links answer."""
 
@@ -50,6 +52,11 @@ def left_behind(data_dir: Path) -> Path | None:
     """Name the maintenance file of ours that stands at this moment; changes nothing, and never fails."""
     note = _noted(data_dir)
     return note.path if note is not None and note.is_up else None
+
+
+def is_noted(data_dir: Path) -> bool:
+    """Tell whether a run has put a maintenance file up, or was about to, and has not cleared that away."""
+    return bool(_written(data_dir))
 
 
 def put_up(path: Path, data_dir: Path, who: LockHolder) -> bool:
@@ -94,7 +101,8 @@ def take_down(data_dir: Path) -> Path | None:
             note.path.unlink()
             removed = note.path
             durable.sync_path(note.path.parent)
-    _note_file(data_dir).unlink(missing_ok=True)
+    for written in _written(data_dir):
+        written.unlink(missing_ok=True)
     return removed
 
 
@@ -136,5 +144,10 @@ def _noted(data_dir: Path) -> _Note | None:
     return None
 
 
+def _written(data_dir: Path) -> list[Path]:
+    """Give the note, and drafts of it that a killed run has left."""
+    return list(home(data_dir).glob(f"*{NOTE}*"))
+
+
 def _note_file(data_dir: Path) -> Path:
-    return home(data_dir) / "maintenance"
+    return home(data_dir) / NOTE
