@@ -140,6 +140,10 @@ def open_store(url: str, *, file: Path | None) -> Store:
             from fietsupdate.database.stores.sqlite import SQLiteStore
 
             return SQLiteStore(url, file)
+        case "postgresql":
+            from fietsupdate.database.stores.postgresql import PostgreSQLStore
+
+            return PostgreSQLStore(url)
         case dialect:
             raise DatabaseError(
                 f"{dialect} databases cannot be copied: SQLite, PostgreSQL, MariaDB and MySQL can.",

@@ -1,0 +1,223 @@
+"""Runs the databases' own programs: secrets out of sight, memory flat, and nobody left behind.
+
+Everything goes through pipes that end here. When this process is killed, a program that we feed sees the end of its
+input, and one that we read from cannot write any more; on an error or a signal they are ended before we go on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from fietsupdate.errors import DatabaseError
+
+PIECE = 1 << 20
+"""Bytes that are in memory at once."""
+GRACE = 5.0
+"""Seconds that a program has to end by itself; pg_dump uses them to cancel its query."""
+LINES = 6
+"""Lines of what a program said that an error repeats."""
+TAIL = 16_384
+
+
+class ProgramFailedError(DatabaseError):
+    """A program failed; `said` holds its last lines, `exit_status` what it ended with."""
+
+    def __init__(self, program: str, exit_status: int, said: Sequence[str], *, hint: str = "") -> None:
+        text = " ".join(said) or f"it ended with status {exit_status}"
+        super().__init__(f"{program} failed: {text.rstrip('.')}.", hint=hint, details={"program": program})
+        self.exit_status = exit_status
+        self.said = tuple(said)
+
+
+@dataclass(frozen=True)
+class Call:
+    """One program with its arguments.
+
+    Args:
+        arguments: The program's path first. They hold no secret: everybody on the machine can read them.
+        environment: Variables to set; None takes one away. No secrets either, only names of files.
+        descriptors: Open files that the program inherits.
+        secrets: Texts that no message may repeat.
+        hint: What to do when it fails.
+    """
+
+    arguments: tuple[str, ...]
+    environment: Mapping[str, str | None] = field(default_factory=dict)
+    descriptors: tuple[int, ...] = ()
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+    hint: str = ""
+
+    @property
+    def name(self) -> str:
+        """The program's name, for messages."""
+        return os.path.basename(self.arguments[0])
+
+
+def find(names: Sequence[str], hint: str) -> str:
+    """Give the path of the first program that is installed.
+
+    Raises:
+        DatabaseError: none is, with the hint.
+    """
+    for name in names:
+        if path := shutil.which(name):
+            return path
+    raise DatabaseError(f"The program {' or '.join(names)} is not installed, or not in PATH.", hint=hint)
+
+
+def output_of(call: Call, text: str | bytes = b"") -> bytes:
+    """Run a program on a text; give all that it writes.
+
+    Raises:
+        ProgramFailedError: it ended with an error.
+    """
+    with _running(call, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        output, _ = child.communicate(text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text)
+    return bytes(output)
+
+
+def to_file(call: Call, path: Path) -> None:
+    """Write a program's output to a file that is there.
+
+    Raises:
+        ProgramFailedError: it ended with an error.
+        OSError: the file cannot be written.
+    """
+    with _running(call, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as child, open(path, "wb") as file:
+        _pour(child.stdout, file)
+
+
+def from_file(call: Call, path: Path) -> None:
+    """Feed a file to a program.
+
+    Raises:
+        ProgramFailedError: it ended with an error.
+        OSError: the file cannot be read.
+    """
+    with open(path, "rb") as file, _running(call, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as child:
+        _feed(file, child)
+
+
+def through(source: Call, sink: Call) -> None:
+    """Feed one program's output to another.
+
+    Raises:
+        ProgramFailedError: one of them ended with an error.
+    """
+    with (
+        _running(source, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as giver,
+        _running(sink, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as taker,
+    ):
+        _feed(giver.stdout, taker)
+
+
+@contextlib.contextmanager
+def secret_file(text: str) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Give the path of a file of mode 0600 that only a child of ours can open, and the descriptors it needs for that.
+
+    On Linux it has no name on disk, so that nothing can be left behind; elsewhere it lies in a private folder.
+    """
+    data = text.encode("utf-8", "surrogateescape")
+    if os.path.isdir("/proc/self/fd"):
+        with tempfile.TemporaryFile(prefix="fietsupdate-") as unnamed:
+            unnamed.write(data)
+            unnamed.flush()
+            yield f"/proc/self/fd/{unnamed.fileno()}", (unnamed.fileno(),)
+        return
+    with tempfile.TemporaryDirectory(prefix="fietsupdate-") as folder:
+        path = os.path.join(folder, "secret")
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
+            file.write(data)
+        yield path, ()
+
+
+def version(program: str, pattern: re.Pattern[str]) -> tuple[int, ...]:
+    """Ask a program for its version; empty when it does not tell."""
+    text = output_of(Call((program, "--version"))).decode(errors="replace")
+    found = pattern.search(text)
+    return tuple(int(part) for part in found[1].split(".")) if found else ()
+
+
+@contextlib.contextmanager
+def _running(call: Call, **streams: int) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a program beside a block; it has ended, and well, when the block is left without an error."""
+    with tempfile.TemporaryFile(prefix="fietsupdate-") as errors:
+        try:
+            child = subprocess.Popen(
+                call.arguments,
+                env=_environment(call),
+                pass_fds=call.descriptors,
+                stderr=errors,
+                start_new_session=True,  # Ctrl-C is for us; and there is no terminal to ask for a password at
+                **streams,  # type: ignore[call-overload]
+            )
+        except OSError as error:
+            raise DatabaseError(f"{call.name} cannot be started: {error.strerror}.", hint=call.hint) from error
+        try:
+            yield child
+            _close(child.stdin)
+            _close(child.stdout)
+            status = child.wait()
+        except BaseException:
+            _end(child)
+            raise
+        if status:
+            raise ProgramFailedError(call.name, status, _last_lines(errors, call.secrets), hint=call.hint)
+
+
+def _environment(call: Call) -> dict[str, str]:
+    changed = {**os.environ, "LC_ALL": "C", **call.environment}
+    return {name: value for name, value in changed.items() if value is not None}
+
+
+def _pour(source: IO[bytes] | None, target: IO[bytes] | None) -> None:
+    assert source is not None and target is not None  # noqa: S101, PT018  # both are pipes or files of ours
+    while piece := source.read(PIECE):
+        target.write(piece)
+
+
+def _feed(source: IO[bytes] | None, child: subprocess.Popen[bytes]) -> None:
+    """Feed a program; when it takes no more, it has failed, and its own words say why."""
+    try:
+        _pour(source, child.stdin)
+        _close(child.stdin)
+    except BrokenPipeError:
+        with contextlib.suppress(BrokenPipeError):
+            _close(child.stdin)
+        child.wait()
+
+
+def _close(stream: IO[bytes] | None) -> None:
+    if stream is not None:
+        stream.close()
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    """End a program, whatever it does."""
+    child.terminate()
+    try:
+        child.wait(GRACE)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+    finally:
+        for stream in (child.stdin, child.stdout):
+            with contextlib.suppress(OSError):
+                _close(stream)
+
+
+def _last_lines(errors: Any, secrets: Sequence[str]) -> list[str]:
+    errors.seek(max(0, errors.seek(0, os.SEEK_END) - TAIL))
+    text = errors.read().decode(errors="replace")
+    for secret in secrets:
+        text = text.replace(secret, "***")
+    return [" ".join(line.split()) for line in text.splitlines() if line.strip()][-LINES:]

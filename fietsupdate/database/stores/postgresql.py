@@ -1,0 +1,271 @@
+"""PostgreSQL, by pg_dump, pg_restore and psql: a database takes the live place by being renamed.
+
+Both renames are one transaction of the server, so there is always a live database, whole. A clone never ends anybody's
+session; a swap ends them all, as a database in use cannot be renamed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from hashlib import sha256
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from fietsupdate.database import programs
+from fietsupdate.database.dump import CLONE, NEW, OLD, Store, arriving, refuse_empty, refuse_live, suffix
+from fietsupdate.database.stores import postgresql_address as address
+from fietsupdate.database.stores.postgresql_client import (
+    IN_USE,
+    INSTALL,
+    NOT_ALLOWED,
+    Server,
+    StatementFailedError,
+    psql,
+    select,
+)
+from fietsupdate.database.stores.postgresql_place import creation, literal, properties, quoted
+from fietsupdate.errors import DatabaseError
+
+LONGEST_NAME = 63
+"""Bytes of an identifier (NAMEDATALEN - 1)."""
+ATTEMPTS = 5
+"""How often sessions are ended and the renames tried: an application may connect again in between."""
+_A_TABLE = re.compile(r"^\d+; 1259 \d+ TABLE (?!DATA |ATTACH )", re.MULTILINE)
+_VERSION = re.compile(r"\(PostgreSQL\) (\d+(?:\.\d+)*)")
+_NOISE = re.compile(r"(--.*|SET .*;|SELECT pg_catalog\.set_config\(.*|\\(un)?restrict .*|\s*)")
+
+_DUMPED = """
+SELECT n.nspname, c.relname, c.relkind FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE c.relkind IN ('r', 'p') AND n.nspname <> 'information_schema' AND n.nspname NOT LIKE 'pg\\_%'
+   AND NOT EXISTS (SELECT FROM pg_depend e
+                    WHERE e.classid = 'pg_class'::regclass AND e.objid = c.oid AND e.deptype = 'e')
+"""
+"""Tables, without those that belong to extensions: no dump has them."""
+
+_TABLES = f"""
+SELECT CASE nspname WHEN 'public' THEN relname ELSE nspname || '.' || relname END, format('%I.%I', nspname, relname)
+  FROM ({_DUMPED}) dumped WHERE relkind = 'r' ORDER BY 1
+"""  # noqa: S608  # our own text
+
+
+class PostgreSQLStore(Store):
+    """One database on a PostgreSQL server."""
+
+    dialect = "postgresql"
+    file = None
+
+    def __init__(self, url: str, *, made: bool = False) -> None:
+        self.url = url
+        self.made = made
+        self._parsed = sa.make_url(url)
+        self.name = address.database_of(self._parsed)
+        self._server = Server(self._parsed)
+
+    @property
+    def shown(self) -> str:
+        """The URL with its passwords masked, also those in its query."""
+        return address.without_secrets(self._parsed)
+
+    def check(self) -> None:
+        """Compare the programs' version with the server's; pg_dump refuses a newer server."""
+        for program in ("pg_dump", "pg_restore", "psql"):
+            programs.find([program], INSTALL)
+        number, name = self.query("SELECT current_setting('server_version_num'), current_setting('server_version')")[0]
+        server = int(number or 0) // 10_000
+        for program in ("pg_dump", "pg_restore"):
+            own = programs.version(programs.find([program], INSTALL), _VERSION)
+            if own and own[0] < server:
+                raise DatabaseError(
+                    f"{program} is version {'.'.join(map(str, own))}, older than the PostgreSQL server, {name}.",
+                    hint=f"Install the client programs of PostgreSQL {server} (Debian: postgresql-client-{server}).",
+                )
+
+    def exists(self) -> bool:
+        """Look the database up in the server's list."""
+        return bool(self._server.ask(f"SELECT 1 FROM pg_database WHERE datname = {literal(self.name)}"))  # noqa: S608
+
+    def size(self) -> int:
+        """Ask the server how many bytes the database takes on disk."""
+        sql = f"SELECT pg_database_size(oid) FROM pg_database WHERE datname = {literal(self.name)}"  # noqa: S608
+        return int((self._server.ask(sql) or [("0",)])[0][0] or 0)
+
+    def dump(self, dest: Path) -> None:
+        """Write pg_dump's custom format: one snapshot, whoever writes meanwhile."""
+        with _dumping(self._parsed) as call, arriving(dest) as draft:
+            programs.to_file(call, draft)
+
+    def load_beside(self, dump: Path, tag: str) -> Store:
+        """Load into a new database with the live one's owner, encoding, collation, rights and settings."""
+        expected = _tables_in(dump)
+        new = self.sibling(NEW, tag)
+        with self._emerging(new):
+            with _restoring(sa.make_url(new.url)) as call:
+                programs.from_file(call, dump)
+            refuse_empty(new)
+            if (arrived := len(new.query(_DUMPED))) < expected:
+                raise DatabaseError(f"Of {expected} tables in {dump} only {arrived} were loaded into {new.shown}.")
+            psql(sa.make_url(new.url), "ANALYZE;")
+        return new
+
+    def clone(self, tag: str, folder: Path | None = None) -> Store:
+        """Copy on the server where nobody else is connected, which is fast; else by dump and restore."""
+        del folder  # a server's database lies where the server keeps it
+        clone = self.sibling(CLONE, tag)
+        with self._emerging(clone, template=self._is_alone()) as is_full:
+            if not is_full:
+                with _dumping(self._parsed, "--compress=0") as giver, _restoring(sa.make_url(clone.url)) as taker:
+                    programs.through(giver, taker)
+            psql(sa.make_url(clone.url), "ANALYZE;")
+        return clone
+
+    def swap(self, new: Store, tag: str) -> None:
+        """Rename both in one transaction, after the sessions of others have been ended."""
+        if not isinstance(new, PostgreSQLStore):
+            raise DatabaseError(f"{new.shown} is not a PostgreSQL database.")
+        old = self.sibling(OLD, tag)
+        if not new.exists():
+            if self.exists() and old.exists():
+                return
+            raise DatabaseError(f"{new.shown} is not there, so {self.shown} cannot be replaced by it.")
+        refuse_empty(new)
+        if self.exists() and old.exists():
+            raise DatabaseError(
+                f"{old.shown} is there already.",
+                hint="Another restore has put it there: drop it, if it is not needed, and try again.",
+            )
+        renames = [(self.name, old.name)] if self.exists() else []
+        self._rename([*renames, (new.name, self.name)])
+
+    def sibling(self, kind: str, tag: str, folder: Path | None = None) -> PostgreSQLStore:
+        """Give the database of that kind and tag: ``shop_old_TAG``; a long name is cut, and made unique by its hash."""
+        del folder
+        ending = suffix(kind, tag, mark="__")
+        name, room = self.name, LONGEST_NAME - len(ending.encode())
+        if len(name.encode()) > room:
+            name = name.encode()[: room - 9].decode(errors="ignore") + "_" + sha256(name.encode()).hexdigest()[:8]
+        url = address.at(self._parsed, name + ending)
+        return PostgreSQLStore(url.render_as_string(hide_password=False), made=True)
+
+    def drop(self) -> None:
+        """Drop the database and end its sessions."""
+        refuse_live(self)
+        if self.exists():
+            self._end_sessions(self.name)
+            self._server.administer(f"DROP DATABASE IF EXISTS {quoted(self.name)}")
+
+    def run(self, sql: str) -> None:
+        """Execute statements, all of them in one transaction."""
+        psql(self._parsed, f"{sql}\n;\n", "--single-transaction")
+
+    def query(self, sql: str) -> list[tuple[str | None, ...]]:
+        """Give the rows of one SELECT (or VALUES, or TABLE), each value in PostgreSQL's own text form."""
+        return select(self._parsed, sql)
+
+    def tables(self) -> list[str]:
+        """Name the tables that hold rows, without those of extensions."""
+        return [name for name, _ in self._all_tables()]
+
+    def row_counts(self) -> dict[str, int]:
+        """Count the rows of every table, in one statement."""
+        tables = self._all_tables()
+        if not tables:
+            return {}
+        counts = (f"SELECT {number}, count(*) FROM {table}" for number, (_, table) in enumerate(tables))  # noqa: S608
+        rows = self.query(" UNION ALL ".join(counts) + " ORDER BY 1")
+        return {name: int(count or 0) for (name, _), (_, count) in zip(tables, rows, strict=True)}
+
+    def schema_text(self) -> str:
+        """Give pg_dump's definitions, without its comments and settings."""
+        with _dumping(self._parsed, "--schema-only", form="plain") as call:
+            text = programs.output_of(call).decode(errors="surrogateescape")
+        return "\n".join(line for line in text.split("\n") if not _NOISE.fullmatch(line)) + "\n"
+
+    # -- making and renaming
+
+    @contextmanager
+    def _emerging(self, place: PostgreSQLStore, *, template: bool = False) -> Iterator[bool]:
+        """Make a database like this one, full if it could be copied on the server; after an error it is gone."""
+        place.drop()
+        try:
+            is_full = template and self._copied(place.name)
+            if not is_full:
+                self._make(place.name)
+            yield is_full
+            self._server.administer(";".join(properties(self._server.ask, self.name, place.name)))
+        except BaseException:
+            place.drop()
+            raise
+
+    def _make(self, name: str, *, full: bool = False) -> None:
+        sql = creation(self._server.ask, self.name, name, full=full)
+        if sql is None:
+            raise DatabaseError(
+                f"There is no database {self.name!r} on the server.",
+                hint="Create it, empty, with its owner; then go on.",
+            )
+        self._server.administer(sql)
+
+    def _copied(self, name: str) -> bool:
+        """Copy on the server; False when somebody has connected meanwhile, or this user may not."""
+        try:
+            self._make(name, full=True)
+        except StatementFailedError as error:
+            if error.sqlstate in {IN_USE, NOT_ALLOWED}:
+                return False
+            raise
+        return True
+
+    def _is_alone(self) -> bool:
+        sql = f"SELECT 1 FROM pg_stat_activity WHERE datname = {literal(self.name)} LIMIT 1"  # noqa: S608
+        return not self._server.ask(sql)
+
+    def _rename(self, pairs: list[tuple[str, str]]) -> None:
+        renames = "".join(f"ALTER DATABASE {quoted(before)} RENAME TO {quoted(after)};\n" for before, after in pairs)
+        script = f"SET synchronous_commit = on;\nBEGIN;\n{renames}COMMIT;\n"
+        for attempt in range(ATTEMPTS):
+            for before, _ in pairs:
+                self._end_sessions(before)
+            try:
+                self._server.administer(script)
+            except StatementFailedError as error:
+                if error.sqlstate != IN_USE or attempt == ATTEMPTS - 1:
+                    raise
+            else:
+                return
+
+    def _end_sessions(self, name: str) -> None:
+        """End everybody's sessions on a database; whom we may not end, the statement that comes next will name."""
+        sql = (
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "  # noqa: S608  # quoted
+            f"WHERE datname = {literal(name)} AND pid <> pg_backend_pid() AND backend_type <> 'autovacuum worker'"
+        )
+        try:
+            self._server.ask(sql)
+        except StatementFailedError as error:
+            if error.sqlstate != NOT_ALLOWED:
+                raise
+
+    def _all_tables(self) -> list[tuple[str, str]]:
+        return [(name or "", table or "") for name, table in self.query(_TABLES)]
+
+
+def _dumping(url: sa.URL, *options: str, form: str = "custom") -> AbstractContextManager[programs.Call]:
+    program = programs.find(["pg_dump"], INSTALL)
+    hint = "See that this user may read everything in the database, and that no schema change is running."
+    return address.calling(url, program, f"--format={form}", "--lock-wait-timeout=60s", *options, hint=hint)
+
+
+def _restoring(url: sa.URL) -> AbstractContextManager[programs.Call]:
+    program = programs.find(["pg_restore"], INSTALL)
+    hint = "Its owners and extensions must exist here, and this user must be allowed to act for them."
+    return address.calling(url, program, "--exit-on-error", hint=hint)
+
+
+def _tables_in(dump: Path) -> int:
+    """Count the tables that a dump tells of."""
+    program = programs.find(["pg_restore"], INSTALL)
+    call = programs.Call((program, "--list", str(dump)), hint="The dump is not whole: verify the backup.")
+    return len(_A_TABLE.findall(programs.output_of(call).decode(errors="replace")))

@@ -1,0 +1,97 @@
+"""Makes a PostgreSQL database like another: what belongs to the database itself is in no dump that can be renamed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+
+Query = Callable[[str], list[tuple[str | None, ...]]]
+
+_PROPERTIES = """
+SELECT r.rolname, pg_encoding_to_char(d.encoding), d.datcollate, d.datctype, d.datconnlimit, t.spcname,
+       to_jsonb(d)->>'datlocprovider', coalesce(to_jsonb(d)->>'daticulocale', to_jsonb(d)->>'datlocale'),
+       to_jsonb(d)->>'daticurules', shobj_description(d.oid, 'pg_database'), d.datacl IS NOT NULL
+  FROM pg_database d JOIN pg_roles r ON r.oid = d.datdba JOIN pg_tablespace t ON t.oid = d.dattablespace
+ WHERE d.datname = {name}
+"""
+"""Through JSON, as every release has other columns."""
+
+_RIGHTS = """
+SELECT coalesce(r.rolname, ''), a.privilege_type, a.is_grantable
+  FROM pg_database d CROSS JOIN LATERAL aclexplode(d.datacl) a LEFT JOIN pg_roles r ON r.oid = a.grantee
+ WHERE d.datname = {name}
+"""
+
+_SETTINGS = """
+SELECT coalesce(r.rolname, ''), unnest(s.setconfig)
+  FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase LEFT JOIN pg_roles r ON r.oid = s.setrole
+ WHERE d.datname = {name}
+"""
+
+_LISTS = frozenset(
+    (
+        *("search_path", "temp_tablespaces", "unix_socket_directories"),
+        *("local_preload_libraries", "session_preload_libraries", "shared_preload_libraries"),
+    )
+)
+"""Settings whose value is a list of quoted names (GUC_LIST_QUOTE); pg_dump has the same list."""
+
+_NAME = re.compile(r'\s*(?:"((?:[^"]|"")*)"|([^,"]+?))\s*(?:,|$)')
+_PROVIDERS = {"i": "icu", "b": "builtin"}
+
+
+def creation(query: Query, live: str, name: str, *, full: bool = False) -> str | None:
+    """Give the statement that makes a database like the live one, empty or a full copy; None when there is no live one.
+
+    Only the server itself can make a full copy, and only while nobody is connected.
+    """
+    rows = query(_PROPERTIES.format(name=literal(live)))
+    if not rows:
+        return None
+    owner, encoding, collate, ctype, limit, tablespace, provider, locale, rules, _comment, _acl = rows[0]
+    sql = f"CREATE DATABASE {quoted(name)} OWNER {quoted(owner or '')} CONNECTION LIMIT {limit} TEMPLATE "
+    if full:
+        return sql + quoted(live)
+    sql += (
+        f"template0 ENCODING {literal(encoding or '')} LC_COLLATE {literal(collate or '')} "
+        f"LC_CTYPE {literal(ctype or '')} TABLESPACE {quoted(tablespace or '')}"
+    )
+    if provider in _PROVIDERS:
+        kind = _PROVIDERS[provider]
+        sql += f" LOCALE_PROVIDER {kind} {kind.upper()}_LOCALE {literal(locale or '')}"
+    return sql + (f" ICU_RULES {literal(rules)}" if rules else "")
+
+
+def properties(query: Query, live: str, name: str) -> Iterator[str]:
+    """Give the statements that make a database's comment, rights and settings those of the live one."""
+    rows = query(_PROPERTIES.format(name=literal(live)))
+    owner, comment, has_rights = (rows[0][0], rows[0][9], rows[0][10]) if rows else (None, None, "f")
+    if comment is not None:
+        yield f"COMMENT ON DATABASE {quoted(name)} IS {literal(comment)}"
+    if has_rights == "t":
+        yield f"REVOKE ALL ON DATABASE {quoted(name)} FROM PUBLIC, {quoted(owner or '')}"
+        for role, right, grantable in query(_RIGHTS.format(name=literal(live))):
+            option = " WITH GRANT OPTION" if grantable == "t" else ""
+            yield f"GRANT {right} ON DATABASE {quoted(name)} TO {quoted(role) if role else 'PUBLIC'}{option}"
+    for role, setting in query(_SETTINGS.format(name=literal(live))):
+        variable, _, value = (setting or "").partition("=")
+        whose = f"ALTER ROLE {quoted(role)} IN DATABASE {quoted(name)}" if role else f"ALTER DATABASE {quoted(name)}"
+        yield f"{whose} SET {variable} TO {_value(variable, value)}"
+
+
+def _value(variable: str, value: str) -> str:
+    if variable.lower() not in _LISTS:
+        return literal(value)
+    names = (inside.replace('""', '"') or plain for inside, plain in _NAME.findall(value))
+    return ", ".join(literal(name) for name in names) or "''"
+
+
+def quoted(name: str) -> str:
+    """Quote an identifier for PostgreSQL."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """Quote a string for PostgreSQL, however it reads backslashes."""
+    doubled = text.replace("'", "''")
+    return f"E'{doubled.replace(chr(92), chr(92) * 2)}'" if "\\" in text else f"'{doubled}'"
