@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fietsupdate.config import Config, load_config
+from fietsupdate.copies import Backup, Policy, Shelf
 from fietsupdate.filesystem.ledger import look as look_at_files
 from fietsupdate.model import Direction, Entry, Plan, Report, Status, Update, UpdateState
 from fietsupdate.planning.graph import Graph, build
@@ -17,6 +18,7 @@ from fietsupdate.planning.target import find
 from fietsupdate.site import Site, enter
 
 if TYPE_CHECKING:
+    from fietsupdate.backups import Verified
     from fietsupdate.initialise import Initialised
     from fietsupdate.look import Look
     from fietsupdate.run import Listener, Run
@@ -105,6 +107,7 @@ class Updater:
         direction: Direction = Direction.UP,
         checks: bool = False,
         as_root: bool = True,
+        backup: str | None = None,
     ) -> Plan:
         """Make the plan that `update` or `downgrade` would run; every refusal of theirs is raised here.
 
@@ -113,11 +116,12 @@ class Updater:
             direction: Up or down.
             checks: Load the scripts, too, and run their ``check`` hooks.
             as_root: Whether root may work on somebody else's data directory.
+            backup: ``auto``, ``full`` or ``never``; ``None`` as configured.
 
         Raises:
             FietsupdateError: What stands in the way.
         """
-        with self._run(as_root=as_root) as run:
+        with self._run(as_root=as_root, backup=backup) as run:
             return run.plan(target, direction, checks=checks)
 
     # -- changing
@@ -130,6 +134,7 @@ class Updater:
         on_event: Listener | None = None,
         lock_timeout: float | None = None,
         as_root: bool = False,
+        backup: str | None = None,
     ) -> Report:
         """Apply what waits. An instance that is up to date takes no lock.
 
@@ -139,12 +144,13 @@ class Updater:
             on_event: Told of everything that happens, in this thread.
             lock_timeout: Seconds to wait for another updater, 0 for none; ``None`` as configured.
             as_root: Whether root may work on somebody else's data directory.
+            backup: When a backup is made first: ``auto``, ``full`` or ``never``; ``None`` as configured.
 
         Raises:
             LockedError: Another updater is still at work.
             FietsupdateError: What went wrong; ``stands`` says what both halves are at now.
         """
-        with self._run(on_event, lock_timeout, as_root=as_root) as run:
+        with self._run(on_event, lock_timeout, as_root=as_root, backup=backup) as run:
             return run.move(target, Direction.UP, agreed)
 
     def downgrade(
@@ -155,9 +161,10 @@ class Updater:
         on_event: Listener | None = None,
         lock_timeout: float | None = None,
         as_root: bool = False,
+        backup: str | None = None,
     ) -> Report:
         """Revert what came after the target, and nothing else; arguments and errors as for `update`."""
-        with self._run(on_event, lock_timeout, as_root=as_root) as run:
+        with self._run(on_event, lock_timeout, as_root=as_root, backup=backup) as run:
             return run.move(target, Direction.DOWN, agreed)
 
     def stamp(
@@ -207,6 +214,78 @@ class Updater:
         with self._run(on_event, lock_timeout, as_root=as_root) as run:
             return run.recover(accept=accept, purge=purge)
 
+    # -- backups
+
+    def backup(
+        self,
+        dest: str | Path | None = None,
+        *,
+        on_event: Listener | None = None,
+        lock_timeout: float | None = None,
+        as_root: bool = False,
+    ) -> Backup:
+        """Copy both halves, as they are at this moment.
+
+        Args:
+            dest: The folder that the backup is made in; ``None`` for the one of the configuration.
+            on_event: Told of everything that happens.
+            lock_timeout: Seconds to wait for another updater; ``None`` as configured.
+            as_root: Whether root may work on somebody else's data directory.
+
+        Raises:
+            FietsupdateError: There is no new backup; nothing else was touched.
+        """
+        from fietsupdate.backups import make
+
+        with self._run(on_event, lock_timeout, as_root=as_root) as run:
+            return make(run, Path(dest).absolute() if dest is not None else None)
+
+    def backups(self) -> Shelf:
+        """Look for backups where the configuration keeps them. No database is needed."""
+        from fietsupdate.backup import found
+
+        with enter(self.config) as site:
+            return found(site)
+
+    def verify_backup(self, name: str | None = None, *, on_event: Listener | None = None) -> Verified:
+        """Read a backup from end to end.
+
+        Args:
+            name: Its name, or the path of its folder; ``None`` for the newest of both halves.
+            on_event: Told how far it is.
+
+        Raises:
+            UsageError: There is none of this name, or it was never finished.
+        """
+        from fietsupdate.backups import verified
+
+        with enter(self.config) as site:
+            return verified(site, name, on_event or (lambda _event: None))
+
+    def prune_backups(
+        self,
+        keep: int | None = None,
+        *,
+        dry_run: bool = False,
+        lock_timeout: float | None = None,
+        as_root: bool = False,
+    ) -> tuple[str, ...]:
+        """Take away the backups that need not be kept, and give their names.
+
+        Args:
+            keep: How many of both halves to keep, at least 1; ``None`` as configured.
+            dry_run: Only name them.
+            lock_timeout: Seconds to wait for another updater; ``None`` as configured.
+            as_root: Whether root may work on somebody else's data directory.
+
+        Raises:
+            FietsupdateError: The instance cannot be looked at or locked.
+        """
+        from fietsupdate.backups import prune, to_prune
+
+        with self._run(None, lock_timeout, as_root=as_root) as run:
+            return (to_prune if dry_run else prune)(run, self.config.keep if keep is None else keep)
+
     def revision(  # the arguments are the command's options
         self, update_id: str | None = None, **options: Any
     ) -> Path:
@@ -234,13 +313,18 @@ class Updater:
 
     @contextlib.contextmanager
     def _run(
-        self, on_event: Listener | None = None, lock_timeout: float | None = None, *, as_root: bool = True
+        self,
+        on_event: Listener | None = None,
+        lock_timeout: float | None = None,
+        *,
+        as_root: bool = True,
+        backup: str | None = None,
     ) -> Iterator[Run]:
         from fietsupdate.run import Run, nobody
 
         seconds = self.config.lock_timeout if lock_timeout is None else lock_timeout
         with self._entered() as (site, graph):
-            yield Run(site, graph, on_event or nobody, seconds, as_root)
+            yield Run(site, graph, on_event or nobody, seconds, as_root, Policy(backup) if backup else None)
 
     def _look(self) -> Look:
         from fietsupdate.database.environment import Environment

@@ -1,0 +1,116 @@
+"""Backups in words: what is promised before a run, what happens meanwhile, what there is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from fietsupdate.copies import Backup, Scope, Shelf
+from fietsupdate.model import Event, Plan
+from fietsupdate.render.layout import count, duration, several, table
+
+if TYPE_CHECKING:
+    from fietsupdate.backups import Verified
+
+_UNITS = ("B", "kB", "MB", "GB", "TB")
+_STEP = 1000
+HOLDS = {Scope.FULL: "both halves", Scope.DATABASE: "the database"}
+
+
+def size(number: float) -> str:
+    """Give a number of bytes as people say it: ``812 B``, ``3.4 MB``, ``120 GB``."""
+    unit = 0
+    while number >= _STEP - 0.5 and unit < len(_UNITS) - 1:
+        number, unit = number / _STEP, unit + 1
+    return f"{number:.1f} {_UNITS[unit]}" if unit and number < 9.95 else f"{number:.0f} {_UNITS[unit]}"  # noqa: PLR2004
+
+
+def pace(details: Mapping[str, Any]) -> str:
+    """Give "1.2 GB of 3.4 GB, 120 MB/s, 20 s left"."""
+    text = f"{size(details['done'])} of {size(details['total'])}, {size(details['rate'])}/s"
+    left = details.get("left", 0)
+    return f"{text}, {duration(round(left * 1000))} left" if left else text
+
+
+def promise(what: Plan) -> str:
+    """Say which backup a plan makes first; "" where none is called for."""
+    return {
+        Scope.FULL: f"first both halves are copied to {what.backup_dir}",
+        Scope.DATABASE: f"the database is dumped to {what.backup_dir} before each update that is not atomic",
+        "declined": "NONE is made: an update that is not atomic and fails half-way cannot be taken back",
+    }.get(what.backup, "")
+
+
+def plan(what: Plan) -> dict[str, Any] | None:
+    """Give what the document of a plan says of its backup."""
+    return {"scope": what.backup, "folder": what.backup_dir or None} if what.backup else None
+
+
+def begun(event: Event) -> str:
+    """Tell that a backup is being made."""
+    whole = event.details.get("scope") == Scope.FULL
+    return f"Copying both halves: backup {event.text}" if whole else f"Dumping the database: backup {event.text}"
+
+
+def finished(event: Event) -> str:
+    """Tell that a backup was made."""
+    return f"copied {size(event.details.get('bytes', 0))}"
+
+
+def made(backup: Backup) -> str:
+    """Say what was copied, in the end."""
+    manifest = backup.manifest
+    return (
+        f"Backup {backup.name} is complete: the database, and {manifest.files} files, folders and links; "
+        f"{size(backup.size)}.\nIt is in {backup.path}"
+    )
+
+
+def shelf(there: Shelf) -> str:
+    """Show the backups as a table, newest first."""
+    if not there.backups and not there.broken:
+        return f"There is no backup in {there.folder}."
+    lines = [f"Backups in {there.folder}, newest first:", ""] if there.backups else []
+    if there.backups:
+        lines += table(("name", "made (UTC)", "why", "holds", "size", "current updates"), [*map(_row, there.backups)])
+    lines += [f"Not a backup: {name}: {reason}." for name, reason in sorted(there.broken.items())]
+    return "\n".join(lines)
+
+
+def _row(backup: Backup) -> tuple[str, ...]:
+    manifest = backup.manifest
+    when = manifest.created_at[:19].replace("T", " ")
+    current = several(manifest.current, "base")
+    return backup.name, when, manifest.reason, HOLDS[manifest.scope], size(backup.size), current
+
+
+def verified(answer: Verified) -> str:
+    """Say whether a backup is good."""
+    if not answer.wrong:
+        return f"Backup {answer.backup.name} is good: {size(answer.backup.size)} were read and compared."
+    lines = [f"Backup {answer.backup.name} is NOT good:"]
+    return "\n".join([*lines, *(f"  - {text}" for text in answer.wrong)])
+
+
+def pruned(names: Sequence[str], *, dry_run: bool) -> str:
+    """Say what was taken away."""
+    if not names:
+        return "Nothing to take away."
+    verb = "would be taken away" if dry_run else "taken away"
+    return "\n".join([f"{count(len(names), 'backup')} {verb}:", *(f"  {name}" for name in names)])
+
+
+def document(backup: Backup) -> dict[str, Any]:
+    """Describe one backup for programs."""
+    return {**asdict(backup.manifest), "path": backup.path, "size": backup.size}
+
+
+def shelf_document(there: Shelf) -> dict[str, Any]:
+    """Give the document of ``backup list --json``."""
+    return {"folder": there.folder, "backups": [document(each) for each in there.backups], "broken": there.broken}
+
+
+def verified_document(answer: Verified) -> dict[str, Any]:
+    """Give the document of ``backup verify --json``."""
+    return {"name": answer.backup.name, "path": answer.backup.path, "good": not answer.wrong, "wrong": answer.wrong}
