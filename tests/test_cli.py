@@ -387,6 +387,7 @@ def test_status_as_json_has_the_documented_keys(fiets, updater):
         "unknown": ["x"],
         "applied": ["v0.1.0"],
         "alembic": {"current": ["aaa111"], "heads": ["bbb222"]},
+        "version": None,
         "database": "postgresql://fiets:***@db/fiets",
         "data_dir": "/srv/app/data",
         "problems": [

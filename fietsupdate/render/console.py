@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from fietsupdate.model import BASE, Direction, Entry, Plan, Problem, Status, Step, Update, UpdateState
+from fietsupdate.render import changes, copies
 from fietsupdate.render.layout import count, duration, labelled, several, table, wrapped
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ MOST_SHOWN = 20
 MEANINGS = {
     UpdateState.OKAY: "up to date",
     UpdateState.OUTDATED: "waiting for updates",
-    UpdateState.TOO_NEW: "at updates that this version of the application does not know",
+    UpdateState.TOO_NEW: "newer than this version of the application",
     UpdateState.UNKNOWN: "at a position that cannot be determined",
     UpdateState.DRIFTED: "not in one piece: database, data directory and updates do not fit together",
     UpdateState.INTERRUPTED: "in the middle of an update that was interrupted",
@@ -39,6 +40,8 @@ def status(answer: Status, width: int) -> str:
     lines = labelled(_facts(answer), width)
     if answer.pending:
         lines += ["", f"Waiting, in this order ({count(len(answer.pending), 'update')}):", *_pending(answer, width)]
+    if answer.hooks:
+        lines += ["", f"{'Then' if answer.pending else 'Waiting'}, as the version changes:", *_hooks(answer, width)]
     for problem in answer.problems:
         lines += ["", *_problem(problem, width)]
     if answer.state in NEXT and not any(problem.hint for problem in answer.problems):
@@ -53,6 +56,7 @@ def _facts(answer: Status) -> list[tuple[str, str]]:
         ("Current", several(answer.current, "no update yet")),
         ("Heads", several(answer.heads, "there are no updates")),
         ("Unknown", unknown),
+        ("Version", changes.version(answer)),
         ("Alembic", _alembic(answer)),
         ("Database", answer.database),
         ("Data", str(answer.data_dir or "")),
@@ -78,6 +82,14 @@ def _pending(answer: Status, width: int) -> list[str]:
     return lines
 
 
+def _hooks(answer: Status, width: int) -> list[str]:
+    return [
+        line
+        for number, hook in enumerate(answer.hooks, start=len(answer.pending) + 1)
+        for line in _item(number, hook.update_id, hook.summary, width)
+    ]
+
+
 def _not_atomic(update: Update, answer: Status) -> str:
     return answer.not_transactional if update.atomic else "the script does not say 'atomic = True'"
 
@@ -101,8 +113,7 @@ def check(answer: Status) -> str:
     """Give the state in one line."""
     subject = "no update can run: " if any(problem.blocks for problem in answer.problems) else ""
     if answer.state is UpdateState.OUTDATED:
-        waiting = f"{count(len(answer.pending), 'update')} waiting, up to {several(answer.heads)}"
-        return f"{answer.state}: {subject}{waiting}"
+        return f"{answer.state}: {subject}{changes.waiting(answer, several(answer.heads))}"
     reason = next((problem.message for problem in answer.problems), MEANINGS[answer.state])
     return f"{answer.state}: {' '.join(reason.split())}"
 
@@ -113,13 +124,16 @@ def plan(what: Plan, width: int) -> str:
         return nothing_to_do(what)
     lines = _adoption(what, width)
     if what.steps:
-        done = "reverted" if what.direction is Direction.DOWN else "applied"
-        lines += [f"{count(len(what.steps), 'update')} will be {done}:", ""]
+        lines += [f"{changes.future(what)}:", ""]
     for number, step in enumerate(what.steps, start=1):
-        lines += [*_item(number, f"{_verb(step)} {step.update.update_id}", step.update.summary, width)]
+        lines += [*_item(number, f"{changes.verb(step)} {step.update.update_id}", step.update.summary, width)]
         lines += wrapped(_details(step), width, " " * 6)
-    lines += ["", *labelled([("From", _place(what.current)), ("To", _place(what.result))], width)]
+    lines += ["", *labelled(_way(what), width)]
     return "\n".join(lines)
+
+
+def _way(what: Plan) -> list[tuple[str, str]]:
+    return [("From", _place(what.current)), ("To", _place(what.result)), ("Backup", copies.promise(what))]
 
 
 def nothing_to_do(what: Plan) -> str:
@@ -129,10 +143,6 @@ def nothing_to_do(what: Plan) -> str:
 
 def _place(ids: Sequence[str]) -> str:
     return several(ids, f"{BASE} (no update)")
-
-
-def _verb(step: Step) -> str:
-    return "revert" if step.direction is Direction.DOWN else "apply"
 
 
 def _adoption(what: Plan, width: int) -> list[str]:
@@ -147,6 +157,8 @@ def _adoption(what: Plan, width: int) -> list[str]:
 
 def _details(step: Step) -> str:
     atomic = f"NOT atomic here: {step.not_atomic}" if step.not_atomic else "atomic"
+    if step.direction is Direction.VERSION:
+        return "" if changes.is_mark(step.update.update_id) else atomic
     revisions = f"Alembic: {several(step.revisions)}" if step.revisions else "no Alembic revision"
     lines = [f"{atomic}; {revisions}"] if not step.not_atomic else [revisions, atomic]
     if step.finished:
@@ -232,9 +244,8 @@ def show(update: Update, entries: Sequence[Entry], width: int, *, applied: bool)
 
 def report(done: Sequence[str], direction: Direction, current: Sequence[str], milliseconds: int) -> str:
     """Say what a run has done, in one line."""
-    verb = "reverted" if direction is Direction.DOWN else "applied"
-    ran = done and direction is not Direction.STAMP
-    what = f"{count(len(done), 'update')} {verb} in {duration(milliseconds)}" if ran else "Recorded"
+    ran = "" if direction is Direction.STAMP else changes.past(done, direction)
+    what = f"{ran} in {duration(milliseconds)}" if ran else "Recorded"
     return f"{what}. Current: {_place(current)}."
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from fietsupdate.errors import EXIT_CODES, FietsupdateError
 from fietsupdate.model import Entry, Event, Plan, Status, Step, Update
 from fietsupdate.planning.graph import Graph
+from fietsupdate.render import copies
 
 
 def document(value: Mapping[str, Any]) -> str:
@@ -32,9 +33,21 @@ def status(answer: Status) -> dict[str, Any]:
         "unknown": answer.unknown,
         "applied": answer.applied,
         "alembic": {"current": answer.alembic_current, "heads": answer.alembic_heads},
+        "version": _version(answer),
         "database": answer.database,
         "data_dir": answer.data_dir,
         "problems": [asdict(problem) for problem in answer.problems],
+    }
+
+
+def _version(answer: Status) -> dict[str, Any] | None:
+    if not answer.distribution:
+        return None
+    return {
+        "distribution": answer.distribution,
+        "installed": answer.app_version,
+        "recorded": answer.data_version,
+        "hooks": [hook.update_id for hook in answer.hooks],
     }
 
 
@@ -98,6 +111,7 @@ def plan(what: Plan, not_checked: Sequence[str]) -> dict[str, Any]:
             "result": what.result,
             "adoption": asdict(what.adoption) if what.adoption else None,
             "steps": [_step(step) for step in what.steps],
+            "backup": copies.plan(what),
         },
         "not_checked": list(not_checked),
     }

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from fietsupdate.model import Direction, Event
-from fietsupdate.render import documents
+from fietsupdate.model import Event
+from fietsupdate.render import changes, copies, documents
 from fietsupdate.render.layout import duration, hanging
 from fietsupdate.render.output import Output
 
@@ -117,7 +117,7 @@ class Narrator:
     def _update_begun(self, event: Event) -> list[str]:
         self.number += 1
         self.update_id, self.phase = event.update_id, ""
-        verb = "Reverting" if event.direction == Direction.DOWN else "Applying"
+        verb = changes.beginning(event.direction, event.update_id)
         summary = f"  {event.text}" if event.text else ""
         return [f"{self._position()}{verb} {event.update_id}{summary}"]
 
@@ -144,6 +144,15 @@ class Narrator:
 
     def _warning(self, event: Event) -> list[str]:
         return [f"Warning: {event.text}"]
+
+    def _backup_begun(self, event: Event) -> list[str]:
+        return [copies.begun(event)]
+
+    def _backup_finished(self, event: Event) -> list[str]:
+        return [f"{INDENT}{copies.finished(event)}"]
+
+    def _backups_pruned(self, event: Event) -> list[str]:
+        return [f"Took away older backups: {event.text}"]
 
 
 class LineListener(Listener):
@@ -174,7 +183,9 @@ class LineListener(Listener):
 
 
 def amount(event: Event) -> str:
-    """Give "340 of 1000 tracks"."""
+    """Give "340 of 1000 tracks", or "1.2 GB of 3.4 GB, 120 MB/s, 20 s left"."""
+    if event.details.get("unit") == "bytes":
+        return copies.pace(event.details)
     done, total = event.details.get("done", 0), event.details.get("total")
     of = f" of {total}" if total else ""
     return f"{done}{of} {event.text}".rstrip()
@@ -195,7 +206,7 @@ class LiveListener(Listener):
     def show(self, event: Event) -> None:
         """Write the lines that stay above the moving one, and move it."""
         lines = self.narrator.lines(event)
-        if event.event == "update_begun" and self.view is None:
+        if event.event in {"update_begun", "backup_begun"} and self.view is None:
             self._start()
         for line in lines:
             self._say("\n".join(hanging(line, self.out.width, INDENT)))
@@ -232,11 +243,13 @@ class LiveListener(Listener):
         task = self.view.task_ids[0]
         if event.event == "update_begun":
             self.view.reset(task, total=None, description=event.update_id)
+        elif event.event == "backup_begun":
+            self.view.reset(task, total=None, description=f"backup {event.text}")
         elif event.event == "phase_begun":
             self.view.update(task, completed=0, total=None, description=f"{event.update_id}: {event.phase}")
         elif event.event == "progress":
             done, total = event.details.get("done", 0), event.details.get("total")
-            where = f"{self.narrator.update_id}: {amount(event)}"
+            where = f"{self.narrator.update_id or event.text}: {amount(event)}"
             self.view.update(task, completed=done, total=total, description=where)
 
     def __exit__(

@@ -1,0 +1,82 @@
+"""What runs, in words and numbers: updates, version hooks, and the entry that ends a change of version."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fietsupdate.model import Direction, Plan, Status, Step
+from fietsupdate.render.layout import count
+
+RUN = {
+    Direction.UP: "apply",
+    Direction.DOWN: "revert",
+    Direction.STAMP: "record",
+    Direction.VERSION: "run",
+}
+
+
+def is_hook(update_id: str) -> bool:
+    """Tell a version hook, ``module:function``, from an update: no id of an update has a colon."""
+    return ":" in update_id
+
+
+def is_mark(update_id: str) -> bool:
+    """Tell the end of a change of version, ``distribution==version``, from an update and a hook."""
+    return "==" in update_id
+
+
+def verb(step: Step) -> str:
+    """Say what a step does to its update."""
+    return "record" if is_mark(step.update.update_id) else RUN[step.direction]
+
+
+def beginning(direction: str, update_id: str) -> str:
+    """Say what begins: "Applying"."""
+    if direction == Direction.VERSION:
+        return "Recording" if is_mark(update_id) else "Running version hook"
+    return "Reverting" if direction == Direction.DOWN else "Applying"
+
+
+def numbers(ids: Sequence[str]) -> tuple[int, int]:
+    """Count the updates and the version hooks."""
+    hooks = sum(is_hook(update_id) for update_id in ids)
+    return len(ids) - hooks - sum(is_mark(update_id) for update_id in ids), hooks
+
+
+def future(what: Plan) -> str:
+    """Say how much will be done: "2 updates will be applied, and 1 version hook will run"."""
+    updates, hooks = numbers([step.update.update_id for step in what.steps])
+    done = "reverted" if what.direction is Direction.DOWN else "applied"
+    parts = [f"{count(updates, 'update')} will be {done}"] if updates else []
+    parts += [f"{count(hooks, 'version hook')} will run"] if hooks else []
+    return ", and ".join(parts) or "The version will be recorded"
+
+
+def past(ids: Sequence[str], direction: Direction) -> str:
+    """Say how much was done: "2 updates applied, 1 version hook run"; "" for nothing but records."""
+    updates, hooks = numbers(ids)
+    done = "reverted" if direction is Direction.DOWN else "applied"
+    parts = [f"{count(updates, 'update')} {done}"] if updates else []
+    parts += [f"{count(hooks, 'version hook')} run"] if hooks else []
+    return ", ".join(parts)
+
+
+def waiting(answer: Status, heads: str) -> str:
+    """Say how much waits: "2 updates waiting, up to v2"."""
+    parts = [f"{count(len(answer.pending), 'update')} waiting, up to {heads}"] if answer.pending else []
+    if answer.hooks:
+        parts.append(f"{count(len(answer.hooks), 'version hook')} waiting, for {_installed(answer)}")
+    return "; ".join(parts) or f"waiting, up to {heads}"
+
+
+def version(answer: Status) -> str:
+    """Say which version of the application is installed, and which one the data belongs to."""
+    if not answer.distribution or answer.app_version == answer.data_version:
+        return _installed(answer) if answer.distribution else ""
+    if not answer.data_version:
+        return f"{_installed(answer)}; none is recorded yet"
+    return f"{_installed(answer)} is installed; the data belongs to {answer.data_version}"
+
+
+def _installed(answer: Status) -> str:
+    return f"{answer.distribution} {answer.app_version}"
