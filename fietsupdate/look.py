@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from fietsupdate.database.environment import Environment
 from fietsupdate.database.view import look as look_at_database
@@ -59,7 +60,7 @@ class Look:
     @property
     def left_something(self) -> bool:
         """Whether a run that was cut off has left something to settle or to remove."""
-        return self.lies_open or self.files.maintenance is not None
+        return self.lies_open or self.files.maintenance is not None or self.files.restore is not None
 
 
 def look(site: Site, graph: Graph, environment: Environment) -> Look:
@@ -72,6 +73,8 @@ def look(site: Site, graph: Graph, environment: Environment) -> Look:
         DatabaseError: the database cannot be looked at.
     """
     files = look_at_files(site.data_dir, site.config.version_file)
+    if files.restore is not None and files.restore.is_half:
+        return Look(graph, files, unseen(files.restore.database))
     for _ in range(MOST_LOOKS):
         database, before = look_at_database(environment), files
         files = look_at_files(site.data_dir, site.config.version_file)
@@ -81,6 +84,21 @@ def look(site: Site, graph: Graph, environment: Environment) -> Look:
     if database.begun is not None:
         files = replace(files, way_back=_way_back(site, database, database.begun))
     return Look(graph, files, database, versions)
+
+
+def unseen(shown_url: str, *, dialect: str = "", url: str = "", file: Path | None = None) -> DatabaseView:
+    """Give the view of a database that was not looked at, or that cannot be read."""
+    return DatabaseView(
+        dialect,
+        url,
+        shown_url,
+        alembic_current=(),
+        revisions={},
+        alembic_heads=(),
+        entries=(),
+        has_ledger=False,
+        file=file,
+    )
 
 
 def _way_back(site: Site, database: DatabaseView, begun: Begun) -> str:

@@ -179,13 +179,15 @@ class OpenTransaction:
 
 @dataclass(frozen=True, slots=True)
 class OpenRestore:
-    """A restore that has touched something live and is not complete: it only goes forward."""
+    """A restore that was cut off."""
 
     backup: str
     """Name of the backup."""
     began_at: str
     database: str
     """The URL of the database, with the password masked."""
+    is_half: bool = True
+    """Whether it has touched something live and is not complete, so that it only goes forward; else it left rubbish."""
     damaged: str = ""
     """Why its journal cannot be read; "" when it can."""
 
@@ -244,10 +246,17 @@ class FilesView:
     unreadable_header: str = ""
     """Name of an open transaction whose header is missing or damaged; "" for none."""
     restore: OpenRestore | None = None
+    """The restore that was cut off, if one was."""
     maintenance: Path | None = None
     """The maintenance file that a run has put up, and that still stands."""
     way_back: str = ""
-    """Name of the backup that leads back to before the update that was interrupted; "" for none."""
+    """Name of the backup that leads back to before the update that was interrupted or, where the halves do not fit
+    together, of the one that is nearest to the older; "" for none."""
+
+    @property
+    def is_half_restored(self) -> bool:
+        """Whether a restore was cut off when it had touched something live."""
+        return self.restore is not None and self.restore.is_half
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,8 +32,8 @@ MODULES = {
     for path in sorted(PACKAGE.rglob("*.py"))
 }
 
-VALUES = {"copies", "errors", "model", "process"}
-CONFIGURATION = {"config", "keys", "site", "sources"}
+VALUES = {"packages", "copies", "errors", "model", "process"}
+CONFIGURATION = {"published", "config", "keys", "site", "sources"}
 ENGINE = {
     "backup",
     "backups",
@@ -49,6 +49,8 @@ ENGINE = {
     "recovery",
     "rehearsal",
     "rehearsing",
+    "restore",
+    "restoring",
     "run",
     "safeguard",
     "scaffold",

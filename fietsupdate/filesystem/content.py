@@ -17,7 +17,7 @@ from fietsupdate.filesystem.durable import write_all
 CHUNK = 1 << 20
 """Bytes that are in memory at once."""
 
-_FICLONE = 0x40049409
+FICLONE = 0x40049409
 """ioctl_ficlone(2)."""
 
 _NOT_BY_KERNEL = frozenset(
@@ -64,7 +64,7 @@ class Content:
         if not self._shares:
             return False
         try:
-            fcntl.ioctl(writer, _FICLONE, reader)
+            fcntl.ioctl(writer, FICLONE, reader)
         except OSError as error:
             if error.errno not in _NOT_BY_KERNEL:
                 raise

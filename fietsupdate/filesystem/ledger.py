@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from fietsupdate.filesystem import header
+from fietsupdate.filesystem import header, restoration
 from fietsupdate.filesystem.layout import ledger_file
 from fietsupdate.filesystem.lock import holder
 from fietsupdate.filesystem.maintenance import left_behind
@@ -39,6 +39,7 @@ def look(data_dir: Path, version_file: str) -> FilesView:
         holder=holder(data_dir),
         damaged=damaged or unreadable,
         unreadable_header=unreadable_header,
+        restore=restoration.look(data_dir),
         maintenance=left_behind(data_dir),
     )
 

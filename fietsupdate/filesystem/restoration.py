@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import enum
 import json
-import os
 import zlib
-from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from typing import Any
 from fietsupdate.errors import FilesError
 from fietsupdate.filesystem.durable import atomic_write, sync_path
 from fietsupdate.filesystem.layout import restore_folder
+from fietsupdate.filesystem.place import erase
 from fietsupdate.filesystem.status import Meta
 from fietsupdate.filesystem.swap import Unit
 from fietsupdate.model import OpenRestore
@@ -116,24 +115,22 @@ def read(data_dir: Path) -> Restoration | None:
 
 
 def look(data_dir: Path) -> OpenRestore | None:
-    """Read the journal for a view: only a restore that has touched something, and is not complete, counts."""
+    """Read the journal, for a view."""
     try:
         found = read(data_dir)
     except FilesError as error:
         return OpenRestore("", "", "", damaged=error.message)
-    if found is None or not found.is_past_return:
+    if found is None:
         return None
-    return OpenRestore(found.backup, found.began_at, found.database)
+    return OpenRestore(found.backup, found.began_at, found.database, found.is_past_return)
 
 
 def remove(data_dir: Path) -> None:
     """Remove the journal and its folder: the restore is over."""
     folder = restore_folder(data_dir)
-    for name in (LEDGER, NAME):
-        (folder / name).unlink(missing_ok=True)
+    (folder / NAME).unlink(missing_ok=True)
     sync_path(folder)
-    with suppress(OSError):
-        os.rmdir(folder)
+    erase(str(folder))
 
 
 def _parse(values: dict[str, Any]) -> Restoration:

@@ -13,6 +13,7 @@ from fietsupdate.model import (
     DatabaseView,
     Direction,
     FilesView,
+    OpenRestore,
     OpenTransaction,
     Problem,
     Status,
@@ -63,6 +64,8 @@ def diagnose(
         locked_by_us: The lock that was seen is this process's own.
         versions: The application's version; None where the configuration names no distribution.
     """
+    if files.restore is not None and files.restore.is_half and (locked_by_us or files.holder is None):
+        return _half_restored(graph, files, files.restore)
     place = locate(graph, database, files)
     if files.holder and not locked_by_us:
         findings: list[Finding] = [(UpdateState.UPDATING, problems.updating(files.holder))]
@@ -96,6 +99,13 @@ def diagnose(
 def refusal(status: Status) -> Problem | None:
     """Give the gravest problem for which `update` and `downgrade` refuse to run, or ``None``."""
     return next((problem for problem in status.problems if problem.blocks), None)
+
+
+def _half_restored(graph: Graph, files: FilesView, restore: OpenRestore) -> Status:
+    """Say nothing else of an instance that is half restored: whatever it would be is a mere consequence."""
+    found = (problems.restore_interrupted(restore),)
+    heads = graph.dag.heads()
+    return Status(UpdateState.INTERRUPTED, (), heads, (), (), found, data_dir=files.data_dir, database=restore.database)
 
 
 def _outcome(pending: tuple[Update, ...]) -> UpdateState:

@@ -15,6 +15,7 @@ from fietsupdate.model import (
     Entry,
     FilesView,
     LockHolder,
+    OpenRestore,
     OpenTransaction,
     Phase,
     Problem,
@@ -95,6 +96,18 @@ def open_transaction(transaction: OpenTransaction, *, committed: bool) -> Proble
         f"{_what(transaction)} was interrupted {then}.",
         "Type `fietsupdate recover`; `fietsupdate update` does the same by itself before it begins.",
         blocks=False,
+    )
+
+
+def restore_interrupted(restore: OpenRestore) -> Problem:
+    """A restore was cut off; both halves may be of before it, or after it, or one of each."""
+    if restore.damaged:
+        return Problem("restore_interrupted", restore.damaged, "Until this is settled nothing is touched.")
+    return Problem(
+        "restore_interrupted",
+        f"The restore of the backup {restore.backup}, begun at {restore.began_at}, was interrupted: one half may be "
+        "restored, and the other not. Do not start the application.",
+        "Type `fietsupdate recover`: it finishes the restore. What was live before is kept until then.",
     )
 
 

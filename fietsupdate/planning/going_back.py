@@ -1,0 +1,180 @@
+"""Which backup leads back where, and what stands against restoring one: values in, answers out.
+
+Restoring replaces both halves. So a backup must be of this very instance, or the place must be empty; and this code
+must know what the instance will be at.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from fietsupdate.copies import Backup, Manifest, Scope
+from fietsupdate.model import DatabaseView, Entry, FilesView, Problem, fingerprint
+from fietsupdate.planning.graph import Graph
+from fietsupdate.planning.history import Pairing, same, unknown_of
+
+MYSQL = frozenset({"mysql", "mariadb"})
+
+
+class Despite(enum.StrEnum):
+    """What a restore is made in spite of, when somebody says so."""
+
+    INSTANCE = "instance"
+    """The backup is of another instance."""
+    VERSION = "version"
+    """This code does not know the updates that the backup is at."""
+    DAMAGE = "damage"
+    """The backup is not as it was made."""
+    RUNNING = "running"
+    """The application runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """Where a backup is to be restored, as it was seen."""
+
+    graph: Graph
+    database: DatabaseView
+    files: FilesView
+    is_bare: bool
+    """Whether the data directory holds nothing, our own folder apart."""
+    extra_dirs: Collection[str]
+    """Names of the configured further roots."""
+    kept: Collection[str]
+    """Transactions that are finished, and whose vault is kept."""
+
+
+def objections(manifest: Manifest, ledger: Sequence[Entry], ground: Ground) -> Iterator[tuple[Despite | None, Problem]]:
+    """Give what stands against restoring a backup, and what would have to be said to do it all the same.
+
+    Args:
+        manifest: What the backup says of itself.
+        ledger: The ledger in the backup.
+        ground: Where it would be restored.
+    """
+    if _family(manifest.dialect) != _family(ground.database.dialect):
+        yield None, _other_dialect(manifest, ground)
+    if missing := sorted(set(manifest.extra_dirs) - set(ground.extra_dirs)):
+        yield None, _missing_root(manifest, missing[0])
+    if not is_same_instance(manifest, ledger, ground):
+        yield Despite.INSTANCE, _other_instance(manifest, ground)
+    if unknown := unknown_of(manifest.current, ground.graph):
+        yield Despite.VERSION, _too_new(manifest, "updates", unknown, ground.graph.dag.heads())
+    elif strange := [one for one in manifest.alembic if one not in ground.database.revisions]:
+        yield Despite.VERSION, _too_new(manifest, "Alembic revisions", strange, ground.database.alembic_heads)
+    if manifest.scope is Scope.DATABASE and not has_vault(manifest, ground.database, ground.files, ground.kept):
+        yield None, _without_vault(manifest)
+
+
+def is_same_instance(manifest: Manifest, ledger: Sequence[Entry], ground: Ground) -> bool:
+    """Tell whether a backup is of the instance that is there, or nothing is there at all.
+
+    An instance has an id from its first update on. Before that, and where one half is new, the ledger in the data
+    directory tells, or at last the path of the data directory.
+    """
+    database, files = ground.database, ground.files
+    if files.entries and ledger and not same(files.entries[0], ledger[0]):
+        return False
+    if manifest.instance_id and database.instance_id:
+        return manifest.instance_id == database.instance_id
+    if files.entries and ledger:
+        return True
+    is_empty = not database.has_ledger and not database.tables and not database.alembic_current
+    if is_empty and ground.is_bare:
+        return True
+    return manifest.data_dir == str(files.data_dir)
+
+
+def has_vault(manifest: Manifest, database: DatabaseView, files: FilesView, kept: Collection[str]) -> bool:
+    """Tell whether the other half of a dump is there: its transaction, open or kept, and nothing after it."""
+    if files.transaction is not None or files.unreadable_header:
+        return files.transaction is not None and files.transaction.txn == manifest.txn
+    if manifest.txn in kept:
+        return bool(files.entries) and files.entries[-1].txn == manifest.txn
+    # It was begun in the database, and cut off before it came to the files.
+    begun = database.begun is not None and database.begun.txn == manifest.txn
+    return begun and fingerprint(files.entries) == manifest.tip_hash
+
+
+def restorable(
+    backups: Iterable[Backup], database: DatabaseView, files: FilesView, kept: Collection[str]
+) -> list[Backup]:
+    """Give the backups, in their order, whose both halves are there."""
+    return [
+        one for one in backups if one.manifest.scope is Scope.FULL or has_vault(one.manifest, database, files, kept)
+    ]
+
+
+def nearest(backups: Iterable[Manifest], pairing: Pairing, files: FilesView, database: DatabaseView) -> Manifest | None:
+    """Give the backup of both halves that is nearest to where the older half is; the newest of those.
+
+    Args:
+        backups: What the backups say of themselves.
+        pairing: How the two halves fit together.
+        files: What was seen of the data directory.
+        database: What was seen of the database.
+    """
+    longer = max(files.entries, database.entries, key=len)
+    hashes = {entry.seq: fingerprint((entry,)) for entry in longer}
+    older = len(longer) - pairing.behind
+    fits = [
+        one
+        for one in backups
+        if one.scope is Scope.FULL
+        and one.instance_id in {"", database.instance_id or one.instance_id}
+        and (one.tip_seq == 0 or hashes.get(one.tip_seq) == one.tip_hash)
+    ]
+    newest_first = sorted(fits, key=lambda one: one.created_at, reverse=True)
+    return min(newest_first, key=lambda one: abs(one.tip_seq - older), default=None)
+
+
+def _family(dialect: str) -> str:
+    return "mysql" if dialect in MYSQL else dialect
+
+
+def _other_dialect(manifest: Manifest, ground: Ground) -> Problem:
+    return Problem(
+        "other_dialect",
+        f"The backup {manifest.name} is of a {manifest.dialect} database, and {ground.database.shown_url} is not one.",
+        "Correct the URL of the database, or restore another backup.",
+    )
+
+
+def _missing_root(manifest: Manifest, name: str) -> Problem:
+    return Problem(
+        "root_missing",
+        f"The backup {manifest.name} holds the further root {name!r}, which is not configured.",
+        f"Add it to extra_dirs: extra_dirs = {name}=/the/folder",
+    )
+
+
+def _other_instance(manifest: Manifest, ground: Ground) -> Problem:
+    is_there = f"{ground.database.shown_url} and {ground.files.data_dir} belong to"
+    other = f"the instance {ground.database.instance_id}" if ground.database.instance_id else "another one"
+    whose = f"the instance {manifest.instance_id}" if manifest.instance_id else f"the one in {manifest.data_dir}"
+    return Problem(
+        "other_instance",
+        f"The backup {manifest.name} is of another instance, {whose}; {is_there} {other}.",
+        "Check the URL of the database, and data_dir. To replace what is there all the same, add --despite instance.",
+    )
+
+
+def _too_new(manifest: Manifest, what: str, unknown: Sequence[str], known: Sequence[str]) -> Problem:
+    return Problem(
+        "too_new",
+        f"The backup {manifest.name} is at {what} that this code does not know: {', '.join(unknown)}; "
+        f"it knows {what} up to {', '.join(known) or 'none'}.",
+        "Install the version of the application that has them, and restore then. To restore first and install "
+        "afterwards, add --despite version.",
+    )
+
+
+def _without_vault(manifest: Manifest) -> Problem:
+    return Problem(
+        "vault_gone",
+        f"The backup {manifest.name} holds the database only. Its other half was the vault of one update, which is "
+        "no longer open, or no longer the last one.",
+        "Restore a backup of both halves: 'fietsupdate backup list' shows them.",
+    )

@@ -1,0 +1,251 @@
+"""Takes a restore from any stage to its end: the same code for the run that began it and for the next start.
+
+1. The journal says what may have begun; every stage can be repeated, and is durable before the next is written down.
+2. The databases are exchanged first. That is one step that either happens or does not, and the only one that others
+   can prevent (a session that cannot be ended, a missing right): if it fails before it has happened, the restore is
+   withdrawn, and nothing live was touched. Behind it there is only work on our own file system.
+3. Behind it, too, a half restored instance is one whose journal lies open: `status` says so, every command that
+   changes something finishes it first. Without the journal, the ledgers would tell that the halves differ; and where
+   a transaction is played back, ordinary recovery would do the same, as the database has its tip from before.
+4. What was live before is kept, whole, until both halves are in place.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fietsupdate.database.environment import Environment
+from fietsupdate.errors import FietsupdateError, FilesError
+from fietsupdate.filesystem import leftovers, restoration, swap
+from fietsupdate.filesystem.durable import atomic_write, sync_path
+from fietsupdate.filesystem.layout import ledger_file, restore_folder
+from fietsupdate.filesystem.restoration import Restoration, Stage
+from fietsupdate.filesystem.transaction import FileTransaction
+from fietsupdate.instance import now
+from fietsupdate.model import Event
+from fietsupdate.process import Signals
+from fietsupdate.site import Site
+
+if TYPE_CHECKING:
+    from fietsupdate.database.destination import Destination
+    from fietsupdate.database.dump import Store
+
+HALF = "The instance is half restored: {what}. What was live before is kept until both halves are in place."
+GO_ON = "Mend the cause, then type 'fietsupdate recover': it goes on where the restore stopped."
+
+
+@dataclass(frozen=True)
+class Restorer:
+    """Works on one instance. Whoever has it holds the lock of the data directory."""
+
+    site: Site
+    environment: Environment
+    signals: Signals
+    tell: Callable[[Event], None]
+
+    @property
+    def data_dir(self) -> Path:
+        """The data directory."""
+        return self.site.data_dir
+
+    @property
+    def roots(self) -> Mapping[str, Path]:
+        """The data directory, by the name "", and the further roots."""
+        return {"": self.site.data_dir, **self.site.config.extra_dirs}
+
+    @cached_property
+    def destination(self) -> Destination:
+        """Where env.py connects to."""
+        from fietsupdate.database.destination import destination
+
+        return destination(self.environment)
+
+    @cached_property
+    def store(self) -> Store:
+        """The live database."""
+        from fietsupdate.database.dump import open_store
+
+        return open_store(self.destination.url, file=self.destination.file)
+
+    def settle(self) -> bool:
+        """End what an interrupted restore left: finish it, or sweep away what it had only staged.
+
+        Returns:
+            Whether it had touched something live, and is complete now.
+
+        Raises:
+            FietsupdateError: it cannot be finished; the journal stays.
+        """
+        found = restoration.read(self.data_dir)
+        if found is None:
+            return False
+        if found.stage is Stage.STAGING:
+            self.sweep(found)
+            return False
+        was_half = found.is_past_return
+        strange = self.forward(found)
+        if was_half:
+            details = {"outcome": "restored", "backup": found.backup, "found": [str(path) for path in strange]}
+            self.tell(Event("recovered", now(), text="restored", update_id=found.backup, details=details))
+        return was_half
+
+    def sweep(self, found: Restoration) -> None:
+        """Take away what was staged. A database that cannot be reached keeps its part, and the journal with it."""
+        for name, root in self._roots_of(found).items():
+            swap.clear(root, found.of_root(name))
+        try:
+            if (beside := self.store.beside(found.tag)) is not None:
+                beside.drop()
+        except FietsupdateError as error:
+            self._warn(f"A database that an interrupted restore has loaded could not be removed: {error.message}")
+            return
+        restoration.remove(self.data_dir)
+
+    def forward(self, found: Restoration) -> tuple[Path, ...]:
+        """Take a restore to its end; signals wait.
+
+        Returns:
+            What stood in the way of the files, and where it is now.
+
+        Raises:
+            FietsupdateError: it cannot be finished; ``stands`` says what is so now.
+        """
+        strange: list[Path] = []
+        with self.signals.held():
+            while found.stage is not Stage.DONE:
+                try:
+                    strange += self._do(found)
+                except (FietsupdateError, OSError) as error:
+                    raise self._failed(found, error) from error
+                found = found.at(self._next(found))
+                restoration.write(self.data_dir, found)
+            self._clear(found)
+        return tuple(strange)
+
+    # -- stages
+
+    def _do(self, found: Restoration) -> tuple[Path, ...]:
+        match found.stage:
+            case Stage.DATABASE:
+                self._exchange(found)
+            case Stage.OUT:
+                for name, root in self._roots_of(found).items():
+                    swap.move_out(root, found.of_root(name), found.tag)
+            case Stage.IN:
+                roots = self._roots_of(found).items()
+                return tuple(
+                    path for name, root in roots for path in swap.move_in(root, found.of_root(name), found.tag)
+                )
+            case Stage.PLAYBACK:
+                return self._play_back(found)
+            case Stage.LEDGER:
+                self._replace_ledger()
+        return ()
+
+    @staticmethod
+    def _next(found: Restoration) -> Stage:
+        after = {Stage.OUT: Stage.IN, Stage.IN: Stage.LEDGER, Stage.PLAYBACK: Stage.DONE, Stage.LEDGER: Stage.DONE}
+        if found.stage is Stage.DATABASE:
+            return Stage.PLAYBACK if found.txn else Stage.OUT
+        return after[found.stage]
+
+    def _exchange(self, found: Restoration) -> None:
+        if self.destination.shown != found.database:
+            raise FilesError(
+                f"The restore was begun on the database {found.database}, but env.py connects to "
+                f"{self.destination.shown}.",
+                hint="Correct the URL of the database, then type 'fietsupdate recover'.",
+            )
+        from fietsupdate.database.dump import NEW
+
+        self.store.swap(self.store.sibling(NEW, found.tag), found.tag)
+
+    def _play_back(self, found: Restoration) -> tuple[Path, ...]:
+        files = self.reopened()
+        if files is None:
+            return ()
+        if files.header.txn != found.txn:
+            raise FilesError(
+                f"The transaction {files.header.txn} lies open, and not {found.txn}, which the backup is the other "
+                "half of."
+            )
+        return files.play_back(set_aside=files.header.own_connections)
+
+    def reopened(self) -> FileTransaction | None:
+        """Open the transaction that lies open, if there is one."""
+        file = self.destination.file
+        keep_out = () if file is None else (file,)
+        return FileTransaction.reopen(self.data_dir, roots=self.site.config.extra_dirs, keep_out=keep_out)
+
+    def _replace_ledger(self) -> None:
+        """Put away the transactions of what was live before, and give the data directory the backup's ledger."""
+        leftovers.discard(self.data_dir)
+        staged, path = restore_folder(self.data_dir) / restoration.LEDGER, ledger_file(self.data_dir)
+        if staged.exists():
+            atomic_write(path, staged.read_bytes(), mode=0o600)
+        else:
+            path.unlink(missing_ok=True)
+            sync_path(path.parent)
+
+    def _clear(self, found: Restoration) -> None:
+        """Remove what was live before; both halves are in place."""
+        try:
+            for name, root in self._roots_of(found).items():
+                swap.clear(root, found.of_root(name))
+            leftovers.sweep(self.data_dir)
+            for database in (self.store.beside(found.tag), self.store.old(found.tag)):
+                if database is not None:
+                    database.drop()
+            restoration.remove(self.data_dir)
+        except (OSError, FietsupdateError) as error:
+            raise FilesError(
+                f"What was there before the restore could not be cleared away: {error}",
+                stands=f"The restore is complete: both halves are as in {found.backup}.",
+                hint=getattr(error, "hint", "") or "Mend the cause, then type 'fietsupdate recover'.",
+            ) from error
+
+    # -- failures
+
+    def _failed(self, found: Restoration, error: FietsupdateError | OSError) -> FietsupdateError:
+        """Withdraw the restore where nothing live was touched; else say what is half done."""
+        if found.stage is Stage.DATABASE and self._is_untouched(found):
+            restoration.write(self.data_dir, found.at(Stage.STAGING))
+            self.sweep(found)
+            stands, hint = "Nothing was changed: what was restored is removed again.", getattr(error, "hint", "")
+        else:
+            done = "the database may be exchanged" if found.stage is Stage.DATABASE else "the database is restored"
+            stands, hint = HALF.format(what=f"{done}, not all of the files are"), GO_ON
+        if isinstance(error, FietsupdateError):
+            error.stands, error.hint = stands, " ".join(filter(None, [error.hint, "" if error.hint == hint else hint]))
+            return error
+        where = f" ({os.fspath(error.filename)})" if error.filename else ""
+        return FilesError(f"The system refused: {error.strerror}{where}.", stands=stands, hint=hint)
+
+    def _is_untouched(self, found: Restoration) -> bool:
+        """Tell, for sure, whether the databases were not exchanged, not even in part."""
+        try:
+            return self.store.old(found.tag) is None and self.store.beside(found.tag) is not None
+        except FietsupdateError:
+            return False
+
+    def _roots_of(self, found: Restoration) -> dict[str, Path]:
+        """Give the roots that a restore works on.
+
+        Raises:
+            FilesError: one of them is not configured any more.
+        """
+        names = dict.fromkeys(unit.root for unit in found.units)
+        if missing := [name for name in names if name not in self.roots]:
+            raise FilesError(
+                f"The restore of {found.backup} was begun with the further root {missing[0]}, which is not configured.",
+                hint="Bring extra_dirs back, then type 'fietsupdate recover'.",
+            )
+        return {name: self.roots[name] for name in names}
+
+    def _warn(self, text: str) -> None:
+        self.tell(Event("warning", now(), text=text))
