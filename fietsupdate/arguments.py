@@ -210,9 +210,28 @@ class Program(TyperGroup):
         command: Any = self.commands.get(name)
         if command is None:
             raise self._unknown(ctx, name)
+        name, rest = self._with_verb(ctx, name, rest)
+        command = self.commands[name]
         with command.make_context(name, rest, parent=ctx) as inner:
             ctx.invoke(self.callback, **ctx.params)
             return command.invoke(inner)
+
+    def _with_verb(self, ctx: Any, name: str, rest: list[str]) -> tuple[str, list[str]]:
+        """Tell ``backup list`` from ``backup DEST``: the first word after the options may be a second part of the name.
+
+        A destination that is called like one is written ``./list``.
+        """
+        verbs = [command for other, command in self.commands.items() if other.startswith(f"{name} ")]
+        if not verbs:
+            return name, rest
+        known: dict[str, Any] = {}
+        for command in (*verbs, self.commands[name], self):
+            known |= _spellings(command, ctx)
+        after = Line(f"{ctx.command_path} {name}", known).read(rest, until_word=True)
+        longer = f"{name} {after[0]}" if after else ""
+        if longer not in self.commands:
+            return name, rest
+        return longer, [*rest[: len(rest) - len(after)], *after[1:]]
 
     def _unknown(self, ctx: Any, name: str) -> UsageError:
         near = get_close_matches(name, self.commands, n=1)

@@ -45,13 +45,17 @@ class Change:
     lock_timeout: float | None = None
     as_root: bool = False
     as_json: bool = False
+    backup: str | None = None
+    """``never`` where no backup is wanted; ``None`` as configured."""
 
     def dry_run(self, target: str | None, direction: Direction, *, checks: bool) -> int:
         """Show the plan; every refusal of the real run is raised."""
         from fietsupdate.render import documents
 
         session = self.session
-        plan = session.updater().plan(target, direction=direction, checks=checks, as_root=self.as_root)
+        plan = session.updater().plan(
+            target, direction=direction, checks=checks, as_root=self.as_root, backup=self.backup
+        )
         left = console.unchecked(checks_ran=checks)
         if self.as_json:
             session.out.line(documents.line(documents.plan(plan, left)))
@@ -65,7 +69,7 @@ class Change:
         asked = not self.session.agreed(yes=self.yes)
         updater = self.session.updater()
         if asked:
-            agreed = updater.plan(target, direction=direction, as_root=self.as_root)
+            agreed = updater.plan(target, direction=direction, as_root=self.as_root, backup=self.backup)
             if agreed and not self._asked(console.plan(agreed, self.session.err.width), "Do this now?"):
                 return self._declined()
         report = self._told(lambda tell: self._run(updater, target, direction, agreed, tell))
@@ -76,8 +80,8 @@ class Change:
         self, updater: Updater, target: str | None, direction: Direction, agreed: Plan | None, tell: Listener
     ) -> Report:
         if direction is Direction.DOWN and target is not None:
-            return updater.downgrade(target, agreed=agreed, on_event=tell, **self._options)
-        return updater.update(target, agreed=agreed, on_event=tell, **self._options)
+            return updater.downgrade(target, agreed=agreed, on_event=tell, backup=self.backup, **self._options)
+        return updater.update(target, agreed=agreed, on_event=tell, backup=self.backup, **self._options)
 
     def stamp(self, update_ids: Sequence[str]) -> int:
         """Record where the instance is, once it is agreed to."""

@@ -73,12 +73,22 @@ class FakeUpdater:
         self._note("status")
         return self.answer
 
-    def plan(self, target=None, *, direction=Direction.UP, checks=False, as_root=True):
-        self._note("plan", target, direction, checks, as_root)
+    def plan(self, target=None, *, direction=Direction.UP, checks=False, as_root=True, backup=None):
+        self._note("plan", target, direction, checks, as_root, *filter(None, [backup]))
         return self.planned
 
-    def update(self, target=None, *, agreed=None, on_event=None, lock_timeout=None, as_root=False, command="update"):
-        self._note(command, target, agreed, lock_timeout, as_root)
+    def update(
+        self,
+        target=None,
+        *,
+        agreed=None,
+        on_event=None,
+        lock_timeout=None,
+        as_root=False,
+        backup=None,
+        command="update",
+    ):
+        self._note(command, target, agreed, lock_timeout, as_root, *filter(None, [backup]))
         for event in self.events:
             on_event(event)
         return Report(self.planned, tuple(step.update.update_id for step in self.planned.steps), ("v0.2.0",), 1500)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from fietsupdate.commands.options import AsRoot, Checks, DryRun, Events, LockTimeout, Yes, change_of, is_dry
+from fietsupdate.commands.options import AsRoot, Checks, DryRun, Events, LockTimeout, NoBackup, Yes, change_of, is_dry
 
 
 def update(
@@ -16,6 +16,7 @@ def update(
     dry_run: DryRun = False,
     checks: Checks = False,
     yes: Yes = False,
+    no_backup: NoBackup = False,
     lock_timeout: LockTimeout = None,
     as_root: AsRoot = False,
     as_json: Events = False,
@@ -26,7 +27,7 @@ def update(
     """
     from fietsupdate.model import Direction
 
-    change = change_of(ctx, yes=yes, lock_timeout=lock_timeout, as_root=as_root, as_json=as_json)
+    change = change_of(ctx, yes=yes, lock_timeout=lock_timeout, as_root=as_root, as_json=as_json, no_backup=no_backup)
     if is_dry(dry_run, checks=checks):
         return change.dry_run(target, Direction.UP, checks=checks)
     return change.move(target, Direction.UP)
@@ -39,6 +40,7 @@ def downgrade(
     dry_run: DryRun = False,
     checks: Checks = False,
     yes: Yes = False,
+    no_backup: NoBackup = False,
     lock_timeout: LockTimeout = None,
     as_root: AsRoot = False,
     as_json: Events = False,
@@ -49,7 +51,7 @@ def downgrade(
     """
     from fietsupdate.model import Direction
 
-    change = change_of(ctx, yes=yes, lock_timeout=lock_timeout, as_root=as_root, as_json=as_json)
+    change = change_of(ctx, yes=yes, lock_timeout=lock_timeout, as_root=as_root, as_json=as_json, no_backup=no_backup)
     if is_dry(dry_run, checks=checks):
         return change.dry_run(target, Direction.DOWN, checks=checks)
     return change.move(target, Direction.DOWN)

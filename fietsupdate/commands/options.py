@@ -19,6 +19,9 @@ LockTimeout = Annotated[
     str | None,
     typer.Option("--lock-timeout", metavar="SECONDS", help="How long to wait for another updater; 0: do not wait."),
 ]
+NoBackup = Annotated[
+    bool, typer.Option("--no-backup", help="Make no backup first, not even where an update is not atomic.")
+]
 AsRoot = Annotated[bool, typer.Option("--as-root", help="Let root work on somebody else's data directory.")]
 
 
@@ -29,11 +32,26 @@ def wrong(message: str, hint: str = "") -> UsageError:
     return UsageError(message, hint=hint)
 
 
-def change_of(ctx: typer.Context, *, yes: bool, lock_timeout: str | None, as_root: bool, as_json: bool) -> Change:
+def change_of(
+    ctx: typer.Context,
+    *,
+    yes: bool,
+    lock_timeout: str | None,
+    as_root: bool,
+    as_json: bool,
+    no_backup: bool = False,
+) -> Change:
     """Gather how a command that changes an instance was asked to do it."""
     from fietsupdate.change import Change, seconds
 
-    return Change(ctx.obj, yes=yes, lock_timeout=seconds(lock_timeout), as_root=as_root, as_json=as_json)
+    return Change(
+        ctx.obj,
+        yes=yes,
+        lock_timeout=seconds(lock_timeout),
+        as_root=as_root,
+        as_json=as_json,
+        backup="never" if no_backup else None,
+    )
 
 
 def is_dry(dry_run: bool, *, checks: bool) -> bool:

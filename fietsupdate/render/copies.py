@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -104,6 +105,12 @@ def pruned(names: Sequence[str], *, dry_run: bool) -> str:
 def document(backup: Backup) -> dict[str, Any]:
     """Describe one backup for programs."""
     return {**asdict(backup.manifest), "path": backup.path, "size": backup.size}
+
+
+def finished_line(backup: Backup, time: str) -> str:
+    """Give the last line of ``backup --json``; `time` is the end's."""
+    event = {"event": "finished", "time": time, "backup": document(backup)}
+    return json.dumps(event, default=str)
 
 
 def shelf_document(there: Shelf) -> dict[str, Any]:

@@ -1,0 +1,106 @@
+"""The commands for backups: paired copies of both halves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fietsupdate.commands.options import AsRoot, Events, Json, LockTimeout, wrong
+from fietsupdate.session import Session
+
+if TYPE_CHECKING:
+    from fietsupdate.render.progress import Listener
+
+Name = Annotated[
+    str | None,
+    typer.Argument(metavar="NAME", help="Name of a backup, or path of its folder; default: the newest of both halves."),
+]
+
+
+def backup(
+    ctx: typer.Context,
+    *,
+    dest: Annotated[
+        str | None,
+        typer.Argument(metavar="DEST", help="Folder to make it in; default: backup_dir.", show_default=False),
+    ] = None,
+    lock_timeout: LockTimeout = None,
+    as_root: AsRoot = False,
+    as_json: Events = False,
+) -> int:
+    """Copy both halves of the instance, as they are at this moment.
+
+    The database is dumped first, then the files are copied. The application may run meanwhile; files that change
+    while they are copied are named.
+    """
+    from fietsupdate.change import seconds
+    from fietsupdate.instance import now
+    from fietsupdate.render import copies
+
+    session: Session = ctx.obj
+    with _listener(session, as_json=as_json) as tell:
+        made = session.updater().backup(dest, on_event=tell, lock_timeout=seconds(lock_timeout), as_root=as_root)
+    if as_json:
+        session.out.line(copies.finished_line(made, now()))
+    else:
+        session.say(copies.made(made))
+    return 0
+
+
+def backup_list(ctx: typer.Context, *, as_json: Json = False) -> int:
+    """Show the backups, newest first."""
+    from fietsupdate.render import copies
+
+    session: Session = ctx.obj
+    there = session.updater().backups()
+    session.answer(lambda: copies.shelf(there), lambda: copies.shelf_document(there), as_json=as_json)
+    return 0
+
+
+def backup_verify(ctx: typer.Context, *, name: Name = None, as_json: Json = False) -> int:
+    """Read a backup from end to end, and compare it with what was copied.
+
+    Exits with 1 when it is not good.
+    """
+    from fietsupdate.render import copies
+
+    session: Session = ctx.obj
+    with _listener(session, as_json=False, quiet=as_json) as tell:
+        answer = session.updater().verify_backup(name, on_event=tell)
+    session.answer(lambda: copies.verified(answer), lambda: copies.verified_document(answer), as_json=as_json)
+    return 1 if answer.wrong else 0
+
+
+def backup_prune(
+    ctx: typer.Context,
+    *,
+    keep: Annotated[
+        str | None, typer.Option("--keep", metavar="N", help="How many to keep, at least 1; default: as configured.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be taken away.")] = False,
+    lock_timeout: LockTimeout = None,
+    as_root: AsRoot = False,
+    as_json: Json = False,
+) -> int:
+    """Take away old backups, and what killed ones have left.
+
+    Counted are complete ones of both halves, by their time. Attempts at one update count as one.
+    """
+    from fietsupdate.change import seconds
+    from fietsupdate.render import copies
+
+    session: Session = ctx.obj
+    if keep is not None and not (keep.isascii() and keep.isdigit() and int(keep)):
+        raise wrong(f"--keep needs a number of backups, 1 or more, not {keep!r}.", hint="--keep 3")
+    names = session.updater().prune_backups(
+        int(keep) if keep else None, dry_run=dry_run, lock_timeout=seconds(lock_timeout), as_root=as_root
+    )
+    session.answer(lambda: copies.pruned(names, dry_run=dry_run), lambda: {"pruned": list(names)}, as_json=as_json)
+    return 0
+
+
+def _listener(session: Session, *, as_json: bool, quiet: bool = False) -> Listener:
+    from fietsupdate.render.progress import listener
+
+    return listener(session.out, as_json=as_json, quiet=quiet or session.quiet, verbose=session.verbose)
