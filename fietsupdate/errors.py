@@ -6,7 +6,7 @@ An error carries data; the texts are made where it is raised, the exit code belo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -24,6 +24,15 @@ EXIT_CODES: Mapping[UpdateState, int] = MappingProxyType(
     }
 )
 """What ``fietsupdate check`` exits with."""
+
+
+def behind(error: BaseException | None) -> Iterator[BaseException]:
+    """Give an error, what it came of, what that came of, and so on; ``raise error from error`` makes a circle."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        yield error
+        seen.add(id(error))
+        error = error.__cause__ or error.__context__
 
 
 class FietsupdateError(Exception):

@@ -15,7 +15,7 @@ from typing import Any
 
 from fietsupdate import versions
 from fietsupdate.config import Settings
-from fietsupdate.errors import ScriptError, UpdateFailedError
+from fietsupdate.errors import ScriptError, UpdateFailedError, behind
 from fietsupdate.model import Direction, Phase, Step, Update
 from fietsupdate.process import Stop
 from fietsupdate.script import Surroundings, UpdateScript
@@ -107,9 +107,8 @@ def call(module: ModuleType, step: Step, hook: str, around: Surroundings, settin
 
 def _let_go(error: BaseException | None) -> None:
     """Drop the local variables that an error keeps alive: a database connection among them would block our own."""
-    while error is not None:
-        traceback.clear_frames(error.__traceback__)
-        error = error.__cause__ or error.__context__
+    for cause in behind(error):
+        traceback.clear_frames(cause.__traceback__)
 
 
 def _make(module: ModuleType, update: Update, direction: Direction) -> Any:

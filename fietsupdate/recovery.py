@@ -130,7 +130,8 @@ def _ask(instance: Instance, header: OpenTransaction) -> tuple[str | None, Begun
 
     def look_under_lock(visit: Visit) -> Iterable[RevisionStep]:
         visit.lock()  # only under the lock does a missing row mean that no COMMIT is still on its way
-        return look(visit)
+        with visit.nothing_done():
+            return look(visit)
 
     try:
         instance.environment.visit(look, writes=False, command="current")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from dataclasses import dataclass
 
-from fietsupdate.errors import FietsupdateError, StoppedError, TerminatedError, UpdateFailedError
+from fietsupdate.errors import FietsupdateError, StoppedError, TerminatedError, UpdateFailedError, behind
 from fietsupdate.model import Direction, Step
 from fietsupdate.process import SIGNALS, Stop
 from fietsupdate.recovery import Outcome, Settled
@@ -67,11 +67,7 @@ def _error(what: str, failure: BaseException | None) -> FietsupdateError:
 
 
 def _is_full(error: BaseException | None) -> bool:
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in FULL:
-            return True
-        error = error.__cause__ or error.__context__
-    return False
+    return any(isinstance(cause, OSError) and cause.errno in FULL for cause in behind(error))
 
 
 def _stands(what: str, step: Step | None, settled: Settled) -> str:

@@ -129,6 +129,13 @@ def test_an_update_that_is_not_atomic_and_was_killed_completes(kind, atomic, hoo
     assert_completes(project)
 
 
+def test_an_error_that_is_its_own_cause_is_a_failure_like_any_other(project):
+    failing(project, "up_pre", f"error = {FAIL}\n    raise error from error")
+    tree = project.tree(exclude=[".fietsupdate"])
+    assert "the cause" in project.run("update", "--yes").exited(1).told
+    assert project.tree(exclude=[".fietsupdate"]) == tree
+
+
 @pytest.mark.parametrize("leave", ["sys.exit(0)", "exit()"])
 @pytest.mark.parametrize("hook", ["up_pre", "up_post"])
 def test_leaving_a_hook_by_an_exit_is_a_failure_like_any_other(project, hook, leave):

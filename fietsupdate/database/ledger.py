@@ -103,9 +103,13 @@ class LedgerTable:
         insert = "INSERT INTO {instance} (instance_id, created_at) VALUES (:instance_id, :created_at)"
         self._run(connection, insert, instance_id=instance_id, created_at=created_at)
 
+    def rename_instance(self, connection: Connection, instance_id: str) -> None:
+        """Give the instance another id: it is a clone, and must not be taken for the original."""
+        self._run(connection, "UPDATE {instance} SET instance_id = :instance_id", instance_id=instance_id)
+
     def claim(self, connection: Connection) -> None:
-        """Change nothing in a way that needs the right to write."""
-        self._run(connection, "DELETE FROM {rows} WHERE seq < 0")
+        """Change nothing in a way that fails where this transaction is older than the last one that did so."""
+        self._run(connection, "UPDATE {instance} SET created_at = created_at")
 
     def instance_id(self, connection: Connection) -> str:
         """Give the id of the instance, or "" where the row is missing."""

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from alembic.script import Script
 
 from fietsupdate.database.environment import Environment, Visit
+from fietsupdate.database.pointing import MARK
 from fietsupdate.database.sqlite import named_file
 from fietsupdate.errors import DatabaseError
 from fietsupdate.model import DatabaseView
@@ -27,7 +28,7 @@ def look(environment: Environment) -> DatabaseView:
         return ()
 
     environment.visit(work, writes=False, command="current")
-    return views[0]
+    return views[-1]
 
 
 def view(visit: Visit) -> DatabaseView:
@@ -76,5 +77,5 @@ def branch_labels(revisions: Sequence[Script]) -> Mapping[str, tuple[str, ...]]:
 
 def _count_tables(visit: Visit) -> int:
     names = sa.inspect(visit.connection).get_table_names(schema=visit.context.version_table_schema)
-    own = {visit.context.version_table, visit.ledger.rows.name, visit.ledger.instance.name}
+    own = {visit.context.version_table, visit.ledger.rows.name, visit.ledger.instance.name, MARK}
     return len(set(names) - own)
