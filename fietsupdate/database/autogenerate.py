@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from alembic.autogenerate.api import AutogenContext
     from alembic.runtime.plugins import Plugin
 
-OWN_TABLES = frozenset({"fietsupdate_ledger", "fietsupdate_instance"})
-"""The tables that belong to us; they live in the schema of Alembic's version table."""
+OWN_TABLES = frozenset({"fietsupdate_ledger", "fietsupdate_instance", "fietsupdate_rehearsal"})
+"""The tables that belong to us; they live in the schema of Alembic's version table. The last one marks a clone."""
 
 
 def _is_ours(operation: object) -> bool:

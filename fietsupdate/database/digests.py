@@ -1,0 +1,111 @@
+"""What the rows of each table add up to, so that two moments of one database can be compared in little memory.
+
+The order of rows means nothing, nor does the order of columns: one that was dropped and added again stands at the end.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from itertools import groupby
+from pathlib import Path
+
+from fietsupdate.database.dump import Store
+from fietsupdate.database.environment import Environment, Visit
+from fietsupdate.database.sqlite import quoted
+
+OURS = "fietsupdate_"
+"""How the names of our own tables begin."""
+_MASK = (1 << 64) - 1
+_POSTGRESQL = """
+SELECT n.nspname, c.relname, a.attname
+  FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE c.relkind = 'r' AND a.attnum > 0 AND NOT a.attisdropped
+   AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'pg!_%' ESCAPE '!'
+ ORDER BY n.nspname, c.relname, a.attname
+"""
+_MYSQL = """
+SELECT '', c.table_name, c.column_name
+  FROM information_schema.columns c JOIN information_schema.tables t
+    ON t.table_schema = c.table_schema AND t.table_name = c.table_name
+ WHERE c.table_schema = DATABASE() AND t.table_type = 'BASE TABLE'
+ ORDER BY c.table_name, c.column_name
+"""
+
+
+def is_ours(table: str) -> bool:
+    """Tell whether a table, which may be called ``schema.table``, is bookkeeping of ours."""
+    return any(part.startswith(OURS) for part in table.split("."))
+
+
+def digests(store: Store) -> dict[str, str]:
+    """Give, for each table but our own, a text that is another one when its rows are others.
+
+    Raises:
+        DatabaseError: they cannot be read.
+    """
+    found = _sqlite(store.file) if store.file is not None else _server(store)
+    return {table: digest for table, digest in found if not is_ours(table)}
+
+
+def definitions(schema: str) -> list[str]:
+    """Divide the text of a schema into its definitions, as `Store.schema_text` separates them."""
+    return (
+        schema.splitlines(keepends=True)
+        if ";\n" not in schema
+        else [f"{one};\n" for one in schema.split(";\n") if one.strip()]
+    )
+
+
+def version_tables(environment: Environment) -> tuple[str, ...]:
+    """Name Alembic's version table, from within env.py; nothing is changed."""
+    names: list[str] = []
+
+    def work(visit: Visit) -> tuple[()]:
+        names.append(visit.context.version_table)
+        return ()
+
+    environment.visit(work, writes=False, command="current")
+    return tuple(names)
+
+
+def _sqlite(file: Path) -> Iterator[tuple[str, str]]:
+    with closing(sqlite3.connect(file)) as connection:
+        names = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite!_%' ESCAPE '!'"
+        for (table,) in connection.execute(names).fetchall():
+            columns = sorted(row[1] for row in connection.execute(f"PRAGMA table_info({quoted(table)})"))
+            wanted = ", ".join(map(quoted, columns))
+            count = total = 0
+            for row in connection.execute(f"SELECT {wanted} FROM {quoted(table)}"):  # noqa: S608  # quoted
+                count += 1
+                total += int.from_bytes(hashlib.sha256(repr(row).encode(errors="surrogateescape")).digest()[:8])
+            yield table, f"{count} rows, {total & _MASK:x}, {', '.join(columns)}"
+
+
+def _server(store: Store) -> Iterator[tuple[str, str]]:
+    is_postgresql = store.dialect == "postgresql"
+    rows = store.query(_POSTGRESQL if is_postgresql else _MYSQL)
+    for (schema, table), group in groupby(rows, key=lambda row: (row[0] or "", row[1] or "")):
+        columns = [column or "" for _, _, column in group]
+        sql = _postgresql_sum(schema, table, columns) if is_postgresql else _mysql_sum(table, columns)
+        ((count, total),) = store.query(sql)
+        name = table if schema in {"", "public"} else f"{schema}.{table}"
+        yield name, f"{count} rows, {total}, {', '.join(columns)}"
+
+
+def _postgresql_sum(schema: str, table: str, columns: list[str]) -> str:
+    row = ", ".join(map(quoted, columns))
+    number = f"('x' || left(md5(ROW({row})::text), 15))::bit(60)::bigint"
+    return f"SELECT count(*), sum({number}) FROM {quoted(schema)}.{quoted(table)}"  # noqa: S608  # quoted
+
+
+def _mysql_sum(table: str, columns: list[str]) -> str:
+    values = ", ".join(f"IFNULL(HEX(CAST({_backquoted(column)} AS BINARY)), 'NULL')" for column in columns)
+    number = f"CAST(CONV(LEFT(MD5(CONCAT_WS(',', {values})), 15), 16, 10) AS UNSIGNED)"
+    return f"SELECT count(*), sum({number}) FROM {_backquoted(table)}"  # noqa: S608  # quoted
+
+
+def _backquoted(name: str) -> str:
+    return "`" + name.replace("`", "``") + "`"

@@ -1,0 +1,84 @@
+"""Aims an entered configuration at a clone: whatever in it leads to the real instance leads to the clone."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from fietsupdate.config import Pointed
+from fietsupdate.copies import Policy
+from fietsupdate.database.pointing import repointed
+from fietsupdate.site import DATA_DIR, Site
+
+
+def aimed(site: Site, data_dir: Path, extra_dirs: Mapping[str, Path], pointed: Pointed) -> Site:
+    """Give the same site with a clone in place of the real instance.
+
+    Paths into the data directory and the further roots, and URLs of the real database, are replaced among the settings
+    and the ``-x`` arguments, wherever they stand in a text. Nothing else of the real instance is asked or changed: no
+    backup is made, no maintenance file, and nobody looks whether the application runs.
+
+    Args:
+        site: The real instance.
+        data_dir: The clone of its data directory.
+        extra_dirs: The clones of its further roots, by name.
+        pointed: The clone of its database.
+    """
+    config = site.config
+    paths = {site.data_dir: data_dir} | {config.extra_dirs[name]: clone for name, clone in extra_dirs.items()}
+    aim = _Aim(paths, pointed)
+    settings = type(site.settings)({**aim.value(dict(site.settings)), DATA_DIR: str(data_dir)}, config.settings_origin)
+    return replace(
+        site,
+        data_dir=data_dir,
+        settings=settings,
+        config=replace(
+            config,
+            data_dir=data_dir,
+            extra_dirs=dict(extra_dirs),
+            settings=aim.value(dict(config.settings)),
+            x=tuple(aim.argument(argument) for argument in config.x),
+            backup_dir=None,
+            backup=Policy.NEVER,
+            running="",
+            maintenance=None,
+            pointed=pointed,
+        ),
+    )
+
+
+class _Aim:
+    """Replaces what leads to the real instance."""
+
+    def __init__(self, paths: Mapping[Path, Path], pointed: Pointed) -> None:
+        self._pointed = pointed
+        named = {str(real): str(clone) for real, clone in paths.items()}
+        self._clones = {os.path.realpath(real): clone for real, clone in named.items()} | named
+        longest_first = sorted(self._clones, key=len, reverse=True)
+        self._pattern = re.compile(rf"(?<![\w.-])({'|'.join(map(re.escape, longest_first))})(?![\w.-])")
+
+    def value(self, value: Any) -> Any:
+        """Replace in a setting, whatever it is made of; an object that we do not know stays."""
+        if isinstance(value, str):
+            return self._text(value)
+        if isinstance(value, Path):
+            return type(value)(self._text(str(value)))
+        if type(value) is dict:
+            return {key: self.value(item) for key, item in value.items()}
+        if type(value) in {list, tuple}:
+            return type(value)(self.value(item) for item in value)
+        return value
+
+    def argument(self, text: str) -> str:
+        """Replace in a ``key=value``."""
+        key, equals, value = text.partition("=")
+        return f"{key}{equals}{self._text(value)}"
+
+    def _text(self, text: str) -> str:
+        if "://" in text and (url := repointed(text, self._pointed)) is not None:
+            return url
+        return self._pattern.sub(lambda found: self._clones[found[1]], text)

@@ -1,0 +1,248 @@
+"""The clone of both halves of an instance: where there is room for it, how it is made, and what it was at first."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fietsupdate.backup import BLOCK, RESERVE, SHARE
+from fietsupdate.config import Pointed
+from fietsupdate.copies import FileRecord
+from fietsupdate.database.dump import CLONE, Store, open_store
+from fietsupdate.database.environment import Environment, Visit
+from fietsupdate.database.pointing import mark
+from fietsupdate.errors import FilesError
+from fietsupdate.filesystem import lock
+from fietsupdate.filesystem.copying import copy_tree, digest, measure, room
+from fietsupdate.filesystem.durable import atomic_write
+from fietsupdate.filesystem.inventory import Inventory
+from fietsupdate.filesystem.layout import ledger_file, make_home
+from fietsupdate.filesystem.paths import database_files
+from fietsupdate.model import DatabaseView
+from fietsupdate.pace import Pace
+from fietsupdate.recovery import commit_where_needed
+from fietsupdate.rehearsing import janitor, removal
+from fietsupdate.rehearsing.aim import aimed
+from fietsupdate.site import Site
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from alembic.runtime.migration import RevisionStep
+
+Tell = Callable[[str, str, Mapping[str, object]], None]
+"""Takes an event's name, its text and its details."""
+
+
+@dataclass
+class Clone:
+    """A copy of both halves, on which anything may be done.
+
+    Attributes:
+        real: The entered configuration of the real instance.
+        database: What was seen of the real database.
+        folder: The rehearsal's own folder in the real instance.
+        place: Where the clone is.
+        since_ns: A ctime before which nothing in the clone has been touched.
+    """
+
+    real: Site
+    database: DatabaseView
+    folder: Path
+    place: Path
+    since_ns: int = 0
+
+    @property
+    def tag(self) -> str:
+        """The name of this rehearsal."""
+        return self.folder.name
+
+    @property
+    def roots(self) -> dict[str, Path]:
+        """The clone's data directory, by the name "", and its further roots."""
+        return {"": self.place / "data"} | {name: self.place / "dirs" / name for name in self.real.config.extra_dirs}
+
+    @cached_property
+    def real_store(self) -> Store:
+        """The real database."""
+        return open_store(self.database.url, file=self.database.file)
+
+    @cached_property
+    def store(self) -> Store:
+        """The clone of the database, there or not."""
+        return self.real_store.sibling(CLONE, self.tag, removal.database_folder(self.place))
+
+    @cached_property
+    def pointed(self) -> Pointed:
+        """What env.py must open."""
+        return Pointed(self.store.url, self.database.url, str(uuid.uuid4()))
+
+    @cached_property
+    def site(self) -> Site:
+        """The configuration, aimed at the clone."""
+        roots = self.roots
+        return aimed(self.real, roots.pop(""), roots, self.pointed)
+
+    @cached_property
+    def inventory(self) -> Inventory:
+        """What was in the trees when they were cloned."""
+        return Inventory(self.place)
+
+    def make(self, tell: Tell) -> None:
+        """Copy both halves; the caller holds the lock of the real instance.
+
+        Args:
+            tell: Told of what happens.
+
+        Raises:
+            DatabaseError: the database cannot be cloned.
+            FilesError: a file cannot be read.
+            OSError: the copy cannot be written.
+        """
+        os.makedirs(self.place, mode=0o700, exist_ok=True)
+        tell("cloning", "database", {})
+        removal.database_folder(self.place).mkdir(mode=0o700)
+        if self.database.exists:
+            self.real_store.check()
+            self.real_store.clone(self.tag, removal.database_folder(self.place))
+        elif self.store.file is not None:
+            self.store.file.touch()  # which is an empty database
+        mark(self.store, self.pointed.mark)
+        tell("cloning", "files", {})
+        self._copy_files(tell)
+        self._copy_ledger()
+        if self.database.has_ledger:
+            self._rename_instance()
+        stamp = self.place / "complete"
+        stamp.touch()
+        self.since_ns = stamp.stat().st_ctime_ns
+
+    def _copy_files(self, tell: Tell) -> None:
+        """Copy the trees; files with several names are hashed by all of them, as any may be the one that changes."""
+        linked: list[FileRecord] = []
+        pace = Pace(lambda details: tell("progress", "copied", details), measured(self.real, self.database)[1])
+
+        def told(record: FileRecord) -> None:
+            (linked.append if record.kind == "hardlink" else self.inventory.add)(record)
+
+        for name, root in self.roots.items():
+            root.parent.mkdir(exist_ok=True)
+            copy_tree(
+                self.real.config.extra_dirs[name] if name else self.real.data_dir,
+                root,
+                leave_out=left_out(self.real, self.database),
+                told=told,
+                root=name,
+                warn=lambda text: tell("warning", f"{text}.", {}),
+                moved=pace,
+            )
+        for record in linked:
+            self.inventory.add(_looked_into(record, self.roots[record.root] / record.path))
+        pace.finish()
+
+    def _copy_ledger(self) -> None:
+        real, clone = ledger_file(self.real.data_dir), ledger_file(self.roots[""])
+        if real.exists():
+            make_home(self.roots[""])
+            atomic_write(clone, real.read_bytes(), mode=0o600)
+
+    def _rename_instance(self) -> None:
+        """Give the clone an instance id of its own, so that nothing takes it for the real one."""
+
+        def work(visit: Visit) -> Iterable[RevisionStep]:
+            visit.lock()
+            if visit.ledger.exists(visit.connection):
+                visit.ledger.rename_instance(visit.connection, self.pointed.mark)
+                commit_where_needed(visit)
+            return ()
+
+        Environment(self.site.config).visit(work, writes=True, command="upgrade")
+
+
+@contextmanager
+def cloned(real: Site, database: DatabaseView, tell: Tell) -> Iterator[Clone]:
+    """Give a clone that is still to be made; when the context is left, however that is, nothing of it is there.
+
+    The caller holds the lock of the real instance.
+
+    Raises:
+        FilesError: there is no room for it.
+        DatabaseError: the database cannot be cloned.
+    """
+    for failure in removal.sweep(real.data_dir, database.url, database.file):
+        tell("warning", failure, {})
+    folder = removal.begin(real.data_dir, secrets.token_hex(6))
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(lock.hold(folder, timeout=0, on_wait=lambda _holder: None, command="rehearse"))
+            place = find_place(real, database, folder)
+            removal.note(folder, place)
+            stack.enter_context(janitor.waiting(folder, database.url, database.file))
+            clone = Clone(real, database, folder, place)
+            stack.callback(clone.inventory.close)
+            yield clone
+        finally:
+            removal.remove(folder, database.url, database.file)
+
+
+def find_place(real: Site, database: DatabaseView, folder: Path) -> Path:
+    """Find room for a clone: where the configuration says, else in the data directory, else among temporary files.
+
+    Raises:
+        FilesError: there is none.
+    """
+    configured = real.config.rehearsal_dir
+    elsewhere = f"{removal.PREFIX}{folder.name}"
+    places = [configured / elsewhere] if configured else [folder / "clone", Path(tempfile.gettempdir()) / elsewhere]
+    count, size = measured(real, database)
+    need = size + count * BLOCK + (database.file.stat().st_size if database.file and database.exists else 0)
+    reserve = max(RESERVE, need // SHARE)
+    for place in places:
+        if room(place.parent) >= need + reserve:
+            return place
+    rooms = " and ".join(f"{room(place.parent) >> 20} MiB in {place.parent}" for place in places)
+    raise FilesError(
+        f"A clone needs {_mib(need)} MiB, and {_mib(reserve)} MiB more are to stay free; there are {rooms}.",
+        stands="Nothing was changed.",
+        hint="Free some space, or name a folder on a larger disk: rehearsal_dir in the configuration.",
+    )
+
+
+def measured(real: Site, database: DatabaseView) -> tuple[int, int]:
+    """Count the files of an instance, and the bytes in them."""
+    roots = [real.data_dir, *real.config.extra_dirs.values()]
+    found = [measure(root, left_out(real, database)) for root in roots]
+    return sum(count for count, _ in found), sum(size for _, size in found)
+
+
+def left_out(real: Site, database: DatabaseView) -> tuple[Path, ...]:
+    """Name what is no part of the trees: the application's own SQLite files, backups and clones."""
+    own = [Path(path) for path in database_files([database.file] if database.file else [])]
+    config = real.config
+    return (*own, *(path for path in (config.backup_dir, config.rehearsal_dir) if path))
+
+
+def _looked_into(record: FileRecord, path: Path) -> FileRecord:
+    status = path.lstat()
+    return record._replace(
+        kind="file",
+        target="",
+        size=status.st_size,
+        sha256=digest(path),
+        mode=status.st_mode & 0o7777,
+        uid=status.st_uid,
+        gid=status.st_gid,
+        mtime_ns=status.st_mtime_ns,
+    )
+
+
+def _mib(size: int) -> int:
+    return -(-size // (1 << 20))

@@ -1,0 +1,105 @@
+"""Removes clones: at the end of a rehearsal, after the death of one, and when the next one finds what is left.
+
+Each rehearsal has a folder of its own in the real instance's ``.fietsupdate``, with a note that says where its clone
+is. The folder is made first and goes last, so nothing of a clone is ever without one. A lock in it is held as long as
+the rehearsal lives.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from fietsupdate.database.dump import CLONE, open_store
+from fietsupdate.errors import DatabaseError
+from fietsupdate.filesystem import lock
+from fietsupdate.filesystem.durable import atomic_write
+from fietsupdate.filesystem.layout import home, make_folder, make_home
+from fietsupdate.filesystem.place import erase
+
+FOLDER = "rehearsals"
+NOTE = "note.json"
+PREFIX = "fietsupdate-rehearsal-"
+"""How the names of clones begin that are elsewhere than in the data directory."""
+
+
+def folder_of(data_dir: Path) -> Path:
+    """Name the folder of all rehearsals of an instance."""
+    return home(data_dir) / FOLDER
+
+
+def begin(data_dir: Path, tag: str) -> Path:
+    """Make the folder of a new rehearsal."""
+    make_home(data_dir)
+    make_folder(folder_of(data_dir))
+    folder = folder_of(data_dir) / tag
+    make_folder(folder)
+    return folder
+
+
+def note(folder: Path, place: Path) -> None:
+    """Write down, durably, where the clone will be, before it is there."""
+    atomic_write(folder / NOTE, json.dumps({"place": os.fspath(place)}).encode(), mode=0o600)
+
+
+def remove(folder: Path, url: str, file: Path | None) -> None:
+    """Remove a clone and all that belongs to it; what is gone already is gone.
+
+    Args:
+        folder: The rehearsal's own folder.
+        url: The real database.
+        file: Its file, on SQLite.
+
+    Raises:
+        DatabaseError: the clone of the database cannot be removed; its folder stays, for the next rehearsal.
+        OSError: a file cannot be removed.
+    """
+    place = _place(folder)
+    if place is not None:
+        with suppress(FileNotFoundError):
+            open_store(url, file=file).sibling(CLONE, folder.name, database_folder(place)).drop()
+        if place.is_relative_to(folder) or place.name == f"{PREFIX}{folder.name}":
+            _erase(place)
+    _erase(folder)
+
+
+def database_folder(place: Path) -> Path:
+    """Name the folder in a clone that takes a SQLite database."""
+    return place / "database"
+
+
+def sweep(data_dir: Path, url: str, file: Path | None) -> tuple[str, ...]:
+    """Remove what dead rehearsals have left; say, in a sentence each, what could not be removed."""
+    failures = []
+    for folder in dead(data_dir):
+        try:
+            remove(folder, url, file)
+        except (DatabaseError, OSError) as error:
+            failures.append(f"The clone of an earlier rehearsal ({folder}) could not be removed: {error}")
+    return tuple(failures)
+
+
+def dead(data_dir: Path) -> Iterator[Path]:
+    """Give the folders of rehearsals that nobody is at work on."""
+    try:
+        folders = sorted(path for path in folder_of(data_dir).iterdir() if path.is_dir())
+    except FileNotFoundError:
+        return
+    yield from (folder for folder in folders if lock.holder(folder) is None)
+
+
+def _place(folder: Path) -> Path | None:
+    try:
+        return Path(json.loads((folder / NOTE).read_bytes())["place"])
+    except (OSError, ValueError, KeyError):
+        return None  # it died before there was anything
+
+
+def _erase(path: Path) -> None:
+    """Erase a tree, also while somebody else erases the same one."""
+    while os.path.lexists(path):
+        with suppress(FileNotFoundError):
+            erase(str(path))
