@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from fietsupdate.config import Config, Settings, find_files, load_callable, load_config
+from fietsupdate.copies import Policy
 from fietsupdate.errors import ConfigError
 from fietsupdate.keys import KEYS
 from fietsupdate.model import Folder
@@ -173,6 +174,8 @@ def test_option_then_variable_then_ini_then_toml(tmp_path, given, expected):
         ("version_file", "", ""),
         ("extra_dirs", "media=/m", {"media": Path("/m")}),
         ("backup_dir", "/b", Path("/b")),
+        ("backup", "full", Policy.FULL),
+        ("keep", "all", None),
         ("guard", "off", False),
         ("lock_timeout", "0", 0.0),
         ("alembic_config", "m:g", "m:g"),
@@ -246,6 +249,9 @@ def test_extra_dirs_have_names(tmp_path):
     ("line", "wanted"),
     [
         ("guard = perhaps", "'perhaps'; it must be true or false."),
+        ("backup = sometimes", "'sometimes'; it must be auto, full or never."),
+        ("keep = 0", "'0'; it must be a number of backups, 1 or more, or all."),
+        ("keep = many", "'many'; it must be a number of backups, 1 or more, or all."),
         ("lock_timeout = soon", "'soon'; it must be a number of seconds, 0 or more."),
         ("lock_timeout = -1", "'-1'; it must be a number of seconds, 0 or more."),
         ("lock_timeout = nan", "'nan'; it must be a number of seconds, 0 or more."),
