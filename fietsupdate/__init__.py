@@ -11,9 +11,10 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from fietsupdate.config import Config, Settings
-    from fietsupdate.errors import FietsupdateError
+    from fietsupdate.errors import FietsupdateError, NotCurrentError
     from fietsupdate.model import Entry, Event, Plan, Problem, Report, Status, Step, Update, UpdateState
     from fietsupdate.script import Estimate, UpdateScript
+    from fietsupdate.startup import ensure_current, require_current
     from fietsupdate.updater import Updater
     from fietsupdate.versions import version_upgrade
 
@@ -23,6 +24,7 @@ _PLACES = {
     "Estimate": "script",
     "Event": "model",
     "FietsupdateError": "errors",
+    "NotCurrentError": "errors",
     "Plan": "model",
     "Problem": "model",
     "Report": "model",
@@ -33,6 +35,8 @@ _PLACES = {
     "UpdateScript": "script",
     "UpdateState": "model",
     "Updater": "updater",
+    "ensure_current": "startup",
+    "require_current": "startup",
     "version_upgrade": "versions",
 }
 
@@ -42,6 +46,7 @@ __all__ = [
     "Estimate",
     "Event",
     "FietsupdateError",
+    "NotCurrentError",
     "Plan",
     "Problem",
     "Report",
@@ -53,6 +58,8 @@ __all__ = [
     "UpdateState",
     "Updater",
     "__version__",
+    "ensure_current",
+    "require_current",
     "version_upgrade",
 ]
 

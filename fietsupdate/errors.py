@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-from fietsupdate.model import Problem, UpdateState
+from fietsupdate.model import Problem, Status, UpdateState
 
 EXIT_CODES: Mapping[UpdateState, int] = MappingProxyType(
     {
@@ -143,6 +143,22 @@ class RefusedError(FietsupdateError):
         error = cls(problem.message, stands=stands, hint=problem.hint)
         error.code = problem.code
         return error
+
+
+class NotCurrentError(FietsupdateError):
+    """An application was to start on an instance that is not up to date; the code is its state.
+
+    Args:
+        message: What the instance is at, and what this code has.
+        status: What was seen.
+        stands: As for every error.
+        hint: As for every error.
+    """
+
+    def __init__(self, message: str, *, status: Status, stands: str = "", hint: str = "") -> None:
+        super().__init__(message, stands=stands, hint=hint, details={"state": str(status.state)})
+        self.status = status
+        self.code = str(status.state)
 
 
 class UpdateFailedError(FietsupdateError):

@@ -14,11 +14,17 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fietsupdate.packages import PackageStatus
+
 BASE = "base"
 """The state before any update. As ``update_id`` of a stamp entry: nothing is applied."""
 
 RESERVED_IDS = frozenset({"head", "heads", BASE})
 """Words that targets use, and that therefore cannot name an update."""
+
+
+VERSION_MARK = "=="
+"""Between distribution and version in the id of the entry that ends a change of version."""
 
 
 class Direction(enum.StrEnum):
@@ -272,6 +278,11 @@ class Step:
     finished: tuple[Phase, ...] = ()
     """Phases that an interrupted run has already finished."""
 
+    @property
+    def only_records(self) -> bool:
+        """Whether nothing runs: the step ends a change of the application's version in the ledger."""
+        return self.direction is Direction.VERSION and VERSION_MARK in self.update.update_id
+
 
 @dataclass(frozen=True, slots=True)
 class Adoption:
@@ -348,6 +359,8 @@ class Status:
     """The version that the data belongs to: all its version hooks have run. "" where none was ever recorded."""
     hooks: tuple[Update, ...] = ()
     """The version hooks that wait, in the order in which they will run, after the updates."""
+    packages: tuple[PackageStatus, ...] = ()
+    """The same, package by package."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -356,7 +369,7 @@ class Event:
 
     ``event`` is one of: ``plan``, ``waiting``, ``recovered``, ``adopted``, ``update_begun``, ``phase_begun``,
     ``revision``, ``tell``, ``progress``, ``phase_finished``, ``update_finished``, ``update_undone``, ``warning``,
-    ``backup_begun``, ``backup_part``, ``backup_finished``, ``backups_pruned``,
+    ``backup_begun``, ``backup_part``, ``backup_finished``, ``restore_begun``, ``restore_part``, ``backups_pruned``,
     ``finished``.
     """
 

@@ -89,7 +89,7 @@ class Safeguard:
     def _kind(self, plan: Plan) -> str:
         steps = plan.steps[1:] if self._resumes else plan.steps
         not_atomic = any(step.not_atomic for step in steps)
-        if self._is_new or not steps:
+        if self._is_new or all(step.only_records for step in steps):
             return ""
         if self._policy is Policy.NEVER:
             return DECLINED if not_atomic else ""

@@ -19,8 +19,8 @@ from typing import Any, TypeVar
 
 from fietsupdate.config import Config, Settings, described
 from fietsupdate.errors import ConfigError, ScriptError
-from fietsupdate.model import Begun, Direction, Entry, Update
-from fietsupdate.planning.versions import MARK, Recorded, VersionHook, Versions, recorded, wrong_specifier
+from fietsupdate.model import VERSION_MARK, Begun, Direction, Entry, Update
+from fietsupdate.planning.versions import Recorded, VersionHook, Versions, recorded, wrong_specifier
 from fietsupdate.process import Stop, put_back, stdout_on_stderr
 from fietsupdate.script import UpdateScript
 from fietsupdate.site import Site
@@ -93,7 +93,7 @@ def module_of(update: Update) -> ModuleType:
         ScriptError: the function is not there.
     """
     made = ModuleType(f"fietsupdate_versions.{update.update_id}")
-    setattr(made, CLASS, UpdateScript if MARK in update.update_id else _class_around(_function(update)))
+    setattr(made, CLASS, UpdateScript if VERSION_MARK in update.update_id else _class_around(_function(update)))
     return made
 
 

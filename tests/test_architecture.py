@@ -63,7 +63,7 @@ ENGINE = {
 }
 DISK = {"filesystem.durable", "filesystem.owner"}
 """What both halves need: a dump and a database file are files, and are made durable by the same few lines."""
-COMMANDS = {"__main__", "arguments", "change", "cli", "pytest_plugin", "session"}
+COMMANDS = {"__main__", "arguments", "change", "cli", "pytest_plugin", "session", "startup"}
 
 BELOW: dict[str, set[str]] = {
     "values": set(),

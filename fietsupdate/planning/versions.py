@@ -7,18 +7,17 @@ The ledger is the only source: every entry names the version of the code that wr
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fietsupdate.model import Begun, DatabaseView, Direction, Entry, Problem, Step, Update
+from fietsupdate.model import VERSION_MARK, Begun, DatabaseView, Direction, Entry, Problem, Step, Update
 
 if TYPE_CHECKING:
     from packaging.version import Version
 
-MARK = "=="
-"""Between distribution and version in the id of the entry that ends a change of version."""
+NOT_ATOMIC = "its decorator says `atomic=False`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +78,7 @@ class Versions:
 
     def find(self, update_id: str) -> Update | None:
         """Give the hook, or the end of a change of version, that an id of the ledger names."""
-        if MARK in update_id:
+        if VERSION_MARK in update_id:
             return _mark(update_id, "")
         return next((hook.update for hook in self.hooks if hook.update.update_id == update_id), None)
 
@@ -93,10 +92,10 @@ def recorded(entries: Iterable[Entry]) -> Recorded:
     version = newest = ""
     ran: set[str] = set()
     for entry in entries:
-        ends = entry.direction is Direction.VERSION and MARK in entry.update_id
+        ends = entry.direction is Direction.VERSION and VERSION_MARK in entry.update_id
         if entry.direction is Direction.VERSION and not ends:
             ran.add(entry.update_id)
-        seen = entry.update_id.partition(MARK)[2] if ends else entry.app_version
+        seen = entry.update_id.partition(VERSION_MARK)[2] if ends else entry.app_version
         if not is_version(seen):
             continue
         taken_back = entry.direction is Direction.STAMP and newest and is_older(seen, newest)
@@ -162,7 +161,7 @@ def version_steps(
     if versions is None or not versions.moved:
         return ()
     steps = [_step(update, database) for update in versions.waiting if update.update_id not in besides]
-    mark = f"{versions.distribution}{MARK}{versions.installed}"
+    mark = f"{versions.distribution}{VERSION_MARK}{versions.installed}"
     if (versions.recorded.version or not changes) and mark not in besides:
         before = versions.recorded.version
         summary = f"Records the version; it was {before}." if before else "Records the version, for the first time."
@@ -186,8 +185,10 @@ def _mark(update_id: str, summary: str) -> Update:
 
 
 def _step(update: Update, database: DatabaseView, begun: Begun | None = None) -> Step:
-    reason = database.not_transactional if update.atomic else "its decorator says `atomic=False`"
-    return Step(update, Direction.VERSION, (), reason, begun.finished if begun else ())
+    step = Step(update, Direction.VERSION, (), finished=begun.finished if begun else ())
+    if step.only_records:
+        return step  # rows alone commit together everywhere
+    return replace(step, not_atomic=database.not_transactional if update.atomic else NOT_ATOMIC)
 
 
 def _matches(specifiers: str, text: str, *, also_before: bool) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fietsupdate.model import Direction, Plan, Status, Step
+from fietsupdate.model import VERSION_MARK, Direction, Plan, Status, Step
 from fietsupdate.render.layout import count
 
 RUN = {
@@ -22,12 +22,12 @@ def is_hook(update_id: str) -> bool:
 
 def is_mark(update_id: str) -> bool:
     """Tell the end of a change of version, ``distribution==version``, from an update and a hook."""
-    return "==" in update_id
+    return VERSION_MARK in update_id
 
 
 def verb(step: Step) -> str:
     """Say what a step does to its update."""
-    return "record" if is_mark(step.update.update_id) else RUN[step.direction]
+    return "record" if step.only_records else RUN[step.direction]
 
 
 def beginning(direction: str, update_id: str) -> str:

@@ -158,7 +158,7 @@ def _adoption(what: Plan, width: int) -> list[str]:
 def _details(step: Step) -> str:
     atomic = f"NOT atomic here: {step.not_atomic}" if step.not_atomic else "atomic"
     if step.direction is Direction.VERSION:
-        return "" if changes.is_mark(step.update.update_id) else atomic
+        return "" if step.only_records else atomic
     revisions = f"Alembic: {several(step.revisions)}" if step.revisions else "no Alembic revision"
     lines = [f"{atomic}; {revisions}"] if not step.not_atomic else [revisions, atomic]
     if step.finished:

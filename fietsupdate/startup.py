@@ -1,0 +1,191 @@
+"""When an application starts: bring its instance up to date, or refuse to start on one that is not.
+
+Both work in any thread, also where an event loop runs: then in a thread of their own, as env.py may want a loop for
+itself. The process belongs to the application: its logging stays as it is, whatever env.py's `fileConfig` says, and
+signal handlers are installed in the main thread only, while something changes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import logging
+import logging.config
+import os
+import shlex
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+from fietsupdate.config import Config
+from fietsupdate.errors import FietsupdateError, NotCurrentError
+from fietsupdate.model import Event, Problem, Report, Status, UpdateState
+from fietsupdate.render import changes, documents
+from fietsupdate.render.layout import several
+from fietsupdate.render.progress import Listener, Narrator, amount
+from fietsupdate.updater import Updater
+
+T = TypeVar("T")
+Where = Updater | Config | str | os.PathLike[str]
+"""Where the configuration is: the path of an INI file or of a pyproject.toml, or what was made of one."""
+
+LOGGER = "fietsupdate"
+
+_LEVELS = {
+    **dict.fromkeys(("warning", "update_undone", "recovered"), logging.WARNING),
+    **dict.fromkeys(("phase_begun", "phase_finished", "revision", "progress", "backup_part"), logging.DEBUG),
+}
+_alone = threading.RLock()
+
+
+def ensure_current(config: Where, *, lock_timeout: float | None = None, as_root: bool = False) -> Report:
+    """Apply what waits, as ``fietsupdate update --yes`` does; nothing waits any more when this returns.
+
+    Where several processes start at once, one of them updates and the others wait for it. On an instance that is up to
+    date this is one look, and no lock. What happens goes to the logger ``fietsupdate``.
+
+    Args:
+        config: Where the configuration is.
+        lock_timeout: Seconds to wait for another updater, 0 for none; ``None`` as configured.
+        as_root: Whether root may work on somebody else's data directory.
+
+    Raises:
+        FietsupdateError: The instance is not up to date, and why; notes say what stands and what to do.
+    """
+    return _as_a_guest(lambda: _updater(config).update(on_event=Log(), lock_timeout=lock_timeout, as_root=as_root))
+
+
+def require_current(config: Where) -> Status:
+    """Look at the instance, and refuse one that is not up to date. Nothing is changed.
+
+    Args:
+        config: Where the configuration is.
+
+    Raises:
+        NotCurrentError: It is not; names what it is at, what this code has, and the command to type.
+        FietsupdateError: It cannot be found out.
+    """
+    return _as_a_guest(lambda: _required(_updater(config)))
+
+
+class Log(Listener):
+    """Writes each event to the logger; the event itself is the record's ``fietsupdate``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.narrator = Narrator(verbose=True)
+        self.logger = logging.getLogger(LOGGER)
+
+    def show(self, event: Event) -> None:
+        """Write one event."""
+        text = " ".join(line.strip() for line in self.narrator.lines(event)) or _in_short(event)
+        self.logger.log(
+            _LEVELS.get(event.event, logging.INFO), "%s", text, extra={"fietsupdate": documents.event(event)}
+        )
+
+
+def _in_short(event: Event) -> str:
+    if event.event == "plan":
+        return f"Planned: {several(event.details.get('steps', ()), 'nothing')}"
+    if event.event == "finished":
+        return f"Finished. Current: {several(event.details.get('current', ()), 'no update')}"
+    if event.event == "progress":
+        return amount(event)
+    return f"{event.event} {event.update_id} {event.phase}".strip()
+
+
+def _updater(config: Where) -> Updater:
+    if isinstance(config, Updater):
+        return config
+    return Updater(config) if isinstance(config, Config) else Updater.from_config(Path(config))
+
+
+def _required(updater: Updater) -> Status:
+    status = updater.status()
+    if status.state is not UpdateState.OKAY:
+        raise _not_current(status, updater.config)
+    return status
+
+
+def _not_current(status: Status, config: Config) -> NotCurrentError:
+    problem = next((one for one in status.problems if one.blocks), None)
+    at, has = several(status.current, "no update"), several(status.heads, "none")
+    parts = [f"The instance is {status.state}: it is at {at}, and this code has updates up to {has}."]
+    if status.distribution and status.app_version != status.data_version:
+        parts.append(f"{changes.version(status)}.")
+    parts += [problem.message] if problem else []
+    return NotCurrentError(
+        " ".join(parts),
+        status=status,
+        stands="Nothing was changed.",
+        hint=_hint(status, config, problem),
+    )
+
+
+def _hint(status: Status, config: Config, problem: Problem | None) -> str:
+    if problem is not None and problem.hint:
+        return problem.hint
+    if status.state is UpdateState.UPDATING:
+        return "Wait until the other process is done, then start the application again."
+    return f"Type '{_command(config, 'update')}', then start the application again."
+
+
+def _command(config: Config, command: str) -> str:
+    """Give the command line for this configuration, whatever the working directory."""
+    words = ["fietsupdate"]
+    for path in filter(None, (config.ini, config.toml)):
+        words += ["-c", str(path)]
+    words += ["-n", config.alembic_section] if config.alembic_section != "alembic" else []
+    for pair in config.x:
+        words += ["-x", f"{pair.partition('=')[0]}=..."]  # the value may be a URL with its password
+    return shlex.join([*words, command])
+
+
+def _as_a_guest(work: Callable[[], T]) -> T:
+    """Do something alone in this process, in a thread of its own where an event loop runs in this one."""
+    try:
+        if not _loop_runs():
+            return _quietly(work)
+        with ThreadPoolExecutor(1, thread_name_prefix="fietsupdate") as thread:
+            return thread.submit(contextvars.copy_context().run, _quietly, work).result()
+    except FietsupdateError as error:
+        for note in filter(None, (error.stands, error.hint)):
+            error.add_note(note)  # a traceback in a log is all that some administrator will see
+        raise
+
+
+def _loop_runs() -> bool:
+    asyncio: Any = sys.modules.get("asyncio")  # a program that has not imported it runs no loop
+    try:
+        return asyncio is not None and asyncio.get_running_loop() is not None
+    except RuntimeError:
+        return False
+
+
+def _quietly(work: Callable[[], T]) -> T:
+    # env.py changes what all threads share: import path, working directory, loggers. One at a time.
+    with _alone, _without_file_config():
+        return work()
+
+
+@contextlib.contextmanager
+def _without_file_config() -> Iterator[None]:
+    """Let `fileConfig`, which stock env.py files call, do nothing in this thread.
+
+    It would close the application's log handlers and silence its loggers. For a module that is imported meanwhile, and
+    keeps the stand-in, it is the real one when this is over.
+    """
+    real, ours, over = logging.config.fileConfig, threading.get_ident(), False
+
+    def stand_in(*args: Any, **kw: Any) -> None:
+        if over or threading.get_ident() != ours:
+            real(*args, **kw)
+
+    logging.config.fileConfig = stand_in
+    try:
+        yield
+    finally:
+        logging.config.fileConfig, over = real, True
