@@ -14,7 +14,7 @@ import typer
 
 from fietsupdate import __version__
 from fietsupdate.arguments import Command, Program
-from fietsupdate.commands import changing, copies, reading, writing
+from fietsupdate.commands import changing, copies, reading, restoring, writing
 from fietsupdate.commands.options import wrong
 from fietsupdate.session import Session
 
@@ -77,13 +77,14 @@ for command in (
 ):
     app.command(cls=Command)(command)
 
-for words, command in {
+for words, verb in {
+    "restore": restoring.restore,
     "backup": copies.backup,
     "backup list": copies.backup_list,
     "backup verify": copies.backup_verify,
     "backup prune": copies.backup_prune,
 }.items():
-    app.command(words, cls=Command)(command)
+    app.command(words, cls=Command)(verb)
 
 
 def main(arguments: Sequence[str] | None = None, session: Session | None = None) -> int:

@@ -50,13 +50,16 @@ class Restored:
     """Where that is now what stood in the way of the restored files."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Candidate:
-    """A backup, and where it would be restored."""
+    """A backup, and what it would replace."""
 
     backup: Backup
-    seen: Look
-    damage: tuple[str, ...] = ()
+    database: str
+    """The URL of the database, with the password masked."""
+    dialect: str
+    roots: tuple[Path, ...]
+    """The data directory, and the further roots that are in the backup."""
 
 
 def candidates(run: Run) -> tuple[Backup, ...]:
@@ -81,16 +84,28 @@ def find(run: Run, name: str | None) -> Backup:
     )
 
 
-def check(run: Run, backup: Backup, despite: Collection[Despite]) -> None:
+def check(run: Run, name: str | None, despite: Collection[Despite]) -> Candidate:
     """Refuse what `restore` would refuse; change nothing, and do not read the backup's content.
+
+    Args:
+        run: The instance.
+        name: As for `find`.
+        despite: What it would be done in spite of.
 
     Raises:
         FietsupdateError: what stands against it.
     """
     run.check_hands()
-    refuse(run, backup, _look(run), despite)
+    seen = _look(run)
+    if seen.files.is_half_restored:
+        seen.refuse()
+    backup = find(run, name)
+    refuse(run, backup, seen, despite)
     if Despite.RUNNING not in despite:
         check_service(run.site)
+    roots = {"": run.site.data_dir, **run.site.config.extra_dirs}
+    taken = tuple(roots[root] for root in ("", *backup.manifest.extra_dirs))
+    return Candidate(backup, seen.database.shown_url, seen.database.dialect, taken)
 
 
 def restore(run: Run, name: str | None, despite: Collection[Despite]) -> Restored:

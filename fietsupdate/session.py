@@ -95,7 +95,7 @@ class Session:
         """
         if yes or self._agreed_by_environment():
             return True
-        if sys.stdin is not None and sys.stdin.isatty() and self.err.is_terminal:
+        if self.can_ask:
             return False
         from fietsupdate.errors import UsageError
 
@@ -104,6 +104,11 @@ class Session:
             stands="Nothing was changed.",
             hint=f"Add --yes (or set {YES}=1) to run without a question, or --dry-run to see the plan only.",
         )
+
+    @property
+    def can_ask(self) -> bool:
+        """Whether there is a terminal to ask on."""
+        return sys.stdin is not None and sys.stdin.isatty() and self.err.is_terminal
 
     def _agreed_by_environment(self) -> bool:
         value = self.environ.get(YES, "").strip().lower()
@@ -124,6 +129,18 @@ class Session:
                 return True
             if not answer or answer.strip().lower() in {"n", "no"}:
                 return False
+
+    def choose(self, question: str, most: int) -> int | None:
+        """Ask on the terminal for a number from 1 to `most`; None for an empty line, or the end of input."""
+        while True:
+            self.err.write(f"{question} [1-{most}] ")
+            answer = sys.stdin.readline()
+            if not answer:
+                self.err.line()
+            if not answer.strip():
+                return None
+            if answer.strip().isascii() and answer.strip().isdigit() and 1 <= int(answer) <= most:
+                return int(answer)
 
     def fail(self, error: BaseException) -> int:
         """Print an error in the form that was asked for, and give the exit code."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from fietsupdate.backups import Verified
     from fietsupdate.initialise import Initialised
     from fietsupdate.look import Look
+    from fietsupdate.planning.going_back import Despite
+    from fietsupdate.restore import Candidate, Restored
     from fietsupdate.run import Listener, Run
 
 
@@ -285,6 +287,54 @@ class Updater:
 
         with self._run(None, lock_timeout, as_root=as_root) as run:
             return (to_prune if dry_run else prune)(run, self.config.keep if keep is None else keep)
+
+    # -- going back
+
+    def restorable(self) -> tuple[Backup, ...]:
+        """Give the backups that can be restored here, newest first. Changes nothing, waits for nothing.
+
+        Raises:
+            FietsupdateError: The configuration, or the database's server, cannot be used.
+        """
+        from fietsupdate.restore import candidates
+
+        with self._run() as run:
+            return candidates(run)
+
+    def restore_plan(
+        self, name: str | None = None, *, despite: Collection[Despite] = (), as_root: bool = True
+    ) -> Candidate:
+        """Say what `restore` would replace, and raise its refusals; the backup's content is not read."""
+        from fietsupdate.restore import check
+
+        with self._run(as_root=as_root) as run:
+            return check(run, name, despite)
+
+    def restore(
+        self,
+        name: str | None = None,
+        *,
+        despite: Collection[Despite] = (),
+        on_event: Listener | None = None,
+        lock_timeout: float | None = None,
+        as_root: bool = False,
+    ) -> Restored:
+        """Take both halves back to a backup.
+
+        Args:
+            name: Name of a backup, or path of its folder; ``None`` for the newest that can be restored.
+            despite: What it is done in spite of.
+            on_event: Told of everything that happens.
+            lock_timeout: Seconds to wait for another updater; ``None`` as configured.
+            as_root: Whether root may work on somebody else's data directory.
+
+        Raises:
+            FietsupdateError: What went wrong; ``stands`` says what both halves are at now.
+        """
+        from fietsupdate.restore import restore
+
+        with self._run(on_event, lock_timeout, as_root=as_root) as run:
+            return restore(run, name, despite)
 
     def revision(  # the arguments are the command's options
         self, update_id: str | None = None, **options: Any

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from fietsupdate.model import Event
-from fietsupdate.render import changes, copies, documents
+from fietsupdate.render import changes, copies, documents, restores
 from fietsupdate.render.layout import duration, hanging
 from fietsupdate.render.output import Output
 
@@ -107,6 +107,8 @@ class Narrator:
         return [f"Waiting {event.text}: process {who['pid']} on {who.get('host', '?')}, at work since {since} UTC."]
 
     def _recovered(self, event: Event) -> list[str]:
+        if event.text == "restored":
+            return [f"A restore of {event.update_id} was interrupted: it is finished now.", *_set_aside(event, "")]
         what = RECOVERED.get(event.text, event.text)
         return [f"An earlier run of {event.update_id} was interrupted: {what}.", *_set_aside(event, "")]
 
@@ -150,6 +152,12 @@ class Narrator:
 
     def _backup_finished(self, event: Event) -> list[str]:
         return [f"{INDENT}{copies.finished(event)}"]
+
+    def _restore_begun(self, event: Event) -> list[str]:
+        return [f"Restoring {event.text}"]
+
+    def _restore_part(self, event: Event) -> list[str]:
+        return [f"{INDENT}{restores.part(event)}"]
 
     def _backups_pruned(self, event: Event) -> list[str]:
         return [f"Took away older backups: {event.text}"]

@@ -1,0 +1,75 @@
+"""Restores in words: what there is to choose from, what will be replaced, what was done."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from fietsupdate.copies import Backup, Scope
+from fietsupdate.model import Event
+from fietsupdate.render.copies import HOLDS, size
+from fietsupdate.render.layout import several, table
+
+if TYPE_CHECKING:
+    from fietsupdate.restore import Candidate, Restored
+
+PARTS = {"database": "loading the database beside the live one", "files": "copying the files beside the live ones"}
+ENDS_SESSIONS = frozenset({"postgresql", "mysql", "mariadb"})
+
+
+def choice(backups: Sequence[Backup]) -> str:
+    """Show the backups that can be restored, numbered, newest first."""
+    rows = [
+        (str(number), one.name, _when(one), HOLDS[one.manifest.scope], several(one.manifest.current) or "base")
+        for number, one in enumerate(backups, 1)
+    ]
+    return "\n".join(table(("", "name", "made (UTC)", "holds", "current updates"), rows))
+
+
+def question(what: Candidate) -> str:
+    """Say what will be replaced, and by what."""
+    backup, manifest = what.backup, what.backup.manifest
+    current = several(manifest.current) or "no update"
+    sessions = "; its open sessions are ended" if what.dialect in ENDS_SESSIONS else ""
+    if manifest.scope is Scope.FULL:
+        files = (
+            f"everything in {' and '.join(map(str, what.roots))} is replaced by {manifest.files} files, folders and "
+            f"links, {size(manifest.bytes)}"
+        )
+    else:
+        files = f"what the interrupted or last update changed in {' and '.join(map(str, what.roots))} is undone"
+    return "\n".join(
+        [
+            f"Restore the backup {backup.name}, made {_when(backup)} UTC, when the instance was at {current}:",
+            f"  database  {what.database} is replaced{sessions}",
+            f"  files     {files}",
+            "What is there now is removed as soon as both halves are in place; 'fietsupdate backup' would keep it.",
+            "The application must not run meanwhile.",
+        ]
+    )
+
+
+def part(event: Event) -> str:
+    """Tell what a restore does at the moment."""
+    return PARTS.get(event.text, event.text)
+
+
+def done(what: Restored) -> str:
+    """Say what a restore came to."""
+    manifest = what.backup.manifest
+    current = several(manifest.current) or "no update"
+    lines = [f"Restored {what.backup.name}: both halves are at {current}."]
+    if what.found:
+        lines.append("Somebody has put files in the way meanwhile; they are here now:")
+        lines += [f"  {path}" for path in what.found]
+    return "\n".join(lines)
+
+
+def document(what: Restored) -> dict[str, Any]:
+    """Describe a restore for programs."""
+    manifest = what.backup.manifest
+    return {"restored": what.backup.name, "current": manifest.current, "found": [str(path) for path in what.found]}
+
+
+def _when(backup: Backup) -> str:
+    return backup.manifest.created_at[:19].replace("T", " ")
