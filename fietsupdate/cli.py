@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -77,13 +77,14 @@ for command in (
 ):
     app.command(cls=Command)(command)
 
-for words, verb in {
+verbs: dict[str, Callable[..., int]] = {
     "restore": restoring.restore,
     "backup": copies.backup,
     "backup list": copies.backup_list,
     "backup verify": copies.backup_verify,
     "backup prune": copies.backup_prune,
-}.items():
+}
+for words, verb in verbs.items():
     app.command(words, cls=Command)(verb)
 
 

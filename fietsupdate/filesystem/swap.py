@@ -81,17 +81,18 @@ def units_of(name: str, root: Path, keep: Iterable[Path]) -> tuple[Unit, ...]:
         keep: Absolute paths of what must stay, whether it is there or not; what is not below the root does not count.
     """
     real = os.path.realpath(root)
-    staying = {_below(real, path) for path in map(_canonical, keep) if path.startswith(f"{real}/")}
+    inside = (_below(real, path) for path in map(_canonical, keep) if path.startswith(f"{real}/"))
+    staying = {path for path in inside if HOME not in path.split("/")}
     points = (_below(real, point) for point in mounted_below(real))
     mounts = {point for point in points if not _is_ours(point, staying)} | {""}
     entered = {above for path in {*mounts, *staying} for above in _above(path)} | mounts
     found = []
     for path in sorted(folder for folder in entered if os.path.isdir(_join(real, folder))):
-        inside = {one.rpartition("/")[2] for one in entered | staying if one and one.rpartition("/")[0] == path}
-        if path in mounts:
-            inside |= {HOME} | ({LOST_FOUND} if is_mounted(_join(real, path)) else set())
+        stays = {HOME, *(one.rpartition("/")[2] for one in entered | staying if one and one.rpartition("/")[0] == path)}
+        if is_mounted(_join(real, path)):
+            stays.add(LOST_FOUND)
         top = max((point for point in mounts if point in {"", path} or path.startswith(f"{point}/")), key=len)
-        found.append(Unit(name, path, top, tuple(sorted(inside))))
+        found.append(Unit(name, path, top, tuple(sorted(stays))))
     return tuple(found)
 
 
