@@ -17,7 +17,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from fietsupdate.database.ledger import TABLE, ledger_of
+from fietsupdate.database.ledger import TABLE
+from fietsupdate.database.pointing import MARK
 
 Dump = dict[str, Any]
 """``schema``: lines of definitions; ``rows``: every table's rows. ``None`` for a SQLite file that is not there."""
@@ -128,12 +129,19 @@ def _rows(rows: Iterable[Any]) -> list[tuple[Any, ...]]:
     return sorted((tuple(row) for row in rows), key=repr)
 
 
-def ledger(content: Dump) -> tuple[tuple[Any, ...], ...]:
-    """Give ``seq, update_id, direction, status`` of the ledger's rows in a dump with bookkeeping, oldest first."""
-    columns = ledger_of("alembic_version", None, "sqlite").rows.columns.keys()
-    wanted = [columns.index(name) for name in ("seq", "update_id", "direction", "status")]
-    tables = (rows for name, rows in content["rows"].items() if name.rpartition(".")[2].startswith(TABLE))
-    return tuple(sorted(tuple(row[index] for index in wanted) for rows in tables for row in rows))
+LEDGER_COLUMNS = ("seq", "update_id", "direction", "status")
+
+
+def ledger(connection: sa.Connection) -> tuple[tuple[Any, ...], ...]:
+    """Give ``seq, update_id, direction, status`` of the rows of every ledger in a database, oldest first."""
+    inspector = sa.inspect(connection)
+    found: list[tuple[Any, ...]] = []
+    for schema in _schemas(inspector):
+        for name in inspector.get_table_names(schema):
+            if name.startswith(TABLE):
+                table = sa.table(name, *map(sa.column, LEDGER_COLUMNS), schema=schema)
+                found += [tuple(row) for row in connection.execute(table.select())]
+    return tuple(sorted(found))
 
 
 def description(connection: sa.Connection, leave_out: Collection[str] = ()) -> Dump:
@@ -169,7 +177,7 @@ def _view(inspector: sa.Inspector, view: str, schema: str | None) -> str:
 def _schemas(inspector: sa.Inspector) -> list[str | None]:
     if inspector.dialect.name != "postgresql":
         return [None]
-    own = {inspector.default_schema_name, "information_schema"}
+    own = {inspector.default_schema_name, "information_schema", MARK}
     return [None, *(name for name in inspector.get_schema_names() if name not in own and not name.startswith("pg_"))]
 
 

@@ -7,7 +7,6 @@ application uses; `blocking` finds one.
 from __future__ import annotations
 
 import shutil
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -18,11 +17,10 @@ import sqlalchemy as sa
 
 from fietsupdate.config import Config
 from fietsupdate.database.environment import Environment, Visit
+from fietsupdate.database.pointing import MARK
 from fietsupdate.database.sqlite import named_file
 from fietsupdate.errors import ConfigError, DatabaseError
 
-MOST_NAMES = 63
-"""PostgreSQL's longest name; MySQL allows one more."""
 DRIVERS = {
     "sqlite": ("pysqlite",),
     "postgresql": ("psycopg", "psycopg2", "pg8000"),
@@ -194,13 +192,19 @@ class Copy:
             _on_server(self.url, f"DROP DATABASE IF EXISTS {self._copied} WITH (FORCE)")
 
 
-def copy_tree(source: Path, target: Path) -> None:
-    """Copy a folder with hard links, times and attributes; `target` must not exist."""
-    subprocess.run(["cp", "-a", str(source), str(target)], check=True)
+def mark(url: str, word: str) -> None:
+    """Mark a database as one that may be changed: `fietsupdate.database.pointing` refuses every other."""
+    with connect(url) as connection:
+        name = MARK
+        if connection.dialect.name == "postgresql":
+            connection.exec_driver_sql(f"CREATE SCHEMA {MARK}")
+            name = f"{MARK}.mark"
+        connection.exec_driver_sql(f"CREATE TABLE {name} (word VARCHAR(40))")
+        connection.exec_driver_sql(f"INSERT INTO {name} (word) VALUES ('{word}')")  # noqa: S608  # ours
 
 
-def version_table(config: Config) -> tuple[str, ...]:
-    """Name the tables that are bookkeeping: Alembic's version table and our own two."""
+def bookkeeping(config: Config) -> frozenset[str]:
+    """Name the tables that are no part of the application: Alembic's version table and our own."""
     names: list[str] = []
 
     def work(visit: Visit) -> tuple[()]:
@@ -208,7 +212,7 @@ def version_table(config: Config) -> tuple[str, ...]:
         return ()
 
     Environment(config).visit(work, writes=False, command="current")
-    return tuple(names)
+    return frozenset(names) | {MARK}
 
 
 def configured_url(config: Config) -> str:

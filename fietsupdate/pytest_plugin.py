@@ -1,0 +1,233 @@
+"""Fixtures and ready tests for an application's own update scripts: docs/testing-updates.md.
+
+pytest loads this module wherever fietsupdate is installed, so it imports nothing but pytest; what the fixtures need is
+imported when they are asked for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from fietsupdate.config import Config
+    from fietsupdate.testing.instance import TemporaryInstance
+
+Fill = Callable[["TemporaryInstance"], object]
+"""Puts data into an instance."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add our options to pytest."""
+    group = parser.getgroup("fietsupdate")
+    group.addoption(
+        "--fietsupdate-server",
+        metavar="URL",
+        help="Make the databases of throw-away instances on this server (postgresql://..., mysql://...).",
+    )
+    group.addoption(
+        "--fietsupdate-release",
+        action="store_true",
+        help="Let test_released_scripts_are_unchanged record the checksums of all update scripts.",
+    )
+    parser.addini("fietsupdate_config", "Configuration files, relative to the root directory.", type="args")
+    parser.addini("fietsupdate_server", "As --fietsupdate-server.")
+
+
+# -- fixtures
+
+
+@pytest.fixture(scope="session")
+def fietsupdate_config(pytestconfig: pytest.Config) -> Config:
+    """Give the project's own configuration, as the commands read it in pytest's root directory."""
+    from fietsupdate.config import load_config
+
+    with _told():
+        return load_config(pytestconfig.getini("fietsupdate_config"), cwd=pytestconfig.rootpath)
+
+
+@pytest.fixture
+def fietsupdate_environ() -> Mapping[str, str]:
+    """Give environment variables that are set while code of the application runs; override it."""
+    return {}
+
+
+@pytest.fixture
+def fietsupdate_data() -> Mapping[str, Fill]:
+    """Map ids of updates to functions that put data into an instance once it is at that update; override it.
+
+    They are called with the `fietsupdate_instance`. ``base`` is the instance before its first update.
+    """
+    return {}
+
+
+@pytest.fixture
+def fietsupdate_database_url(
+    pytestconfig: pytest.Config, fietsupdate_config: Config, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """Give the URL of an empty database that belongs to this test, with the driver that env.py is written for.
+
+    A SQLite file, or a database on the server of ``--fietsupdate-server``, which is dropped again. Override it to give
+    one of your own.
+    """
+    import os
+    import uuid
+
+    from fietsupdate.database import scratch
+
+    server = pytestconfig.getoption("--fietsupdate-server") or pytestconfig.getini("fietsupdate_server")
+    with _told():
+        if server:
+            url = scratch.create(server, f"fietsupdate_{os.getpid()}_{uuid.uuid4().hex[:8]}")
+        else:
+            url = f"sqlite:///{tmp_path_factory.mktemp('fietsupdate-database') / 'database.sqlite'}"
+        given = scratch.with_driver_of(url, scratch.configured_url(fietsupdate_config))
+    yield given
+    scratch.drop(url)
+
+
+@pytest.fixture
+def fietsupdate_instance(
+    *,
+    pytestconfig: pytest.Config,
+    fietsupdate_config: Config,
+    fietsupdate_database_url: str,
+    fietsupdate_environ: Mapping[str, str],
+    fietsupdate_data: Mapping[str, Fill],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> TemporaryInstance:
+    """Give a throw-away instance, before its first update: see `fietsupdate.testing.instance.TemporaryInstance`."""
+    from fietsupdate.testing.instance import make
+
+    with _told():
+        return make(
+            fietsupdate_config,
+            tmp_path_factory.mktemp("fietsupdate"),
+            fietsupdate_database_url,
+            top=pytestconfig.rootpath,
+            environ=fietsupdate_environ,
+            data=fietsupdate_data,
+        )
+
+
+# -- ready tests: an application imports those that it wants
+
+
+def test_each_folder_has_one_head(fietsupdate_instance: TemporaryInstance) -> None:
+    """`fietsupdate update` without a target refuses a folder with two heads."""
+    from fietsupdate.testing import verdicts
+
+    with _told():
+        verdicts.one_head(fietsupdate_instance.graph())
+
+
+def test_every_script_loads(fietsupdate_instance: TemporaryInstance) -> None:
+    """Every script can be imported, and its classes can be made and have their hooks."""
+    from fietsupdate.testing import verdicts
+
+    with _told():
+        verdicts.scripts_load(fietsupdate_instance)
+
+
+def test_update_from_empty_to_head(fietsupdate_instance: TemporaryInstance) -> None:
+    """A new instance goes through all updates; `fietsupdate_data` puts data into it on the way."""
+    from fietsupdate.testing import verdicts
+
+    with _told():
+        verdicts.update_to_head(fietsupdate_instance)
+
+
+def test_every_update_goes_up_down_up(fietsupdate_instance: TemporaryInstance, subtests: pytest.Subtests) -> None:
+    """Down brings back what was there before Up, in both halves; a script without Down is skipped."""
+    from fietsupdate.model import BASE
+    from fietsupdate.testing import verdicts
+
+    with _told():
+        updates = fietsupdate_instance.graph().ordered
+    fietsupdate_instance.put_in(BASE)
+    for update in updates:
+        goes_on = False
+        with subtests.test(update.update_id), _told():
+            if not update.has_down:
+                fietsupdate_instance.update_through(update.update_id)
+                goes_on = True
+                pytest.skip(f"{update.path.name} has no class Down: {update.update_id} cannot be reverted")
+            verdicts.up_down_up(fietsupdate_instance, update)
+            goes_on = True
+        if not goes_on:
+            return
+
+
+def test_released_scripts_are_unchanged(fietsupdate_instance: TemporaryInstance, pytestconfig: pytest.Config) -> None:
+    """What instances have run is what the script still says, by its checksum in ``released.json``."""
+    from fietsupdate.testing import released, verdicts
+
+    with _told():
+        graph = fietsupdate_instance.graph()
+        if pytestconfig.getoption("--fietsupdate-release"):
+            released.record(graph)
+        if reason := verdicts.released_unchanged(graph):
+            pytest.skip(reason)
+
+
+def test_models_match_after_update(fietsupdate_instance: TemporaryInstance) -> None:
+    """After the last update ``alembic check`` finds nothing to do."""
+    from fietsupdate.testing import verdicts
+
+    with _told():
+        verdicts.models_match(fietsupdate_instance)
+
+
+def kill_sweep(update_id: str, *, fill: Any = None, every: int = 1) -> Callable[..., None]:
+    """Make a test that kills an update wherever it changes anything; give it a name that begins with ``test_``.
+
+    The instance is taken to right before the update and filled. Then a child process that runs the update is ended by
+    SIGKILL right before its k-th file-changing call or SQL statement, for every k; each time the instance is recovered,
+    and must be as before the update or as after it.
+
+    Args:
+        update_id: The exact id.
+        fill: What puts data into the instance: a fixture (or its name), which finds the instance in
+            `fietsupdate_instance`; or a function, which is called with it. `fietsupdate_data` is put in as well.
+        every: Only every so many events are struck: for a quick look.
+    """
+
+    def test(request: pytest.FixtureRequest, fietsupdate_instance: TemporaryInstance) -> None:
+        from fietsupdate.planning.target import find
+        from fietsupdate.testing.sweep import sweep
+
+        with _told():
+            graph = fietsupdate_instance.graph()
+            update = graph.updates[find(graph, update_id)]
+            fietsupdate_instance.update_through(*update.previous)
+        _put_in(fill, request, fietsupdate_instance)
+        with _told():
+            sweep(fietsupdate_instance, update.update_id, every=every)
+
+    test.__doc__ = f"Killed anywhere, {update_id} has happened, or not at all."
+    return test
+
+
+def _put_in(fill: Any, request: pytest.FixtureRequest, instance: TemporaryInstance) -> None:
+    name = fill if isinstance(fill, str) else getattr(fill, "name", "")  # only a fixture has a name; a function has not
+    if name:
+        request.getfixturevalue(name)
+    elif fill is not None:
+        fill(instance)
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """Turn what was found out into words: where in our code it was found helps nobody."""
+    __tracebackhide__ = True
+    from fietsupdate.errors import FietsupdateError
+
+    try:
+        yield
+    except FietsupdateError as error:
+        pytest.fail("\n".join(filter(None, (error.message, error.stands, error.hint))), pytrace=False)
+    except AssertionError as error:
+        pytest.fail(str(error), pytrace=False)

@@ -1,0 +1,249 @@
+"""An instance for one test: its own database and data directory, and nothing that leads to a real one.
+
+env.py is pointed at the throw-away database as for a rehearsal: a connection that does not show its mark is refused,
+so a test that is set up wrongly changes nothing of anybody's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from fietsupdate.config import Config, Pointed
+from fietsupdate.database import scratch
+from fietsupdate.database.content import Dump, description
+from fietsupdate.database.pointing import environment_pointed
+from fietsupdate.errors import EnvPyError
+from fietsupdate.model import BASE, Report, Status
+from fietsupdate.planning.graph import Graph
+from fietsupdate.rehearsing.aim import aimed
+from fietsupdate.site import enter
+from fietsupdate.testing.trees import Node, tree
+from fietsupdate.updater import Updater
+
+if TYPE_CHECKING:
+    import sqlalchemy
+
+OURS = ".fietsupdate"
+"""What of a data directory belongs to fietsupdate itself."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class TemporaryInstance:
+    """An installed application that a test may do anything to. `make` makes one.
+
+    Attributes:
+        config: The project's configuration, aimed at this instance.
+        url: The throw-away database, for SQLAlchemy and with a driver that blocks.
+        top: The folder in which commands run, as an administrator's do.
+        environ: Environment variables that are set while anything of the application runs.
+        data: What puts data into it, by the id of the update after which it is to be called.
+    """
+
+    config: Config
+    url: str = field(repr=False)
+    top: Path
+    environ: Mapping[str, str] = field(default_factory=dict, repr=False)
+    data: Mapping[str, Callable[[TemporaryInstance], object]] = field(default_factory=dict, repr=False)
+
+    @property
+    def data_dir(self) -> Path:
+        """The data directory."""
+        if self.config.data_dir is None:
+            raise AssertionError("make() has given it one")
+        return self.config.data_dir
+
+    @property
+    def extra_dirs(self) -> Mapping[str, Path]:
+        """The further roots, by name."""
+        return self.config.extra_dirs
+
+    # -- what the commands do
+
+    @property
+    def updater(self) -> Updater:
+        """The updater of this instance, for what has no method here."""
+        return Updater(self.config)
+
+    def update(self, target: str | None = None) -> Report:
+        """Apply what waits, up to the target; see `fietsupdate.Updater.update`."""
+        return self.run(lambda: self.updater.update(target))
+
+    def downgrade(self, target: str) -> Report:
+        """Revert what came after the target; see `fietsupdate.Updater.downgrade`."""
+        return self.run(lambda: self.updater.downgrade(target))
+
+    def status(self) -> Status:
+        """Tell where the instance is; see `fietsupdate.Updater.status`."""
+        return self.run(self.updater.status)
+
+    def graph(self) -> Graph:
+        """Read all update scripts."""
+        return self.run(self.updater.graph)
+
+    def update_through(self, *update_ids: str) -> None:
+        """Apply updates with all that they build on, one by one, and put the data in on the way.
+
+        Args:
+            update_ids: Exact ids.
+        """
+        dag = self.graph().dag
+        if not self.status().applied:
+            self.put_in(BASE)
+        for update_id in dag.sort(dag.ancestors(update_ids)):
+            if update_id not in self.status().applied:
+                self.update(update_id)
+                self.put_in(update_id)
+
+    def put_in(self, update_id: str) -> None:
+        """Put in the data that belongs into an instance at this update; ``base`` is before all."""
+        if update_id in self.data:
+            self.data[update_id](self)
+
+    # -- what it holds
+
+    @contextlib.contextmanager
+    def connect(self) -> Iterator[sqlalchemy.Connection]:
+        """Give a fresh SQLAlchemy connection in a transaction that commits; nothing stays open afterwards."""
+        with scratch.connect(self.url) as connection:
+            yield connection
+
+    def tree(self) -> dict[str, Node]:
+        """Give every path of the data directory and of the further roots, with all that it is.
+
+        What is ours is left out: ``.fietsupdate`` and VERSION.
+
+        Paths in a further root begin with its name and a colon: ``media:1.png``.
+        """
+        left_out = (OURS, self.config.version_file)
+        return {
+            f"{prefix}{path}": node
+            for prefix, root in self._roots()
+            for path, node in tree(root, exclude=left_out).items()
+        }
+
+    def contents(self) -> dict[str, bytes]:
+        """Give the bytes of every file that `tree` names: for expectations that are written out by hand."""
+        roots = dict(self._roots())
+        found = {}
+        for path, node in self.tree().items():
+            prefix, colon, rest = path.partition(":")
+            root, name = (roots[f"{prefix}:"], rest) if colon and f"{prefix}:" in roots else (self.data_dir, path)
+            if node.kind == "file":
+                found[path] = (root / name).read_bytes()
+        return found
+
+    def dump(self) -> Dump:
+        """Describe schema and rows of the application's tables; see `fietsupdate.database.content.description`."""
+        left_out = self.run(lambda: scratch.bookkeeping(self.config))
+        with self.connect() as connection:
+            return description(connection, left_out)
+
+    def _roots(self) -> Iterator[tuple[str, Path]]:
+        yield "", self.data_dir
+        for name, root in self.extra_dirs.items():
+            yield f"{name}:", root
+
+    # -- around everything that runs code of the application
+
+    def run(self, call: Callable[[], T]) -> T:
+        """Call something of ours where the application finds what it expects.
+
+        The environment, the working directory and the logging of this process are as before when it returns. Inside of
+        a running event loop it is called in a thread, as an async env.py starts a loop of its own.
+        """
+        with surroundings(self.top, self.environ, self.config.pointed):
+            try:
+                asyncio.get_running_loop()
+            except RuntimeError:
+                return call()
+            with ThreadPoolExecutor(1) as threads:
+                return threads.submit(call).result()
+
+    def whole_environ(self) -> dict[str, str]:
+        """Give the environment for a process of its own."""
+        with surroundings(self.top, self.environ, self.config.pointed):
+            return dict(os.environ)
+
+
+def make(
+    config: Config,
+    folder: Path,
+    url: str,
+    *,
+    top: Path,
+    environ: Mapping[str, str],
+    data: Mapping[str, Callable[[TemporaryInstance], object]],
+) -> TemporaryInstance:
+    """Make an instance with an empty database and an empty data directory.
+
+    Args:
+        config: The project's configuration.
+        folder: An empty folder, which takes the data directory.
+        url: An empty database.
+        top: The folder in which commands run.
+        environ: Environment variables for the application.
+        data: What puts data into it, by update id.
+
+    Raises:
+        EnvPyError: env.py opens another database; nothing was changed there.
+        FietsupdateError: the project's configuration does not work.
+    """
+    pointed = Pointed(url, scratch.configured_url(config), str(uuid.uuid4()))
+    scratch.mark(url, pointed.mark)
+    data_dir, extra_dirs = folder / "data", {name: folder / "dirs" / name for name in config.extra_dirs}
+    for path in (data_dir, *extra_dirs.values()):
+        path.mkdir(parents=True)
+    with surroundings(top, environ, pointed), enter(config) as site:
+        aim = aimed(site, data_dir, extra_dirs, pointed).config
+    made = TemporaryInstance(
+        replace(aim, overrides=aim.overrides | {"data_dir"}), scratch.blocking(url), top, environ, data
+    )
+    try:
+        made.status()
+    except EnvPyError as error:
+        error.hint = (
+            "env.py must open the database of the fixture fietsupdate_database_url. If it takes its URL from the "
+            "environment, say so in a fixture fietsupdate_environ. " + error.hint
+        )
+        raise
+    return made
+
+
+@contextlib.contextmanager
+def surroundings(top: Path, environ: Mapping[str, str], pointed: Pointed | None) -> Iterator[None]:
+    """Let the application find its folder and its environment; put back what it does to this process."""
+    before = dict(os.environ)
+    os.environ.update(environ)
+    try:
+        repointed = environment_pointed(pointed) if pointed is not None else contextlib.nullcontext()
+        with contextlib.chdir(top), _logging_put_back(), repointed:
+            yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@contextlib.contextmanager
+def _logging_put_back() -> Iterator[None]:
+    """Keep pytest's log handlers: env.py calls fileConfig, which takes all away and disables loggers."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    loggers = [logger for logger in root.manager.loggerDict.values() if isinstance(logger, logging.Logger)]
+    enabled = [logger for logger in loggers if not logger.disabled]
+    try:
+        yield
+    finally:
+        root.handlers[:], root.level = handlers, level
+        for logger in enabled:
+            logger.disabled = False

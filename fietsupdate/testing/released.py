@@ -1,0 +1,66 @@
+"""The checksums of released update scripts, in a file beside them: instances have run them, so they must not change.
+
+``released.json`` in each folder of update scripts maps ids to the SHA-256 of the script, one a line, so that it merges
+well. It belongs under version control.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from fietsupdate.filesystem.durable import atomic_write
+from fietsupdate.model import Update
+from fietsupdate.planning.graph import Graph
+
+NAME = "released.json"
+
+
+def record(graph: Graph) -> tuple[Path, ...]:
+    """Write the checksums of all scripts of all folders; give the files that were written."""
+    written = []
+    for folder in _folders(graph):
+        sums = {update.update_id: update.checksum for update in graph.ordered if update.path.parent == folder}
+        text = json.dumps(sums, indent=0, ensure_ascii=False) + "\n"
+        path = folder / NAME
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            atomic_write(path, text.encode())
+            written.append(path)
+    return tuple(written)
+
+
+def faults(graph: Graph) -> tuple[str, ...] | None:
+    """Say which released scripts are not what they were; None when no folder has a ``released.json``."""
+    files = [folder / NAME for folder in _folders(graph) if (folder / NAME).exists()]
+    if not files:
+        return None
+    return tuple(line for file in files for line in _faults(file, graph.updates))
+
+
+def _faults(file: Path, updates: Mapping[str, Update]) -> Iterator[str]:
+    for update_id, checksum in read(file).items():
+        update = updates.get(update_id)
+        if update is None:
+            yield f"{update_id} is gone: instances that have had it could not be updated any more."
+        elif update.checksum != checksum:
+            yield f"{update.path} ({update_id}) has changed: instances that have had it will not run it again."
+
+
+def read(file: Path) -> dict[str, str]:
+    """Read a ``released.json``.
+
+    Raises:
+        AssertionError: it is not what `record` writes.
+    """
+    try:
+        sums = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise AssertionError(f"{file} is not JSON ({error}): was it merged? Write it anew.") from error
+    if not isinstance(sums, dict):
+        raise AssertionError(f"{file} holds no ids and checksums. Write it anew.")  # noqa: TRY004
+    return sums
+
+
+def _folders(graph: Graph) -> list[Path]:
+    return list(dict.fromkeys(update.path.parent for update in graph.ordered))

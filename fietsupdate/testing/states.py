@@ -1,0 +1,86 @@
+"""The state of both halves of an instance as one flat value, and in what words two of them differ."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from fietsupdate.database import scratch
+from fietsupdate.database.content import dump, ledger
+from fietsupdate.filesystem.ledger import look
+from fietsupdate.testing.instance import TemporaryInstance
+
+State = Mapping[str, object]
+"""What there is, each thing with all that it is. Times are left out: they differ from run to run."""
+MOST_LINES = 12
+
+
+def state_of(instance: TemporaryInstance) -> State:
+    """Look at an instance; an empty ledger is none."""
+    content = dump(instance.url, bookkeeping=False)
+    with instance.connect() as connection:
+        rows = ledger(connection)
+    files = look(instance.data_dir, instance.config.version_file)
+    return {
+        **{f"file {path}": replace(node, mtime_ns=0) for path, node in instance.tree().items()},
+        **{f"schema: {line}": True for line in content["schema"] or []},
+        **{f"rows of {table}": tuple(found) for table, found in content["rows"].items()},
+        "VERSION": files.version,
+        "ledger in the database": rows,
+        "ledger in the data directory": tuple(entry.update_id for entry in files.entries),
+    }
+
+
+def differences(now: State, wanted: State, unsteady: Collection[str] = ()) -> list[str]:
+    """Say in what `now` differs from `wanted`; of what is `unsteady` only whether it is there counts."""
+    lines = []
+    for key in sorted(now.keys() | wanted.keys()):
+        if key not in now:
+            lines.append(f"{key} is missing")
+        elif key not in wanted:
+            lines.append(f"{key} is there, and should not be")
+        elif now[key] != wanted[key] and key not in unsteady:
+            lines.append(f"{key} differs")
+    return lines
+
+
+def listed(lines: Collection[str]) -> str:
+    """Give lines for a message, the first ones only where there are many."""
+    shown = [f"  {line[:200]}" for line in lines][:MOST_LINES]
+    more = [f"  and {len(lines) - MOST_LINES} more"] if len(lines) > MOST_LINES else []
+    return "\n".join([*shown, *more])
+
+
+class Snapshot:
+    """A copy of an instance, to begin again from.
+
+    Args:
+        instance: The instance.
+        folder: Takes the copy; there must be nothing in it.
+    """
+
+    def __init__(self, instance: TemporaryInstance, folder: Path) -> None:
+        self._folders = [instance.data_dir, *instance.extra_dirs.values()]
+        self._copies = [folder / str(number) for number, _ in enumerate(self._folders)]
+        for source, copied in zip(self._folders, self._copies, strict=True):
+            copy_folder(source, copied)
+        self._database = scratch.Copy(instance.url, folder)
+
+    def restore(self) -> None:
+        """Bring both halves back."""
+        for source, copied in zip(self._folders, self._copies, strict=True):
+            shutil.rmtree(source)
+            copy_folder(copied, source)
+        self._database.restore()
+
+    def drop(self) -> None:
+        """Remove what of the copy is not a file."""
+        self._database.drop()
+
+
+def copy_folder(source: Path, target: Path) -> None:
+    """Copy a folder with hard links, times and attributes; `target` must not exist."""
+    subprocess.run(["cp", "-a", str(source), str(target)], check=True)

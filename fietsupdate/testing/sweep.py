@@ -1,0 +1,188 @@
+"""Kills an update at every file-changing call and SQL statement: each time it must have happened, or not at all.
+
+A real child process runs the real command, and is ended by SIGKILL right before its k-th event, for every k until it
+ends by itself. Then the instance is recovered, in turns by ``recover`` and by ``update`` itself, and compared.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+from fietsupdate.errors import EXIT_CODES
+from fietsupdate.model import UpdateState
+from fietsupdate.testing.injection import Injection
+from fietsupdate.testing.instance import TemporaryInstance
+from fietsupdate.testing.states import Snapshot, State, differences, listed, state_of
+from fietsupdate.testing.zygote import Run, Zygote
+
+INTERRUPTED = EXIT_CODES[UpdateState.INTERRUPTED]
+
+
+@dataclass(frozen=True)
+class Swept:
+    """What a sweep came to."""
+
+    kills: int
+    """How often the update was killed."""
+    undone: int
+    """How often it had not happened after recovery."""
+    done: int
+    """How often it had happened after recovery, or when it was run again."""
+    half: int
+    """How often a revision was half done that nobody can resume: where each schema change commits (MariaDB)."""
+
+
+class Sweep:
+    """One update of one instance, killed again and again. The instance stands right before the update.
+
+    Args:
+        instance: The instance; afterwards it is as it was.
+        update_id: The update.
+        zygote: What runs commands.
+        folder: Takes a copy of the instance.
+    """
+
+    def __init__(self, instance: TemporaryInstance, update_id: str, zygote: Zygote, folder: Path) -> None:
+        self._instance, self._update_id, self._zygote = instance, update_id, zygote
+        self._before = state_of(instance)
+        self._loses = instance.status().not_transactional
+        self._snapshot = Snapshot(instance, folder)
+        self._after, self._unsteady = self._whole()
+
+    def close(self) -> None:
+        """Put the instance back to before the update."""
+        self._snapshot.restore()
+        self._snapshot.drop()
+
+    def run(self, every: int) -> Swept:
+        """Kill it before the first event and every `every`-th one after it.
+
+        Raises:
+            AssertionError: the instance was neither as before nor as after; says at which event, and in what.
+        """
+        ends: dict[str, int] = {"undone": 0, "done": 0, "half": 0}
+        turn = 0
+        for turn, number in enumerate(count(1, every)):
+            self._snapshot.restore()
+            killed = self._command("update", self._update_id, "--yes", injection=Injection("kill", number))
+            if not killed.was_killed:
+                self._succeeded(killed)
+                break
+            ends[self._end(f"Killed before event {number} ({killed.fired})", recovers=turn % 2 == 0)] += 1
+        return Swept(turn, **ends)
+
+    def _whole(self) -> tuple[State, frozenset[str]]:
+        """Run the update twice, unbroken; give what it leads to, and the things that were different each time."""
+        states = []
+        for _ in range(2):
+            self._snapshot.restore()
+            self._succeeded(self._command("update", self._update_id, "--yes"))
+            states.append(state_of(self._instance))
+        first, second = states
+        if first.keys() != second.keys():
+            lines = differences(second, first, first.keys())
+            raise AssertionError(
+                f"{self._update_id} leads somewhere else each time it runs; the second time, against the first:\n"
+                f"{listed(lines)}\n"
+                "A sweep can only tell 'after' from 'half' when names do not depend on chance or on the clock."
+            )
+        if first == self._before:
+            raise AssertionError(f"{self._update_id} changes nothing: is it applied already?")
+        return first, frozenset(key for key in first if first[key] != second[key])
+
+    def _end(self, about: str, *, recovers: bool) -> str:
+        if recovers:
+            self._command("recover", "--yes")
+            if self._command("check").code != INTERRUPTED:
+                return self._end_after_recovery(about)
+        done = self._command("update", self._update_id, "--yes", "--json")
+        if done.code != 0 and self._loses and _error(done) == "revision_failed":
+            return "half"
+        if done.code != 0:
+            raise AssertionError(f"{about}, {self._update_id} cannot be run again:\n{_shown(done)}")
+        if lines := self._from_after():
+            raise AssertionError(
+                f"{about} and run again, {self._update_id} is not what it is when nobody kills it:\n{listed(lines)}\n"
+                f"{self._why()}"
+            )
+        return "done"
+
+    def _end_after_recovery(self, about: str) -> str:
+        now = state_of(self._instance)
+        to_before = differences(now, self._before)
+        to_after = differences(now, self._after, self._unsteady)
+        if to_before and to_after:
+            nearer = "before" if len(to_before) <= len(to_after) else "after"
+            raise AssertionError(
+                f"{about} and recovered, the instance is neither as before {self._update_id} nor as after it. "
+                f"Against {nearer}:\n{listed(min(to_before, to_after, key=len))}\n{self._why()}"
+            )
+        return "done" if to_before else "undone"
+
+    def _from_after(self) -> list[str]:
+        return differences(state_of(self._instance), self._after, self._unsteady)
+
+    def _why(self) -> str:
+        update = self._instance.graph().updates[self._update_id]
+        if not update.atomic:
+            return (
+                f"{update.path} does not say 'atomic = True': its hooks must look what is done already, "
+                "as they may run again after half of their work."
+            )
+        if self._loses:
+            return f"Here {self._loses}: hooks may run again after half of their work, and must look what is done."
+        return (
+            "Change files with self.files and rows with self.connection: what other programs and C libraries write, "
+            "and what is committed on other connections, cannot be undone."
+        )
+
+    def _command(self, *args: str, injection: Injection | None = None) -> Run:
+        instance = self._instance
+        environ = instance.whole_environ()
+        return self._zygote.command(
+            args, folder=instance.top, environ=environ, injection=injection, config=instance.config
+        )
+
+    def _succeeded(self, run: Run) -> None:
+        if run.code != 0:
+            raise AssertionError(f"{self._update_id} fails even when nobody kills it:\n{_shown(run)}")
+
+
+def sweep(instance: TemporaryInstance, update_id: str, *, every: int = 1) -> Swept:
+    """Kill an update at every event, recover, and see that it has happened, or not at all.
+
+    Args:
+        instance: Stands right before the update, with data in it; afterwards it is as it was.
+        update_id: The update's exact id.
+        every: Only every so many events are struck: for a quick look.
+
+    Raises:
+        AssertionError: it was neither; the message says at which event and in what.
+    """
+    with _bench(instance, update_id) as bench:
+        return bench.run(every)
+
+
+@contextmanager
+def _bench(instance: TemporaryInstance, update_id: str) -> Iterator[Sweep]:
+    with tempfile.TemporaryDirectory() as made, Zygote(folder=Path(made)) as zygote:
+        bench = Sweep(instance, update_id, zygote, Path(made))
+        try:
+            yield bench
+        finally:
+            bench.close()
+
+
+def _error(run: Run) -> str:
+    lines: Sequence[str] = run.stdout.splitlines() or ["{}"]
+    return str(json.loads(lines[-1]).get("error", {}).get("code", ""))
+
+
+def _shown(run: Run) -> str:
+    return f"$ fietsupdate {' '.join(run.args)}\n{run.stdout}{run.stderr}"

@@ -1,0 +1,122 @@
+"""What the ready tests of the pytest plugin find out. Each raises an `AssertionError` that says what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from fietsupdate import hooks
+from fietsupdate.database.models import unmatched
+from fietsupdate.errors import FietsupdateError
+from fietsupdate.model import Direction, Update, UpdateState
+from fietsupdate.planning.graph import Graph
+from fietsupdate.testing import released
+from fietsupdate.testing.instance import TemporaryInstance
+from fietsupdate.testing.states import differences, listed
+from fietsupdate.testing.trees import Node
+
+RECORD = "pytest --fietsupdate-release"
+
+
+def one_head(graph: Graph) -> None:
+    """See that each folder has one head: `update` without a target refuses two."""
+    lines = []
+    for folder in graph.folders:
+        heads = graph.heads_of(folder)
+        if len(heads) > 1:
+            paths = ", ".join(f"{update_id} ({graph.updates[update_id].path.name})" for update_id in heads)
+            lines.append(f"{folder} has {len(heads)} heads: {paths}.")
+    if lines:
+        raise AssertionError("\n".join([*lines, "Join them by a new update: fietsupdate revision --merge"]))
+
+
+def scripts_load(instance: TemporaryInstance) -> None:
+    """See that every script can be imported, and that its classes can be made and have their hooks."""
+    graph = instance.graph()
+
+    def errors() -> list[str]:
+        return [error for update in graph.ordered for error in _errors(update)]
+
+    if found := instance.run(errors):
+        raise AssertionError("\n".join(found))
+
+
+def _errors(update: Update) -> Iterator[str]:
+    for direction in (Direction.UP, Direction.DOWN) if update.has_down else (Direction.UP,):
+        try:
+            hooks.inspect(update, direction)
+        except FietsupdateError as error:
+            yield f"{error.message} {error.hint}".strip()
+            return
+
+
+def update_to_head(instance: TemporaryInstance) -> None:
+    """Take an empty instance to every head, and see that nothing is left to do or wrong."""
+    instance.update_through(*instance.graph().dag.heads())
+    status = instance.status()
+    if status.state is not UpdateState.OKAY or status.problems:
+        lines = [f"{problem.message} {problem.hint}" for problem in status.problems]
+        raise AssertionError("\n".join([f"After the last update the instance is {status.state}.", *lines]))
+
+
+def up_down_up(instance: TemporaryInstance, update: Update) -> None:
+    """Apply an update, revert it, and apply it again; the instance stands right before it.
+
+    Reverted, both halves must be what they were: paths, contents and modes; schema and rows. Applied again, they must
+    have the same paths and the same schema as the first time. Then the data that belongs there is put in.
+    """
+    start = _seen(instance)
+    instance.update(update.update_id)
+    applied = _seen(instance)
+    instance.downgrade("-1")
+    if lines := differences(_seen(instance), start):
+        raise AssertionError(
+            f"Down of {update.update_id} does not take back what Up does. Against before the update:\n{listed(lines)}\n"
+            f"Mend Down in {update.path}, or downgrade() in its Alembic revision."
+        )
+    instance.update(update.update_id)
+    again = _seen(instance)
+    steady = {key for key in applied if not key.startswith("schema")}
+    if lines := differences(again, applied, steady):
+        raise AssertionError(
+            f"Applied, reverted and applied again, {update.update_id} leads somewhere else than the first time:\n"
+            f"{listed(lines)}"
+        )
+    instance.put_in(update.update_id)
+
+
+def _seen(instance: TemporaryInstance) -> Mapping[str, object]:
+    content = instance.dump()
+    return {
+        **{f"file {path}": _lasting(node) for path, node in instance.tree().items()},
+        **{f"schema: {line}": True for line in content["schema"]},
+        **{f"rows of {table}": rows for table, rows in content["rows"].items()},
+    }
+
+
+def _lasting(node: Node) -> tuple[object, ...]:
+    """Give what a Down owes of a file; not its time, owner and attributes."""
+    return node.kind, node.mode, node.sha256, node.target
+
+
+def released_unchanged(graph: Graph) -> str:
+    """See that no released script has changed; give the reason why nothing can be said, or "".
+
+    Raises:
+        AssertionError: names them.
+    """
+    faults = released.faults(graph)
+    if faults is None:
+        return f"no script is recorded as released; after a release: {RECORD}"
+    if faults:
+        raise AssertionError(
+            "\n".join(faults) + "\nPut it back as it was, and write a new update for what is new. If the change can "
+            f"make no difference to anybody (a comment), record it: {RECORD}"
+        )
+    return ""
+
+
+def models_match(instance: TemporaryInstance) -> None:
+    """See that ``alembic check`` finds nothing to do after the last update."""
+    instance.update_through(*instance.graph().dag.heads())
+    if text := instance.run(lambda: unmatched(instance.config)):
+        raise AssertionError(text)
