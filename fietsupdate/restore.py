@@ -16,6 +16,7 @@ from pathlib import Path
 from fietsupdate.backup import BLOCK, RESERVE, SHARE, folder_of, found
 from fietsupdate.backups import chosen
 from fietsupdate.copies import Backup, Scope
+from fietsupdate.database.dump import NEW, OLD
 from fietsupdate.errors import DatabaseError, FietsupdateError, FilesError, RefusedError, UsageError
 from fietsupdate.filesystem import leftovers, restoration, swap
 from fietsupdate.filesystem.copying import room
@@ -245,8 +246,6 @@ class _Staging:
 
     def _keep(self, tag: str, root: str) -> list[Path]:
         """Name what must stay where it is: the databases, the backups, and the other roots."""
-        from fietsupdate.database.dump import NEW, OLD
-
         restorer = self.restorer
         own = [folder_of(restorer.site), self.backup.path]
         own += [path for name, path in restorer.roots.items() if name != root]

@@ -19,11 +19,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fietsupdate.database.dump import NEW, OLD
 from fietsupdate.database.environment import Environment
 from fietsupdate.errors import FietsupdateError, FilesError
 from fietsupdate.filesystem import leftovers, restoration, swap
 from fietsupdate.filesystem.durable import atomic_write, sync_path
 from fietsupdate.filesystem.layout import ledger_file, restore_folder
+from fietsupdate.filesystem.place import erase
 from fietsupdate.filesystem.restoration import Restoration, Stage
 from fietsupdate.filesystem.transaction import FileTransaction
 from fietsupdate.instance import now
@@ -83,6 +85,7 @@ class Restorer:
         """
         found = restoration.read(self.data_dir)
         if found is None:
+            erase(str(restore_folder(self.data_dir)))  # it was cut off before its journal was there
             return False
         if found.stage is Stage.STAGING:
             self.sweep(found)
@@ -99,8 +102,7 @@ class Restorer:
         for name, root in self._roots_of(found).items():
             swap.clear(root, found.of_root(name))
         try:
-            if (beside := self.store.beside(found.tag)) is not None:
-                beside.drop()
+            self._drop(found, NEW)
         except FietsupdateError as error:
             self._warn(f"A database that an interrupted restore has loaded could not be removed: {error.message}")
             return
@@ -161,8 +163,6 @@ class Restorer:
                 f"{self.destination.shown}.",
                 hint="Correct the URL of the database, then type 'fietsupdate recover'.",
             )
-        from fietsupdate.database.dump import NEW
-
         self.store.swap(self.store.sibling(NEW, found.tag), found.tag)
 
     def _play_back(self, found: Restoration) -> tuple[Path, ...]:
@@ -198,9 +198,7 @@ class Restorer:
             for name, root in self._roots_of(found).items():
                 swap.clear(root, found.of_root(name))
             leftovers.sweep(self.data_dir)
-            for database in (self.store.beside(found.tag), self.store.old(found.tag)):
-                if database is not None:
-                    database.drop()
+            self._drop(found, NEW, OLD)
             restoration.remove(self.data_dir)
         except (OSError, FietsupdateError) as error:
             raise FilesError(
@@ -208,6 +206,11 @@ class Restorer:
                 stands=f"The restore is complete: both halves are as in {found.backup}.",
                 hint=getattr(error, "hint", "") or "Mend the cause, then type 'fietsupdate recover'.",
             ) from error
+
+    def _drop(self, found: Restoration, *kinds: str) -> None:
+        """Remove databases that this restore has made, also what is left of one that was not complete."""
+        for kind in kinds:
+            self.store.sibling(kind, found.tag).drop()
 
     # -- failures
 

@@ -26,7 +26,7 @@ from fietsupdate.errors import (
     TerminatedError,
     UsageError,
 )
-from fietsupdate.filesystem import leftovers, lock
+from fietsupdate.filesystem import leftovers, lock, restoration
 from fietsupdate.filesystem.ledger import look as look_at_files
 from fietsupdate.filesystem.owner import check_writable, refuse_root
 from fietsupdate.instance import Instance, now
@@ -230,13 +230,10 @@ class Run:
 
     def _settle_restore(self) -> None:
         """Finish a restore that was cut off, or take away what it has left."""
-        left = look_at_files(self.site.data_dir, self.site.config.version_file).restore
-        if left is None:
-            return
-        restorer = Restorer(self.site, self.environment, self.signals, self.tell)
+        left = restoration.look(self.site.data_dir)
         guarded = out_of_service(self.site, self.signals, self.tell, command="restore")
-        with guarded if left.is_half else contextlib.nullcontext():
-            restorer.settle()
+        with guarded if left is not None and left.is_half else contextlib.nullcontext():
+            Restorer(self.site, self.environment, self.signals, self.tell).settle()
 
     @contextlib.contextmanager
     def stoppable(self, done: list[str]) -> Iterator[None]:
@@ -336,7 +333,7 @@ def _stampable(graph: Graph, targets: Sequence[str]) -> tuple[str, ...]:
     ids: dict[str, None] = {}
     for target in targets:
         words = {"head", "heads"}
-        found = resolve_up(graph, frozenset(), target) if target in words else (find(graph, target),)
+        found = resolve_up(graph, frozenset(), target) if target.rpartition(":")[2] in words else (find(graph, target),)
         ids.update(dict.fromkeys(found))
     return graph.dag.heads(graph.dag.ancestors(ids))
 
