@@ -144,6 +144,10 @@ def open_store(url: str, *, file: Path | None) -> Store:
             from fietsupdate.database.stores.postgresql import PostgreSQLStore
 
             return PostgreSQLStore(url)
+        case "mysql" | "mariadb":
+            from fietsupdate.database.stores.mysql import MySQLStore
+
+            return MySQLStore(url)
         case dialect:
             raise DatabaseError(
                 f"{dialect} databases cannot be copied: SQLite, PostgreSQL, MariaDB and MySQL can.",

@@ -26,6 +26,8 @@ GRACE = 5.0
 LINES = 6
 """Lines of what a program said that an error repeats."""
 TAIL = 16_384
+_NOT_MEANT = re.compile(r"unknown (option|variable) '(--)?loose-")
+"""What programs of the other family say of options that are not for them."""
 
 
 class ProgramFailedError(DatabaseError):
@@ -220,4 +222,5 @@ def _last_lines(errors: Any, secrets: Sequence[str]) -> list[str]:
     text = errors.read().decode(errors="replace")
     for secret in secrets:
         text = text.replace(secret, "***")
-    return [" ".join(line.split()) for line in text.splitlines() if line.strip()][-LINES:]
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    return [line for line in lines if line and not _NOT_MEANT.search(line)][-LINES:]

@@ -1,0 +1,213 @@
+"""MariaDB and MySQL, by mariadb-dump or mysqldump and the command line client."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from fietsupdate.database import programs
+from fietsupdate.database.dump import CLONE, NEW, OLD, Store, arriving, refuse_empty, refuse_live, suffix
+from fietsupdate.database.stores import mysql_address as address
+from fietsupdate.database.stores import mysql_client as client
+from fietsupdate.database.stores.mysql_client import literal, quoted
+from fietsupdate.database.stores.mysql_swap import ASIDE, Exchange, definitions_of, disable_events
+from fietsupdate.errors import DatabaseError
+
+LONGEST_NAME = 64
+"""Characters of an identifier."""
+END_OF_DUMP = b"-- Dump completed"
+"""The last line of every dump that is whole."""
+_UNKNOWN_THREAD = 1094
+_CONTENT = ("--single-transaction", "--quick", "--hex-blob", "--routines", "--triggers", "--events")
+_TABLES = (
+    "SELECT table_name FROM information_schema.tables WHERE table_schema = {name} "  # noqa: S608  # filled in quoted
+    f"AND table_type IN ('BASE TABLE', 'SYSTEM VERSIONED') AND table_name <> '{ASIDE}' ORDER BY table_name"
+)
+_VERSIONED = (
+    "SELECT 1 FROM information_schema.tables WHERE table_schema = {name} AND table_type = 'SYSTEM VERSIONED' LIMIT 1"
+)
+
+
+class MySQLStore(Store):
+    """One database on a MariaDB or MySQL server."""
+
+    file = None
+
+    def __init__(self, url: str, *, made: bool = False) -> None:
+        self.url = url
+        self.made = made
+        self._parsed = sa.make_url(url)
+        self._server = self._parsed.set(database="")
+        self.dialect = self._parsed.get_backend_name()
+        self.name = self._parsed.database or ""
+        if not self.name:
+            raise DatabaseError("The URL names no database, so it cannot be copied.", hint="Add its name to the URL.")
+
+    def check(self) -> None:
+        """Compare the programs' versions with the server's, where they are of the same family."""
+        programs.find(client.CLIENTS[self.dialect], client.INSTALL)
+        kind, server, text = client.family(self._server.render_as_string(hide_password=False))
+        dumper = programs.find(client.DUMPERS[kind], client.INSTALL)
+        own = client.program_version(dumper)
+        name = os.path.basename(dumper)
+        if own and own[:2] < server[:2] and ("mariadb" in name) == (kind == "mariadb"):
+            raise DatabaseError(
+                f"{name} is version {'.'.join(map(str, own))}, older than the server, {text}.",
+                hint=f"Install the client programs of version {'.'.join(map(str, server[:2]))} or later.",
+            )
+
+    def exists(self) -> bool:
+        """Look the database up in the server's list."""
+        sql = f"SELECT 1 FROM information_schema.schemata WHERE schema_name = {literal(self.name)}"  # noqa: S608
+        return bool(client.select(self._server, sql))
+
+    def size(self) -> int:
+        """Add up the bytes of tables and indexes, as the server last counted them."""
+        sql = (
+            "SELECT COALESCE(SUM(data_length + index_length), 0) FROM information_schema.tables "  # noqa: S608
+            f"WHERE table_schema = {literal(self.name)}"
+        )
+        return int(float(client.select(self._server, sql)[0][0] or 0))
+
+    def dump(self, dest: Path) -> None:
+        """Write one snapshot of all InnoDB tables, with routines, triggers and events."""
+        with client.dumping(self._parsed, *self._content()) as call, arriving(dest) as draft:
+            programs.to_file(call, draft)
+            _see_whole(draft)
+
+    def load_beside(self, dump: Path, tag: str) -> Store:
+        """Load into a new database with the live one's character set and collation; its events are switched off."""
+        _see_whole(dump)
+        new = self.sibling(NEW, tag)
+        with self._emerging(new):
+            with client.loading(sa.make_url(new.url)) as call:
+                programs.from_file(call, dump)
+            refuse_empty(new)
+            Exchange.remember(sa.make_url(new.url))
+            disable_events(sa.make_url(new.url))
+        return new
+
+    def clone(self, tag: str, folder: Path | None = None) -> Store:
+        """Copy by dump and load, in one stream; the copy's events are switched off."""
+        del folder  # a server's database lies where the server keeps it
+        clone = self.sibling(CLONE, tag)
+        with self._emerging(clone):
+            with (
+                client.dumping(self._parsed, *self._content()) as giver,
+                client.loading(sa.make_url(clone.url)) as taker,
+            ):
+                programs.through(giver, taker)
+            disable_events(sa.make_url(clone.url))
+        return clone
+
+    def swap(self, new: Store, tag: str) -> None:
+        """Exchange the tables in one RENAME TABLE; see `mysql_swap`."""
+        if not isinstance(new, MySQLStore):
+            raise DatabaseError(f"{new.shown} is not a MariaDB or MySQL database.")
+        old = self.sibling(OLD, tag)
+        if not new.exists():
+            if self.exists() and old.exists():
+                return
+            raise DatabaseError(f"{new.shown} is not there, so {self.shown} cannot be replaced by it.")
+        exchange = Exchange(self._parsed, sa.make_url(new.url), sa.make_url(old.url))
+        if not exchange.is_renamed():
+            refuse_empty(new)
+            if old.exists() and old.tables():
+                raise DatabaseError(
+                    f"{old.shown} is there already.",
+                    hint="Another restore has put it there: drop it, if it is not needed, and try again.",
+                )
+            if not old.exists():
+                self._create(old)
+            exchange.rename()
+        exchange.finish()
+
+    def sibling(self, kind: str, tag: str, folder: Path | None = None) -> MySQLStore:
+        """Give the database of that kind and tag: ``shop_old_TAG``; a long name is cut, and made unique by its hash."""
+        del folder
+        ending = suffix(kind, tag, mark="__")
+        name = self.name
+        if len(name) + len(ending) > LONGEST_NAME:
+            name = f"{name[: LONGEST_NAME - len(ending) - 9]}_{sha256(name.encode()).hexdigest()[:8]}"
+        return MySQLStore(address.at(self._parsed, name + ending).render_as_string(hide_password=False), made=True)
+
+    def drop(self) -> None:
+        """Drop the database and end the sessions that are in it."""
+        refuse_live(self)
+        if self.exists():
+            self._end_sessions()
+            client.execute(self._server, [f"DROP DATABASE IF EXISTS {quoted(self.name)}"])
+
+    def run(self, sql: str) -> None:
+        """Execute statements; schema changes commit each by itself, as always here."""
+        client.execute(self._parsed, [f"START TRANSACTION;\n{sql.strip().rstrip(';')}", "COMMIT"])
+
+    def query(self, sql: str) -> list[tuple[str | None, ...]]:
+        """Give the rows of one statement; NUL characters arrive as blanks."""
+        return client.select(self._parsed, sql)
+
+    def tables(self) -> list[str]:
+        """Name the tables, without views, sequences and our own note beside a database that is not live."""
+        return [name or "" for (name,) in client.select(self._server, _TABLES.format(name=literal(self.name)))]
+
+    def row_counts(self) -> dict[str, int]:
+        """Count the rows of every table, in one statement."""
+        tables = self.tables()
+        if not tables:
+            return {}
+        counts = (f"SELECT {number}, COUNT(*) FROM {quoted(table)}" for number, table in enumerate(tables))  # noqa: S608
+        rows = sorted((int(number or 0), int(count or 0)) for number, count in self.query(" UNION ALL ".join(counts)))
+        return {tables[number]: count for number, count in rows}
+
+    def schema_text(self) -> str:
+        """Give the dump program's definitions, without its comments, and without the next AUTO_INCREMENT."""
+        return definitions_of(self._parsed)
+
+    def _content(self) -> list[str]:
+        versioned = client.select(self._server, _VERSIONED.format(name=literal(self.name)))
+        return [*_CONTENT, f"--ignore-table={self.name}.{ASIDE}", *(["--dump-history"] if versioned else [])]
+
+    @contextmanager
+    def _emerging(self, place: MySQLStore) -> Iterator[None]:
+        place.drop()
+        try:
+            self._create(place)
+            yield
+        except BaseException:
+            place.drop()
+            raise
+
+    def _create(self, place: MySQLStore) -> None:
+        rows = client.select(
+            self._server,
+            "SELECT default_character_set_name, default_collation_name FROM information_schema.schemata "  # noqa: S608
+            f"WHERE schema_name = {literal(self.name)}",
+        )
+        if not rows:
+            raise DatabaseError(
+                f"There is no database {self.name!r} on the server.", hint="Create it, empty; then go on."
+            )
+        sql = f"CREATE DATABASE {quoted(place.name)} CHARACTER SET {rows[0][0]} COLLATE {rows[0][1]}"
+        client.execute(self._parsed, [sql])
+
+    def _end_sessions(self) -> None:
+        """End what is left of a program that was killed while it loaded: it would write on."""
+        sql = f"SELECT id FROM information_schema.processlist WHERE db = {literal(self.name)}"  # noqa: S608
+        for (number,) in client.select(self._server, sql):
+            try:
+                client.execute(self._server, [f"KILL {int(number or 0)}"])
+            except client.StatementFailedError as error:
+                if error.number != _UNKNOWN_THREAD:
+                    raise
+
+
+def _see_whole(dump: Path) -> None:
+    with open(dump, "rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - 200))
+        if END_OF_DUMP not in file.read():
+            raise DatabaseError(f"The dump {dump} is not whole: its end is missing.", hint="Take another backup.")

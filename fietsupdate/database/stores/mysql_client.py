@@ -1,0 +1,157 @@
+"""Talks to a MariaDB or MySQL server through its command line client."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from functools import cache
+
+import sqlalchemy as sa
+
+from fietsupdate.database import programs
+from fietsupdate.database.stores import mysql_address as address
+from fietsupdate.errors import DatabaseError
+
+EVENTS = "SELECT event_name FROM information_schema.events WHERE event_schema = {} ORDER BY 1"
+
+Rows = list[tuple[str | None, ...]]
+
+INSTALL = "Install the database's client programs (Debian: mariadb-client, or mysql-client for MySQL)."
+CLIENTS = {"mariadb": ("mariadb", "mysql"), "mysql": ("mysql", "mariadb")}
+DUMPERS = {"mariadb": ("mariadb-dump", "mysqldump"), "mysql": ("mysqldump", "mariadb-dump")}
+LONGEST_WAIT = 60
+"""Seconds that a statement waits for somebody else's transaction; MariaDB's default is a day."""
+LARGEST = "--max-allowed-packet=1G"
+
+_SESSION = f"SET SESSION sql_mode = '', SESSION lock_wait_timeout = {LONGEST_WAIT};\n"
+_VERSION = re.compile(r"(?:Distrib|from|Ver) (?!10\.1[0-9] Distrib)(\d+(?:\.\d+)*)")
+_SAID = re.compile(r"ERROR (\d+) \([0-9A-Z]{5}\)(?: at line \d+)?: (.*)")
+_ROW = re.compile(r"<row>(.*?)</row>", re.DOTALL)
+_FIELD = re.compile(r'<field name="[^"]*"(?: xsi:nil="true" />|>(.*?)</field>)', re.DOTALL)
+_XML = (("&lt;", "<"), ("&gt;", ">"), ("&quot;", '"'), ("&amp;", "&"))
+_CONFUSING = frozenset("'\"\\")
+"""In a database's name, mariadb-dump 10.11 escapes these once too often when it looks for events."""
+_DENIED = frozenset({1044, 1045, 1142, 1227, 1370, 1419})
+_WAITED = 1205
+
+
+class StatementFailedError(DatabaseError):
+    """A statement failed, or the server cannot be reached; `number` is the server's own, 0 where it gave none."""
+
+    def __init__(self, url: sa.URL, failure: programs.ProgramFailedError) -> None:
+        found = next((match for line in failure.said if (match := _SAID.match(line))), None)
+        self.number = int(found[1]) if found else 0
+        text = (found[2] if found else " ".join(failure.said)).rstrip(".")
+        hint = failure.hint
+        if self.number in _DENIED:
+            hint = (
+                "Databases are made beside the live one, under names that begin with its own: "
+                f"GRANT ALL ON `{(url.database or '').replace('_', chr(92) + '_')}%`.* TO this user."
+            )
+        if self.number == _WAITED:
+            hint = "Stop the application and whatever else has a transaction open, and run the same command again."
+        super().__init__(f"The database said: {text}.", hint=hint)
+
+
+@cache
+def family(url: str) -> tuple[str, tuple[int, ...], str]:
+    """Tell what serves a URL: ``mariadb`` or ``mysql``, its version as numbers, and as it says it itself."""
+    parsed = sa.make_url(url)
+    text = str(select(parsed.set(database=""), "SELECT VERSION()")[0][0])
+    numbers = re.search(r"\d+(?:\.\d+)*", text.removeprefix("5.5.5-"))
+    version = tuple(int(part) for part in numbers[0].split(".")) if numbers else ()
+    return ("mariadb" if "mariadb" in text.lower() else "mysql"), version, text
+
+
+def program_version(program: str) -> tuple[int, ...]:
+    """Ask a client program for the version of the release that it belongs to."""
+    return programs.version(program, _VERSION)
+
+
+def execute(url: sa.URL, statements: Iterable[str]) -> None:
+    """Execute statements on a server, one after the other; with a database in the URL, there.
+
+    Raises:
+        StatementFailedError: one of them failed; those before it were executed.
+    """
+    script = "".join(f"{statement};\n" for statement in statements)
+    if script:
+        _answer(url, _SESSION + script)
+
+
+def execute_script(url: sa.URL, text: str) -> None:
+    """Execute a script as mariadb-dump writes it, with its DELIMITER lines.
+
+    Raises:
+        StatementFailedError: a statement failed; those before it were executed.
+    """
+    if text:
+        _answer(url, text, "--binary-mode")
+
+
+def select(url: sa.URL, sql: str) -> Rows:
+    """Give the rows of a statement; XML is the one form in which the client writes NULL so that it can be told."""
+    text = _answer(url, f"{_SESSION}{sql.strip().rstrip(';')}\n;\n", "--xml").decode(errors="surrogateescape")
+    return [tuple(_meant(field) for field in _FIELD.finditer(row[1])) for row in _ROW.finditer(text)]
+
+
+def loading(url: sa.URL) -> AbstractContextManager[programs.Call]:
+    """Give the call of the client that takes a dump into the URL's database."""
+    return _client(url, "--binary-mode", LARGEST)
+
+
+def dumping(url: sa.URL, *arguments: str, names: Sequence[str] = ()) -> AbstractContextManager[programs.Call]:
+    """Give the call of the dump program on the URL's database, or on some of its tables."""
+    program = programs.find(DUMPERS[family(_server(url))[0]], INSTALL)
+    hint = "See that this user may read everything in the database, and that no schema change is running."
+    database = url.database or ""
+    if "--events" in arguments and _CONFUSING & set(database) and not select(url, EVENTS.format(literal(database))):
+        arguments = tuple(argument for argument in arguments if argument != "--events")
+    fixed = ("--no-tablespaces", LARGEST, *_only_mysql(program))
+    return address.calling(url, program, *fixed, *arguments, "--", database, *names, hint=hint)
+
+
+@cache
+def _only_mysql(program: str) -> tuple[str, ...]:
+    """Give what MySQL's own program needs so that its dump can be loaded beside the original, and by MariaDB."""
+    is_mariadb = b"MariaDB" in programs.output_of(programs.Call((program, "--version")))
+    return () if is_mariadb else ("--set-gtid-purged=OFF", "--column-statistics=0")
+
+
+def _server(url: sa.URL) -> str:
+    return url.set(database="").render_as_string(hide_password=False)
+
+
+def _client(url: sa.URL, *arguments: str) -> AbstractContextManager[programs.Call]:
+    program = programs.find(CLIENTS[url.get_backend_name()], INSTALL)
+    database = [f"--database={url.database}"] if url.database else []
+    hint = "See that the server can be reached with the URL that env.py opens."
+    return address.calling(url, program, "--batch", *arguments, *database, hint=hint)
+
+
+def _answer(url: sa.URL, text: str, *arguments: str) -> bytes:
+    with _client(url, *arguments) as call:
+        try:
+            return programs.output_of(call, text)
+        except programs.ProgramFailedError as failure:
+            raise StatementFailedError(url, failure) from failure
+
+
+def _meant(field: re.Match[str]) -> str | None:
+    value = field[1]
+    if value is not None:
+        for code, character in _XML:
+            value = value.replace(code, character)
+    return value
+
+
+def quoted(*names: str) -> str:
+    """Quote an identifier, or several that are joined by dots."""
+    return ".".join("`" + name.replace("`", "``") + "`" for name in names)
+
+
+def literal(text: str) -> str:
+    """Quote a string, under the session's own sql_mode."""
+    doubled = text.replace("\\", "\\\\").replace("'", "''")
+    return f"'{doubled}'"
