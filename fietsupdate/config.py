@@ -44,7 +44,7 @@ class Config:
     here: Path
     """Folder of the INI file or, without one, of pyproject.toml."""
     updates: tuple[str, ...]
-    """Absolute folders, or ``package:folder``."""
+    """Absolute folders, ``package:folder``, or ``name:``, under which an installed package publishes its folder."""
     data_dir: Path | None
     """``None`` when `setup` must give it."""
     settings: Mapping[str, Any] = field(repr=False)

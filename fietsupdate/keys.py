@@ -23,6 +23,7 @@ from fietsupdate.sources import Ini, Toml, nearest
 TOML_TABLE = "tool.fietsupdate"
 
 _PACKAGE_FOLDER = re.compile(r"([A-Za-z_][\w.]*):(.+)")
+_PUBLISHED = re.compile(r"([A-Za-z0-9][\w.-]*):")
 _CALLABLE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 _DISTRIBUTION = re.compile(r"[A-Za-z0-9](?:[\w.-]*[A-Za-z0-9])?")
 _MODULE = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*")
@@ -72,6 +73,12 @@ def package_folder(text: str) -> tuple[str, str] | None:
     """Split ``package:folder``; ``None`` when the text is a path."""
     match = _PACKAGE_FOLDER.fullmatch(text)
     return (match[1], match[2]) if match else None
+
+
+def published_name(text: str) -> str:
+    """Give the name of ``name:``, under which an installed package publishes its folder; "" for anything else."""
+    match = _PUBLISHED.fullmatch(text)
+    return match[1] if match else ""
 
 
 def gather(
@@ -152,7 +159,9 @@ def _from_options(options: Mapping[str, str], cwd: Path) -> Iterator[tuple[str, 
 
 
 def _updates(given: Given) -> tuple[str, ...]:
-    folders = tuple(line if package_folder(line) else str(given.path(line)) for line in given.lines())
+    folders = tuple(
+        line if package_folder(line) or published_name(line) else str(given.path(line)) for line in given.lines()
+    )
     for number, folder in enumerate(folders):
         if folder in folders[:number]:
             raise ConfigError(f"{given.where} names {folder} twice.")

@@ -370,7 +370,7 @@ class Event:
     ``event`` is one of: ``plan``, ``waiting``, ``recovered``, ``adopted``, ``update_begun``, ``phase_begun``,
     ``revision``, ``tell``, ``progress``, ``phase_finished``, ``update_finished``, ``update_undone``, ``warning``,
     ``backup_begun``, ``backup_part``, ``backup_finished``, ``restore_begun``, ``restore_part``, ``backups_pruned``,
-    ``finished``.
+    ``cloning``, ``finished``.
     """
 
     event: str

@@ -16,7 +16,7 @@ from typing import Any
 
 from fietsupdate.config import Config, Settings, described, load_callable
 from fietsupdate.errors import ConfigError
-from fietsupdate.keys import package_folder
+from fietsupdate.keys import package_folder, published_name
 from fietsupdate.model import Folder
 
 DATA_DIR = "fietsupdate.data_dir"
@@ -70,7 +70,7 @@ def _site(config: Config, values: Mapping[str, Any]) -> Site:
             hint="Add it to the section: data_dir = %(here)s/data. Or set FIETSUPDATE_DATA_DIR.",
         )
     settings = Settings({**config.settings, **values, DATA_DIR: str(data_dir)}, config.settings_origin)
-    folders = tuple(_folder(name, config.here) for name in config.updates)
+    folders = _folders(config)
     return Site(config, settings, data_dir, folders, _app_version(config))
 
 
@@ -93,18 +93,40 @@ def _app_version(config: Config) -> str:
         ) from None
 
 
+def _folders(config: Config) -> tuple[Folder, ...]:
+    folders = tuple(_folder(name, config.here) for name in config.updates)
+    names = [folder.name for folder in folders]
+    for name in names:
+        if names.count(name) > 1:
+            places = " and ".join(str(folder.path) for folder in folders if folder.name == name)
+            raise ConfigError(
+                f"updates: two folders would both be called {name}: {places}.",
+                hint="Rename the folder of the application, or name the package's as package:folder.",
+            )
+    return folders
+
+
 def _folder(name: str, here: Path) -> Folder:
     """Find a folder; one below the configuration's own is named by its shorter, relative path."""
-    inside = package_folder(name)
+    from fietsupdate.published import published
+
+    key = published_name(name)
+    inside = published(key) if key else package_folder(name)
     path = _package(inside[0], name) / inside[1] if inside else Path(name)
     if not path.is_dir():
-        raise ConfigError(
-            f"There is no folder {path} for update scripts; `updates` names it.",
-            hint="Create it, or correct `updates` in the configuration.",
-        )
+        raise _no_folder(path, key)
     if not inside and path.is_relative_to(here) and path != here:
         name = str(path.relative_to(here))
-    return Folder(name, path)
+    return Folder(key or name, path)
+
+
+def _no_folder(path: Path, key: str) -> ConfigError:
+    from fietsupdate.published import is_published
+
+    hint = "Create it, or correct `updates` in the configuration."
+    if not key and is_published(path.name):
+        hint = f"An installed package publishes its updates under this name: write it with a colon, {path.name}:"
+    return ConfigError(f"There is no folder {path} for update scripts; `updates` names it.", hint=hint)
 
 
 def _package(package: str, name: str) -> Path:

@@ -3,104 +3,32 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fietsupdate.config import Config, load_config
 from fietsupdate.copies import Backup, Policy, Shelf
-from fietsupdate.filesystem.ledger import look as look_at_files
-from fietsupdate.model import Direction, Entry, Plan, Report, Status, Update, UpdateState
-from fietsupdate.planning.graph import Graph, build
-from fietsupdate.planning.history import applied_set
-from fietsupdate.planning.loader import load
-from fietsupdate.planning.target import find
-from fietsupdate.site import Site, enter
+from fietsupdate.model import Direction, Plan, Report
+from fietsupdate.observer import Observer
+from fietsupdate.site import enter
 
 if TYPE_CHECKING:
     from fietsupdate.backups import Verified
     from fietsupdate.initialise import Initialised
-    from fietsupdate.look import Look
     from fietsupdate.planning.going_back import Despite
+    from fietsupdate.rehearsing.report import Outlook, Rehearsal
     from fietsupdate.restore import Candidate, Restored
     from fietsupdate.run import Listener, Run
 
 
-class Updater:
+class Updater(Observer):
     """An instance and its update scripts.
 
     Args:
         config: The configuration; `from_config` reads one.
     """
 
-    def __init__(self, config: Config) -> None:
-        self.config = config
-
-    @classmethod
-    def from_config(
-        cls,
-        *files: str | Path,
-        section: str | None = None,
-        x: Sequence[str] = (),
-        options: Mapping[str, str] | None = None,
-    ) -> Updater:
-        """Read the configuration from files, or from where the commands look for it.
-
-        Args:
-            files: An INI file, a pyproject.toml, or one of each.
-            section: Alembic's section in the INI file, as ``-n``.
-            x: ``key=value`` pairs for env.py, as ``-x``.
-            options: Values that outrank the files', by key.
-
-        Raises:
-            ConfigError: A file is missing or wrong.
-        """
-        return cls(load_config(files, section=section, x=x, options=options))
-
-    # -- reading
-
-    def status(self) -> Status:
-        """Tell where the instance is, what waits, and what is wrong. Changes nothing, waits for nothing.
-
-        Raises:
-            FietsupdateError: The configuration, a script, the graph or the database cannot be read.
-        """
-        return self._look().status()
-
-    def state(self) -> UpdateState:
-        """Tell the state in one word."""
-        return self.status().state
-
-    def graph(self) -> Graph:
-        """Read all update scripts. No database is needed."""
-        with self._entered() as (_site, graph):
-            return graph
-
-    def heads(self) -> tuple[Update, ...]:
-        """Give the updates that no other update names in ``previous``."""
-        graph = self.graph()
-        return tuple(graph.updates[update_id] for update_id in graph.dag.heads())
-
-    def history(self) -> tuple[Entry, ...]:
-        """Give the ledger, oldest entry first: the data directory's copy or, without one, the database's."""
-        with self._entered() as (site, _graph):
-            return self._entries(site)
-
-    def show(self, update_id: str) -> tuple[Update, bool, tuple[Entry, ...]]:
-        """Give an update, whether it is applied, and its own ledger entries.
-
-        Args:
-            update_id: The id, or a prefix of it that fits no other.
-
-        Raises:
-            TargetError: There is none, or several.
-        """
-        with self._entered() as (site, graph):
-            entries = self._entries(site)
-            applied = applied_set(entries, graph)
-            found = graph.updates[find(graph, update_id, applied)]
-            own = tuple(entry for entry in entries if entry.update_id == found.update_id)
-            return found, found.update_id in applied, own
+    # -- what would be done
 
     def plan(
         self,
@@ -336,6 +264,47 @@ class Updater:
         with self._run(on_event, lock_timeout, as_root=as_root) as run:
             return restore(run, name, despite)
 
+    def rehearse(
+        self,
+        target: str | None = None,
+        *,
+        round_trip: bool = False,
+        on_event: Listener | None = None,
+        lock_timeout: float | None = None,
+        as_root: bool = False,
+    ) -> Rehearsal | None:
+        """Run the plan that leads to a target on a clone of both halves; see `fietsupdate.rehearsal`.
+
+        Args:
+            target: As for `update`.
+            round_trip: Revert the updates afterwards, compare, and apply them again.
+            on_event: Told of everything that happens, in this thread.
+            lock_timeout: Seconds to wait for another updater before cloning; ``None`` as configured.
+            as_root: Whether root may work on somebody else's data directory.
+
+        Returns:
+            What was found out, also where an update failed (``failure``); ``None`` where there is nothing to rehearse.
+
+        Raises:
+            FietsupdateError: It could not be rehearsed at all.
+        """
+        from fietsupdate.rehearsal import rehearse
+
+        with self._run(on_event, lock_timeout, as_root=as_root) as run:
+            return rehearse(run, target, round_trip=round_trip)
+
+    def outlook(self, plan: Plan, *, ask: bool = False) -> Outlook:
+        """Say what is known of a plan: the figures of its last rehearsal, else the scripts' own estimates.
+
+        Args:
+            plan: What `plan` gave.
+            ask: Whether the scripts may be asked for estimates, which runs their code.
+        """
+        from fietsupdate.rehearsing.outlook import outlook
+
+        with self._run() as run:
+            return outlook(run, plan, ask=ask)
+
     def revision(  # the arguments are the command's options
         self, update_id: str | None = None, **options: Any
     ) -> Path:
@@ -357,11 +326,6 @@ class Updater:
         return initialise(files, section=section, x=x, data_dir=data_dir)
 
     @contextlib.contextmanager
-    def _entered(self) -> Iterator[tuple[Site, Graph]]:
-        with enter(self.config) as site:
-            yield site, build(load(site.folders), [folder.name for folder in site.folders])
-
-    @contextlib.contextmanager
     def _run(
         self,
         on_event: Listener | None = None,
@@ -375,16 +339,3 @@ class Updater:
         seconds = self.config.lock_timeout if lock_timeout is None else lock_timeout
         with self._entered() as (site, graph):
             yield Run(site, graph, on_event or nobody, seconds, as_root, Policy(backup) if backup else None)
-
-    def _look(self) -> Look:
-        from fietsupdate.database.environment import Environment
-        from fietsupdate.look import look
-
-        with self._entered() as (site, graph):
-            return look(site, graph, Environment(self.config))
-
-    def _entries(self, site: Site) -> tuple[Entry, ...]:
-        files = look_at_files(site.data_dir, site.config.version_file)
-        if files.has_ledger and not files.damaged and not files.transaction and not files.unreadable_header:
-            return files.entries
-        return self._look().database.entries

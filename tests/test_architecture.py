@@ -63,6 +63,7 @@ ENGINE = {
 }
 DISK = {"filesystem.durable", "filesystem.owner"}
 """What both halves need: a dump and a database file are files, and are made durable by the same few lines."""
+UPDATER = {"observer", "updater"}
 COMMANDS = {"__main__", "arguments", "change", "cli", "pytest_plugin", "session", "startup"}
 
 BELOW: dict[str, set[str]] = {
@@ -106,6 +107,7 @@ def room(module: str) -> str:
         ("values", VALUES),
         ("configuration", CONFIGURATION),
         ("engine", ENGINE),
+        ("updater", UPDATER),
         ("commands", COMMANDS),
     ):
         if first in members:

@@ -386,6 +386,7 @@ def test_status_as_json_has_the_documented_keys(fiets, updater):
         "pending": ["30ppwg8zi4ujb46f", "v0.2.0"],
         "unknown": ["x"],
         "applied": ["v0.1.0"],
+        "packages": {},
         "alembic": {"current": ["aaa111"], "heads": ["bbb222"]},
         "version": None,
         "database": "postgresql://fiets:***@db/fiets",

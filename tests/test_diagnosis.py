@@ -227,7 +227,8 @@ def test_updates_in_the_ledger_without_script_are_too_new():
     assert said(status) == (
         "too_new",
         "The instance has had ghost, which this code does not know; it knows updates up to c.",
-        "Install the version of the application that has ghost, or put back the scripts that are gone.",
+        "If the code is older than the data, or a package is missing: install what has ghost. Only if the script was "
+        "deleted on purpose, and what it did shall stay: type `fietsupdate stamp c`, which forgets it.",
     )
 
 

@@ -38,15 +38,46 @@ def check(ctx: typer.Context, *, as_json: Json = False) -> int:
     return EXIT_CODES[answer.state]
 
 
-def history(ctx: typer.Context, *, as_json: Json = False) -> int:
+def history(
+    ctx: typer.Context,
+    *,
+    applied: Annotated[
+        bool, typer.Option("--applied", help="The updates that are applied now, package by package.")
+    ] = False,
+    pending: Annotated[bool, typer.Option("--pending", help="The updates that wait, package by package.")] = False,
+    as_json: Json = False,
+) -> int:
     """Show what was done to the instance, oldest first."""
     from fietsupdate.render import console, documents
 
+    if applied and pending:
+        raise wrong("--applied and --pending exclude each other.")
     session: Session = ctx.obj
+    if applied or pending:
+        return _standing(session, applied=applied, as_json=as_json)
     entries = session.updater().history()
     session.answer(
         lambda: console.history(entries, session.out.width), lambda: documents.history(entries), as_json=as_json
     )
+    return 0
+
+
+def _standing(session: Session, *, applied: bool, as_json: bool) -> int:
+    """Show the updates that are applied, or those that wait."""
+    from fietsupdate.render import packages
+
+    updater = session.updater()
+    folders = updater.graph().folders
+    if applied:
+        done = updater.applied()
+        session.answer(
+            lambda: packages.applied(done, folders), lambda: packages.applied_document(done), as_json=as_json
+        )
+    else:
+        waiting = updater.status().pending
+        session.answer(
+            lambda: packages.pending(waiting, folders), lambda: packages.pending_document(waiting), as_json=as_json
+        )
     return 0
 
 

@@ -24,6 +24,7 @@ from fietsupdate.model import (
 from fietsupdate.planning import problems
 from fietsupdate.planning.graph import Graph
 from fietsupdate.planning.history import Kind, current_of, last_entries, unknown_of
+from fietsupdate.planning.packages import by_package
 from fietsupdate.planning.planner import resume_down
 from fietsupdate.planning.position import Position, fitting, locate
 from fietsupdate.planning.revisions import RevisionTree
@@ -93,6 +94,7 @@ def diagnose(
         versions.installed if versions else "",
         versions.recorded.version if versions else "",
         () if unsure else hooks,
+        by_package(graph, place.applied, () if unsure else pending),
     )
 
 
@@ -133,7 +135,7 @@ def _findings(
         yield from _pairing(graph, database, files, place)
     unknown = unknown_of(place.applied, graph)
     if unknown and place.pairing.kind is not Kind.VERSION_UNKNOWN:
-        yield UpdateState.TOO_NEW, problems.too_new(unknown, graph.dag.heads())
+        yield UpdateState.TOO_NEW, problems.too_new(unknown, graph.dag.heads(), graph.dag.heads(place.applied))
     if versions and versions.too_new:
         yield UpdateState.TOO_NEW, data_too_new(versions, current_of(place.applied, graph))
     tree = RevisionTree.of(database, graph)

@@ -259,12 +259,14 @@ def version_unknown(files: FilesView, unknown: Sequence[str], heads: Sequence[st
     )
 
 
-def too_new(unknown: Sequence[str], heads: Sequence[str]) -> Problem:
-    """The ledger names updates without a script."""
+def too_new(unknown: Sequence[str], heads: Sequence[str], rest: Sequence[str]) -> Problem:
+    """The ledger names updates without a script; `rest` is what the instance is at without them."""
     return Problem(
         "too_new",
         f"The instance has had {_list(unknown)}, which this code does not know; it knows updates up to {_list(heads)}.",
-        f"Install the version of the application that has {_list(unknown)}, or put back the scripts that are gone.",
+        f"If the code is older than the data, or a package is missing: install what has {_list(unknown)}. Only if the "
+        f"script was deleted on purpose, and what it did shall stay: type `fietsupdate stamp {_args(rest)}`, which "
+        "forgets it.",
     )
 
 

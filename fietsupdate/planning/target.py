@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import PurePosixPath
 
 from fietsupdate.errors import PlanError, TargetError
 from fietsupdate.model import BASE
@@ -23,7 +24,8 @@ def resolve_up(graph: Graph, applied: frozenset[str], target: str | None) -> tup
     Args:
         graph: All known updates.
         applied: The updates that are applied. Ids that are not in the graph do not matter.
-        target: An id, a prefix of one, ``+N``, ``head``, ``heads``, or None, which means ``head``.
+        target: An id, a prefix of one, ``+N``, ``head``, ``heads``, or None, which means ``head``; or one of these
+            of a single package, ``PACKAGE:heads``.
 
     Returns:
         Ids in the order of the graph. Those that are applied already are nothing to do, and no error.
@@ -33,16 +35,20 @@ def resolve_up(graph: Graph, applied: frozenset[str], target: str | None) -> tup
         PlanError: Without a target, or with ``head``: a folder has several heads.
     """
     if target in (None, "head"):
-        return _each_head(graph, applied)
-    if target == "heads":
-        return graph.dag.heads()
-    if target == BASE:
-        raise TargetError("'base' is behind every update.", hint="Type `fietsupdate downgrade base` to go there.")
-    sign, number = _relative(target)
+        return _each_head(graph, applied, graph.folders)
+    folder, text = split(graph, target)
+    if text == "head" and folder is not None:
+        return _each_head(graph, applied, (folder,))
+    if text == "heads":
+        return graph.dag.heads() if folder is None else graph.heads_of(folder)
+    if text == BASE:
+        raise TargetError(f"{target!r} is behind every update.", hint=f"Type `fietsupdate downgrade {target}`.")
+    sign, number = _relative(text)
     if sign == "-":
         raise TargetError(f"{target!r} goes backwards.", hint=f"Type `fietsupdate downgrade {target}` to go there.")
     if sign == "+":
-        pending = [update_id for update_id in graph.dag.order if update_id not in applied]
+        members = members_of(graph, folder)
+        pending = [update_id for update_id in graph.dag.order if update_id in members and update_id not in applied]
         return tuple(pending[: _at_most(number, len(pending), target, "pending")])
     return (find(graph, target, applied),)
 
@@ -55,27 +61,29 @@ def resolve_down(
     Args:
         graph: All known updates.
         applied: The updates that are applied. Ids that are not in the graph do not matter.
-        target: An id, a prefix of one, ``-N``, or ``base``.
+        target: An id, a prefix of one, ``-N``, or ``base``; or one of these of a single package, ``PACKAGE:base``.
         order: The applied updates in the order in which they were applied; without it, the graph's.
 
     Returns:
         The applied updates that come after the target, which itself stays; for ``-N`` the last N that were applied,
-        and what depends on them; for ``base`` all of them.
+        and what depends on them; for ``base`` all of them. ``-N`` and ``base`` of a package count its own updates.
 
     Raises:
         TargetError: No update, or several, or not so many, fit the target, or it is not applied.
     """
-    known = graph.dag.sort(applied)
-    if target == BASE:
-        return frozenset(known)
-    if target in ("head", "heads"):
+    folder, text = split(graph, target)
+    members = members_of(graph, folder) & applied
+    known = [update_id for update_id in order or graph.dag.sort(applied) if update_id in members]
+    if text == BASE:
+        return graph.dag.descendants(known) & applied
+    if text in ("head", "heads"):
         raise TargetError(f"{target!r} is where `update` goes.", hint="Type an id, `-1` or `base`.")
-    sign, number = _relative(target)
+    sign, number = _relative(text)
     if sign == "+":
         raise TargetError(f"{target!r} goes forward.", hint=f"Type `fietsupdate update {target}` to go there.")
     if sign == "-":
-        last = (order or known)[len(known) - _at_most(number, len(known), target, "applied") :]
-        return graph.dag.descendants(last) & frozenset(known)
+        last = known[len(known) - _at_most(number, len(known), target, "applied") :]
+        return graph.dag.descendants(last) & applied
     update_id = find(graph, target, applied)
     if update_id not in applied:
         raise TargetError(
@@ -88,12 +96,19 @@ def resolve_down(
 def find(graph: Graph, text: str, applied: frozenset[str] = frozenset()) -> str:
     """Find the one update with this id, or whose id alone starts with it. An exact id beats a prefix.
 
+    Args:
+        graph: All known updates.
+        text: An id or a prefix; after ``PACKAGE:`` one of this package.
+        applied: The updates that are applied, for the message.
+
     Raises:
         TargetError: Several ids start with `text`, or none.
     """
-    if text in graph.updates:
+    folder, text = split(graph, text)
+    members = members_of(graph, folder)
+    if text in members:
         return text
-    candidates = [update_id for update_id in graph.dag.order if update_id.startswith(text)] if text else []
+    candidates = [one for one in graph.dag.order if one in members and one.startswith(text)] if text else []
     if len(candidates) == 1:
         return candidates[0]
     if candidates:
@@ -102,12 +117,49 @@ def find(graph: Graph, text: str, applied: frozenset[str] = frozenset()) -> str:
             hint="Type more of the id.",
             details={"candidates": candidates},
         )
-    raise _unknown(graph, text, applied)
+    raise _unknown(graph, text, applied) if folder is None else _not_there(graph, text, folder)
 
 
-def _each_head(graph: Graph, applied: frozenset[str]) -> tuple[str, ...]:
-    heads = {folder: graph.heads_of(folder) for folder in graph.folders}
-    open_heads = frozenset(graph.dag.heads()) - applied
+def split(graph: Graph, target: str) -> tuple[str | None, str]:
+    """Split ``PACKAGE:REST`` into the folder's name, as configured, and the rest; None where no package is named.
+
+    A package is named by the folder's whole name, by the package of ``package:folder``, or by the last part of a path.
+
+    Raises:
+        TargetError: No folder fits the name, or several do.
+    """
+    name, colon, rest = target.rpartition(":")
+    if not colon:
+        return None, target
+    if name in graph.folders:
+        return name, rest
+    fits = [folder for folder in graph.folders if name in (folder.partition(":")[0], PurePosixPath(folder).name)]
+    if len(fits) == 1:
+        return fits[0], rest
+    known = ", ".join(graph.folders)
+    if fits:
+        raise TargetError(f"{name!r} could be {' or '.join(fits)}.", hint="Type the whole name.")
+    raise TargetError(f"No package or folder of updates is called {name!r}.", hint=f"Configured: {known}")
+
+
+def members_of(graph: Graph, folder: str | None) -> frozenset[str]:
+    """Give the ids of one folder; of all for None."""
+    return frozenset(graph.updates) if folder is None else graph.of(folder)
+
+
+def _not_there(graph: Graph, text: str, folder: str) -> TargetError:
+    if text in graph.updates:
+        where = f"; {graph.updates[text].folder} has it."
+    else:
+        near = closest(text, graph.of(folder))
+        where = f"; did you mean {near!r}?" if near else "."
+    return TargetError(f"{folder} has no update {text!r}{where}", hint="`fietsupdate graph` lists all updates.")
+
+
+def _each_head(graph: Graph, applied: frozenset[str], folders: Sequence[str]) -> tuple[str, ...]:
+    heads = {folder: graph.heads_of(folder) for folder in folders}
+    goal = graph.dag.heads() if folders == graph.folders else heads[folders[0]]
+    open_heads = frozenset(goal) - applied
     forked = {folder: ids for folder, ids in heads.items() if len(ids) > 1 and open_heads.intersection(ids)}
     if forked:
         raise PlanError(
@@ -118,7 +170,7 @@ def _each_head(graph: Graph, applied: frozenset[str]) -> tuple[str, ...]:
             ),
             details={"heads": {folder: list(ids) for folder, ids in forked.items()}},
         )
-    return graph.dag.heads()
+    return goal
 
 
 def _relative(target: str) -> tuple[str, int]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from fietsupdate.model import BASE, Direction, Entry, Plan, Problem, Status, Step, Update, UpdateState
-from fietsupdate.render import changes, copies
+from fietsupdate.render import changes, copies, packages
 from fietsupdate.render.layout import count, duration, labelled, several, table, wrapped
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ def _facts(answer: Status) -> list[tuple[str, str]]:
         ("State", f"{answer.state} - {MEANINGS[answer.state]}"),
         ("Current", several(answer.current, "no update yet")),
         ("Heads", several(answer.heads, "there are no updates")),
+        *packages.facts(answer),
         ("Unknown", unknown),
         ("Version", changes.version(answer)),
         ("Alembic", _alembic(answer)),
@@ -71,10 +72,11 @@ def _alembic(answer: Status) -> str:
 
 def _pending(answer: Status, width: int) -> list[str]:
     shown = answer.pending[:MOST_SHOWN]
-    column = min(max(len(update.update_id) for update in shown), 24)
+    names = [packages.name(update, qualified=len(answer.packages) > 1) for update in shown]
+    column = min(max(map(len, names)), 24)
     lines: list[str] = []
-    for number, update in enumerate(shown, start=1):
-        lines += _item(number, f"{update.update_id:{column}}", update.summary, width)
+    for number, (update, name) in enumerate(zip(shown, names, strict=True), start=1):
+        lines += _item(number, f"{name:{column}}", update.summary, width)
         if reason := _not_atomic(update, answer):
             lines += wrapped(f"not atomic: {reason}", width, " " * 6)
     if more := len(answer.pending) - len(shown):
@@ -172,9 +174,10 @@ def unchecked(*, checks_ran: bool) -> tuple[str, ...]:
     return (*hooks, "whether each script can be imported and run", "whether another updater starts meanwhile")
 
 
-def dry_run(what: Plan, left: Sequence[str], width: int) -> str:
-    """Show a plan that will not run, and what was not checked."""
-    return "\n".join([plan(what, width), "", "Nothing was changed. Not checked:", *(f"  - {item}" for item in left)])
+def dry_run(what: Plan, left: Sequence[str], width: int, outlook: str = "") -> str:
+    """Show a plan that will not run, what is known of it, and what was not checked."""
+    known = [plan(what, width), "", *([outlook, ""] if outlook else [])]
+    return "\n".join([*known, "Nothing was changed. Not checked:", *(f"  - {item}" for item in left)])
 
 
 def history(entries: Sequence[Entry], width: int) -> str:

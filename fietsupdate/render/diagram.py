@@ -42,7 +42,7 @@ class Drawing:
 
 
 def text(drawing: Drawing, width: int, *, lines: bool = True) -> str:
-    """Draw newest updates on top, each above what it comes after.
+    """Draw newest updates on top, each above what it comes after; each of several folders is drawn by itself.
 
     Args:
         drawing: What to draw.
@@ -51,23 +51,35 @@ def text(drawing: Drawing, width: int, *, lines: bool = True) -> str:
     """
     marks, chars = (MARKS, LINES) if lines else (PLAIN_MARKS, PLAIN)
     rows: list[str] = [f"{marks['unknown']} {one}  (applied; no script is known)" for one in drawing.unknown]
-    lanes = Lanes(chars)
-    for update_id in reversed(drawing.graph.dag.order):
-        update = drawing.graph.updates[update_id]
-        before, row, after = lanes.place(update_id, update.previous, marks[drawing.mark(update_id)])
-        rows += [*before, _line(row, update, drawing, width), *after]
-    if not rows:
+    for folder in drawing.graph.folders:
+        drawn = _drawn(drawing, folder, marks, chars, width)
+        several = len(drawing.graph.folders) > 1
+        rows += ([""] if rows and several else []) + ([f"{folder}:"] if drawn and several else []) + drawn
+    if not any(rows):
         return "There are no updates."
     legend = f"{marks['applied']} applied  {marks['pending']} pending"
     return "\n".join([*rows, *(["", legend] if drawing.applied is not None else [])])
 
 
+def _drawn(drawing: Drawing, folder: str, marks: Mapping[str, str], chars: Mapping[int, str], width: int) -> list[str]:
+    """Draw the updates of one folder; what they come after in other folders is named, not drawn."""
+    lanes, rows, own = Lanes(chars), list[str](), drawing.graph.of(folder)
+    for update_id in reversed(drawing.graph.dag.sort(own)):
+        update = drawing.graph.updates[update_id]
+        inside = [previous for previous in update.previous if previous in own]
+        before, row, after = lanes.place(update_id, inside, marks[drawing.mark(update_id)])
+        rows += [*before, _line(row, update, drawing, width), *after]
+    return rows
+
+
 def _line(row: str, update: Update, drawing: Drawing, width: int) -> str:
     current = " (current)" if update.update_id in drawing.current else ""
-    start = f"{row}  {update.update_id}{current}"
-    folder = f"  [{update.folder}]" if len(drawing.graph.folders) > 1 else ""
+    known = drawing.graph.updates
+    outside = [f"{known[one].folder}:{one}" for one in update.previous if known[one].folder != update.folder]
+    after = f"  (after {', '.join(outside)})" if outside else ""
+    start = f"{row}  {update.update_id}{current}{after}"
     summary = f"  {update.summary}" if update.summary else ""
-    whole = f"{start}{summary}{folder}"
+    whole = f"{start}{summary}"
     return whole if len(whole) <= width else _cut(start, summary, width)
 
 

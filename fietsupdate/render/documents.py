@@ -10,7 +10,7 @@ from typing import Any
 from fietsupdate.errors import EXIT_CODES, FietsupdateError
 from fietsupdate.model import Entry, Event, Plan, Status, Step, Update
 from fietsupdate.planning.graph import Graph
-from fietsupdate.render import copies
+from fietsupdate.render import copies, packages
 
 
 def document(value: Mapping[str, Any]) -> str:
@@ -32,6 +32,7 @@ def status(answer: Status) -> dict[str, Any]:
         "pending": [update.update_id for update in answer.pending],
         "unknown": answer.unknown,
         "applied": answer.applied,
+        "packages": packages.status_documents(answer.packages),
         "alembic": {"current": answer.alembic_current, "heads": answer.alembic_heads},
         "version": _version(answer),
         "database": answer.database,

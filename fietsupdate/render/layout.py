@@ -37,7 +37,7 @@ def labelled(rows: Iterable[tuple[str, str]], width: int) -> list[str]:
     kept = [(label, text) for label, text in rows if text]
     column = max((len(label) for label, _ in kept), default=0) + 2
     lines: list[str] = []
-    for label, text in kept:
+    for label, text in kept:  # a row without a label goes on with the one above it
         first, *rest = wrapped(text, width, " " * column)
         lines += [f"{label:{column}}{first[column:]}", *rest]
     return lines

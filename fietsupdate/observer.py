@@ -1,0 +1,123 @@
+"""Observer: everything that the reading commands ask; it changes nothing, and waits for nothing."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from fietsupdate.config import Config, load_config
+from fietsupdate.filesystem.ledger import look as look_at_files
+from fietsupdate.model import Entry, Status, Update, UpdateState
+from fietsupdate.planning.graph import Graph, build
+from fietsupdate.planning.history import applied_set
+from fietsupdate.planning.loader import load
+from fietsupdate.planning.packages import Applied, applied_of
+from fietsupdate.planning.target import find
+from fietsupdate.site import Site, enter
+
+if TYPE_CHECKING:
+    from fietsupdate.look import Look
+
+
+class Observer:
+    """What can be asked of an instance and its update scripts.
+
+    Args:
+        config: The configuration; `from_config` reads one.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    @classmethod
+    def from_config(
+        cls,
+        *files: str | Path,
+        section: str | None = None,
+        x: Sequence[str] = (),
+        options: Mapping[str, str] | None = None,
+    ) -> Self:
+        """Read the configuration from files, or from where the commands look for it.
+
+        Args:
+            files: An INI file, a pyproject.toml, or one of each.
+            section: Alembic's section in the INI file, as ``-n``.
+            x: ``key=value`` pairs for env.py, as ``-x``.
+            options: Values that outrank the files', by key.
+
+        Raises:
+            ConfigError: A file is missing or wrong.
+        """
+        return cls(load_config(files, section=section, x=x, options=options))
+
+    def status(self) -> Status:
+        """Tell where the instance is, what waits, and what is wrong. Changes nothing, waits for nothing.
+
+        Raises:
+            FietsupdateError: The configuration, a script, the graph or the database cannot be read.
+        """
+        return self._look().status()
+
+    def state(self) -> UpdateState:
+        """Tell the state in one word."""
+        return self.status().state
+
+    def graph(self) -> Graph:
+        """Read all update scripts. No database is needed."""
+        with self._entered() as (_site, graph):
+            return graph
+
+    def heads(self) -> tuple[Update, ...]:
+        """Give the updates that no other update names in ``previous``."""
+        graph = self.graph()
+        return tuple(graph.updates[update_id] for update_id in graph.dag.heads())
+
+    def history(self) -> tuple[Entry, ...]:
+        """Give the ledger, oldest entry first: the data directory's copy or, without one, the database's."""
+        with self._entered() as (site, _graph):
+            return self._entries(site)
+
+    def applied(self) -> tuple[Applied, ...]:
+        """Give the updates that are applied, in the order in which they were; those without a script among them."""
+        with self._entered() as (site, graph):
+            seen = self._seen(site, graph)
+            return applied_of(graph, seen.status().applied, seen.database.entries)
+
+    def show(self, update_id: str) -> tuple[Update, bool, tuple[Entry, ...]]:
+        """Give an update, whether it is applied, and its own ledger entries.
+
+        Args:
+            update_id: The id, or a prefix of it that fits no other.
+
+        Raises:
+            TargetError: There is none, or several.
+        """
+        with self._entered() as (site, graph):
+            entries = self._entries(site)
+            applied = applied_set(entries, graph)
+            found = graph.updates[find(graph, update_id, applied)]
+            own = tuple(entry for entry in entries if entry.update_id == found.update_id)
+            return found, found.update_id in applied, own
+
+    @contextlib.contextmanager
+    def _entered(self) -> Iterator[tuple[Site, Graph]]:
+        with enter(self.config) as site:
+            yield site, build(load(site.folders), [folder.name for folder in site.folders])
+
+    def _look(self) -> Look:
+        with self._entered() as (site, graph):
+            return self._seen(site, graph)
+
+    def _seen(self, site: Site, graph: Graph) -> Look:
+        from fietsupdate.database.environment import Environment
+        from fietsupdate.look import look
+
+        return look(site, graph, Environment(self.config))
+
+    def _entries(self, site: Site) -> tuple[Entry, ...]:
+        files = look_at_files(site.data_dir, site.config.version_file)
+        if files.has_ledger and not files.damaged and not files.transaction and not files.unreadable_header:
+            return files.entries
+        return self._look().database.entries
