@@ -167,8 +167,22 @@ def _loop_runs() -> bool:
 
 def _quietly(work: Callable[[], T]) -> T:
     # env.py changes what all threads share: import path, working directory, loggers. One at a time.
-    with _alone, _without_file_config():
+    with _alone, _without_file_config(), _alembic_is_quiet():
         return work()
+
+
+@contextlib.contextmanager
+def _alembic_is_quiet() -> Iterator[None]:
+    """Keep Alembic's own remarks out of the application's log: the events say it all."""
+    loggers = {logging.getLogger(name): logging.WARNING for name in ("alembic", "alembic.runtime.migration")}
+    before = {logger: logger.level for logger in loggers}
+    try:
+        for logger, level in loggers.items():
+            logger.setLevel(max(logger.level, level))
+        yield
+    finally:
+        for logger, level in before.items():
+            logger.setLevel(level)
 
 
 @contextlib.contextmanager
