@@ -50,17 +50,19 @@ class Change:
 
     def dry_run(self, target: str | None, direction: Direction, *, checks: bool) -> int:
         """Show the plan; every refusal of the real run is raised."""
-        from fietsupdate.render import documents
+        from fietsupdate.render import documents, rehearsals
 
-        session = self.session
-        plan = session.updater().plan(
-            target, direction=direction, checks=checks, as_root=self.as_root, backup=self.backup
-        )
-        left = console.unchecked(checks_ran=checks)
+        session, updater = self.session, self.session.updater()
+        plan = updater.plan(target, direction=direction, checks=checks, as_root=self.as_root, backup=self.backup)
+        left, known = console.unchecked(checks_ran=checks), updater.outlook(plan, ask=checks)
         if self.as_json:
-            session.out.line(documents.line(documents.plan(plan, left)))
+            document = {**documents.plan(plan, left), "outlook": rehearsals.outlook_document(known)}
+            session.out.line(documents.line(document))
         else:
-            session.say(console.dry_run(plan, left, session.out.width) if plan else console.nothing_to_do(plan))
+            outlook = rehearsals.outlook(known, session.out.width)
+            session.say(
+                console.dry_run(plan, left, session.out.width, outlook) if plan else console.nothing_to_do(plan)
+            )
         return 0
 
     def move(self, target: str | None, direction: Direction) -> int:
@@ -70,11 +72,19 @@ class Change:
         updater = self.session.updater()
         if asked:
             agreed = updater.plan(target, direction=direction, as_root=self.as_root, backup=self.backup)
-            if agreed and not self._asked(console.plan(agreed, self.session.err.width), "Do this now?"):
+            if agreed and not self._asked(self._described(updater, agreed), "Do this now?"):
                 return self._declined()
         report = self._told(lambda tell: self._run(updater, target, direction, agreed, tell))
         self._summarize(report)
         return 0
+
+    def _described(self, updater: Updater, plan: Plan) -> str:
+        """Say what will be done, and what is known of it."""
+        from fietsupdate.render import rehearsals
+
+        width = self.session.err.width
+        outlook = rehearsals.outlook(updater.outlook(plan, ask=True), width)
+        return "\n\n".join(text for text in (console.plan(plan, width), outlook) if text)
 
     def _run(
         self, updater: Updater, target: str | None, direction: Direction, agreed: Plan | None, tell: Listener

@@ -14,7 +14,7 @@ import typer
 
 from fietsupdate import __version__
 from fietsupdate.arguments import Command, Program
-from fietsupdate.commands import changing, copies, reading, restoring, writing
+from fietsupdate.commands import changing, copies, reading, rehearsing, restoring, writing
 from fietsupdate.commands.options import wrong
 from fietsupdate.session import Session
 
@@ -78,6 +78,7 @@ for command in (
     app.command(cls=Command)(command)
 
 verbs: dict[str, Callable[..., int]] = {
+    "rehearse": rehearsing.rehearse,
     "restore": restoring.restore,
     "backup": copies.backup,
     "backup list": copies.backup_list,

@@ -11,6 +11,7 @@ from fietsupdate.cli import main
 from fietsupdate.initialise import Initialised
 from fietsupdate.model import Direction, Entry, Event, Plan, Report, Status, Step, Update, UpdateState
 from fietsupdate.planning.graph import build
+from fietsupdate.rehearsing.report import Outlook
 from fietsupdate.session import Session
 
 
@@ -48,6 +49,8 @@ class FakeUpdater:
     calls: ClassVar[list] = []
     answer = OUTDATED
     planned = PLAN
+    known = Outlook()
+    rehearsed = None
     error = None
     events = (
         Event("plan", "2026-11-21T20:00:37.123Z", details={"steps": ["30ppwg8zi4ujb46f", "v0.2.0"]}),
@@ -76,6 +79,13 @@ class FakeUpdater:
     def plan(self, target=None, *, direction=Direction.UP, checks=False, as_root=True, backup=None):
         self._note("plan", target, direction, checks, as_root, *filter(None, [backup]))
         return self.planned
+
+    def outlook(self, plan, *, ask=False):
+        return self.known
+
+    def rehearse(self, target=None, *, round_trip=False, on_event=None, lock_timeout=None, as_root=False):
+        self._note("rehearse", target, round_trip, lock_timeout, as_root)
+        return self.rehearsed
 
     def update(
         self,

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fietsupdate.model import Plan
+
+if TYPE_CHECKING:
+    from fietsupdate.estimates import Estimates
 
 FORMAT = 1
 """The format of the stored reports that this version writes; it reads no other."""
@@ -169,6 +172,16 @@ class Rehearsal:
             return cls(**{**values, **_read(values)})
         except (TypeError, KeyError, AttributeError) as error:
             raise ValueError("not the report of a rehearsal") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What is known of a plan."""
+
+    rehearsal: Rehearsal | None = None
+    """The last one, if it was of exactly these updates."""
+    estimates: Estimates | None = None
+    """What the scripts expect; ``None`` where nobody asked them."""
 
 
 def rehearsed(plan: Plan) -> tuple[Rehearsed, ...]:

@@ -147,6 +147,9 @@ class Narrator:
     def _warning(self, event: Event) -> list[str]:
         return [f"Warning: {event.text}"]
 
+    def _cloning(self, event: Event) -> list[str]:
+        return [f"Cloning the {event.text}"]
+
     def _backup_begun(self, event: Event) -> list[str]:
         return [copies.begun(event)]
 

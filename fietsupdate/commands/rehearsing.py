@@ -1,0 +1,46 @@
+"""The command that tries updates on a clone."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from fietsupdate.commands.options import AsRoot, Json, LockTimeout
+from fietsupdate.session import Session
+
+
+def rehearse(
+    ctx: typer.Context,
+    *,
+    target: Annotated[
+        str | None, typer.Argument(metavar="TARGET", help="Where to go, as for update.", show_default=False)
+    ] = None,
+    round_trip: Annotated[
+        bool, typer.Option("--round-trip", help="Revert the updates afterwards, compare, and apply them again.")
+    ] = False,
+    lock_timeout: LockTimeout = None,
+    as_root: AsRoot = False,
+    as_json: Json = False,
+) -> int:
+    """Run the updates that wait on a clone of both halves, and report what they do and how long they take.
+
+    The real instance is locked while it is cloned, and never changed. The clone is removed in the end. Exits with 1
+    when an update fails, or when reverting does not restore what was there.
+    """
+    from fietsupdate.change import seconds
+    from fietsupdate.render import rehearsals
+    from fietsupdate.render.progress import listener
+
+    session: Session = ctx.obj
+    updater = session.updater()
+    with listener(session.out, as_json=False, quiet=session.quiet or as_json, verbose=session.verbose) as tell:
+        answer = updater.rehearse(
+            target, round_trip=round_trip, on_event=tell, lock_timeout=seconds(lock_timeout), as_root=as_root
+        )
+    session.answer(
+        lambda: "Nothing to rehearse." if answer is None else f"\n{rehearsals.report(answer, session.out.width)}",
+        lambda: rehearsals.document(answer),
+        as_json=as_json,
+    )
+    return 1 if answer is not None and answer.failure is not None else 0

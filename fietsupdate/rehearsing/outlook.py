@@ -1,0 +1,30 @@
+"""What can be said of a plan before it runs: the figures of its last rehearsal, else what the scripts expect."""
+
+from __future__ import annotations
+
+from fietsupdate import estimates
+from fietsupdate.model import Plan
+from fietsupdate.rehearsal import last
+from fietsupdate.rehearsing.report import Outlook
+from fietsupdate.run import Run, modules
+
+
+def outlook(run: Run, plan: Plan, *, ask: bool) -> Outlook:
+    """Say what is known of a plan.
+
+    Args:
+        run: A run on the instance; it is not moved.
+        plan: What will be done.
+        ask: Whether the scripts may be asked, where no rehearsal has come to its end: that runs their code.
+
+    Raises:
+        ScriptError: a script that is to be asked cannot be loaded.
+    """
+    rehearsal = last(run.site.data_dir)
+    if rehearsal is not None and not rehearsal.is_for(plan):
+        rehearsal = None
+    if not ask or not plan.steps or (rehearsal is not None and rehearsal.failure is None):
+        return Outlook(rehearsal)
+    site = run.site.with_url(run.look().database.url)
+    asked = estimates.ask(plan, modules(plan), site.settings, site.data_dir, site.config.extra_dirs)
+    return Outlook(rehearsal, asked)

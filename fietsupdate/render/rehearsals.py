@@ -1,0 +1,233 @@
+"""What a rehearsal found out, and what is known of a plan before it runs, for people and for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from fietsupdate.model import BASE, Phase
+from fietsupdate.render.copies import size
+from fietsupdate.render.layout import count, duration, labelled, several, table, wrapped
+
+if TYPE_CHECKING:
+    from fietsupdate.estimates import Estimates
+    from fietsupdate.rehearsing.report import (
+        Change,
+        Database,
+        Failure,
+        Files,
+        Outlook,
+        Rehearsal,
+        RoundTrip,
+        Timing,
+    )
+
+MOST_FILES = 10
+"""Files that are named; ``--json`` names all."""
+MOST_LINES = 40
+"""Lines of a schema's difference that are shown."""
+_MINUTE, _HOUR = 60, 3600
+
+
+def report(answer: Rehearsal, width: int) -> str:
+    """Say what a rehearsal found out."""
+    lines = [_heading(answer), ""]
+    lines += labelled(_facts(answer), width)
+    lines += _timings(answer.timings)
+    if answer.files is not None and answer.files.changes:
+        lines += ["", "Files:", *_changes(answer.files.changes)]
+    if answer.database is not None:
+        lines += [*_rows(answer.database), *_schema("Schema:", answer.database.schema)]
+    for warning in answer.warnings:
+        lines += ["", *labelled([("Warning", warning)], width)]
+    if answer.round_trip is not None:
+        lines += ["", *_round_trip(answer.round_trip, width)]
+    if answer.failure is not None:
+        lines += ["", *_failure(answer.failure, width)]
+    lines += ["", "The real instance was not touched; the clone is gone."]
+    return "\n".join(lines)
+
+
+def document(answer: Rehearsal | None) -> dict[str, Any]:
+    """Give the document of ``rehearse --json``."""
+    if answer is None:
+        return {"rehearsal": None}
+    found: dict[str, Any] = {"rehearsal": answer.to_document()}
+    if (failure := answer.failure) is not None:
+        found["error"] = {"code": failure.code, "message": failure.message, "hint": failure.hint}
+    return found
+
+
+def outlook(known: Outlook, width: int) -> str:
+    """Say what is known of a plan before it runs; "" for nothing."""
+    lines: list[str] = []
+    if (rehearsal := known.rehearsal) is not None:
+        lines += wrapped(_rehearsed(rehearsal), width)
+    if known.estimates is not None:
+        lines += wrapped(estimated(known.estimates), width)
+        for update_id, why in known.estimates.failures.items():
+            lines += wrapped(f"The estimate of {update_id} could not be had: {why}", width)
+    return "\n".join(lines)
+
+
+def outlook_document(known: Outlook) -> dict[str, Any]:
+    """Give the same for programs."""
+    rehearsal, estimates = known.rehearsal, known.estimates
+    return {
+        "rehearsal": rehearsal.to_document() if rehearsal is not None else None,
+        "estimates": None
+        if estimates is None
+        else {
+            "seconds": estimates.seconds,
+            "bytes": estimates.bytes,
+            "updates": {update_id: asdict(one) for update_id, one in estimates.given.items()},
+            "silent": estimates.silent,
+            "failures": dict(estimates.failures),
+        },
+    }
+
+
+def estimated(estimates: Estimates) -> str:
+    """Say in words and figures what the scripts expect."""
+    amounts = []
+    if estimates.seconds is not None:
+        amounts.append(in_words(estimates.seconds))
+    if estimates.bytes is not None:
+        amounts.append(size(estimates.bytes))
+    if not amounts:
+        return "How long this takes is not known: no script gives an estimate. 'fietsupdate rehearse' finds out."
+    silent = ""
+    if estimates.silent:
+        verb = "gives" if estimates.silent == 1 else "give"
+        silent = f"; {estimates.silent} of {count(estimates.steps, 'update')} {verb} none"
+    return f"This takes {' and '.join(amounts)}, by the scripts' own estimates{silent}."
+
+
+def in_words(seconds: float) -> str:
+    """Give a length of time in words: "about 3 minutes"."""
+    if seconds < 1:
+        return "less than a second"
+    if seconds < _MINUTE:
+        return f"about {count(round(seconds), 'second')}"
+    if seconds < _HOUR:
+        return f"about {count(round(seconds / _MINUTE), 'minute')}"
+    hours, rest = divmod(round(seconds / _MINUTE), 60)
+    return f"about {count(hours, 'hour')}" + (f" and {count(rest, 'minute')}" if rest else "")
+
+
+def _rehearsed(answer: Rehearsal) -> str:
+    when = f"{answer.made_at[:16].replace('T', ' ')} UTC"
+    if (failure := answer.failure) is not None:
+        where = f" ({_where(failure)})" if failure.update_id else ""
+        return f"The last rehearsal of these updates, on {when}, failed{where}: {failure.message}"
+    text = f"Rehearsed on {when}: {in_words(answer.duration_ms / 1000)} ({duration(answer.duration_ms)})"
+    if answer.files is not None:
+        text += f", {_written(answer.files)}"
+    text += f", {size(answer.peak_bytes)} of extra space at the most"
+    if answer.warnings:
+        text += f", {count(len(answer.warnings), 'warning')}"
+    if answer.round_trip is not None:
+        text += "; reverting them restored everything"
+    return f"{text}."
+
+
+def _heading(answer: Rehearsal) -> str:
+    what = count(len(answer.updates), "update")
+    if answer.failure is None:
+        return f"Rehearsed {what}: all went well."
+    return f"Rehearsed {what}: it FAILED."
+
+
+def _facts(answer: Rehearsal) -> list[tuple[str, str]]:
+    failed_on_the_way = answer.files is None
+    facts = [("From", several(answer.current, BASE)), ("To", several(answer.result, BASE))]
+    if failed_on_the_way:
+        return facts
+    real = in_words(answer.duration_ms / 1000)
+    database = answer.database
+    return [
+        *facts,
+        ("Real run", f"will take {real} ({duration(answer.duration_ms)})"),
+        ("Clone", f"made in {duration(answer.clone_ms)}"),
+        ("Written", _written(answer.files) if answer.files else ""),
+        ("Files", _counts(answer.files) if answer.files else ""),
+        ("Database", f"{size(database.bytes_before)} before, {size(database.bytes_after)} after" if database else ""),
+        ("Extra", f"{size(answer.peak_bytes)} of space at the most"),
+        ("Verified", several(answer.verified, "no script has a verify hook")),
+    ]
+
+
+def _written(files: Files) -> str:
+    return f"{size(files.bytes_written)} and {count(files.inodes_written, 'inode')} written"
+
+
+def _counts(files: Files) -> str:
+    return f"{files.added} added, {files.changed} changed, {files.removed} removed"
+
+
+def _timings(timings: Sequence[Timing]) -> list[str]:
+    if not timings:
+        return []
+    rows = [(one.update_id, duration(one.duration_ms), *(_phase(one, phase) for phase in Phase)) for one in timings]
+    return ["", *table(("update", "took", *map(str, Phase)), rows)]
+
+
+def _phase(timing: Timing, phase: Phase) -> str:
+    return duration(timing.phases[phase]) if phase in timing.phases else "-"
+
+
+def _changes(changes: Sequence[Change]) -> list[str]:
+    signs = {"added": "+", "changed": "~", "removed": "-"}
+    lines = [f"  {signs[one.how]} {_name(one)}" for one in changes[:MOST_FILES]]
+    if more := len(changes) - len(lines):
+        lines.append(f"  ... and {more} more; --json names all")
+    return lines
+
+
+def _name(change: Change) -> str:
+    name = f"[{change.root}] {change.path}" if change.root else change.path or "."
+    shown = name.encode("utf-8", "backslashreplace").decode()
+    text = shown if shown.isprintable() else repr(shown)
+    return f"{text}/" if change.kind == "folder" else f"{text}  {size(change.size)}" if change.kind == "file" else text
+
+
+def _rows(database: Database) -> list[str]:
+    """Give the tables whose number of rows is another one, or that came or went."""
+    before, after = database.rows_before, database.rows_after
+    names = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
+    if not names:
+        return []
+    rows = [(name, str(before.get(name, "-")), str(after.get(name, "-"))) for name in names]
+    return ["", *table(("table", "rows before", "after"), rows)]
+
+
+def _schema(title: str, difference: str) -> list[str]:
+    if not difference:
+        return []
+    lines = [f"  {line}" for line in difference.splitlines()[2:]]
+    more = [f"  ... and {len(lines) - MOST_LINES} lines more; --json has all"] if len(lines) > MOST_LINES else []
+    return ["", title, *lines[:MOST_LINES], *more]
+
+
+def _round_trip(trip: RoundTrip, width: int) -> list[str]:
+    total = duration(sum(one.duration_ms for one in trip.down))
+    if trip.restored:
+        times = f" But for the times of {count(trip.times, 'file')}." if trip.times else ""
+        return labelled([("Way back", f"Reverting restored everything, in {total}.{times}")], width)
+    lines = labelled([("Way back", "Reverting did NOT restore what was there:")], width)
+    lines += _changes(trip.files)
+    lines += [f"  other rows in {name}" for name in trip.tables]
+    return lines + _schema("Schema after reverting:", trip.schema)
+
+
+def _failure(failure: Failure, width: int) -> list[str]:
+    return labelled([("Failed", _where(failure)), ("Why", failure.message), ("Next", failure.hint)], width)
+
+
+def _where(failure: Failure) -> str:
+    if not failure.update_id:
+        return ""
+    way = "reverting" if failure.direction == "down" else "applying"
+    phase = f", in phase {failure.phase}" if failure.phase else ""
+    return f"{way} {failure.update_id}{phase}"
