@@ -10,17 +10,17 @@ import contextlib
 import os
 import secrets
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fietsupdate.backup import BLOCK, RESERVE, SHARE, folder_of, found
 from fietsupdate.backups import chosen
 from fietsupdate.copies import Backup, Scope
-from fietsupdate.database.dump import NEW, OLD
+from fietsupdate.database.dump import NEW, OLD, draft_of
 from fietsupdate.errors import DatabaseError, FietsupdateError, FilesError, RefusedError, UsageError
 from fietsupdate.filesystem import leftovers, restoration, swap
 from fietsupdate.filesystem.copying import room
-from fietsupdate.filesystem.durable import atomic_write, sync_path
+from fietsupdate.filesystem.durable import atomic_write
 from fietsupdate.filesystem.layout import HOME, make_folder, restore_folder
 from fietsupdate.filesystem.ledger import look as look_at_files
 from fietsupdate.filesystem.ledger import read_entries
@@ -253,7 +253,7 @@ class _Staging:
             return own
         stores = (restorer.store, restorer.store.sibling(NEW, tag), restorer.store.sibling(OLD, tag))
         files = [store.file for store in stores if store.file is not None]
-        return [*own, *(Path(name) for name in database_files(files)), *(_draft(file) for file in files)]
+        return [*own, *(Path(name) for name in database_files(files)), *map(draft_of, files)]
 
     def _refuse_narrow(self) -> None:
         """Refuse where the disk would be too full: a restore needs room for a second copy of everything."""
@@ -299,8 +299,7 @@ class _Staging:
             moved=pace,
         )
         pace.finish()
-        self._stage_ledger()
-        return Restoration(begun.backup, begun.tag, begun.stage, begun.began_at, begun.database, begun.txn, units)
+        return replace(begun, units=units, has_ledger=self._has_staged_ledger())
 
     def _refuse_another_position(self, begun: Restoration) -> None:
         """See that the loaded database is where the manifest says that it was."""
@@ -331,20 +330,17 @@ class _Staging:
                 leftovers.keep(data_dir, txn)
             raise
 
-    def _stage_ledger(self) -> None:
+    def _has_staged_ledger(self) -> bool:
         folder = restore_folder(self.restorer.data_dir)
-        if self.backup.ledger.exists():
-            atomic_write(folder / restoration.LEDGER, self.backup.ledger.read_bytes(), mode=0o600)
-        sync_path(folder)
+        if not self.backup.ledger.exists():
+            return False
+        atomic_write(folder / restoration.LEDGER, self.backup.ledger.read_bytes(), mode=0o600)
+        return True
 
     def _withdraw(self, begun: Restoration) -> None:
         """Sweep away what was staged; what cannot be swept now is swept by the next command."""
         with self.run.signals.held(), contextlib.suppress(FietsupdateError, OSError):
             self.restorer.sweep(begun)
-
-
-def _draft(file: Path) -> Path:
-    return file.with_name(f"{file.name}.partial")
 
 
 def _told(error: BaseException) -> BaseException:

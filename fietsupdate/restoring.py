@@ -23,7 +23,7 @@ from fietsupdate.database.dump import NEW, OLD
 from fietsupdate.database.environment import Environment
 from fietsupdate.errors import FietsupdateError, FilesError
 from fietsupdate.filesystem import leftovers, restoration, swap
-from fietsupdate.filesystem.durable import atomic_write, sync_path
+from fietsupdate.filesystem.durable import sync_many
 from fietsupdate.filesystem.layout import ledger_file, restore_folder
 from fietsupdate.filesystem.place import erase
 from fietsupdate.filesystem.restoration import Restoration, Stage
@@ -146,7 +146,7 @@ class Restorer:
             case Stage.PLAYBACK:
                 return self._play_back(found)
             case Stage.LEDGER:
-                self._replace_ledger()
+                self._replace_ledger(found)
         return ()
 
     @staticmethod
@@ -182,15 +182,15 @@ class Restorer:
         keep_out = () if file is None else (file,)
         return FileTransaction.reopen(self.data_dir, roots=self.site.config.extra_dirs, keep_out=keep_out)
 
-    def _replace_ledger(self) -> None:
+    def _replace_ledger(self, found: Restoration) -> None:
         """Put away the transactions of what was live before, and give the data directory the backup's ledger."""
         leftovers.discard(self.data_dir)
         staged, path = restore_folder(self.data_dir) / restoration.LEDGER, ledger_file(self.data_dir)
-        if staged.exists():
-            atomic_write(path, staged.read_bytes(), mode=0o600)
-        else:
+        if not found.has_ledger:
             path.unlink(missing_ok=True)
-            sync_path(path.parent)
+        elif staged.exists():
+            os.rename(staged, path)
+        sync_many([path, path.parent, staged.parent])
 
     def _clear(self, found: Restoration) -> None:
         """Remove what was live before; both halves are in place."""

@@ -185,10 +185,15 @@ def refuse_empty(store: Store) -> None:
         )
 
 
+def draft_of(dest: Path) -> Path:
+    """Name what a file is called while it is arriving."""
+    return dest.with_name(f"{dest.name}.partial")
+
+
 @contextlib.contextmanager
 def arriving(dest: Path) -> Iterator[Path]:
     """Give a path to write to; afterwards what is there is durable and called ``dest``, after an error it is gone."""
-    draft = dest.with_name(f"{dest.name}.partial")
+    draft = draft_of(dest)
     draft.unlink(missing_ok=True)
     os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     try:

@@ -25,7 +25,7 @@ from fietsupdate.model import OpenRestore
 FORMAT = 1
 NAME = "journal"
 LEDGER = "ledger.jsonl"
-"""The ledger that the data directory will have; absent where it will have none."""
+"""The ledger that the data directory will have."""
 
 
 class Stage(enum.StrEnum):
@@ -62,6 +62,8 @@ class Restoration:
     txn: str = ""
     """The transaction that is played back, where only the database's dump was in the backup."""
     units: tuple[Unit, ...] = ()
+    has_ledger: bool = False
+    """Whether the data directory will have a ledger."""
 
     @property
     def is_past_return(self) -> bool:

@@ -16,7 +16,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from fietsupdate.database.dump import CLONE, NEW, OLD, Store, arriving, refuse_empty, refuse_live, suffix
+from fietsupdate.database.dump import CLONE, NEW, OLD, Store, arriving, draft_of, refuse_empty, refuse_live, suffix
 from fietsupdate.database.sqlite import named_file, quoted
 from fietsupdate.database.stores.sqlite_copying import connect, copy_file, in_use, inspect, patiently
 from fietsupdate.database.stores.sqlite_schema import definitions
@@ -102,9 +102,9 @@ class SQLiteStore(Store):
         return SQLiteStore(self._url_of(place), place, made=True)
 
     def drop(self) -> None:
-        """Unlink the file and what SQLite keeps beside it."""
+        """Unlink the file, what SQLite keeps beside it, and one that was still arriving when we were killed."""
         refuse_live(self)
-        for path in (self.place, *(_side(self.place, ending) for ending in SIDES)):
+        for path in (self.place, *(_side(self.place, ending) for ending in SIDES), draft_of(self.place)):
             path.unlink(missing_ok=True)
 
     def run(self, sql: str) -> None:
