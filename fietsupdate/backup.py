@@ -257,6 +257,7 @@ class Listing:
     def __init__(self, path: Path) -> None:
         self._name = path.name
         self._file = path.open("xb", buffering=1 << 16)
+        os.fchmod(self._file.fileno(), 0o600)
         self._sha256 = hashlib.sha256()
         self._size = 0
         self.count = 0

@@ -204,6 +204,7 @@ class Run:
                     raise _unfinished(seen)
                 if purge:
                     leftovers.purge(self.site.data_dir)
+                self._safeguard(seen).tidy(engine.tip, None)
         return Report(Plan(Direction.UP, (), (), before, engine.tip.current), (), engine.tip.current)
 
     # -- parts

@@ -82,9 +82,9 @@ class Safeguard:
             yield
         except BaseException:
             with contextlib.suppress(OSError):  # the failure is what has to be told
-                self._tidy(tip, None)
+                self.tidy(tip, None)
             raise
-        self._tidy(tip, self._instance.site.config.keep)
+        self.tidy(tip, self._instance.site.config.keep)
 
     def _kind(self, plan: Plan) -> str:
         steps = plan.steps[1:] if self._resumes else plan.steps
@@ -101,7 +101,8 @@ class Safeguard:
         there = found(self._instance.site)
         return way_back(there.backups, tip.instance_id, txn, fingerprint(tuple(tip.entries)))
 
-    def _tidy(self, tip: Tip, keep: int | None) -> None:
+    def tidy(self, tip: Tip, keep: int | None) -> None:
+        """Take away dumps whose vault is gone, and copies of both halves beyond `keep`, ``None`` for none of those."""
         site = self._instance.site
         there = found(site).backups
         unwanted = (*surplus(there, keep, tip.instance_id), *stale(there, site.data_dir, tip.instance_id))
