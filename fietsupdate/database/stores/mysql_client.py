@@ -34,6 +34,8 @@ _CONFUSING = frozenset("'\"\\")
 """In a database's name, mariadb-dump 10.11 escapes these once too often when it looks for events."""
 _DENIED = frozenset({1044, 1045, 1142, 1227, 1370, 1419})
 _WAITED = 1205
+_CLIENTS_OWN = 2
+"""The thousand of the numbers that the client gives to errors of its own."""
 
 
 class StatementFailedError(DatabaseError):
@@ -52,6 +54,11 @@ class StatementFailedError(DatabaseError):
         if self.number == _WAITED:
             hint = "Stop the application and whatever else has a transaction open, and run the same command again."
         super().__init__(f"The database said: {text}.", hint=hint)
+
+    @property
+    def is_answer(self) -> bool:
+        """Whether the server itself refused; else the connection broke, and the statement may still run."""
+        return self.number != 0 and self.number // 1000 != _CLIENTS_OWN
 
 
 @cache

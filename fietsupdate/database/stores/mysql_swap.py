@@ -57,13 +57,25 @@ class Exchange:
         """Take down what hangs on the live tables, and let the tables change places."""
         self.remember(self.new)
         _keep(self.new, THOSE, self.live)
-        client.execute(self.live, [*_drops(self.live), *_drops(self.new)])
         pairs = [
             *_moves(self.live, self.old),
             *_moves(self.new, self.live, but=ASIDE),
             f"{quoted(_name(self.new), ASIDE)} TO {quoted(_name(self.old), ASIDE)}",
         ]
-        client.execute(self.live, [f"RENAME TABLE {', '.join(pairs)}"])
+        try:
+            client.execute(self.live, [*_drops(self.live), *_drops(self.new)])
+            client.execute(self.live, [f"RENAME TABLE {', '.join(pairs)}"])
+        except client.StatementFailedError as error:
+            if error.is_answer and not self.is_renamed():
+                self._take_back()
+            raise
+
+    def _take_back(self) -> None:
+        """Make again what the live tables have lost, and forget that an exchange was begun."""
+        client.execute(self.live, _drops(self.live))
+        client.execute_script(self.live, _scripts(self.new)[THOSE])
+        client.execute(self.new, [f"DELETE FROM {quoted(_name(self.new), ASIDE)} WHERE name = '{THOSE}'"])  # noqa: S608
+        client.execute(self.live, [f"DROP DATABASE IF EXISTS {quoted(_name(self.old))}"])
 
     def finish(self) -> None:
         """Make again what hangs on the tables, on both sides, and drop the place that is empty now."""

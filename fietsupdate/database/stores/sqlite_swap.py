@@ -50,18 +50,31 @@ class Exchange:
         return True
 
     def make(self) -> None:
-        """Make the exchange, or finish one that was interrupted."""
+        """Make the exchange, or finish one that was interrupted; after an error nothing of it is left."""
         fold_in(self.new)
         with contextlib.ExitStack() as stack:
             held = hold(self.live)
             if held is not None:
                 stack.enter_context(closing(held))
-            if self._keep(held):
-                self._clear_sides(folded=held is not None)
-                sync_path(self.live.parent)
-                self._replace(held)
+            try:
+                self._exchange(held)
+            except BaseException:
+                self._take_back()
+                raise
         self.new.unlink(missing_ok=True)
         sync_path(self.live.parent)
+
+    def _exchange(self, held: sqlite3.Connection | None) -> None:
+        if self._keep(held):
+            self._clear_sides(folded=held is not None)
+            sync_path(self.live.parent)
+            self._replace(held)
+
+    def _take_back(self) -> None:
+        """Remove the old name while it is one more link to the live file."""
+        with contextlib.suppress(OSError):
+            if self.new.exists() and os.path.samefile(self.live, self.old):
+                self.old.unlink()
 
     def _keep(self, held: sqlite3.Connection | None) -> bool:
         """Make the old name, unless it is there; False when the live file is the new one already."""
