@@ -87,3 +87,23 @@ def test_a_database_in_memory_is_refused(make_project: Callable[..., Project], c
     ini = project.ini.read_text().replace(project.url, "sqlite://")
     project.ini.write_text(ini)
     assert "The database is in memory" in project.run(*command).exited(1).stderr
+
+
+SHARED_ENGINE = """
+from alembic import context
+from engines import engine
+
+with engine.connect() as connection:
+    context.configure(connection=connection)
+    with context.begin_transaction():
+        context.run_migrations()
+"""
+
+
+def test_an_engine_that_outlives_env_py_does_not_keep_the_stand_in_of_a_missing_file(project: Project) -> None:
+    """Flask-SQLAlchemy's does: the look at a new instance leaves its connection in the pool."""
+    (project.root / "engines.py").write_text(f"import sqlalchemy\nengine = sqlalchemy.create_engine({project.url!r})\n")
+    (project.root / "migrations" / "env.py").write_text(SHARED_ENGINE)
+    written(project).run("update", "--yes").succeeded()
+    assert "t" in project.database.tables()
+    assert project.alembic_version() == ["aaaa"]

@@ -231,6 +231,9 @@ class Visit:
         if connection is not None and not connection.closed and not self._was_begun:
             with contextlib.suppress(Exception):  # an async connection is out of reach here
                 connection.rollback()  # "idle in transaction" would block the next schema change
+        if connection is not None and self.missing_file is not None:
+            # An engine that outlives env.py (Flask-SQLAlchemy's) would go on with the database in memory.
+            connection.engine.dispose(close=not connection.dialect.is_async)
         self._configured = None
 
     def _name_blockers(self) -> None:
