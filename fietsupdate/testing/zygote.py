@@ -171,8 +171,7 @@ def _become(request: Mapping[str, Any], injection: Injection) -> None:
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["environ"])
-    if request["path"]:
-        sys.path[:] = request["path"]
+    sys.path[:] = request["path"] or [request["cwd"], *sys.path[1:]]  # as ``python -m`` does
     sys.argv = ["fietsupdate", *request["args"]]
     report = os.open(request["report"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     write, truncate = os.pwrite, os.ftruncate

@@ -6,6 +6,8 @@ Commands run in processes of their own, as an administrator's do.
 from __future__ import annotations
 
 import argparse
+import atexit
+import functools
 import json
 import os
 import subprocess
@@ -20,6 +22,8 @@ import alembic.command
 import alembic.config
 import sqlalchemy as sa
 
+from fietsupdate.testing.injection import Injection
+from fietsupdate.testing.zygote import Zygote
 from support import trees
 from support.databases import POSTGRESQL, SQLITE, Database
 from support.environments import env_py
@@ -244,8 +248,13 @@ class Project:
         return log.read_text().splitlines() if log.exists() else []
 
     def run(self, *args: str, env: Mapping[str, str] | None = None, input: str | None = None) -> Result:  # noqa: A002
-        """Run ``fietsupdate`` in the project's folder."""
-        return self._finish(["-m", "fietsupdate", *self.options, *args], env, input)
+        """Run ``fietsupdate`` in the project's folder: a child of this test process's warm one, where that will do."""
+        words = [*self.options, *args]
+        if input is not None or self.python != sys.executable or any(name.startswith("PYTHON") for name in env or ()):
+            return self._finish(["-m", "fietsupdate", *words], env, input)
+        environ = self._environment(env)
+        done = warm().command(words, folder=self.root, environ=environ, injection=Injection(kinds=()))
+        return Result(words, done.code, done.stdout, done.stderr)
 
     def alembic(self, *args: str, env: Mapping[str, str] | None = None) -> Result:
         """Run ``alembic`` in the project's folder."""
@@ -320,6 +329,14 @@ def for_updates():
     finally:
         _current = None
 """
+
+
+@functools.cache
+def warm() -> Zygote:
+    """Give this process's warm process, from which most commands are forked: starting cold takes most of their time."""
+    made = Zygote("support.zygote", Path(__file__).resolve().parents[1])
+    atexit.register(made.close)
+    return made
 
 
 def result_of(child: subprocess.Popen[str]) -> Result:
