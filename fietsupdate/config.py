@@ -32,6 +32,8 @@ class Pointed:
     """The URL that env.py opens otherwise."""
     mark: str
     """What is written in the clone, and not in the real database."""
+    ini: Path | None = None
+    """A copy of the INI file that leads to the clone, for an env.py that reads the file itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,8 @@ class Config:
     """The application's distribution, whose version the ledger records; "" for none."""
     version_hooks: tuple[str, ...] = ()
     """Modules with version hooks."""
+    checks: tuple[str, ...] = ()
+    """Modules of the application with checks before and after a run."""
     running: str = ""
     """A shell command; exit code 0 says that the application runs."""
     maintenance: Path | None = None

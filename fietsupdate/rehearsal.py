@@ -226,6 +226,8 @@ class _Legs:
             down=tuple(down.timings),
         )
         _, failure = self._move(self._recorder(), self.target, Direction.UP, None)
+        if failure is not None:
+            failure = replace(failure, message=f"After they were reverted, they cannot be applied: {failure.message}")
         return replace(report, round_trip=trip, failure=failure or _not_restored(trip))
 
     def _recorder(self) -> Recorder:
@@ -236,7 +238,7 @@ class _Legs:
     ) -> tuple[Report | None, Failure | None]:
         """Run one leg; what fails in it is part of the report."""
         try:
-            return replace(self.run, tell=recorder).move(target, direction, agreed), None
+            return replace(self.run, listener=recorder, warned=[]).move(target, direction, agreed), None
         except StoppedError:
             raise
         except FietsupdateError as error:

@@ -112,6 +112,8 @@ def point(config: AlembicConfig, pointed: Pointed) -> AlembicConfig:
             if (other := repointed(value.replace("%%", "%"), pointed)) is not None:
                 made.set_section_option(section, key, other.replace("%", "%%"))
     made.set_main_option("sqlalchemy.url", pointed.url.replace("%", "%%"))
+    if made.config_file_name is not None and pointed.ini is not None:
+        made.config_file_name = str(pointed.ini)  # what is read from it by Alembic was read above
     return made
 
 

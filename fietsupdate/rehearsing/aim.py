@@ -29,8 +29,7 @@ def aimed(site: Site, data_dir: Path, extra_dirs: Mapping[str, Path], pointed: P
         pointed: The clone of its database.
     """
     config = site.config
-    paths = {site.data_dir: data_dir} | {config.extra_dirs[name]: clone for name, clone in extra_dirs.items()}
-    aim = _Aim(paths, pointed)
+    aim = aim_of(site, data_dir, extra_dirs, pointed)
     settings = type(site.settings)({**aim.value(dict(site.settings)), DATA_DIR: str(data_dir)}, config.settings_origin)
     return replace(
         site,
@@ -51,7 +50,35 @@ def aimed(site: Site, data_dir: Path, extra_dirs: Mapping[str, Path], pointed: P
     )
 
 
-class _Aim:
+def aim_of(site: Site, data_dir: Path, extra_dirs: Mapping[str, Path], pointed: Pointed) -> Aim:
+    """Say what is replaced by what; arguments as for `aimed`."""
+    dirs = {site.config.extra_dirs[name]: clone for name, clone in extra_dirs.items()}
+    return Aim({site.data_dir: data_dir, **dirs}, pointed)
+
+
+def aimed_ini(text: str, here: Path, aim: Aim) -> str:
+    """Give the text of an INI file that leads to the clone, and that may lie anywhere.
+
+    Args:
+        text: The real one.
+        here: Its folder, for which ``%(here)s`` stands.
+        aim: What is replaced.
+    """
+    folder = str(here).replace("%", "%%")
+    text = text.replace("%(here)s", folder)
+    text = re.sub(r"(?m)^(use\s*=\s*config:)(?!/)", lambda found: f"{found[1]}{folder}/", text)
+    return re.sub(
+        r"(?m)^([^#;=:\s][^=:\n]*[=:][ \t]*)(\S.*?)[ \t]*$", lambda found: f"{found[1]}{_escaped(found[2], aim)}", text
+    )
+
+
+def _escaped(value: str, aim: Aim) -> str:
+    plain = value.replace("%%", "%")
+    other = aim.text(plain)
+    return value if other == plain else other.replace("%", "%%")
+
+
+class Aim:
     """Replaces what leads to the real instance."""
 
     def __init__(self, paths: Mapping[Path, Path], pointed: Pointed) -> None:
@@ -64,9 +91,9 @@ class _Aim:
     def value(self, value: Any) -> Any:
         """Replace in a setting, whatever it is made of; an object that we do not know stays."""
         if isinstance(value, str):
-            return self._text(value)
+            return self.text(value)
         if isinstance(value, Path):
-            return type(value)(self._text(str(value)))
+            return type(value)(self.text(str(value)))
         if type(value) is dict:
             return {key: self.value(item) for key, item in value.items()}
         if type(value) in {list, tuple}:
@@ -76,9 +103,10 @@ class _Aim:
     def argument(self, text: str) -> str:
         """Replace in a ``key=value``."""
         key, equals, value = text.partition("=")
-        return f"{key}{equals}{self._text(value)}"
+        return f"{key}{equals}{self.text(value)}"
 
-    def _text(self, text: str) -> str:
+    def text(self, text: str) -> str:
+        """Replace in a text."""
         if "://" in text and (url := repointed(text, self._pointed)) is not None:
             return url
         return self._pattern.sub(lambda found: self._clones[found[1]], text)

@@ -30,7 +30,7 @@ from fietsupdate.model import DatabaseView
 from fietsupdate.pace import Pace
 from fietsupdate.recovery import commit_where_needed
 from fietsupdate.rehearsing import janitor, removal
-from fietsupdate.rehearsing.aim import aimed
+from fietsupdate.rehearsing.aim import aim_of, aimed, aimed_ini
 from fietsupdate.site import Site
 
 if TYPE_CHECKING:
@@ -83,7 +83,9 @@ class Clone:
     @cached_property
     def pointed(self) -> Pointed:
         """What env.py must open."""
-        return Pointed(self.store.url, self.database.url, str(uuid.uuid4()))
+        ini = self.real.config.ini
+        copy = self.place / ini.name if ini else None
+        return Pointed(self.store.url, self.database.url, str(uuid.uuid4()), copy)
 
     @cached_property
     def site(self) -> Site:
@@ -119,6 +121,7 @@ class Clone:
         tell("cloning", "files", {})
         self._copy_files(tell)
         self._copy_ledger()
+        self._copy_ini()
         if self.database.has_ledger:
             self._rename_instance()
         stamp = self.place / "complete"
@@ -153,6 +156,14 @@ class Clone:
         if real.exists():
             make_home(self.roots[""])
             atomic_write(clone, real.read_bytes(), mode=0o600)
+
+    def _copy_ini(self) -> None:
+        real, copy = self.real.config.ini, self.pointed.ini
+        if real is not None and copy is not None:
+            roots = self.roots
+            aim = aim_of(self.real, roots.pop(""), roots, self.pointed)
+            text = real.read_text(encoding="locale", errors="surrogateescape")
+            copy.write_text(aimed_ini(text, real.parent, aim), encoding="locale", errors="surrogateescape")
 
     def _rename_instance(self) -> None:
         """Give the clone an instance id of its own, so that nothing takes it for the real one."""

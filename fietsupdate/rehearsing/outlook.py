@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from fietsupdate import estimates
+from fietsupdate.checks import modules
 from fietsupdate.model import Plan
 from fietsupdate.rehearsal import last
 from fietsupdate.rehearsing.report import Outlook
-from fietsupdate.run import Run, modules
+from fietsupdate.run import Run
 
 
 def outlook(run: Run, plan: Plan, *, ask: bool) -> Outlook:

@@ -155,6 +155,7 @@ def _facts(answer: Rehearsal) -> list[tuple[str, str]]:
         ("Database", f"{size(database.bytes_before)} before, {size(database.bytes_after)} after" if database else ""),
         ("Extra", f"{size(answer.peak_bytes)} of space at the most"),
         ("Verified", several(answer.verified, "no script has a verify hook")),
+        ("Way back", "" if answer.round_trip else "not tried; --round-trip does"),
     ]
 
 
