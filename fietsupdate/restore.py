@@ -281,7 +281,8 @@ class _Staging:
     def _stage(self, begun: Restoration) -> Restoration:
         restorer, backup, tell = self.restorer, self.backup, self.run.tell
         tell(Event("restore_part", now(), text="database"))
-        restorer.store.check()
+        if restorer.destination.file is None:
+            restorer.store.check()
         restorer.store.load_beside(backup.dump, begun.tag)
         self._refuse_another_position(begun)
         if backup.manifest.scope is Scope.DATABASE:

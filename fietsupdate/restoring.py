@@ -199,6 +199,8 @@ class Restorer:
                 swap.clear(root, found.of_root(name))
             leftovers.sweep(self.data_dir)
             self._drop(found, NEW, OLD)
+            for name, root in self._roots_of(found).items():
+                swap.give_looks(root, found.of_root(name))
             restoration.remove(self.data_dir)
         except (OSError, FietsupdateError) as error:
             raise FilesError(

@@ -182,11 +182,16 @@ def move_in(root: Path, units: Sequence[Unit], tag: str) -> tuple[Path, ...]:
         for name in _names(new, unit.stays):
             mover.move(f"{new}/{name}", f"{live}/{name}")
         mover.touched |= {live, new}
+    give_looks(root, units)
+    mover.sync()
+    return tuple(mover.strange)
+
+
+def give_looks(root: Path, units: Sequence[Unit]) -> None:
+    """Make the folders that stayed look as they shall; to be repeated when something of ours was removed from them."""
     for unit in reversed(units):
         if unit.meta is not None:
             unit.meta.apply(unit.live(root))
-    mover.sync()
-    return tuple(mover.strange)
 
 
 def clear(root: Path, units: Sequence[Unit]) -> None:

@@ -62,7 +62,7 @@ def objections(manifest: Manifest, ledger: Sequence[Entry], ground: Ground) -> I
         yield Despite.INSTANCE, _other_instance(manifest, ground)
     if unknown := unknown_of(manifest.current, ground.graph):
         yield Despite.VERSION, _too_new(manifest, "updates", unknown, ground.graph.dag.heads())
-    elif strange := [one for one in manifest.alembic if one not in ground.database.revisions]:
+    elif strange := _strange(manifest, ground.database):
         yield Despite.VERSION, _too_new(manifest, "Alembic revisions", strange, ground.database.alembic_heads)
     if manifest.scope is Scope.DATABASE and not has_vault(manifest, ground.database, ground.files, ground.kept):
         yield None, _without_vault(manifest)
@@ -128,6 +128,11 @@ def nearest(backups: Iterable[Manifest], pairing: Pairing, files: FilesView, dat
     ]
     newest_first = sorted(fits, key=lambda one: one.created_at, reverse=True)
     return min(newest_first, key=lambda one: abs(one.tip_seq - older), default=None)
+
+
+def _strange(manifest: Manifest, database: DatabaseView) -> list[str]:
+    """Give the revisions that the tree does not have; nothing is known of it where the database was not seen."""
+    return [one for one in manifest.alembic if database.revisions and one not in database.revisions]
 
 
 def _family(dialect: str) -> str:
