@@ -111,7 +111,8 @@ def _required(updater: Updater) -> Status:
 
 
 def _not_current(status: Status, config: Config) -> NotCurrentError:
-    problem = next((one for one in status.problems if one.blocks), None)
+    tells = {"updating", "interrupted"}
+    problem = next((one for one in status.problems if one.blocks or one.code in tells), None)
     at, has = several(status.current, "no update"), several(status.heads, "none")
     parts = [f"The instance is {status.state}: it is at {at}, and this code has updates up to {has}."]
     if status.distribution and status.app_version != status.data_version:
@@ -121,22 +122,21 @@ def _not_current(status: Status, config: Config) -> NotCurrentError:
         " ".join(parts),
         status=status,
         stands="Nothing was changed.",
-        hint=_hint(status, config, problem),
+        hint=_hint(config, problem),
     )
 
 
-def _hint(status: Status, config: Config, problem: Problem | None) -> str:
+def _hint(config: Config, problem: Problem | None) -> str:
     if problem is not None and problem.hint:
         return problem.hint
-    if status.state is UpdateState.UPDATING:
-        return "Wait until the other process is done, then start the application again."
     return f"Type '{_command(config, 'update')}', then start the application again."
 
 
 def _command(config: Config, command: str) -> str:
     """Give the command line for this configuration, whatever the working directory."""
     words = ["fietsupdate"]
-    for path in filter(None, (config.ini, config.toml)):
+    named = [config.ini, config.toml if config.ini is None or config.toml != Path.cwd() / "pyproject.toml" else None]
+    for path in filter(None, named):
         words += ["-c", str(path)]
     words += ["-n", config.alembic_section] if config.alembic_section != "alembic" else []
     for pair in config.x:
