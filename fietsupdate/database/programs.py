@@ -12,7 +12,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -26,6 +26,8 @@ GRACE = 5.0
 LINES = 6
 """Lines of what a program said that an error repeats."""
 TAIL = 16_384
+Edit = Callable[[bytes], bytes]
+"""Changes the beginning of a line, of which a longer rest may follow."""
 _NOT_MEANT = re.compile(r"unknown (option|variable) '(--)?loose-")
 """What programs of the other family say of options that are not for them."""
 
@@ -98,19 +100,22 @@ def to_file(call: Call, path: Path) -> None:
         _pour(child.stdout, file)
 
 
-def from_file(call: Call, path: Path) -> None:
-    """Feed a file to a program.
+def from_file(call: Call, path: Path, edit: Edit | None = None) -> None:
+    """Feed a file to a program, each line as ``edit`` makes it.
 
     Raises:
         ProgramFailedError: it ended with an error.
         OSError: the file cannot be read.
     """
-    with open(path, "rb") as file, _running(call, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as child:
-        _feed(file, child)
+    with (
+        open(path, "rb", buffering=PIECE) as file,
+        _running(call, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as child,
+    ):
+        _feed(file, child, edit)
 
 
-def through(source: Call, sink: Call) -> None:
-    """Feed one program's output to another.
+def through(source: Call, sink: Call, edit: Edit | None = None) -> None:
+    """Feed one program's output to another, each line as ``edit`` makes it.
 
     Raises:
         ProgramFailedError: one of them ended with an error.
@@ -119,7 +124,7 @@ def through(source: Call, sink: Call) -> None:
         _running(source, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as giver,
         _running(sink, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as taker,
     ):
-        _feed(giver.stdout, taker)
+        _feed(giver.stdout, taker, edit)
 
 
 @contextlib.contextmanager
@@ -157,6 +162,7 @@ def _running(call: Call, **streams: int) -> Iterator[subprocess.Popen[bytes]]:
             child = subprocess.Popen(
                 call.arguments,
                 env=_environment(call),
+                bufsize=PIECE,
                 pass_fds=call.descriptors,
                 stderr=errors,
                 start_new_session=True,  # Ctrl-C is for us; and there is no terminal to ask for a password at
@@ -181,16 +187,18 @@ def _environment(call: Call) -> dict[str, str]:
     return {name: value for name, value in changed.items() if value is not None}
 
 
-def _pour(source: IO[bytes] | None, target: IO[bytes] | None) -> None:
+def _pour(source: IO[bytes] | None, target: IO[bytes] | None, edit: Edit | None = None) -> None:
     assert source is not None and target is not None  # noqa: S101, PT018  # both are pipes or files of ours
-    while piece := source.read(PIECE):
-        target.write(piece)
+    is_start = True
+    while piece := source.readline(PIECE) if edit else source.read(PIECE):
+        target.write(edit(piece) if edit and is_start else piece)
+        is_start = piece.endswith(b"\n")
 
 
-def _feed(source: IO[bytes] | None, child: subprocess.Popen[bytes]) -> None:
+def _feed(source: IO[bytes] | None, child: subprocess.Popen[bytes], edit: Edit | None) -> None:
     """Feed a program; when it takes no more, it has failed, and its own words say why."""
     try:
-        _pour(source, child.stdin)
+        _pour(source, child.stdin, edit)
         _close(child.stdin)
     except BrokenPipeError:
         with contextlib.suppress(BrokenPipeError):

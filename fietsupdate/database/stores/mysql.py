@@ -23,7 +23,8 @@ LONGEST_NAME = 64
 END_OF_DUMP = b"-- Dump completed"
 """The last line of every dump that is whole."""
 _UNKNOWN_THREAD = 1094
-_CONTENT = ("--single-transaction", "--quick", "--hex-blob", "--routines", "--triggers", "--events")
+_CONTENT = ("--skip-add-locks", "--single-transaction", "--quick", "--hex-blob", "--routines", "--triggers", "--events")
+"""Without LOCK TABLES: a table whose default is a sequence could not be loaded, and nobody else is there."""
 _TABLES = (
     "SELECT table_name FROM information_schema.tables WHERE table_schema = {name} "  # noqa: S608  # filled in quoted
     f"AND table_type IN ('BASE TABLE', 'SYSTEM VERSIONED') AND table_name <> '{ASIDE}' ORDER BY table_name"
@@ -86,7 +87,7 @@ class MySQLStore(Store):
         new = self.sibling(NEW, tag)
         with self._emerging(new):
             with client.loading(sa.make_url(new.url)) as call:
-                programs.from_file(call, dump)
+                programs.from_file(call, dump, client.edited_for(sa.make_url(new.url)))
             refuse_empty(new)
             Exchange.remember(sa.make_url(new.url))
             disable_events(sa.make_url(new.url))
@@ -101,7 +102,7 @@ class MySQLStore(Store):
                 client.dumping(self._parsed, *self._content()) as giver,
                 client.loading(sa.make_url(clone.url)) as taker,
             ):
-                programs.through(giver, taker)
+                programs.through(giver, taker, client.edited_for(sa.make_url(clone.url)))
             disable_events(sa.make_url(clone.url))
         return clone
 
@@ -145,7 +146,7 @@ class MySQLStore(Store):
 
     def run(self, sql: str) -> None:
         """Execute statements; schema changes commit each by itself, as always here."""
-        client.execute(self._parsed, [f"START TRANSACTION;\n{sql.strip().rstrip(';')}", "COMMIT"])
+        client.execute_script(self._parsed, f"START TRANSACTION;\n{sql.strip().rstrip(';')};\nCOMMIT;\n")
 
     def query(self, sql: str) -> list[tuple[str | None, ...]]:
         """Give the rows of one statement; NUL characters arrive as blanks."""

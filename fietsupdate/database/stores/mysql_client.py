@@ -29,6 +29,8 @@ _VERSION = re.compile(r"(?:Distrib|from|Ver) (?!10\.1[0-9] Distrib)(\d+(?:\.\d+)
 _SAID = re.compile(r"ERROR (\d+) \([0-9A-Z]{5}\)(?: at line \d+)?: (.*)")
 _ROW = re.compile(r"<row>(.*?)</row>", re.DOTALL)
 _FIELD = re.compile(r'<field name="[^"]*"(?: xsi:nil="true" />|>(.*?)</field>)', re.DOTALL)
+_ALTERED = re.compile(rb"^ALTER DATABASE `(?:[^`]|``)*` ")
+_SEQUENCE = re.compile(rb"\b(nextval|lastval)\(`(?:[^`]|``)*`\.(?=`)")
 _XML = (("&lt;", "<"), ("&gt;", ">"), ("&quot;", '"'), ("&amp;", "&"))
 _CONFUSING = frozenset("'\"\\")
 """In a database's name, mariadb-dump 10.11 escapes these once too often when it looks for events."""
@@ -94,13 +96,31 @@ def execute_script(url: sa.URL, text: str) -> None:
         StatementFailedError: a statement failed; those before it were executed.
     """
     if text:
-        _answer(url, text, "--binary-mode")
+        edit = edited_for(url)
+        lines = text.encode("utf-8", "surrogateescape").splitlines(keepends=True)
+        _answer(url, b"".join(map(edit, lines)), "--binary-mode")
 
 
 def select(url: sa.URL, sql: str) -> Rows:
     """Give the rows of a statement; XML is the one form in which the client writes NULL so that it can be told."""
     text = _answer(url, f"{_SESSION}{sql.strip().rstrip(';')}\n;\n", "--xml").decode(errors="surrogateescape")
     return [tuple(_meant(field) for field in _FIELD.finditer(row[1])) for row in _ROW.finditer(text)]
+
+
+def edited_for(url: sa.URL) -> programs.Edit:
+    """Give what makes a dump's lines fit into another database: some name the one that they are from.
+
+    Seen: mariadb-dump alters the character set of the database that it dumped around some triggers, and writes its
+    name before every sequence in a default. Loaded beside, both would reach into the live database.
+    """
+    alter = b"ALTER DATABASE " + quoted(url.database or "").encode() + b" "
+
+    def edit(line: bytes) -> bytes:
+        if line.startswith(b"ALTER DATABASE `"):
+            return _ALTERED.sub(lambda _: alter, line)
+        return _SEQUENCE.sub(rb"\1(", line) if line.startswith(b"  `") else line
+
+    return edit
 
 
 def loading(url: sa.URL) -> AbstractContextManager[programs.Call]:
@@ -137,7 +157,7 @@ def _client(url: sa.URL, *arguments: str) -> AbstractContextManager[programs.Cal
     return address.calling(url, program, "--batch", *arguments, *database, hint=hint)
 
 
-def _answer(url: sa.URL, text: str, *arguments: str) -> bytes:
+def _answer(url: sa.URL, text: str | bytes, *arguments: str) -> bytes:
     with _client(url, *arguments) as call:
         try:
             return programs.output_of(call, text)

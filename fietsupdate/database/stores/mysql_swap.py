@@ -25,15 +25,22 @@ _CREATE = (
     "CREATE TABLE IF NOT EXISTS {} (name VARCHAR(16) PRIMARY KEY, script LONGTEXT NOT NULL) "
     "ENGINE = InnoDB CHARACTER SET utf8mb4"
 )
-_TRIGGERS = "SELECT trigger_name FROM information_schema.triggers WHERE trigger_schema = {} ORDER BY 1"
 _VIEWS = "SELECT table_name FROM information_schema.views WHERE table_schema = {} ORDER BY 1"
-_ROUTINES = (
-    "SELECT routine_name, routine_type FROM information_schema.routines WHERE routine_schema = {} "
-    "ORDER BY routine_type DESC, routine_name"
-)
+_HANGING = """
+SELECT 1, 'EVENT', event_name FROM information_schema.events WHERE event_schema = {0} UNION ALL
+SELECT 2, 'TRIGGER', trigger_name FROM information_schema.triggers WHERE trigger_schema = {0} UNION ALL
+SELECT 3, 'VIEW', table_name FROM information_schema.views WHERE table_schema = {0} UNION ALL
+SELECT CASE routine_type WHEN 'PACKAGE' THEN 5 ELSE 4 END, routine_type, routine_name
+  FROM information_schema.routines WHERE routine_schema = {0} ORDER BY 1, 2, 3
+"""
+"""What belongs to a database and not to a table, in the order in which it goes; events first, as they act."""
 _BASE = "SELECT table_name FROM information_schema.tables WHERE table_schema = {} AND table_type <> 'VIEW' ORDER BY 1"
+_DEFAULTS = (
+    "SELECT table_name, column_name, column_default FROM information_schema.columns "
+    "WHERE table_schema = {} AND (column_default LIKE 'nextval(%' OR column_default LIKE 'lastval(%')"
+)
 _NOISE = re.compile(
-    r"(--.*|/\*M?![0-9]+\\- .*|/\*!\d+ SET .*|SET @\w+ .*|SET character_set_client .*|DO SETVAL\(.*|\s*)"
+    r"--.*|/\*M?![0-9]+\\- .*|/\*!\d+ SET .*|SET (@\w+|character_set_client) .*|ALTER DATABASE .*|DO SETVAL\(.*|\s*"
 )
 _COUNTER = re.compile(r" AUTO_INCREMENT=\d+")
 
@@ -84,6 +91,8 @@ class Exchange:
             for url, name in ((self.live, THESE), (self.old, THOSE)):
                 client.execute(url, _drops(url))
                 client.execute_script(url, scripts[name])
+            _bring_defaults(self.live, self.new)
+            _bring_defaults(self.old, self.live)
             disable_events(self.old)
             aside = quoted(_name(self.old), ASIDE)
             statements = [
@@ -100,7 +109,9 @@ def definitions_of(url: sa.URL) -> str:
     """Give all definitions of a database as text that can be compared."""
     arguments = ("--no-data", "--routines", "--triggers", "--events", "--skip-comments", "--skip-add-drop-table")
     with client.dumping(url, *arguments, f"--ignore-table={_name(url)}.{ASIDE}") as call:
-        text = programs.output_of(call).decode(errors="surrogateescape")
+        written = programs.output_of(call)
+    edit = client.edited_for(url)
+    text = b"".join(map(edit, written.splitlines(keepends=True))).decode(errors="surrogateescape")
     lines = (_COUNTER.sub("", line).rstrip() for line in text.split("\n") if not _NOISE.fullmatch(line))
     return "\n".join(lines) + "\n"
 
@@ -148,18 +159,23 @@ def _has_aside(url: sa.URL) -> bool:
 
 
 def _drops(url: sa.URL) -> Iterator[str]:
-    name = _name(url)
-    for kind, sql in (("EVENT", client.EVENTS), ("TRIGGER", _TRIGGERS), ("VIEW", _VIEWS)):
-        for (thing,) in client.select(url, sql.format(literal(name))):
-            yield f"DROP {kind} IF EXISTS {quoted(name, thing or '')}"
-    for routine, sort in client.select(url, _ROUTINES.format(literal(name))):
-        yield f"DROP {sort} IF EXISTS {quoted(name, routine or '')}"
+    for _, kind, thing in client.select(url, _HANGING.format(literal(_name(url)))):
+        yield f"DROP {kind} IF EXISTS {quoted(_name(url), thing or '')}"
 
 
 def _moves(source: sa.URL, target: sa.URL, *, but: str = "") -> Iterator[str]:
     for (table,) in client.select(source.set(database=""), _BASE.format(literal(_name(source)))):
         if table and table != but:
             yield f"{quoted(_name(source), table)} TO {quoted(_name(target), table)}"
+
+
+def _bring_defaults(url: sa.URL, source: sa.URL) -> None:
+    """Let defaults take their numbers from the sequences that came along (a rename leaves them where they were)."""
+    name, before, after = literal(_name(url)), quoted(_name(source)) + ".", quoted(_name(url)) + "."
+    for table, column, default in client.select(url, _DEFAULTS.format(name)):
+        if default and before in default:
+            where = f"{quoted(_name(url), table or '')} ALTER COLUMN {quoted(column or '')}"
+            client.execute(url, [f"ALTER TABLE {where} SET DEFAULT {default.replace(before, after)}"])
 
 
 def _name(url: sa.URL) -> str:
