@@ -37,6 +37,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini("fietsupdate_server", "As --fietsupdate-server.")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_report_teststatus(report: pytest.TestReport | pytest.CollectReport) -> tuple[str, str, str] | None:
+    """Show the updates that are skipped: pytest hides the subtests of a test that has passed."""
+    is_ours = report.nodeid.endswith("::test_every_update_goes_up_down_up") and hasattr(report, "context")
+    return ("skipped", "s", "SKIPPED") if is_ours and report.skipped else None
+
+
 # -- fixtures
 
 
@@ -225,9 +232,12 @@ def _told() -> Iterator[None]:
     __tracebackhide__ = True
     from fietsupdate.errors import FietsupdateError
 
+    words = ""
     try:
         yield
     except FietsupdateError as error:
-        pytest.fail("\n".join(filter(None, (error.message, error.stands, error.hint))), pytrace=False)
+        words = "\n".join(filter(None, (error.message, error.stands, error.hint)))
     except AssertionError as error:
-        pytest.fail(str(error), pytrace=False)
+        words = str(error)
+    if words:
+        pytest.fail(words, pytrace=False)

@@ -231,7 +231,7 @@ def _kind(url: str) -> str:
 @contextmanager
 def _server(url: str) -> Iterator[sa.Connection]:
     """Connect beside the database itself, which may have to go."""
-    parsed = sa.make_url(blocking(url)).set(database="postgres" if _kind(url) == "postgresql" else None)
+    parsed = sa.make_url(blocking(url)).set(database="postgres" if _kind(url) == "postgresql" else "")
     engine = sa.create_engine(parsed, poolclass=sa.NullPool, isolation_level="AUTOCOMMIT")
     try:
         with engine.connect() as connection:

@@ -163,9 +163,7 @@ class TemporaryInstance:
         a running event loop it is called in a thread, as an async env.py starts a loop of its own.
         """
         with surroundings(self.top, self.environ, self.config.pointed):
-            try:
-                asyncio.get_running_loop()
-            except RuntimeError:
+            if not _in_event_loop():
                 return call()
             with ThreadPoolExecutor(1) as threads:
                 return threads.submit(call).result()
@@ -218,6 +216,14 @@ def make(
         )
         raise
     return made
+
+
+def _in_event_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 @contextlib.contextmanager
