@@ -11,7 +11,9 @@ from fietsupdate.errors import RefusedError
 from fietsupdate.filesystem.ledger import look as look_at_files
 from fietsupdate.model import BASE, Begun, DatabaseView, Direction, FilesView, Plan, Status, fingerprint
 from fietsupdate.planning.diagnosis import diagnose, refusal
+from fietsupdate.planning.going_back import nearest
 from fietsupdate.planning.graph import Graph
+from fietsupdate.planning.history import compare, is_same_ledger
 from fietsupdate.planning.keeping import way_back
 from fietsupdate.planning.planner import plan_down, plan_up
 from fietsupdate.planning.position import settled_entries
@@ -83,6 +85,8 @@ def look(site: Site, graph: Graph, environment: Environment) -> Look:
     versions = look_at_versions(site, database.entries or settled_entries(files, database), database.begun)
     if database.begun is not None:
         files = replace(files, way_back=_way_back(site, database, database.begun))
+    elif not is_same_ledger(files, database):
+        files = replace(files, way_back=_nearest(site, graph, files, database))
     return Look(graph, files, database, versions)
 
 
@@ -99,6 +103,15 @@ def unseen(shown_url: str, *, dialect: str = "", url: str = "", file: Path | Non
         has_ledger=False,
         file=file,
     )
+
+
+def _nearest(site: Site, graph: Graph, files: FilesView, database: DatabaseView) -> str:
+    """Name the backup that brings halves together which do not fit."""
+    from fietsupdate.backup import found
+
+    manifests = [backup.manifest for backup in found(site).backups]
+    there = nearest(manifests, compare(files, database, graph), files, database)
+    return there.name if there is not None else ""
 
 
 def _way_back(site: Site, database: DatabaseView, begun: Begun) -> str:

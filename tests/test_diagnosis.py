@@ -11,7 +11,7 @@ from support.instances import DATA, LINE, database, entry, files, graph_of, ledg
 CHAIN = graph_of(update("a", at="r1"), update("b", "a", at="r1"), update("c", "b", at="r3"))
 """a (r1) - b (r1, a release) - c (r3)     revisions: r1 - r2 - r3 - r4"""
 
-RESTORE = "Put both halves back to the same moment, from a backup"
+RESTORE = "Put both halves back to the same moment with `fietsupdate restore`"
 HOLDER = LockHolder(4711, "web1", "2026-03-09T12:00:00Z", "fietsupdate update --yes")
 
 
@@ -424,7 +424,7 @@ def test_a_database_behind_its_current_updates_is_drifted(at, now):
         f"The database is behind its current updates: c needs Alembic revision r3, the database is at {now}.",
         (
             "If only Alembic was taken back, type `alembic upgrade r3`. If the database was restored alone, put both "
-            "halves back to the same moment, from a backup."
+            "halves back to the same moment with `fietsupdate restore`."
         ),
     )
 
@@ -567,7 +567,7 @@ def test_an_interrupted_update_tells_how_far_it_came_and_how_it_goes_on():
         ),
         (
             "Mend the cause, then type `fietsupdate update`, which goes on at phase alembic; "
-            "or go back to a backup of both halves."
+            "or go back to a backup of both halves with `fietsupdate restore`."
         ),
     )
 
@@ -582,7 +582,7 @@ def test_an_interrupted_downgrade_names_the_command_that_goes_on():
         ),
         (
             "Mend the cause, then type `fietsupdate downgrade b`, which goes on at phase pre; "
-            "or go back to a backup of both halves."
+            "or go back to a backup of both halves with `fietsupdate restore`."
         ),
     )
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import fs_support
 import pytest
 
+from support.databases import Database
 from support.going_back import change_everything, inside, left_over, whole
 from support.notes import notes
 from support.projects import Project, Result
@@ -248,3 +249,113 @@ def test_half_a_dump_never_comes_to_the_live_place(do: Runner, project: Project)
     assert "Nothing was changed." in damaged.told
     assert whole(project) == before
     assert left_over(project) == []
+
+
+# -- the way out of an update that is not atomic
+
+
+AUTO = {"backup": "auto"}
+
+
+@pytest.fixture
+def guarded(make_project: Callable[..., Project]) -> Project:
+    """Give a project in which backups are made by themselves, as they are unless somebody says no."""
+    return make_project(section=AUTO)
+
+
+HALF_WAY = """
+self.files.write("tracks/1/track.gpx", "as the update wants it")
+self.files.remove("one")
+Path(self.data_dir, "plain").write_text("by a plain call")
+"""
+
+
+def broken_off(do: Runner, project: Project, **update: object) -> Result:
+    """Take the notes to v1, and break an update off half-way that is not atomic there."""
+    notes(project, 1)
+    fs_support.plant(project.data)
+    (project.data / "VERSION").unlink()
+    project.update("bad", "v1", "r9", up_pre=HALF_WAY, **update)  # type: ignore[arg-type]
+    broken = 'op.add_column("notes", sa.Column("new", sa.Integer))\nop.execute("ALTER TABLE not_there ADD x INTEGER")'
+    project.revision("r9", "r1", broken)
+    do(project, "update", "v1", "--yes").succeeded()
+    project.database.execute("INSERT INTO notes (id, text) VALUES (1, 'eins')")
+    return do(project, "update", "--yes")
+
+
+def test_a_revision_that_broke_between_two_statements_is_taken_back_by_the_command_that_status_names(
+    do: Runner, mariadb: Database, tmp_path: Path
+) -> None:
+    """MariaDB commits at each of them: nobody can resume that, and the dump with the vault is the way out."""
+    project = Project.create(tmp_path / "project", mariadb, section=AUTO)
+    failed = broken_off(do, project).exited(1)
+    (backup,) = do(project, "backup", "list", "--json").json["backups"]
+    assert backup["scope"] == "database"
+    status = do(project, "status", "--json").json
+    assert status["state"] == "interrupted"
+    command = f"fietsupdate restore {backup['name']}"
+    assert command in status["problems"][0]["hint"]
+    assert command in failed.told
+    assert "new" in {column for column, *_ in project.database.execute("SHOW COLUMNS FROM notes")}
+    do(project, "restore", backup["name"], "--yes").succeeded()
+    assert [row for (row,) in project.database.execute("SELECT text FROM notes")] == ["eins"]
+    assert "new" not in {column for column, *_ in project.database.execute("SHOW COLUMNS FROM notes")}
+    assert (project.data / "tracks/1/track.gpx").read_text() == "<gpx/>"
+    assert (project.data / "one").read_text() == "two names"
+    assert not (project.data / "plain").exists()
+    assert do(project, "status", "--json").json["state"] == "outdated"
+    assert [path for path in left_over(project) if not path.startswith(("found", "kept"))] == []
+
+
+def test_an_update_with_connections_of_its_own_is_taken_back_after_it_has_broken_off(
+    do: Runner, guarded: Project
+) -> None:
+    """Its hook has committed by itself, so nothing was undone; what it wrote is set aside, never deleted."""
+    own = "engine = sa.create_engine(config['sqlalchemy.url'])\nwith engine.begin() as c:\n    c.execute(sa.text("
+    own = f"{HALF_WAY}\n{own}\"UPDATE notes SET text = 'half'\"))\nengine.dispose()\nraise ValueError('half-way')"
+    project = guarded
+    notes(project, 1)
+    fs_support.plant(project.data)
+    (project.data / "VERSION").unlink()
+    project.update("bad", "v1", "r1", up_pre=own, atomic=False)
+    do(project, "update", "v1", "--yes").succeeded()
+    project.database.execute("INSERT INTO notes (id, text) VALUES (1, 'eins')")
+    before = whole(project)
+    do(project, "update", "--yes").exited(1)
+    assert whole(project).database != before.database
+    assert do(project, "status", "--json").json["state"] == "interrupted"
+    do(project, "restore", "--latest", "--yes").succeeded()
+    after = whole(project)
+    assert (after.files, after.database, after.ledger) == (before.files, before.database, before.ledger)
+
+
+def test_a_finished_update_that_was_not_atomic_is_taken_back_as_long_as_its_vault_is_kept(
+    do: Runner, guarded: Project
+) -> None:
+    project = guarded
+    notes(project, 1)
+    fs_support.plant(project.data)
+    (project.data / "VERSION").unlink()
+    project.update("v2", "v1", "r1", up_pre=HALF_WAY, atomic=False)
+    do(project, "update", "v1", "--yes").succeeded()
+    before = whole(project)
+    do(project, "update", "--yes").succeeded()
+    assert whole(project) != before
+    do(project, "restore", "--latest", "--yes").succeeded()
+    after = whole(project)
+    assert (after.files, after.database, after.ledger) == (before.files, before.database, before.ledger)
+    assert do(project, "status", "--json").json["state"] == "outdated"
+
+
+def test_a_dump_whose_vault_is_gone_is_not_offered_and_is_refused(do: Runner, guarded: Project, tmp_path: Path) -> None:
+    project = guarded
+    notes(project, 1)
+    project.update("v2", "v1", "r1", up_pre="self.files.write('a', 'a')", atomic=False)
+    do(project, "update", "v1", "--yes").succeeded()
+    do(project, "update", "--yes").succeeded()
+    elsewhere = shutil.copytree(only_backup(project), tmp_path / "elsewhere")
+    do(project, "recover", "--purge", "--yes").succeeded()
+    before = whole(project)
+    assert code(do(project, "restore", str(elsewhere), "--yes", "--json")) == "vault_gone"
+    do(project, "restore", "--latest", "--yes").exited(2)
+    assert whole(project) == before

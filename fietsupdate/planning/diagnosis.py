@@ -193,9 +193,9 @@ def _pairing(graph: Graph, database: DatabaseView, files: FilesView, place: Posi
     pairing, url = place.pairing, database.shown_url
     match pairing.kind:
         case Kind.FILES_OLDER:
-            yield UpdateState.DRIFTED, problems.half_older(pairing, "data directory", "database")
+            yield UpdateState.DRIFTED, problems.half_older(files, pairing, "data directory", "database")
         case Kind.DATABASE_OLDER:
-            yield UpdateState.DRIFTED, problems.half_older(pairing, "database", "data directory")
+            yield UpdateState.DRIFTED, problems.half_older(files, pairing, "database", "data directory")
         case Kind.DIVERGED:
             yield UpdateState.DRIFTED, problems.diverged(pairing)
         case Kind.FILES_MISSING:

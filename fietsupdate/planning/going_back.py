@@ -108,7 +108,7 @@ def restorable(
 
 
 def nearest(backups: Iterable[Manifest], pairing: Pairing, files: FilesView, database: DatabaseView) -> Manifest | None:
-    """Give the backup of both halves that is nearest to where the older half is; the newest of those.
+    """Give the newest backup of both halves that is nearest to where the older half is, or the only one that is left.
 
     Args:
         backups: What the backups say of themselves.
@@ -118,7 +118,7 @@ def nearest(backups: Iterable[Manifest], pairing: Pairing, files: FilesView, dat
     """
     longer = max(files.entries, database.entries, key=len)
     hashes = {entry.seq: fingerprint((entry,)) for entry in longer}
-    older = len(longer) - pairing.behind
+    older = len(longer) - pairing.behind if files.entries and database.entries else len(longer)
     fits = [
         one
         for one in backups

@@ -126,6 +126,12 @@ def same(one: Entry, other: Entry) -> bool:
     return one == other or one.to_json() == other.to_json()
 
 
+def is_same_ledger(files: FilesView, database: DatabaseView) -> bool:
+    """Tell whether both halves hold the same entries, and the data directory's can be read."""
+    ours, theirs = files.entries, database.entries
+    return not files.damaged and len(ours) == len(theirs) and all(map(same, ours, theirs))
+
+
 def _compare_ledgers(files: FilesView, database: DatabaseView, graph: Graph) -> Pairing:
     ours, theirs = files.entries, database.entries
     if not ours:

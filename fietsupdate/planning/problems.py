@@ -23,7 +23,7 @@ from fietsupdate.model import (
 )
 from fietsupdate.planning.history import Pairing
 
-SAME_MOMENT = "Put both halves back to the same moment, from a backup"
+SAME_MOMENT = "Put both halves back to the same moment with `fietsupdate restore`"
 MANY = 5
 """More suggestions than this help nobody."""
 
@@ -71,7 +71,7 @@ _WAYS = {
 
 
 def _how_to_resume(begun: Begun, update: Update | None, resume: str, way_back: str) -> str:
-    back = "go back to a backup of both halves"
+    back = "go back to a backup of both halves with `fietsupdate restore`"
     if way_back:
         back = f"type `fietsupdate restore {way_back}`, which takes both halves back to before it"
     if update is None:
@@ -134,7 +134,7 @@ def ledger_damaged(files: FilesView) -> Problem:
     return Problem(
         "ledger_damaged",
         f"The data directory does not tell where the instance is. {files.damaged}",
-        f"{SAME_MOMENT}. If only this one file is damaged, move it away and type "
+        f"{_same_moment(files)}. If only this one file is damaged, move it away and type "
         "`fietsupdate stamp ID` with the updates that the instance is at; `fietsupdate history` shows the "
         "database's ledger.",
     )
@@ -164,7 +164,7 @@ def files_without_ledger(files: FilesView, pairing: Pairing, current: Sequence[s
         "files_without_ledger",
         f"The data directory {files.data_dir} has no ledger, but the database's goes on to {_named(pairing)[1]}. "
         "Is the right volume mounted?",
-        f"Mount it, or correct `data_dir`. {SAME_MOMENT}, if the data directory was lost. If only "
+        f"Mount it, or correct `data_dir`. {_same_moment(files)}, if the data directory was lost. If only "
         f"{files.data_dir / '.fietsupdate'} was, type `fietsupdate stamp {_args(current)}`: it copies the ledger.",
     )
 
@@ -175,7 +175,7 @@ def database_without_ledger(files: FilesView, pairing: Pairing, shown_url: str) 
         "database_without_ledger",
         f"The database {shown_url} has no ledger, but the one in {files.data_dir} goes on to {_named(pairing)[0]}. "
         "Is it the right database?",
-        f"Correct the URL. {SAME_MOMENT}, if the database was restored or made anew.",
+        f"Correct the URL. {_same_moment(files)}, if the database was restored or made anew.",
     )
 
 
@@ -185,11 +185,11 @@ def database_missing(files: FilesView, database: DatabaseView) -> Problem:
         "database_missing",
         f"The database file {database.file or database.shown_url} does not exist, but {files.data_dir} belongs to an "
         "instance that had one.",
-        f"Correct the URL, or bring the file back. {SAME_MOMENT}, if it was lost.",
+        f"Correct the URL, or bring the file back. {_same_moment(files)}, if it was lost.",
     )
 
 
-def half_older(pairing: Pairing, older: str, newer: str) -> Problem:
+def half_older(files: FilesView, pairing: Pairing, older: str, newer: str) -> Problem:
     """One ledger is the beginning of the other."""
     ours, theirs = _named(pairing)
     last, ahead = (ours, theirs) if older == "data directory" else (theirs, ours)
@@ -199,7 +199,7 @@ def half_older(pairing: Pairing, older: str, newer: str) -> Problem:
         code,
         f"The {older} is older than the {newer}: its ledger ends at {last}, {entries} behind {ahead}. "
         "It was restored alone, or it is an old copy.",
-        f"{SAME_MOMENT}, or bring the {older} of now back.",
+        f"{_same_moment(files)}, or bring the {older} of now back.",
     )
 
 
@@ -342,6 +342,11 @@ def script_changed(changed: Sequence[Update]) -> Problem:
         "What was done stays done. If the change matters, write a new update: `fietsupdate revision`.",
         blocks=False,
     )
+
+
+def _same_moment(files: FilesView) -> str:
+    """Say what brings the halves together, and by which backup, where one fits."""
+    return f"{SAME_MOMENT[:-1]} {files.way_back}`" if files.way_back else SAME_MOMENT
 
 
 def _named(pairing: Pairing) -> tuple[str, str]:

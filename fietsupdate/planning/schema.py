@@ -97,7 +97,7 @@ def _behind(
         f"The database is behind its current updates: {update.update_id} needs Alembic revision "
         f"{', '.join(lacks)}, the database is at {at}.",
         f"If only Alembic was taken back, type {commands}. If the database was restored alone, put both halves back to "
-        "the same moment, from a backup.",
+        "the same moment with `fietsupdate restore`.",
     )
 
 
