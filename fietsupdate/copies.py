@@ -184,6 +184,10 @@ class Shelf:
     """Names of what does not count as a backup, each with the reason."""
 
 
+_quoted = json.encoder.encode_basestring_ascii
+"""What `json.dumps` does with a text; a whole call of it takes longer than to copy a small file."""
+
+
 class FileRecord(NamedTuple):
     """One file, folder or link as it was copied."""
 
@@ -209,7 +213,11 @@ class FileRecord(NamedTuple):
 
     def to_json(self) -> str:
         """Give one line of the listing: ASCII, whatever the name is."""
-        return json.dumps(self)
+        text, xattrs = _quoted, json.dumps(dict(self.xattrs)) if self.xattrs else "{}"
+        return (
+            f"[{text(self.root)}, {text(self.path)}, {text(self.kind)}, {self.size}, {text(self.sha256)}, {self.mode}, "
+            f"{self.uid}, {self.gid}, {self.mtime_ns}, {xattrs}, {text(self.target)}]"
+        )
 
     @classmethod
     def from_json(cls, text: str) -> FileRecord:

@@ -264,7 +264,7 @@ class _Copier:
         writer = os.open(dest, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             size, sha256 = self._content.copy(reader, writer, status)
-            _give(writer, dest, _usable(meta, folder=False))
+            _give(writer, dest, _usable(meta, folder=False), status.st_atime_ns)
         finally:
             os.close(writer)
         return size, sha256
@@ -288,9 +288,10 @@ def _meta(source: str, descriptor: int, status: os.stat_result) -> Meta:
 
 def _has_xattrs(descriptor: int) -> bool:
     """Tell whether there are any: nearly always there are none, and one call says so."""
-    with suppress(OSError, AttributeError):
+    try:
         return bool(os.listxattr(descriptor))
-    return False
+    except (OSError, AttributeError):
+        return False
 
 
 def _usable(meta: Meta, *, folder: bool) -> Meta:
@@ -301,19 +302,17 @@ def _usable(meta: Meta, *, folder: bool) -> Meta:
     return Meta(meta.mode | (0o700 if folder else 0o600), meta.uid, meta.gid, meta.mtime_ns, meta.xattrs)
 
 
-def _give(descriptor: int, dest: str, meta: Meta) -> None:
+def _give(descriptor: int, dest: str, meta: Meta, atime_ns: int) -> None:
     """Give an open file that was just made what `Meta` holds."""
-    made = os.fstat(descriptor)
-    if (made.st_uid, made.st_gid) != (meta.uid, meta.gid):
-        try:
-            os.fchown(descriptor, meta.uid, meta.gid)
-        except PermissionError:
-            if os.geteuid() == 0:
-                raise
+    if os.geteuid() == 0:
+        os.fchown(descriptor, meta.uid, meta.gid)
+    else:
+        with suppress(PermissionError):  # a group that this user is not in
+            os.fchown(descriptor, -1, meta.gid)
     os.fchmod(descriptor, meta.mode)
     if meta.xattrs:
         meta.apply(dest, time=False)
-    os.utime(descriptor, ns=(made.st_atime_ns, meta.mtime_ns))
+    os.utime(descriptor, ns=(atime_ns, meta.mtime_ns))
 
 
 def _is_about(error: OSError, source: str) -> bool:
@@ -327,4 +326,6 @@ def _unreadable(error: OSError, source: str) -> Exception:
         return FilesError(
             f"{source} cannot be read: {error.strerror}.", hint="Run as a user who may read the whole data directory."
         )
+    if error.filename is None:  # reading this file failed, or writing its copy
+        return OSError(error.errno, error.strerror, source)
     return error
