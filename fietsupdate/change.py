@@ -53,16 +53,26 @@ class Change:
         from fietsupdate.render import documents, rehearsals
 
         session, updater = self.session, self.session.updater()
-        plan = updater.plan(target, direction=direction, checks=checks, as_root=self.as_root, backup=self.backup)
+        said: list[str] = []
+        plan = updater.plan(
+            target,
+            direction=direction,
+            checks=checks,
+            as_root=self.as_root,
+            backup=self.backup,
+            on_event=lambda event: said.append(event.text) if event.event == "warning" else None,
+        )
         left, known = console.unchecked(checks_ran=checks), updater.outlook(plan, ask=checks)
         if self.as_json:
-            document = {**documents.plan(plan, left), "outlook": rehearsals.outlook_document(known)}
+            document = {**documents.plan(plan, left), "warnings": said, "outlook": rehearsals.outlook_document(known)}
             session.out.line(documents.line(document))
         else:
             outlook = rehearsals.outlook(known, session.out.width)
             session.say(
                 console.dry_run(plan, left, session.out.width, outlook) if plan else console.nothing_to_do(plan)
             )
+            if said:
+                session.say("\n" + console.warned(said, session.out.width))
         return 0
 
     def move(self, target: str | None, direction: Direction) -> int:
@@ -149,6 +159,8 @@ class Change:
         else:
             text = console.nothing_to_do(report.plan)
         self.session.say(text)
+        if report.warnings:
+            self.session.say(console.warned(report.warnings, self.session.out.width))
 
 
 def _consequences(*, accept: bool, purge: bool) -> str:

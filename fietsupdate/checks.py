@@ -1,41 +1,195 @@
-"""The scripts' own pre-checks: all of them, before the first change, and all failures together."""
+"""The checks around a run: the scripts' own ``check`` hooks, and those of the modules that `checks` names.
+
+All pre-checks run before the first change, and all failures are told together. Post-checks run when every update of
+the run stands in both halves; what fails there undoes nothing.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
+import importlib
+import inspect
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from types import ModuleType
+from typing import Any
 
 from fietsupdate import hooks
-from fietsupdate.config import Settings
-from fietsupdate.errors import ChecksFailedError, FietsupdateError
-from fietsupdate.model import Plan
-from fietsupdate.process import put_back, stdout_on_stderr
+from fietsupdate.config import Settings, described
+from fietsupdate.errors import ChecksFailedError, ConfigError, FietsupdateError, PostChecksFailedError, ScriptError
+from fietsupdate.filesystem.fence import fenced
+from fietsupdate.instance import now
+from fietsupdate.model import Event, Plan
+from fietsupdate.process import Stop, put_back, stdout_on_stderr
 from fietsupdate.script import Surroundings
+from fietsupdate.site import Site
 
 NO_CONNECTION = "check() runs before any transaction begins"
+UNCHANGED = "Nothing was changed."
+
+PRE, POST = "pre_check", "post_check"
+"""What the names of the functions begin with."""
 
 
-def run_checks(plan: Plan, modules: Mapping[str, ModuleType], settings: Settings, data_dir: Path) -> None:
-    """Call ``check(config)`` of every step that has one.
+def modules(plan: Plan) -> dict[str, ModuleType]:
+    """Load every script of a plan, and see that its class and hooks are there.
 
     Raises:
-        ChecksFailedError: at least one raised; names all of them.
+        ScriptError: names every script that cannot run.
     """
-    failures: list[FietsupdateError] = []
-    around = Surroundings(data_dir=data_dir, no_connection=NO_CONNECTION)
-    for step in plan.steps:
-        module = modules[step.update.update_id]
-        if not hooks.has(module, step.direction, "check"):
-            continue
+    loaded, errors = _loaded(plan)
+    _refuse(errors)
+    return loaded
+
+
+@dataclass(frozen=True)
+class Checks:
+    """The checks around one run."""
+
+    site: Site
+    settings: Settings
+    """What hooks get, the database's URL among it."""
+    tell: Callable[[Event], None]
+
+    def before(self, plan: Plan) -> dict[str, ModuleType]:
+        """Load the scripts of a plan and run all its pre-checks, which may look, and are kept from writing files.
+
+        Returns:
+            The loaded scripts, by update id.
+
+        Raises:
+            ScriptError: scripts cannot be loaded, and that is all that is wrong; names all of them.
+            ChecksFailedError: names everything that failed.
+        """
+        loaded, errors = _loaded(plan)
+        if plan:
+            with fenced([self.site.data_dir, *self.site.config.extra_dirs.values()]):
+                errors += self._of_scripts(plan, loaded)
+                errors += self._of_application(PRE)
+        _refuse(errors)
+        return loaded
+
+    def after(self, plan: Plan, done: Sequence[str], current: Sequence[str]) -> None:
+        """Run the post-checks of a plan that was carried out.
+
+        Raises:
+            PostChecksFailedError: names all that failed; nothing is undone.
+        """
+        errors = self._of_application(POST) if plan or done else []
+        if errors:
+            raise PostChecksFailedError(
+                "\n".join(error.message for error in errors),
+                stands=f"Every update of this run is complete: database and files are both at "
+                f"{', '.join(current) or 'base'}.",
+                hint="Mend what the checks name. The updates do not run again; 'fietsupdate downgrade' or 'fietsupdate "
+                "restore' goes back.",
+                details={"done": list(done), "current": list(current)},
+            )
+
+    def _of_scripts(self, plan: Plan, loaded: dict[str, ModuleType]) -> list[FietsupdateError]:
+        errors = []
+        for step in plan.steps:
+            update_id = step.update.update_id
+            module = loaded.get(update_id)
+            if module is None or not hooks.has(module, step.direction, "check"):
+                continue
+            around = Surroundings(
+                data_dir=self.site.data_dir, no_connection=NO_CONNECTION, emit=self._emitter(update_id, step.direction)
+            )
+            try:
+                with put_back(), stdout_on_stderr():
+                    hooks.call(module, step, "check", around, self.settings)
+            except FietsupdateError as error:
+                errors.append(error)
+        return errors
+
+    def _emitter(self, update_id: str, direction: str) -> Callable[[str, str, Any], None]:
+        def emit(event: str, text: str, details: Any) -> None:
+            self.tell(Event(event, now(), update_id=update_id, direction=direction, text=text, details=details))
+
+        return emit
+
+    def _of_application(self, prefix: str) -> list[FietsupdateError]:
+        errors: list[FietsupdateError] = []
+        for name in self.site.config.checks:
+            try:
+                found = _functions(name)
+            except ConfigError as error:
+                errors.append(error)
+                continue
+            for function in found:
+                if function.__name__.startswith(prefix):
+                    errors += self._called(function, f"{name}.{function.__name__}")
+        return errors
+
+    def _called(self, function: Callable[[Settings], object], name: str) -> list[FietsupdateError]:
+        """Call one check: what it raises is its failure, what it returns are its warnings."""
         try:
             with put_back(), stdout_on_stderr():
-                hooks.call(module, step, "check", around, settings)
-        except FietsupdateError as error:
-            failures.append(error)
-    if failures:
-        raise ChecksFailedError(
-            "\n".join(error.message for error in failures),
-            stands="Nothing was changed.",
-            hint="Mend what the checks name, and run the same command again.",
+                warnings = list(_texts(function(self.settings)))
+        except Stop:
+            raise
+        except BaseException as error:  # noqa: BLE001  # a check may raise anything, SystemExit among it
+            return [ChecksFailedError(f"{name} failed: {described(error)}.")]
+        for text in warnings:
+            self.tell(Event("warning", now(), text=text, details={"check": name}))
+        return []
+
+
+def _functions(name: str) -> list[Callable[[Settings], object]]:
+    """Import a module of checks and give its checks, in the order in which they stand in it.
+
+    Raises:
+        ConfigError: it cannot be imported, or has none.
+    """
+    try:
+        with put_back(), stdout_on_stderr():
+            module = importlib.import_module(name)
+    except Stop:
+        raise
+    except (Exception, SystemExit) as error:
+        raise ConfigError(f"checks = {name}: it cannot be imported: {described(error)}.", stands=UNCHANGED) from error
+    is_check = re.compile(rf"({PRE}|{POST})(_|$)").match
+    found: list[Callable[[Settings], object]] = [
+        value for key, value in vars(module).items() if is_check(key) and inspect.isfunction(value)
+    ]
+    if not found:
+        raise ConfigError(
+            f"checks = {name}: it has no function whose name begins with {PRE} or {POST}.", stands=UNCHANGED
         )
+    return found
+
+
+def _texts(answer: object) -> Iterator[str]:
+    """Give the warnings that a check returned."""
+    if answer is None:
+        return
+    texts = [answer] if isinstance(answer, str) or not isinstance(answer, Iterable) else list(answer)
+    for text in texts:
+        if not isinstance(text, str):
+            raise TypeError(f"it returned {answer!r}; a check raises, or returns None, a text, or several, as warnings")
+        if text:
+            yield text
+
+
+def _loaded(plan: Plan) -> tuple[dict[str, ModuleType], list[FietsupdateError]]:
+    loaded: dict[str, ModuleType] = {}
+    errors: list[FietsupdateError] = []
+    for step in plan.steps:
+        try:
+            loaded[step.update.update_id] = hooks.inspect(step.update, step.direction)
+        except FietsupdateError as error:
+            errors.append(error)
+    return loaded, errors
+
+
+def _refuse(errors: Sequence[FietsupdateError]) -> None:
+    """Tell everything that stands against a run, at once."""
+    if not errors:
+        return
+    messages = "\n".join(error.message for error in errors)
+    if all(isinstance(error, ScriptError) for error in errors):
+        raise ScriptError(messages, stands=UNCHANGED, hint=errors[0].hint)
+    raise ChecksFailedError(
+        messages, stands=UNCHANGED, hint="Mend what the checks name, and run the same command again."
+    )

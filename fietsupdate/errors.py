@@ -196,3 +196,9 @@ class ChecksFailedError(FietsupdateError):
     """At least one script's own check says that it must not run now."""
 
     code = "checks_failed"
+
+
+class PostChecksFailedError(FietsupdateError):
+    """Every update is complete in both halves, and a check that ran afterwards says that something is wrong."""
+
+    code = "post_checks_failed"

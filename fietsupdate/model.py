@@ -395,3 +395,5 @@ class Report:
     """Ids of the updates that were applied or reverted, in order."""
     current: tuple[str, ...]
     duration_ms: int = 0
+    warnings: tuple[str, ...] = ()
+    """What hooks and checks found worth a warning, each text once."""

@@ -156,7 +156,7 @@ class _Rehearsing:
             environment_pointed(clone.pointed),
             _no_bytecode(),
         ):
-            # An env.py that ignores where it is pointed to is no failure of the updates.
+            clone.rename_instance()  # an env.py that ignores where it is pointed to is no failure of the updates
             bookkeeping = frozenset(version_tables(on_clone.environment))
             legs = _Legs(clone, on_clone, self.plan, self.target, bookkeeping)
             report = legs.go(report, round_trip=self.round_trip)

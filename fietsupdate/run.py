@@ -6,13 +6,11 @@ import contextlib
 import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from types import ModuleType
 
-from fietsupdate import hooks
-from fietsupdate.checks import run_checks
+from fietsupdate.checks import Checks
 from fietsupdate.copies import Policy
 from fietsupdate.database.environment import Environment
 from fietsupdate.engine import Engine
@@ -21,7 +19,6 @@ from fietsupdate.errors import (
     FilesError,
     PlanError,
     RefusedError,
-    ScriptError,
     StoppedError,
     TerminatedError,
     UsageError,
@@ -76,7 +73,7 @@ class Run:
     Args:
         site: The entered configuration.
         graph: All updates.
-        tell: Told of everything that happens.
+        listener: Told of everything that happens.
         lock_timeout: Seconds to wait for another updater.
         as_root: Whether root may work on somebody else's data directory.
         policy: When backups are made; ``None`` as configured.
@@ -84,10 +81,18 @@ class Run:
 
     site: Site
     graph: Graph
-    tell: Listener
+    listener: Listener
     lock_timeout: float
     as_root: bool
     policy: Policy | None = None
+    warned: list[str] = field(default_factory=list)
+    """The texts of all warnings so far."""
+
+    def tell(self, event: Event) -> None:
+        """Pass an event on; a warning is kept for the report."""
+        if event.event == "warning" and event.text not in self.warned:
+            self.warned.append(event.text)
+        self.listener(event)
 
     @cached_property
     def environment(self) -> Environment:
@@ -113,8 +118,7 @@ class Run:
             check_service(self.site)
             plan = self._safeguard(seen).check(plan)
         if checks:
-            settings = self.site.with_url(seen.database.url).settings
-            run_checks(plan, modules(plan), settings, self.site.data_dir)
+            Checks(self.site, self.instance(seen.database).settings, self.tell).before(plan)
         return plan
 
     def move(self, target: str | None, direction: Direction, agreed: Plan | None) -> Report:
@@ -131,8 +135,9 @@ class Run:
             self.check_hands()
             with self.locked(direction):
                 plan, current = self._planned_under_lock(target, direction, agreed, done)
-            self.tell(Event("finished", now(), details={"current": list(current), "done": list(done)}))
-        return Report(plan, tuple(done), current, _since(started))
+            details = {"current": list(current), "done": list(done), "warnings": list(self.warned)}
+            self.tell(Event("finished", now(), details=details))
+        return Report(plan, tuple(done), current, _since(started), tuple(self.warned))
 
     def _planned_under_lock(
         self, target: str | None, direction: Direction, agreed: Plan | None, done: list[str]
@@ -162,14 +167,16 @@ class Run:
             if plan:
                 plan = safeguard.check(plan)
                 leave_service()
-            loaded, instance = modules(plan), self.instance(seen.database)
-            run_checks(plan, loaded, instance.settings, self.site.data_dir)
+            instance = self.instance(seen.database)
+            checks = Checks(self.site, instance.settings, self.tell)
+            loaded = checks.before(plan)
             engine = Engine(instance, seen.database)
             instance.tell("plan", "", {"steps": [step.update.update_id for step in plan.steps]})
             try:
                 engine.run(plan, loaded, done, safeguard)
             except PlanChangedError:
                 continue
+            checks.after(plan, done, engine.tip.current)
             return plan, engine.tip.current
         raise _restless(done)
 
@@ -293,24 +300,6 @@ class Run:
             details = {"outcome": settled.outcome.value, "found": [str(path) for path in settled.found]}
             instance.tell("recovered", settled.outcome.value, details, update_id=files.header.update_id)
         return self.look()
-
-
-def modules(plan: Plan) -> dict[str, ModuleType]:
-    """Load every script of a plan, and see that its class and hooks are there.
-
-    Raises:
-        ScriptError: names every script that cannot run.
-    """
-    loaded, errors = {}, []
-    for step in plan.steps:
-        try:
-            loaded[step.update.update_id] = hooks.inspect(step.update, step.direction)
-        except FietsupdateError as error:
-            errors.append(error)
-    if errors:
-        messages = "\n".join(error.message for error in errors)
-        raise ScriptError(messages, stands="Nothing was changed.", hint=errors[0].hint)
-    return loaded
 
 
 def _is_agreed(plan: Plan, agreed: Plan) -> None:

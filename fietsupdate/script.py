@@ -84,6 +84,10 @@ class UpdateScript:
         """Show one line to the administrator; with ``--json`` it becomes a ``tell`` event."""
         self._surroundings.emit("tell", str(text), {})
 
+    def warn(self, text: str) -> None:
+        """Tell of something that is not as it should be and fails nothing; the report repeats it at the end."""
+        self._surroundings.emit("warning", str(text), {})
+
     def progress(self, iterable: Iterable[T], total: int | None = None, description: str = "") -> Iterator[T]:
         """Yield the items of ``iterable`` and report how far it is.
 

@@ -38,20 +38,22 @@ class Updater(Observer):
         checks: bool = False,
         as_root: bool = True,
         backup: str | None = None,
+        on_event: Listener | None = None,
     ) -> Plan:
         """Make the plan that `update` or `downgrade` would run; every refusal of theirs is raised here.
 
         Args:
             target: Id, prefix, ``+2``, ``-1``, ``head``, ``heads``, ``base``; ``None`` for everything.
             direction: Up or down.
-            checks: Load the scripts, too, and run their ``check`` hooks.
+            checks: Load the scripts, too, and run their ``check`` hooks and the application's own pre-checks.
             as_root: Whether root may work on somebody else's data directory.
             backup: ``auto``, ``full`` or ``never``; ``None`` as configured.
+            on_event: Told of what the checks say.
 
         Raises:
             FietsupdateError: What stands in the way.
         """
-        with self._run(as_root=as_root, backup=backup) as run:
+        with self._run(on_event, as_root=as_root, backup=backup) as run:
             return run.plan(target, direction, checks=checks)
 
     # -- changing

@@ -76,7 +76,7 @@ class FakeUpdater:
         self._note("status")
         return self.answer
 
-    def plan(self, target=None, *, direction=Direction.UP, checks=False, as_root=True, backup=None):
+    def plan(self, target=None, *, direction=Direction.UP, checks=False, as_root=True, backup=None, on_event=None):
         self._note("plan", target, direction, checks, as_root, *filter(None, [backup]))
         return self.planned
 

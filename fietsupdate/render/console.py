@@ -170,8 +170,23 @@ def _details(step: Step) -> str:
 
 def unchecked(*, checks_ran: bool) -> tuple[str, ...]:
     """Name what a dry run leaves to the real run."""
-    hooks = () if checks_ran else ("what the scripts' own check hooks say (--checks runs them)",)
-    return (*hooks, "whether each script can be imported and run", "whether another updater starts meanwhile")
+    if checks_ran:
+        return ("whether each hook runs to its end", "whether another updater starts meanwhile")
+    return (
+        "what check hooks and the application's checks say (--checks runs them)",
+        "whether each script can be imported and run",
+        "whether another updater starts meanwhile",
+    )
+
+
+def warned(texts: Sequence[str], width: int) -> str:
+    """List the warnings of a run once more, at its end."""
+    lines = [f"{count(len(texts), 'warning')}:"]
+    for text in texts:
+        lines += [
+            f"  - {line}" if not number else f"    {line}" for number, line in enumerate(wrapped(text, width - 4))
+        ]
+    return "\n".join(lines)
 
 
 def dry_run(what: Plan, left: Sequence[str], width: int, outlook: str = "") -> str:
