@@ -1,0 +1,1 @@
+"""Channels of lessons, offline: rows in a table, content in files. Plugins add to it."""

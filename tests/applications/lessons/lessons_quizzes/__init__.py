@@ -1,0 +1,1 @@
+"""A plugin of lessons, with a distribution of its own."""

@@ -1,0 +1,395 @@
+"""Version hooks with the real command: which run, in which order, once, and what a failing one leaves."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from support.databases import ATOMIC_KINDS, KINDS, MARIADB, SQLITE
+from support.versions import Versioned, install
+from support.zygote import Zygote
+
+FAIL = "script.files.write('half.txt', 'half')\nif Path('fail').exists():\n    raise RuntimeError('the cause')"
+BELOW = 'old="<0.7"'
+
+
+@pytest.fixture(scope="module")
+def zygote() -> Iterator[Zygote]:
+    warm = Zygote()
+    yield warm
+    warm.close()
+
+
+@pytest.fixture
+def make(tmp_path: Path, make_database, zygote: Zygote) -> Callable[..., Versioned]:
+    """Give a function that writes a project at version 0.1, with one update, applied there."""
+
+    def made(kind: str = SQLITE, **options: str) -> Versioned:
+        app = Versioned.create(tmp_path, make_database(kind), zygote, **options)
+        app.hooks("")
+        app.project.revision("aaaa", None, "op.create_table('t', sa.Column('id', sa.Integer, primary_key=True))")
+        app.project.update("v1", (), "aaaa")
+        app.update()
+        return app
+
+    return made
+
+
+@pytest.fixture
+def make_lessons(tmp_path: Path, make_database, zygote: Zygote) -> Callable[[str], Versioned]:
+    """Give a function that copies the Kolibri-like application, in use since 0.1."""
+
+    def made(kind: str = SQLITE) -> Versioned:
+        app = Versioned.lessons(tmp_path, make_database(kind), zygote)
+        app.update("v0.1")
+        app.project.database.execute("INSERT INTO channel (id, name) VALUES (1, 'algebra'), (2, 'botany')")
+        for number in (1, 2):
+            path = app.project.data / "content" / f"{number}.bin"
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(f"content {number}")
+        (app.project.data / "cache").mkdir()
+        return app
+
+    return made
+
+
+def files(app: Versioned) -> dict[str, str]:
+    paths = [path for path in sorted(app.project.data.rglob("*")) if path.is_file()]
+    found = {path.relative_to(app.project.data).as_posix(): path.read_text() for path in paths}
+    return {name: text for name, text in found.items() if name != "VERSION" and not name.startswith(".fietsupdate")}
+
+
+def three(app: Versioned, body: str = FAIL) -> None:
+    """Write three hooks for 0.7, of which the second does `body`."""
+    write = "script.files.write('{0}.txt', '{0}')\nscript.connection.execute(sa.text('INSERT INTO t VALUES ({1})'))"
+    text = app.hook("one", BELOW, write.format("one", 1))
+    text += app.hook("two", BELOW, f"{write.format('two', 2)}\n{body}")
+    app.hooks(text + app.hook("three", BELOW, write.format("three", 3)))
+
+
+# -- the Kolibri-like application
+
+
+@pytest.mark.parametrize("kind", ATOMIC_KINDS)
+def test_whoever_skips_versions_gets_what_both_ends_ask_for(kind: str, make_lessons) -> None:
+    """From 0.1 to 0.7: the update, the hooks of the application as they are defined, the plugin's, the version."""
+    app = make_lessons(kind).install("0.7")
+    assert app.status()["version"] == {
+        "distribution": "lessons",
+        "installed": "0.7",
+        "recorded": "0.1",
+        "hooks": [
+            "lessons.upgrades:a_folder_for_each_channel",
+            "lessons.upgrades:thumbnails",
+            "lessons_quizzes.upgrades:shout",
+        ],
+    }
+    app.update()
+    assert app.ledger() == [
+        ("up", "v0.1", "0.1"),
+        ("up", "v0.7", "0.7"),
+        ("version", "lessons.upgrades:a_folder_for_each_channel", "0.7"),
+        ("version", "lessons.upgrades:thumbnails", "0.7"),
+        ("version", "lessons_quizzes.upgrades:shout", "0.7"),
+        ("version", "lessons==0.7", "0.7"),
+    ]
+    assert app.project.database.execute("SELECT id, name, icon, title FROM channel ORDER BY id") == [
+        (1, "algebra", 1, "ALGEBRA"),
+        (2, "botany", 1, "BOTANY"),
+    ]
+    assert files(app) == {
+        f"channels/{number}/{name}": text
+        for number, word in ((1, "algebra"), (2, "botany"))
+        for name, text in (
+            ("content.bin", f"content {number}"),
+            ("thumbnail.txt", word[0]),
+            ("title.txt", word.upper()),
+        )
+    }
+    assert (app.project.data / "cache").is_dir()  # only 0.3 to 0.6 have one
+    assert app.run("check").code == 0
+
+
+def test_step_by_step_each_version_runs_its_own(make_lessons) -> None:
+    app = make_lessons()
+    app.project.updates.joinpath("upd_v0_7.py").rename(app.project.root / "later.py")
+    app.install("0.4").update()
+    (app.project.root / "later.py").rename(app.project.updates / "upd_v0_7.py")
+    app.install("0.7").update()
+    assert [(update_id, version) for direction, update_id, version in app.ledger() if direction == "version"] == [
+        ("lessons.upgrades:a_folder_for_each_channel", "0.4"),
+        ("lessons==0.4", "0.4"),
+        ("lessons.upgrades:thumbnails", "0.7"),
+        ("lessons.upgrades:forget_the_cache", "0.7"),
+        ("lessons_quizzes.upgrades:shout", "0.7"),
+        ("lessons==0.7", "0.7"),
+    ]
+    assert not (app.project.data / "cache").exists()
+
+
+@pytest.mark.parametrize("kind", ATOMIC_KINDS)
+def test_on_a_fresh_installation_none_runs_and_the_version_is_recorded(
+    kind: str, tmp_path: Path, make_database, zygote: Zygote
+) -> None:
+    app = Versioned.lessons(tmp_path, make_database(kind), zygote).install("0.7")
+    assert app.run("update", "--dry-run", "--json").json["plan"]["steps"][-1]["update_id"] == "v0.7"
+    app.update()
+    assert app.ledger() == [("up", "v0.1", "0.7"), ("up", "v0.7", "0.7")]
+    status = app.status()
+    assert (status["state"], status["version"]["recorded"], status["version"]["hooks"]) == ("okay", "0.7", [])
+    assert "Nothing to do" in app.update().stdout
+
+
+# -- once, in order
+
+
+def test_the_order_is_that_of_the_configuration_then_of_the_entry_points_then_of_the_definitions(make) -> None:
+    app = make(modules="second\n    first")
+    app.hooks(app.hook("d", BELOW) + app.hook("c", BELOW), "second")
+    app.hooks(f"from second import d\n{app.hook('b', BELOW)}{app.hook('a', BELOW)}", "first")
+    app.hooks(app.hook("y", BELOW), "plugin_y")
+    app.hooks(app.hook("x", BELOW), "plugin_x")
+    install(app.project, "1.0", "plugin-a", "Lessons.y = plugin_y\nlessons = first")
+    install(app.project, "1.0", "plugin-b", "lessons = plugin_x")
+    app.install("0.7").update()
+    assert app.project.traces() == ["d", "c", "b", "a", "x", "y"]
+
+
+def test_what_is_published_for_another_application_does_not_join(make) -> None:
+    app = make()
+    app.hooks("raise RuntimeError('imported')", "plugin")
+    install(app.project, "1.0", "plugin", "lessonsplus = plugin\nother.lessons = plugin")
+    app.install("0.7").update()
+    assert app.ledger()[-1] == ("version", "lessons==0.7", "0.7")
+
+
+def test_a_hook_runs_once_however_often_the_version_moves(make) -> None:
+    app = make()
+    app.hooks(app.hook("always", 'new=">=0.2"'))
+    for version in ("0.2", "0.3", "0.4"):
+        app.install(version).update()
+    assert app.project.traces() == ["always"]
+    assert [row[1] for row in app.ledger()][-4:] == ["hooks:always", "lessons==0.2", "lessons==0.3", "lessons==0.4"]
+
+
+def test_a_release_candidate_runs_the_hooks_of_its_release_and_the_release_those_written_since(make) -> None:
+    app = make()
+    early = app.hook("early", 'old="<1.0", new=">=1.0"')
+    app.hooks(early)
+    app.install("1.0rc1").update()
+    assert app.project.traces() == ["early"]
+    app.hooks(early + app.hook("late", 'old="<1.0", new=">=1.0"'))
+    app.install("1.0").update()
+    assert app.project.traces() == ["early", "late"]
+
+
+def test_a_target_that_leaves_updates_waiting_runs_no_hook(make) -> None:
+    app = make()
+    app.hooks(app.hook("one", BELOW))
+    app.project.update("v2", "v1", "aaaa")
+    app.project.update("v3", "v2", "aaaa", up_post=app.project.trace("v3"))
+    app.install("0.7").update("v2")
+    assert app.project.traces() == []
+    app.update()
+    assert app.project.traces() == ["v3", "one"]
+
+
+# -- what a failing one leaves
+
+
+@pytest.mark.parametrize("kind", ATOMIC_KINDS)
+def test_a_failing_hook_is_undone_in_both_halves_and_the_next_run_begins_with_it(kind: str, make) -> None:
+    app = make(kind).install("0.7")
+    three(app)
+    (app.project.root / "fail").touch()
+    for _ in range(2):  # Kolibri repeats those before it at each start
+        failed = app.run("update", "--yes").exited(1)
+        assert "Version hook hooks:two failed at " in failed.told
+        assert "RuntimeError: the cause" in failed.told
+        assert "Nothing of hooks:two stands: database and files are as they were before it." in failed.told
+        assert files(app) == {"one.txt": "one"}
+        assert app.project.database.execute("SELECT id FROM t") == [(1,)]
+        assert app.run("check").code == 3
+        assert app.status()["version"]["hooks"] == ["hooks:two", "hooks:three"]
+    (app.project.root / "fail").unlink()
+    app.update()
+    assert app.project.traces() == ["one", "two", "two", "two", "three"]
+    assert [row[1] for row in app.ledger()] == ["v1", "hooks:one", "hooks:two", "hooks:three", "lessons==0.7"]
+    assert app.project.database.execute("SELECT id FROM t ORDER BY id") == [(1,), (2,), (3,)]
+
+
+def test_a_hook_that_was_killed_is_undone_and_comes_first_again(make) -> None:
+    app = make().install("0.7")
+    three(app, "import signal\nif Path('fail').exists():\n    os.kill(os.getpid(), signal.SIGKILL)")
+    (app.project.root / "fail").touch()
+    assert app.run("update", "--yes").code == -signal.SIGKILL
+    status = app.run("status").succeeded().stdout
+    assert "Version hook hooks:two was interrupted before the database committed it" in " ".join(status.split())
+    (app.project.root / "fail").unlink()
+    app.update()
+    assert app.project.traces() == ["one", "two", "two", "three"]
+
+
+def test_on_mariadb_an_interrupted_hook_is_gone_on_with(make) -> None:
+    """A schema change commits; from then on it goes forward, whatever else waits."""
+    app = make(MARIADB).install("0.7")
+    ddl = "script.connection.execute(sa.text('CREATE TABLE IF NOT EXISTS u (id INTEGER)'))"
+    three(app, f"{ddl}\nif Path('fail').exists():\n    raise RuntimeError('the cause')")
+    text = (app.project.root / "hooks.py").read_text()
+    (app.project.root / "hooks.py").write_text(text.replace("INSERT INTO t VALUES (2)", "REPLACE INTO t VALUES (2)"))
+    (app.project.root / "fail").touch()
+    failed = app.run("update", "--yes").exited(1)
+    assert "hooks:two is half applied" in failed.told
+    status = app.run("status", "--json").json
+    assert status["state"] == "interrupted"
+    assert "Version hook hooks:two was interrupted" in status["problems"][0]["message"]
+    refused = app.run("downgrade", "base", "--yes")
+    assert "The version hook hooks:two was interrupted; that must be finished" in refused.told
+    app.install("0.1")
+    away = app.project.root / "hooks.py"
+    away.rename(app.project.root / "kept")
+    app.hooks("")
+    assert "Install the version of the application that has version hook hooks:two" in app.run("update", "--yes").told
+    (app.project.root / "kept").rename(away)
+    (app.project.root / "fail").unlink()
+    app.install("0.7").update()
+    assert app.project.traces() == ["one", "two", "two", "three"]
+    assert [row[1] for row in app.ledger()] == ["v1", "hooks:one", "hooks:two", "hooks:three", "lessons==0.7"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_hook_with_connections_of_its_own_says_so(kind: str, make) -> None:
+    app = make(kind).install("0.7")
+    own = (
+        "engine = sa.create_engine(config['sqlalchemy.url'], poolclass=sa.NullPool)\nwith engine.begin() as c:\n    {}"
+    )
+    insert = "c.execute(sa.text('INSERT INTO t VALUES (7)'))"
+    app.hooks(app.hook("own", f"{BELOW}, atomic=False", own.format(insert)))
+    plan = app.run("update", "--dry-run", "--json").json["plan"]["steps"]
+    assert (plan[0]["not_atomic"], plan[1]["not_atomic"]) == ("its decorator says `atomic=False`", "")
+    app.update()
+    assert app.project.database.execute("SELECT id FROM t") == [(7,)]
+
+
+# -- errors in the modules
+
+
+@pytest.mark.parametrize("published", [False, True])
+def test_an_import_error_in_a_hook_module_is_an_error_that_names_it(make, published: bool) -> None:
+    """Kolibri swallows it and records the new version: the hook never runs."""
+    app = make(modules="hooks" if published else "hooks\n    broken")
+    app.hooks(app.hook("one", BELOW))
+    app.hooks("import no_such_thing\n" + app.hook("two", BELOW), "broken")
+    if published:
+        install(app.project, "1.0", "plugin", "lessons = broken")
+    app.install("0.7")
+    where = "The entry point lessons = broken of plugin" if published else "version_hooks = broken"
+    for command in (["update", "--yes"], ["status"], ["check"], ["update", "--dry-run"]):
+        failed = app.run(*command).exited(1)
+        assert f"{where}: importing the version hooks in broken failed: ModuleNotFoundError" in failed.told
+        assert "No module named 'no_such_thing'" in failed.told
+    assert (app.project.traces(), len(app.ledger())) == ([], 1)
+    app.hooks(app.hook("two", BELOW), "broken")
+    app.update()
+    assert app.project.traces() == ["one", "two"]
+
+
+def test_what_is_no_version_range_is_told_with_file_and_line(make) -> None:
+    app = make().install("0.7")
+    app.hooks('\n@version_upgrade(old="before 0.7")\ndef one(script, config): ...\n')
+    failed = app.run("update", "--yes").exited(1)
+    assert f"{app.project.root / 'hooks.py'}:6: old of hooks:one: Invalid specifier: 'before 0.7'." in failed.told
+
+
+def test_a_distribution_that_is_not_installed_is_told(make) -> None:
+    app = make()
+    text = app.project.ini.read_text().replace("distribution = lessons", "distribution = lesson")
+    app.project.ini.write_text(text)
+    assert "distribution = lesson: no distribution of that name is installed" in app.run("status").exited(1).told
+    app.project.ini.write_text(text.replace("distribution = lesson\n", ""))
+    assert "version_hooks = hooks: nobody says whose version that is." in app.run("status").exited(1).told
+
+
+# -- the version alone
+
+
+def test_where_no_hook_is_for_it_the_instance_stays_okay_and_the_next_update_records_the_version(make) -> None:
+    app = make()
+    app.hooks(app.hook("one", 'old="<0.1"'))
+    app.install("0.2")
+    assert app.run("check").stdout == "okay: up to date\n"
+    assert "Version   lessons 0.2 is installed; the data belongs to 0.1\n" in app.run("status").stdout
+    assert "Recorded. Current: v1." in app.update().stdout
+    assert app.ledger() == [("up", "v1", "0.1"), ("version", "lessons==0.2", "0.2")]
+    assert "Version   lessons 0.2\n" in app.run("status").stdout
+
+
+def test_an_instance_from_before_has_its_version_recorded_and_no_hook_runs(make) -> None:
+    """Its ledger names no version: it cannot be told what has been crossed."""
+    app = make()
+    ini = app.project.ini.read_text()
+    app.project.ini.write_text(ini.replace("distribution = lessons\nversion_hooks = hooks\n", ""))
+    app.project.update("v2", "v1", "aaaa")
+    app.update()
+    app.project.database.execute("UPDATE fietsupdate_ledger SET app_version = ''")
+    ledger = app.project.data / ".fietsupdate" / "ledger.jsonl"
+    ledger.write_text(ledger.read_text().replace('"app_version":"0.1"', '"app_version":""'))
+    app.project.ini.write_text(ini)
+    app.hooks(app.hook("one", BELOW))
+    app.install("0.7")
+    assert "lessons 0.7; none is recorded yet" in app.run("status").stdout
+    app.update()
+    assert (app.project.traces(), app.ledger()[-1]) == ([], ("version", "lessons==0.7", "0.7"))
+
+
+@pytest.mark.parametrize("command", [["update", "--yes"], ["update", "--dry-run"], ["downgrade", "base", "--yes"]])
+def test_older_code_on_newer_data_is_refused_naming_both_versions(make, command: list[str]) -> None:
+    """Kolibri upgrades from the newer version to the older one."""
+    app = make()
+    app.install("0.10").update()
+    app.install("0.9")
+    before = app.project.tree()
+    refused = app.run(*command).exited(1)
+    assert "The instance was changed by lessons 0.10, and lessons 0.9 is installed, which is older." in refused.told
+    assert app.run("check").code == 4
+    assert app.project.tree() == before
+
+
+def test_a_version_that_only_got_half_way_counts_too(make) -> None:
+    app = make().install("0.7")
+    three(app)
+    (app.project.root / "fail").touch()
+    app.run("update", "--yes").exited(1)
+    app.install("0.1")
+    assert "The instance was changed by lessons 0.7, and lessons 0.1 is installed" in app.run("status").stdout.replace(
+        "\n         ", " "
+    )
+
+
+def test_a_stamp_by_the_older_code_says_that_the_data_was_taken_back(make) -> None:
+    """Downgrade with the newer code, before installing the older."""
+    app = make()
+    app.project.update("v2", "v1", "aaaa")
+    app.install("0.7").update()
+    app.run("downgrade", "v1", "--yes").succeeded()
+    (app.project.updates / "upd_v2.py").unlink()
+    app.install("0.1")
+    assert "fietsupdate stamp v1" in app.status()["problems"][0]["hint"]
+    app.run("stamp", "v1", "--yes").succeeded()
+    assert app.run("check").code == 0
+    assert app.status()["version"]["recorded"] == "0.1"
+
+
+def test_a_plan_shows_the_hooks_after_the_updates(make) -> None:
+    app = make().install("0.7")
+    app.hooks(app.hook("one", BELOW, '"""Do it."""'))
+    app.project.update("v2", "v1", "aaaa")
+    text = app.run("update", "--dry-run").stdout
+    assert text.startswith("1 update will be applied, and 1 version hook will run:\n")
+    assert "  2. run hooks:one" in text
+    assert "  3. record lessons==0.7  Records the version; it was 0.1.\n" in text
+    assert "outdated: 1 update waiting, up to v2; 1 version hook waiting, for lessons 0.7" in app.run("check").stdout
+    assert "1 update applied, 1 version hook run in" in app.update().stdout
