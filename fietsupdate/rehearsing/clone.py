@@ -30,7 +30,7 @@ from fietsupdate.model import DatabaseView
 from fietsupdate.pace import Pace
 from fietsupdate.recovery import commit_where_needed
 from fietsupdate.rehearsing import janitor, removal
-from fietsupdate.rehearsing.aim import aim_of, aimed, aimed_ini
+from fietsupdate.rehearsing.aim import Aim, aim_of, aimed, aimed_ini
 from fietsupdate.site import Site
 
 if TYPE_CHECKING:
@@ -94,6 +94,12 @@ class Clone:
         return aimed(self.real, roots.pop(""), roots, self.pointed)
 
     @cached_property
+    def aim(self) -> Aim:
+        """What in texts leads to the clone in place of the real instance."""
+        roots = self.roots
+        return aim_of(self.real, roots.pop(""), roots, self.pointed)
+
+    @cached_property
     def inventory(self) -> Inventory:
         """What was in the trees when they were cloned."""
         return Inventory(self.place)
@@ -122,19 +128,21 @@ class Clone:
         self._copy_files(tell)
         self._copy_ledger()
         self._copy_ini()
-        if self.database.has_ledger:
-            self._rename_instance()
         stamp = self.place / "complete"
         stamp.touch()
         self.since_ns = stamp.stat().st_ctime_ns
 
     def _copy_files(self, tell: Tell) -> None:
-        """Copy the trees; files with several names are hashed by all of them, as any may be the one that changes."""
+        """Copy the trees; files with several names are hashed by all of them, as any may be the one that changes.
+
+        Symlinks that lead into the real trees by an absolute path are made to lead into the clone.
+        """
         linked: list[FileRecord] = []
         pace = Pace(lambda details: tell("progress", "copied", details), measured(self.real, self.database)[1])
 
         def told(record: FileRecord) -> None:
-            (linked.append if record.kind == "hardlink" else self.inventory.add)(record)
+            elsewhere = record.kind == "link" and os.path.isabs(record.target)
+            (linked.append if record.kind == "hardlink" or elsewhere else self.inventory.add)(record)
 
         for name, root in self.roots.items():
             root.parent.mkdir(exist_ok=True)
@@ -148,8 +156,17 @@ class Clone:
                 moved=pace,
             )
         for record in linked:
-            self.inventory.add(_looked_into(record, self.roots[record.root] / record.path))
+            path = self.roots[record.root] / record.path
+            self.inventory.add(_looked_into(record, path) if record.kind == "hardlink" else self._led(record, path))
         pace.finish()
+
+    def _led(self, record: FileRecord, path: Path) -> FileRecord:
+        target = self.aim.text(record.target)
+        if target != record.target:
+            path.unlink()
+            path.symlink_to(target)
+            os.utime(path, ns=(record.mtime_ns, record.mtime_ns), follow_symlinks=False)
+        return record._replace(target=target)
 
     def _copy_ledger(self) -> None:
         real, clone = ledger_file(self.real.data_dir), ledger_file(self.roots[""])
@@ -160,13 +177,15 @@ class Clone:
     def _copy_ini(self) -> None:
         real, copy = self.real.config.ini, self.pointed.ini
         if real is not None and copy is not None:
-            roots = self.roots
-            aim = aim_of(self.real, roots.pop(""), roots, self.pointed)
             text = real.read_text(encoding="locale", errors="surrogateescape")
-            copy.write_text(aimed_ini(text, real.parent, aim), encoding="locale", errors="surrogateescape")
+            copy.write_text(aimed_ini(text, real.parent, self.aim), encoding="locale", errors="surrogateescape")
 
-    def _rename_instance(self) -> None:
-        """Give the clone an instance id of its own, so that nothing takes it for the real one."""
+    def rename_instance(self) -> None:
+        """Give the clone an instance id of its own, so that nothing takes it for the real one.
+
+        Raises:
+            EnvPyError: env.py leads elsewhere; nothing was changed there.
+        """
 
         def work(visit: Visit) -> Iterable[RevisionStep]:
             visit.lock()

@@ -33,7 +33,7 @@ def waiting(folder: Path, url: str, file: Path | None) -> Iterator[None]:
     """
     theirs, ours = os.pipe()
     process = subprocess.Popen(
-        [sys.executable, "-m", "fietsupdate.rehearsing.janitor"],
+        [sys.executable, "-m", "fietsupdate.rehearsing.janitor", os.fspath(folder)],
         cwd="/",
         env={**os.environ, "PYTHONPATH": os.pathsep.join([_import_path(), os.environ.get("PYTHONPATH", "")])},
         stdin=theirs,
@@ -44,7 +44,7 @@ def waiting(folder: Path, url: str, file: Path | None) -> Iterator[None]:
     os.close(theirs)
     _pipes.add(ours)
     try:
-        _say(ours, json.dumps([os.fspath(folder), url, os.fspath(file) if file else None]).encode() + b"\n")
+        _say(ours, json.dumps([url, os.fspath(file) if file else None]).encode() + b"\n")
         yield
     finally:
         if ours in _pipes:  # not in a child
@@ -68,8 +68,8 @@ def main() -> None:
         return
     from fietsupdate.rehearsing.removal import remove
 
-    folder, url, file = json.loads(line)
-    remove(Path(folder), url, Path(file) if file else None)
+    url, file = json.loads(line)
+    remove(Path(sys.argv[1]), url, Path(file) if file else None)
 
 
 def _import_path() -> str:
