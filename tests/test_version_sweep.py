@@ -13,8 +13,9 @@ from support.injection import Injection
 from support.versions import Versioned
 from support.zygote import Zygote
 
-STRIDE = 1 if FULL else 97
-NAMES = ("one", "two", "three")
+STRIDE = 1 if FULL else 61
+IDS = {"first": 1, "second": 2}
+ENTRIES = ["v1", "hooks:first", "hooks:second", "lessons==0.7"]
 
 
 def files(app: Versioned) -> dict[str, str]:
@@ -32,16 +33,17 @@ def test_killed_at_any_moment_every_hook_has_run_once_in_the_end(tmp_path: Path)
         app.hooks("")
         app.update()
         write = "script.files.write('{0}.txt', '{0}')\nscript.connection.execute(sa.text('INSERT INTO t VALUES ({1})'))"
-        app.hooks("".join(app.hook(name, 'old="<0.7"', write.format(name, len(name))) for name in NAMES[::2]))
+        text = [app.hook(name, 'old="<0.7"', write.format(name, number)) for name, number in IDS.items()]
+        app.hooks("".join(text))
         app.install("0.7")
         shutil.copytree(project.data, kept)
         database = project.database.file.read_bytes()
         number, struck = 1 + STRIDE // 2, 0
         while zygote.run(project, ["update", "--yes"], Injection("kill", number)).was_killed:
             app.update()
-            assert files(app) == {f"{name}.txt": name for name in NAMES[::2]}, number
-            assert project.database.execute("SELECT id FROM t ORDER BY id") == [(3,), (5,)], number
-            assert [row[1] for row in app.ledger()] == ["v1", "hooks:one", "hooks:three", "lessons==0.7"], number
+            assert files(app) == {f"{name}.txt": name for name in IDS}, number
+            assert project.database.execute("SELECT id FROM t ORDER BY id") == [(1,), (2,)], number
+            assert [row[1] for row in app.ledger()] == ENTRIES, number
             shutil.rmtree(project.data)
             shutil.copytree(kept, project.data)
             project.database.drop()
