@@ -118,6 +118,8 @@ class Restorer:
             FietsupdateError: it cannot be finished; ``stands`` says what is so now.
         """
         strange: list[Path] = []
+        if found.is_past_return:
+            self._refuse_elsewhere(found)
         with self.signals.held():
             while found.stage is not Stage.DONE:
                 try:
@@ -157,13 +159,16 @@ class Restorer:
         return after[found.stage]
 
     def _exchange(self, found: Restoration) -> None:
+        self.store.swap(self.store.sibling(NEW, found.tag), found.tag)
+
+    def _refuse_elsewhere(self, found: Restoration) -> None:
         if self.destination.shown != found.database:
             raise FilesError(
-                f"The restore was begun on the database {found.database}, but env.py connects to "
+                f"The restore of {found.backup} was begun on the database {found.database}, but env.py connects to "
                 f"{self.destination.shown}.",
+                stands=HALF.format(what="one half may be restored, the other not"),
                 hint="Correct the URL of the database, then type 'fietsupdate recover'.",
             )
-        self.store.swap(self.store.sibling(NEW, found.tag), found.tag)
 
     def _play_back(self, found: Restoration) -> tuple[Path, ...]:
         files = self.reopened()
@@ -211,6 +216,9 @@ class Restorer:
 
     def _drop(self, found: Restoration, *kinds: str) -> None:
         """Remove databases that this restore has made, also what is left of one that was not complete."""
+        if self.destination.shown != found.database:
+            self._warn(f"A database that a restore has made beside {found.database} may still be there.")
+            return
         for kind in kinds:
             self.store.sibling(kind, found.tag).drop()
 

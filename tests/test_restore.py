@@ -14,8 +14,9 @@ from pathlib import Path
 import fs_support
 import pytest
 
-from support.databases import Database
-from support.going_back import change_everything, inside, left_over, whole
+from support.databases import SQLITE, Database
+from support.going_back import Bench, change_everything, changed_instance, inside, left_over, whole
+from support.injection import Injection
 from support.notes import notes
 from support.projects import Project, Result
 from support.zygote import Zygote
@@ -359,3 +360,226 @@ def test_a_dump_whose_vault_is_gone_is_not_offered_and_is_refused(do: Runner, gu
     assert code(do(project, "restore", str(elsewhere), "--yes", "--json")) == "vault_gone"
     do(project, "restore", "--latest", "--yes").exited(2)
     assert whole(project) == before
+
+
+# -- refusals: nothing is changed, and each says what would have to be said to do it all the same
+
+
+def refused(do: Runner, project: Project, *args: str, despite: str = "") -> str:
+    """Give the code of a refusal that has changed nothing; with `despite` it is no refusal any more."""
+    before = whole(project)
+    answer = code(do(project, "restore", *args, "--yes", "--json"))
+    assert whole(project) == before
+    assert left_over(project) == []
+    if despite:
+        do(project, "restore", *args, "--yes", "--despite", despite).succeeded()
+        assert whole(project) != before
+    return answer
+
+
+def test_a_backup_of_another_instance_is_refused(do: Runner, make_project: Callable[..., Project]) -> None:
+    other, project = backed_up(do, make_project(name="other")), backed_up(do, make_project(name="project"))
+    assert refused(do, project, str(only_backup(other)), despite="instance") == "other_instance"
+    assert do(project, "check").code == 3  # outdated, and whole
+
+
+def test_a_new_database_beside_files_of_another_instance_is_refused(
+    do: Runner, make_project: Callable[..., Project]
+) -> None:
+    other, project = backed_up(do, make_project(name="other")), make_project(name="project")
+    notes(project, 2)
+    (project.data / "precious").write_text("somebody's")
+    assert refused(do, project, str(only_backup(other))) == "other_instance"
+
+
+def test_a_backup_that_this_code_is_too_old_for_is_refused(do: Runner, project: Project) -> None:
+    backed_up(do, project)
+    do(project, "update", "--yes").succeeded()
+    do(project, "backup").succeeded()
+    for path in (project.updates / "upd_v2.py", *(project.root / "migrations" / "versions").glob("r[23]*")):
+        path.unlink()
+    project.database.execute("UPDATE notes SET text = 'changed since'")
+    assert refused(do, project, "--latest", despite="version") == "too_new"
+
+
+def test_a_backup_that_is_not_as_it_was_made_is_refused(do: Runner, project: Project) -> None:
+    backed_up(do, project)
+    (only_backup(project) / "files" / "one").write_text("two NAMES")
+    (project.data / "link").unlink()
+    assert refused(do, project, "--latest", despite="damage") == "backup_damaged"
+    assert (project.data / "link").is_symlink()
+
+
+def test_nothing_is_restored_while_the_application_runs(do: Runner, make_project: Callable[..., Project]) -> None:
+    project = backed_up(do, make_project(section={"running": "test -e running"}))
+    (project.root / "running").touch()
+    (project.data / "one").unlink()
+    assert refused(do, project, "--latest", despite="running") == "application_running"
+
+
+def test_a_dump_of_another_kind_of_database_is_refused(do: Runner, make_project: Callable[..., Project]) -> None:
+    project = backed_up(do, make_project())
+    manifest = only_backup(project) / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"sqlite"', '"postgresql"'))
+    assert refused(do, project, "--latest") == "other_dialect"
+
+
+def test_a_manifest_that_does_not_belong_to_its_dump_is_refused(do: Runner, project: Project) -> None:
+    backed_up(do, project)
+    manifest = only_backup(project) / "manifest.json"
+    values = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps({**values, "tip_hash": "0" * 64}))
+    assert refused(do, project, "--latest") == "refused"
+
+
+def test_a_backup_with_a_further_root_that_is_not_configured_is_refused(
+    do: Runner, make_project: Callable[..., Project], tmp_path: Path
+) -> None:
+    (tmp_path / "media").mkdir()
+    project = backed_up(do, make_project(section={"extra_dirs": f"media={tmp_path / 'media'}"}))
+    project.ini.write_text(project.ini.read_text().replace("extra_dirs", "# extra_dirs"))
+    assert refused(do, project, "--latest") == "root_missing"
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["--yes"], "Which backup?"),
+        (["--latest"], "there is no terminal to ask on"),
+        (["--latest", "one", "--yes"], "exclude each other"),
+        (["none-such", "--yes"], "There is no backup 'none-such'"),
+        (["--latest", "--yes", "--despite", "reason"], "--despite takes instance, version, damage, running"),
+    ],
+)
+def test_a_command_line_that_says_too_little_changes_nothing(
+    do: Runner, project: Project, args: list[str], words: str
+) -> None:
+    notes(project, 1)
+    do(project, "update", "--yes").succeeded()
+    assert words in do(project, "restore", *args).exited(2).told
+
+
+# -- half restored
+
+
+@pytest.fixture
+def half(zygote: Zygote) -> Iterator[Callable[[], Bench]]:
+    """Give a function that kills a restore when it has moved the first file away."""
+    with changed_instance(zygote, SQLITE) as bench:
+        seen = bench.break_at(Injection()).succeeded().seen
+        first = next(number for number, event in enumerate(seen, 1) if event == "files: os.rename VERSION")
+
+        def again() -> Bench:
+            assert bench.break_at(Injection("kill", first + 1)).was_killed
+            assert bench.where() == "half"
+            return bench
+
+        yield again
+
+
+def test_a_half_restored_instance_says_so_and_reading_commands_leave_it_alone(half: Callable[[], Bench]) -> None:
+    bench = half()
+    status = bench.run("status", "--json").json
+    (problem,) = status["problems"]
+    assert (status["state"], problem["code"], status["current"]) == ("interrupted", "restore_interrupted", [])
+    assert "Do not start the application." in problem["message"]
+    assert problem["hint"].startswith("Type `fietsupdate recover`")
+    bench.run("check").exited(7)
+    before = fs_support.picture(bench.project.root), bench.project.database.dump()
+    error = json.loads(bench.run("update", "--dry-run", "--json").exited(1).stdout)["error"]
+    assert error["code"] == "restore_interrupted"
+    for reading in (["status"], ["history"], ["heads"], ["check"], ["backup", "list"]):
+        bench.run(*reading)
+    assert (fs_support.picture(bench.project.root), bench.project.database.dump()) == before
+
+
+@pytest.mark.parametrize("command", ["recover", "update", "restore", "stamp", "backup"])
+def test_every_command_that_changes_something_finishes_it_first(half: Callable[[], Bench], command: str) -> None:
+    more = {"recover": [], "update": ["v1", "--yes"], "restore": ["--latest", "--yes"], "stamp": ["v1", "--yes"]}
+    bench = half()
+    done = bench.run(command, *more.get(command, [])).succeeded()
+    assert "it is finished now" in done.stdout
+    now = whole(bench.project)
+    if command == "stamp":
+        assert now.database["rows"]["notes"] == bench.after.database["rows"]["notes"]
+        assert now.files.keys() == bench.after.files.keys()
+    else:
+        assert now == bench.after
+    assert left_over(bench.project) == []
+
+
+def test_a_half_restored_instance_is_not_finished_while_the_application_runs(half: Callable[[], Bench]) -> None:
+    bench = half()
+    bench.project.ini.write_text(f"{bench.project.ini.read_text()}running = true\n")
+    assert "The application is running" in bench.run("recover").exited(1).told
+    assert bench.problem() == "restore_interrupted"
+
+
+def test_a_damaged_journal_is_told_and_nothing_is_touched(half: Callable[[], Bench]) -> None:
+    bench = half()
+    journal = bench.project.data / ".fietsupdate" / "restore" / "journal"
+    journal.write_bytes(journal.read_bytes()[:-20])
+    before = fs_support.picture(bench.project.root)
+    assert bench.problem() == "restore_interrupted"
+    assert "'old'" in bench.run("recover").exited(1).told
+    assert fs_support.picture(bench.project.root) == before
+
+
+def test_an_environment_that_connects_elsewhere_now_does_not_get_the_other_half(
+    half: Callable[[], Bench], tmp_path: Path
+) -> None:
+    """The journal names the database; the files that are moved belong to that one."""
+    bench = half()
+    text = bench.project.ini.read_text()
+    bench.project.ini.write_text(text.replace(bench.project.database.file.name, "elsewhere.sqlite"))
+    bench.run("recover").exited(1)
+    bench.project.ini.write_text(text)
+    bench.run("recover").succeeded()
+    assert bench.where() == "after"
+
+
+# -- one half restored by hand
+
+
+@pytest.mark.parametrize("older", ["database", "data directory"])
+def test_status_names_the_older_half_and_the_backup_that_fits(do: Runner, project: Project, older: str) -> None:
+    """The nearest backup is the one that is where the older half is, not the newest."""
+    backed_up(do, project, 3)
+    before = whole(project)
+    name = only_backup(project).name
+    do(project, "update", "+1", "--yes").succeeded()
+    do(project, "backup").succeeded()
+    do(project, "update", "--yes").succeeded()
+    assert do(project, "status", "--json").json["problems"] == []
+    copy = only_backup_called(project, name)
+    if older == "database":
+        shutil.copy(copy / "database.dump", project.database.file)
+    else:
+        for entry in ("VERSION", "one"):
+            shutil.copy2(copy / "files" / entry, project.data / entry)
+        shutil.copy2(copy / "ledger.jsonl", project.data / ".fietsupdate" / "ledger.jsonl")
+    (problem,) = do(project, "status", "--json").json["problems"]
+    assert problem["message"].startswith(f"The {older} is older than the ")
+    assert f"`fietsupdate restore {name}`" in problem["hint"]
+    do(project, "restore", name, "--yes").succeeded()
+    assert whole(project) == before
+
+
+def test_a_lost_data_directory_is_brought_back_by_the_newest_backup(
+    do: Runner, make_project: Callable[..., Project], tmp_path: Path
+) -> None:
+    project = backed_up(do, make_project(section={"backup_dir": str(tmp_path / "backups")}))
+    do(project, "update", "--yes").succeeded()
+    do(project, "backup").succeeded()
+    before = whole(project)
+    newest = do(project, "backup", "list", "--json").json["backups"][0]["name"]
+    shutil.rmtree(project.data)
+    project.data.mkdir()
+    (problem,) = do(project, "status", "--json").json["problems"]
+    assert (problem["code"], f"`fietsupdate restore {newest}`" in problem["hint"]) == ("files_without_ledger", True)
+    do(project, "restore", "--latest", "--yes").succeeded()
+    assert (whole(project).files, whole(project).ledger) == (before.files, before.ledger)
+
+
+def only_backup_called(project: Project, name: str) -> Path:
+    return project.data / ".fietsupdate" / "backups" / name
