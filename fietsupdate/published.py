@@ -24,7 +24,7 @@ def published(name: str) -> tuple[str, str]:
     found = entry_points(group=GROUP, name=name)
     if len(found) == 1:
         [entry] = found
-        return entry.module, entry.attr.replace(".", "/")
+        return entry.module, (entry.attr or "").replace(".", "/")  # None where the value has no colon
     if found:
         packages = ", ".join(sorted(_distribution(entry) for entry in found))
         raise ConfigError(
