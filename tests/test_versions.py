@@ -1,0 +1,148 @@
+"""Planning with versions: which one the data belongs to, which change is a hook's, what is older."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from fietsupdate.model import Direction, Update
+from fietsupdate.planning.versions import (
+    Recorded,
+    VersionHook,
+    Versions,
+    crosses,
+    is_older,
+    recorded,
+    version_steps,
+    wrong_specifier,
+)
+from support.instances import database, entry, update
+
+LETTERS = {"=": Direction.STAMP, "-": Direction.DOWN}
+
+
+def hook(old: str = "", new: str = "", name: str = "app.hooks:one") -> VersionHook:
+    return VersionHook(update(name), old, new)
+
+
+def history(text: str) -> list:
+    """Write a ledger: ``a@0.1`` up, ``-a@0.1`` down, ``=a@0.1`` stamp, ``m:f@0.1`` a hook, ``app==0.2`` a mark."""
+    entries = []
+    for seq, word in enumerate(text.split(), 1):
+        name, _, version = word.lstrip("=-").partition("@")
+        special = "==" in name or ":" in name
+        direction = Direction.VERSION if special else LETTERS.get(word[0], Direction.UP)
+        entries.append(replace(entry(seq, name, direction), app_version=version or name.partition("==")[2]))
+    return entries
+
+
+@pytest.mark.parametrize(
+    ("ledger", "version", "newest"),
+    [
+        ("", "", ""),
+        ("a@ b@", "", ""),
+        ("a@0.1", "0.1", "0.1"),
+        ("a@ b@0.2 c@0.3", "0.2", "0.3"),  # the first that is named counts, until a change is completed
+        ("a@0.1 b@0.7 m:f@0.7", "0.1", "0.7"),
+        ("a@0.1 b@0.7 m:f@0.7 app==0.7", "0.7", "0.7"),
+        ("a@0.1 app==0.7 =a@0.5", "0.5", "0.5"),  # taken back: a stamp by older code
+        ("a@0.1 =a@0.7", "0.1", "0.7"),  # a stamp by newer code skips no hook
+        ("a@0.1 -a@0.7", "0.1", "0.1"),  # nothing of the newer version is left
+        ("a@unknown b@0.2", "0.2", "0.2"),
+        ("a@0.9 app==0.10", "0.10", "0.10"),
+    ],
+)
+def test_the_ledger_says_which_version_the_data_belongs_to(ledger: str, version: str, newest: str) -> None:
+    seen = recorded(history(ledger))
+    assert (seen.version, seen.newest) == (version, newest)
+
+
+def test_hooks_that_have_run_are_known_for_ever() -> None:
+    assert recorded(history("a@0.1 m:f@0.2 app==0.2 m:g@0.3 app==0.3")).ran == {"m:f", "m:g"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "before", "installed", "runs"),
+    [
+        ("<0.6.4", ">=1.0.0", "0.6.3", "1.0.0", True),
+        ("<0.6.4", ">=1.0.0", "0.6.4", "1.0.0", False),
+        ("<0.6.4", ">=1.0.0", "0.6.3", "0.9", False),
+        ("<0.6.4", ">=0.6.4", "0.1", "0.7", True),
+        ("<0.10", ">=0.10", "0.9", "0.10", True),  # not as texts
+        (">=0.3,<0.7", "", "0.1", "0.7", False),
+        (">=0.3,<0.7", "", "0.3", "0.7", True),
+        ("", ">=2", "0.1", "1.9", False),
+        ("", "", "0.1", "0.2", True),
+        ("<1.0", ">=1.0", "0.9", "1.0rc1", True),  # a candidate has the code of its release
+        ("<1.0", ">=1.0", "0.9", "1.0.dev3+g12ab", True),
+        ("<1.0", ">=1.0", "1.0rc1", "1.0", True),  # for those written since; the others have run
+        ("<1.0", ">=1.0", "1.0", "1.1", False),
+        ("<1.0", "<2.0", "0.9", "2.0rc1", False),
+        (">=0.5,<0.6", "", "0.5rc1", "0.7", True),
+        ("<1.0rc2", "", "1.0rc1", "1.0", True),  # who names a candidate means it
+        ("<1.0rc2", "", "1.0rc3", "1.0", False),
+        ("", ">=1.0rc2", "0.9", "1.0rc1", False),
+        ("==0.5.*", "~=0.7.1", "0.5.9", "0.7.3", True),
+        ("<0.7", "", "0.7.post1", "0.8", False),
+    ],
+)
+def test_a_change_of_version_is_a_hooks_when_both_ends_match(old, new, before, installed, runs) -> None:
+    assert crosses(hook(old, new), before, installed) is runs
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "older"),
+    [
+        ("0.9", "0.10", True),
+        ("0.10", "0.9", False),
+        ("1.0", "1.0.0", False),
+        ("1.0rc1", "1.0", True),
+        ("1.0.dev2+gabc", "1.0.dev2+gdef", False),
+        ("1.0+build.2", "1.0+build.1", False),
+        ("what", "1.0", False),
+    ],
+)
+def test_versions_are_compared_as_versions_and_builds_have_no_order(one: str, other: str, older: bool) -> None:
+    assert is_older(one, other) is older
+
+
+def test_specifiers_that_cannot_be_read_are_named() -> None:
+    assert wrong_specifier(">=1.0,<2") == ""
+    assert wrong_specifier("1.0") == "Invalid specifier: '1.0'"
+
+
+def versions(before: str, installed: str, *hooks: VersionHook, ran: frozenset[str] = frozenset()) -> Versions:
+    return Versions("app", installed, Recorded(before, before, ran), hooks)
+
+
+def steps(seen: Versions | None, *, changes: bool = False) -> list[str]:
+    return [step.update.update_id for step in version_steps(seen, database(), besides=(), changes=changes)]
+
+
+def test_hooks_come_in_their_order_and_the_version_last() -> None:
+    one, two = hook("<2", name="m:one"), hook("<2", name="m:two")
+    assert steps(versions("1.0", "2.0", two, one)) == ["m:two", "m:one", "app==2.0"]
+    assert steps(versions("1.0", "2.0", two, one, ran=frozenset({"m:two"}))) == ["m:one", "app==2.0"]
+
+
+def test_nothing_is_planned_where_the_version_stands() -> None:
+    assert steps(None) == []
+    assert steps(versions("2.0", "2.0", hook())) == []
+
+
+def test_another_build_of_the_same_version_is_only_recorded() -> None:
+    assert steps(versions("1.0+b2", "1.0+b1", hook())) == ["app==1.0+b1"]
+
+
+def test_the_first_version_needs_no_entry_of_its_own_where_others_name_it() -> None:
+    assert steps(versions("", "1.0", hook())) == ["app==1.0"]
+    assert steps(versions("", "1.0", hook()), changes=True) == []
+
+
+def test_recording_is_atomic_everywhere_and_a_hook_only_where_the_database_lets_it() -> None:
+    view = database(not_transactional="MariaDB commits at every schema change")
+    one, mark = version_steps(versions("1.0", "2.0", hook()), view, besides=(), changes=False)
+    assert (one.not_atomic, one.only_records) == ("MariaDB commits at every schema change", False)
+    assert (mark.not_atomic, mark.only_records) == ("", True)
+    assert isinstance(mark.update, Update)
