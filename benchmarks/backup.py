@@ -1,0 +1,150 @@
+"""A backup of 100,000 files beside ``cp -a``, with hashing and syncing; and the share that the dump has.
+
+    python benchmarks/backup.py [FILES]
+
+Both copy the same tree, in turns, and the medians are compared; the disk's cache is warm. ``cp -a`` is followed by
+``sync -f``, as a backup is durable when it returns; the ratio to ``cp -a`` alone is printed as well. With
+``FIETSUPDATE_TEST_POSTGRESQL_URL`` or a server on 127.0.0.1, a PostgreSQL database of 200,000 rows is dumped, too,
+beside ``pg_dump -Fc``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from fietsupdate.copies import FileRecord
+from fietsupdate.database.dump import open_store
+from fietsupdate.filesystem.copying import copy_tree
+
+FILES = 100_000
+A_FOLDER = 250
+ROUNDS = 3
+ROWS = 200_000
+URL = os.environ.get("FIETSUPDATE_TEST_POSTGRESQL_URL", "postgresql+psycopg://postgres@127.0.0.1:5432/postgres")
+
+
+def tree(top: Path, count: int) -> None:
+    """Write files of 0 to 16 kB, 250 in a folder: 8 kB on average."""
+    block = os.urandom(1 << 15)
+    for number in range(count):
+        folder = top / f"{number // A_FOLDER:04}"
+        if number % A_FOLDER == 0:
+            folder.mkdir(parents=True)
+        start = number * 7919 % (1 << 14)
+        (folder / f"{number:06}.bin").write_bytes(block[start : start + start % (1 << 14)])
+    subprocess.run(["sync", "-f", top], check=True)
+
+
+def ours(source: Path, dest: Path) -> None:
+    """Copy as a backup does: with the listing, its hash, and everything durable."""
+    sha256 = hashlib.sha256()
+    with dest.with_suffix(".jsonl").open("wb", buffering=1 << 16) as listing:
+
+        def told(record: FileRecord) -> None:
+            line = f"{record.to_json()}\n".encode("ascii")
+            listing.write(line)
+            sha256.update(line)
+
+        copy_tree(source, dest, leave_out=(), told=told)
+
+
+def cp(source: Path, dest: Path) -> None:
+    """Copy as an administrator does."""
+    subprocess.run(["cp", "-a", source, dest], check=True)
+
+
+def cp_durable(source: Path, dest: Path) -> None:
+    """Copy, and wait until it is on the disk."""
+    cp(source, dest)
+    subprocess.run(["sync", "-f", dest], check=True)
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Measure once, on a disk that has nothing else to write."""
+    subprocess.run(["sync"], check=True)
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def files(count: int) -> None:
+    """Compare the copies of a tree."""
+    with tempfile.TemporaryDirectory(prefix="backup-", dir=os.environ.get("TMPDIR", "/tmp")) as folder:
+        source, dest = Path(folder, "source"), Path(folder, "dest")
+        tree(source, count)
+        ways = {"cp -a": cp, "cp -a; sync -f": cp_durable, "fietsupdate": ours}
+        taken: dict[str, list[float]] = {name: [] for name in ways}
+        for _ in range(ROUNDS):
+            for name, way in ways.items():
+                taken[name].append(seconds(lambda way=way: way(source, dest)))
+                shutil.rmtree(dest)
+        median = {name: statistics.median(each) for name, each in taken.items()}
+        for name, each in median.items():
+            sys.stdout.write(f"{name:16} {each:7.2f} s  {each / count * 1e6:6.0f} us a file\n")
+        for name in ("cp -a", "cp -a; sync -f"):
+            sys.stdout.write(f"fietsupdate to {name}: {median['fietsupdate'] / median[name]:.2f}\n")
+
+
+@contextlib.contextmanager
+def postgresql() -> Iterator[sa.URL | None]:
+    """Give a database with rows, or None where there is no server."""
+    url = sa.make_url(URL)
+    server = sa.create_engine(url, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+    name = f"fietsupdate_benchmark_{os.getpid()}"
+    try:
+        with server.connect() as connection:
+            connection.exec_driver_sql(f"CREATE DATABASE {name} TEMPLATE template0")
+    except sa.exc.OperationalError:
+        yield None
+        return
+    try:
+        made = url.set(database=name)
+        engine = sa.create_engine(made, poolclass=sa.NullPool)
+        with engine.begin() as connection:
+            connection.exec_driver_sql(
+                "CREATE TABLE tracks AS SELECT n AS id, md5(n::text) AS name, repeat(md5((n * 7)::text), 20) AS gpx "
+                f"FROM generate_series(1, {ROWS}) AS n"
+            )
+        yield made
+    finally:
+        with server.connect() as connection:
+            connection.exec_driver_sql(f"DROP DATABASE {name}")
+
+
+def dumps() -> None:
+    """Compare the dump with pg_dump called by hand."""
+    with postgresql() as url, tempfile.TemporaryDirectory() as folder:
+        if url is None:
+            sys.stdout.write("No PostgreSQL server: the dump was not measured.\n")
+            return
+        dest = Path(folder, "dump")
+        plain = url.set(drivername="postgresql").render_as_string(hide_password=False)
+        by_hand = ["pg_dump", "-Fc", "-f", str(dest), plain]
+        store = open_store(url.render_as_string(hide_password=False), file=None)
+        taken: dict[str, list[float]] = {"pg_dump -Fc": [], "fietsupdate": []}
+        for _ in range(ROUNDS):
+            taken["pg_dump -Fc"].append(seconds(lambda: subprocess.run(by_hand, check=True)))
+            dest.unlink()
+            taken["fietsupdate"].append(seconds(lambda: store.dump(dest)))
+            dest.unlink()
+        median = {name: statistics.median(each) for name, each in taken.items()}
+        for name, each in median.items():
+            sys.stdout.write(f"{name:16} {each:7.2f} s\n")
+        sys.stdout.write(f"fietsupdate to pg_dump: {median['fietsupdate'] / median['pg_dump -Fc']:.2f}\n")
+
+
+if __name__ == "__main__":
+    files(int(sys.argv[1]) if len(sys.argv) > 1 else FILES)
+    dumps()
