@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import builtins
+import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,14 +12,16 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from fietsupdate.errors import EnvPyError, FietsupdateError, FilesError, PlanError, RefusedError
+from fietsupdate.errors import EnvPyError, FietsupdateError, FilesError, LockedError, PlanError, RefusedError
+from fietsupdate.filesystem import lock
 from fietsupdate.rehearsal import last
 from fietsupdate.rehearsing import clone as cloning
 from fietsupdate.rehearsing.report import Change, Rehearsal
 from fietsupdate.updater import Updater
 from support import environments
-from support.databases import Database, KINDS, MARIADB, POSTGRESQL, SQLITE, _server
+from support.databases import KINDS, MARIADB, POSTGRESQL, SQLITE, Database, _server
 from support.notes import revisions
+from support.processes import wait_for_janitors
 from support.projects import Project
 
 WRITES = "self.files.write('new.txt', 'n' * 5000); self.files.remove('old.txt'); self.files.write('kept.txt', 'other')"
@@ -84,7 +88,7 @@ def clones(project: Project) -> list[str]:
 
 @pytest.mark.parametrize(
     ("kind", "variant"),
-    [(SQLITE, "stock"), (SQLITE, "async"), (POSTGRESQL, "stock"), (POSTGRESQL, "async"), (MARIADB, "stock")],
+    [(SQLITE, "stock"), (SQLITE, "async"), (POSTGRESQL, "async"), (MARIADB, "stock")],
 )
 def test_it_tells_what_the_updates_do_and_changes_nothing(make_project: Callable[..., Project], kind, variant) -> None:
     insert = "self.connection.execute(sa.text(\"INSERT INTO notes (id, text) VALUES (2, 'new')\"))"
@@ -287,3 +291,293 @@ def test_a_connection_made_by_hand_does_not_show_the_clones_mark(postgresql: Dat
     # The URL of such an engine names no database, so the store cannot be opened by it either.
     with left_as_it_is(project), pytest.raises(FietsupdateError):
         rehearsed(project)
+
+
+OWN_ENGINE = """
+from sqlalchemy import create_engine
+engine = create_engine({url})
+with engine.begin() as connection:
+    connection.exec_driver_sql("INSERT INTO notes (id, text) VALUES (99, 'mine')")
+engine.dispose()
+"""
+
+
+@pytest.mark.parametrize("kind", [SQLITE, MARIADB])
+def test_hooks_with_engines_of_their_own_reach_the_clone_only(make_project: Callable[..., Project], kind: str) -> None:
+    body = OWN_ENGINE.format(url="config['sqlalchemy.url']")
+    project = at_v1(make_project(kind=kind), up_pre=body, atomic=None)
+    with left_as_it_is(project):
+        report = rehearsed(project)
+    assert report.failure is None
+    assert report.database is not None
+    assert report.database.rows_after == {"notes": 2}
+
+
+@pytest.mark.parametrize("kind", [SQLITE, POSTGRESQL])
+def test_a_hook_that_connects_to_the_real_database_fails_the_rehearsal(
+    make_project: Callable[..., Project], kind: str
+) -> None:
+    project = make_project(kind=kind)
+    at_v1(project, up_pre=OWN_ENGINE.format(url=repr(project.database.url)), atomic=None)
+    with left_as_it_is(project):
+        report = rehearsed(project)
+    assert report.failure is not None
+    assert (report.failure.update_id, report.failure.phase) == ("v2", "pre")
+    assert "which is not its clone" in report.failure.message
+
+
+def test_an_engine_that_is_connected_to_the_real_database_already_is_no_way_around(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = sa.make_url(project.url)
+    at_v1(
+        project, up_pre="from builtins import pooled\nwith pooled.begin() as c: c.execute(sa.text('DELETE FROM notes'))"
+    )
+    engine = sa.create_engine(url, poolclass=sa.QueuePool)
+    with engine.connect():
+        pass
+    monkeypatch.setattr(builtins, "pooled", engine, raising=False)
+    with left_as_it_is(project):
+        report = rehearsed(project)
+    engine.dispose()
+    assert report.failure is not None
+    assert "which is not its clone" in report.failure.message
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "Path({data!r}, 'kept.txt').write_text('bad')",
+        "Path({data!r}, 'bad.txt').touch()",
+        "Path({data!r}, 'kept.txt').unlink()",
+        "Path({data!r}, 'kept.txt').rename(self.data_dir / 'stolen.txt')",
+        "Path({data!r}, 'kept.txt').chmod(0o600)",
+        "(self.data_dir / 'second').hardlink_to(Path({data!r}, 'kept.txt'))",
+        "import shutil; shutil.rmtree({data!r} + '/folder')",
+        "import os; os.chdir({data!r}); os.mkdir('bad')",
+        "import os; os.truncate({data!r} + '/kept.txt', 0)",
+        "import os; os.utime({data!r} + '/kept.txt', (1, 1))",
+        "import os; os.symlink('/', {data!r} + '/bad')",
+        "(self.data_dir / 'l').symlink_to({data!r}); (self.data_dir / 'l' / 'kept.txt').write_text('bad')",
+        "import sqlite3; sqlite3.connect({database!r}).execute('DROP TABLE notes')",
+    ],
+)
+def test_a_hook_that_would_change_the_real_files_fails_the_rehearsal(project: Project, body: str) -> None:
+    code = body.format(data=str(project.data), database=str(project.database.file))
+    at_v1(project, up_pre=code)
+    with left_as_it_is(project):
+        report = rehearsed(project)
+    assert report.failure is not None
+    assert "belongs to the real instance" in report.failure.message
+    assert report.files is None
+
+
+def test_a_hook_that_swallows_the_refusal_fails_the_rehearsal_too(project: Project) -> None:
+    path = str(project.data / "kept.txt")
+    at_v1(project, up_pre=f"try: open({path!r}, 'w')\nexcept Exception: pass")
+    with left_as_it_is(project):
+        report = rehearsed(project)
+    assert report.failure is not None
+    assert report.failure.code == "trespass"
+    assert path in report.failure.message
+
+
+SETTINGS = """
+def for_updates():
+    folder = {data!r}
+    return {{
+        "app.upload": folder + "/uploads", "app.url": {url!r}, "app.other": folder + "-other/x",
+        "app.nested": {{"paths": [folder, "file://" + folder + "/x"]}},
+    }}
+"""
+TELLS_SETTINGS = """
+import json
+with open({out!r}, 'w') as file:
+    told = {{key: config[key] for key in config if key.startswith(('app', 'sqlalchemy', 'fietsupdate'))}}
+    json.dump({{"data": str(self.data_dir), **told}}, file)
+"""
+
+
+def test_settings_that_lead_into_the_real_instance_lead_into_the_clone(
+    make_project: Callable[..., Project], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = make_project(section={"app.folder": "%(here)s/data/uploads", "setup": "rehearsal_settings:for_updates"})
+    monkeypatch.syspath_prepend(project.root)
+    code = SETTINGS.format(data=str(project.data), url=project.url)
+    (project.root / "rehearsal_settings.py").write_text(code)
+    out = str(tmp_path / "settings.json")
+    at_v1(project, up_pre=TELLS_SETTINGS.format(out=out))
+    with left_as_it_is(project):
+        assert rehearsed(project).failure is None
+    told = json.loads(Path(out).read_text())
+    clone = told["data"]
+    assert clone != str(project.data)
+    assert told["fietsupdate.data_dir"] == clone
+    assert told["app.folder"] == told["app.upload"] == f"{clone}/uploads"
+    assert told["app.url"] == told["sqlalchemy.url"] != project.url
+    assert told["app.other"] == f"{project.data}-other/x"
+    assert told["app.nested"] == {"paths": [clone, f"file://{clone}/x"]}
+
+
+# -- what fails
+
+
+def test_a_failing_rehearsal_leaves_a_report_that_one_can_act_on(project: Project) -> None:
+    at_v1(project, up_post="raise ValueError('no such tile: 12/3')")
+    with left_as_it_is(project):
+        told = project.run("rehearse").exited(1)
+    assert "Rehearsed 1 update: it FAILED." in told.stdout
+    assert "Failed  applying v2, in phase post\n" in told.stdout
+    assert "ValueError: no such tile: 12/3." in " ".join(told.stdout.split())
+    report = last(project.data)
+    assert report is not None
+    assert report.failure is not None
+    assert (report.failure.update_id, report.failure.phase, report.failure.code) == ("v2", "post", "update_failed")
+    dry = " ".join(project.run("update", "--dry-run").succeeded().stdout.split())
+    assert "failed (applying v2, in phase post): Up.post_alembic of v2 failed at" in dry
+    document = project.run("rehearse", "--json").exited(1).json
+    assert document["error"]["code"] == "update_failed"
+    assert document["rehearsal"]["failure"]["update_id"] == "v2"
+
+
+def test_a_script_that_cannot_be_loaded_and_a_failing_check_are_reported(project: Project) -> None:
+    path = at_v1(project, head="import no_such_module").updates / "upd_v2.py"
+    failure = rehearsed(project).failure
+    assert failure is not None
+    assert (failure.code, "no_such_module" in failure.message) == ("script", True)
+    project.update("v2", "v1", "r2", up_more="def check(self, config): raise ValueError('not today')")
+    failure = rehearsed(project).failure
+    assert failure is not None
+    assert (failure.code, "not today" in failure.message) == ("checks_failed", True)
+    assert path.exists()
+
+
+def test_a_signal_ends_it_and_the_clone_is_gone(project: Project) -> None:
+    at_v1(project, up_pre="import os, signal; os.kill(os.getpid(), signal.SIGTERM)")
+    with left_as_it_is(project):
+        told = project.run("rehearse").exited(143)
+    assert "The real instance was not touched; the clone is gone." in told.told
+    assert last(project.data) is None
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_killed_the_clone_is_removed_by_its_janitor(make_project: Callable[..., Project], kind: str) -> None:
+    project = at_v1(make_project(kind=kind), up_pre="import os; os.kill(os.getpid(), 9)")
+    with left_as_it_is(project):
+        assert project.run("rehearse").code == -9
+        wait_for_janitors(project.data)
+
+
+def test_what_nobody_has_removed_the_next_rehearsal_sweeps(project: Project) -> None:
+    body = "import os, signal\nfor pid in {janitors}: os.kill(pid, 9)\nos.kill(os.getpid(), 9)"
+    find = "__import__('support.processes', fromlist=['x']).janitors({data!r})"
+    at_v1(project, up_pre=body.format(janitors=find.format(data=str(project.data))))
+    assert project.run("rehearse", env={"PYTHONPATH": str(Path(__file__).parent)}).code == -9
+    assert len(clones(project)) == 1
+    assert project.run("status", "--json").succeeded().json["state"] == "outdated"
+    project.update("v2", "v1", "r2")
+    with pytest.raises(AssertionError), left_as_it_is(project):  # it was there before, and is gone now
+        rehearsed(project)
+    assert clones(project) == []
+
+
+# -- refused
+
+
+def test_an_interrupted_instance_is_not_rehearsed(project: Project) -> None:
+    at_v1(project, up_pre="import os; os.kill(os.getpid(), 9)")
+    assert project.run("update", "--yes").code == -9
+    project.update("v2", "v1", "r2")
+    with pytest.raises(RefusedError) as caught:
+        rehearsed(project)
+    assert caught.value.message == "An interrupted update lies open: there is nothing to begin a rehearsal from."
+    assert "fietsupdate recover" in caught.value.hint
+
+
+def test_a_round_trip_without_a_way_back_is_refused(project: Project) -> None:
+    at_v1(project, has_down=False)
+    with left_as_it_is(project), pytest.raises(PlanError) as caught:
+        rehearsed(project, round_trip=True)
+    assert "Update v2 cannot be reverted" in caught.value.message
+    assert rehearsed(project).failure is None
+
+
+def test_down_that_does_not_restore_is_told_file_by_file(project: Project) -> None:
+    delete = "self.connection.execute(sa.text('DELETE FROM notes'))"
+    at_v1(
+        project,
+        up_pre="self.files.write('kept.txt', 'other')",
+        down_pre=delete,
+        down_post="self.files.write('more', '')",
+    )
+    with left_as_it_is(project):
+        told = project.run("rehearse", "--round-trip").exited(1)
+    assert (
+        "Reverting did NOT restore what was there:\n  ~ kept.txt  5 B\n  + more  0 B\n  other rows in notes\n"
+        in told.stdout
+    )
+    report = last(project.data)
+    assert report is not None
+    assert report.failure is not None
+    assert report.failure.message == (
+        "Reverting the updates does not restore what was there: 2 files are not what they were; "
+        "other rows are in notes."
+    )
+
+
+def test_without_room_nothing_begins(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    at_v1(project)
+    monkeypatch.setattr(cloning, "RESERVE", 1 << 60)
+    with left_as_it_is(project), pytest.raises(FilesError) as caught:
+        rehearsed(project)
+    assert caught.value.message.startswith(
+        "A clone needs 1 MiB, and 1099511627776 MiB more are to stay free; there are "
+    )
+    assert "rehearsal_dir" in caught.value.hint
+
+
+def test_the_clone_goes_where_the_configuration_says(make_project: Callable[..., Project], tmp_path: Path) -> None:
+    project = make_project(section={"rehearsal_dir": str(tmp_path / "roomy")})
+    at_v1(project, up_pre=project_trace(project))
+    with left_as_it_is(project):
+        assert rehearsed(project).failure is None
+    assert project.traces()[0].startswith(f"{tmp_path}/roomy/fietsupdate-rehearsal-")
+    assert os.listdir(tmp_path / "roomy") == []
+
+
+def project_trace(project: Project) -> str:
+    return f"Path({str(project.root / 'trace.log')!r}).write_text(str(self.data_dir))"
+
+
+# -- beside others
+
+
+def test_the_real_instance_is_locked_only_while_it_is_cloned(project: Project) -> None:
+    look = "from fietsupdate.filesystem.lock import holder\nassert holder(Path({data!r})) is None"
+    at_v1(project, up_pre=look.format(data=str(project.data)))
+    with left_as_it_is(project):
+        assert rehearsed(project).failure is None
+
+
+def test_an_updater_that_is_at_work_is_waited_for(project: Project) -> None:
+    at_v1(project)
+    quick = {"timeout": 0, "on_wait": lambda _holder: None, "command": "update"}
+    with lock.hold(project.data, **quick), left_as_it_is(project), pytest.raises(LockedError):
+        rehearsed(project, lock_timeout=0)
+
+
+# -- what is told before a real run
+
+
+def test_a_dry_run_tells_the_figures_as_long_as_the_scripts_are_the_same(project: Project) -> None:
+    at_v1(project)
+    report = rehearsed(project)
+    dry = project.run("update", "--dry-run").succeeded().stdout
+    when = report.made_at[:16].replace("T", " ")
+    assert f"Rehearsed on {when} UTC: less than a second (" in dry
+    assert "5.0 kB and 2 inodes written" in dry
+    document = project.run("update", "--dry-run", "--json").succeeded().json
+    assert document["outlook"]["rehearsal"]["files"]["bytes_written"] == 5005
+    project.update("v2", "v1", "r2", up_pre="pass")
+    assert "Rehearsed" not in project.run("update", "--dry-run").succeeded().stdout
+    assert project.run("update", "--dry-run", "--json").succeeded().json["outlook"]["rehearsal"] is None
