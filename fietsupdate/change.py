@@ -103,16 +103,19 @@ class Change:
             return updater.downgrade(target, agreed=agreed, on_event=tell, backup=self.backup, **self._options)
         return updater.update(target, agreed=agreed, on_event=tell, backup=self.backup, **self._options)
 
-    def stamp(self, update_ids: Sequence[str]) -> int:
+    def stamp(self, update_ids: Sequence[str], *, with_alembic: bool = False) -> int:
         """Record where the instance is, once it is agreed to."""
         asked = not self.session.agreed(yes=self.yes)
         updater = self.session.updater()
         what = (
             f"The instance will be recorded to be at {', '.join(update_ids)}. No script and no Alembic revision runs."
         )
+        if with_alembic:
+            what += " Alembic's version table will say that the database has the revisions that these updates need."
         if asked and not self._asked(what, "Record this?"):
             return self._declined()
-        report = self._told(lambda tell: updater.stamp(update_ids, on_event=tell, **self._options))
+        options = {**self._options, "with_alembic": with_alembic}
+        report = self._told(lambda tell: updater.stamp(update_ids, on_event=tell, **options))
         self._summarize(report)
         return 0
 

@@ -83,9 +83,7 @@ class Engine:
         self.stamp(adoption.update_ids, adoption.revisions)
         self.instance.tell("adopted", adoption.reason, {"update_ids": list(adoption.update_ids)})
 
-    def _apply(
-        self, step: Step, module: ModuleType, progress: Progress, done: list[str], safeguard: Safeguard
-    ) -> None:
+    def _apply(self, step: Step, module: ModuleType, progress: Progress, done: list[str], safeguard: Safeguard) -> None:
         begun = self.tip.begun
         txn = begun.txn if begun else str(uuid.uuid4())
         try:
@@ -147,13 +145,21 @@ class Engine:
         with contextlib.suppress(FietsupdateError):  # it failed once already; the row is there without the words too
             self.instance.visit(work, command="upgrade")
 
-    def stamp(self, update_ids: Sequence[str], revisions: Sequence[str] = (), *, copy: bool = False) -> None:
+    def stamp(
+        self,
+        update_ids: Sequence[str],
+        revisions: Sequence[str] = (),
+        *,
+        copy: bool = False,
+        alembic: Sequence[str] | None = None,
+    ) -> None:
         """Set the current updates without running any hook.
 
         Args:
             update_ids: What is applied from now on, with all that it builds on; () for nothing.
             revisions: Alembic revisions that run first (baseline).
             copy: Copy the database's whole ledger into a data directory that has lost its own.
+            alembic: What Alembic's version table shall say, without running anything; None leaves it as it is.
 
         Raises:
             PlanChangedError: nothing was done.
@@ -167,6 +173,8 @@ class Engine:
             take(visit, self.tip)
             opened.append(open_files(self.instance, self.tip, txn, None))
             yield from visit.steps(revisions, Direction.UP)
+            if alembic is not None:
+                visit.set_heads(alembic)
             made.extend(self._stamps(txn, update_ids, round((time.monotonic() - started) * 1000)))
             visit.ledger.insert(visit.connection, made, status=DONE)
             whole = [*(self.tip.entries if copy else ()), *made]

@@ -21,7 +21,6 @@ from fietsupdate.errors import (
     RefusedError,
     StoppedError,
     TerminatedError,
-    UsageError,
 )
 from fietsupdate.filesystem import leftovers, lock, restoration
 from fietsupdate.filesystem.ledger import look as look_at_files
@@ -29,8 +28,6 @@ from fietsupdate.filesystem.owner import check_writable, refuse_root
 from fietsupdate.instance import Instance, now
 from fietsupdate.look import Look, look
 from fietsupdate.model import (
-    BASE,
-    Adoption,
     DatabaseView,
     Direction,
     Event,
@@ -39,7 +36,6 @@ from fietsupdate.model import (
     Report,
 )
 from fietsupdate.planning.graph import Graph
-from fietsupdate.planning.target import find, resolve_up
 from fietsupdate.process import SIGNALS, Signals, Stop
 from fietsupdate.recovery import Outcome, settle
 from fietsupdate.restoring import Restorer
@@ -54,12 +50,6 @@ MOST_PLANS = 5
 """How often a plan is made again when the instance moves under it; then somebody else is at work for good."""
 
 COMMANDS = {Direction.UP: "update", Direction.DOWN: "downgrade"}
-
-NOT_STAMPED = frozenset(
-    {"ledger_damaged", "data_dir_missing", "database_without_ledger", "database_missing", "diverged", "files_older"}
-    | {"database_older", "transaction_doubt", "interrupted", "version_foreign"}
-)
-"""Problems that a stamp would bury instead of mend."""
 
 
 def nobody(_event: Event) -> None:
@@ -158,7 +148,7 @@ class Run:
         leave_service: Callable[[], None],
     ) -> tuple[Plan, tuple[str, ...]]:
         for _ in range(MOST_PLANS):
-            seen = self._settled(leave_service)
+            seen = self.settled(leave_service)
             seen.refuse(locked_by_us=True)
             plan = seen.plan(target, direction)
             if plan and agreed is not None and not done:
@@ -180,33 +170,16 @@ class Run:
             return plan, engine.tip.current
         raise _restless(done)
 
-    def stamp(self, targets: Sequence[str]) -> Report:
-        """Record that the instance is at these updates."""
-        started, ids = time.monotonic(), _stampable(self.graph, targets)
-        with self.stoppable([]):
-            self.check_hands()
-            with self.locked("stamp"):
-                seen = self._settled()
-                status = seen.status(locked_by_us=True)
-                for problem in status.problems:
-                    if problem.blocks and problem.code in NOT_STAMPED:
-                        raise RefusedError.because(problem)
-                engine = Engine(self.instance(seen.database), seen.database)
-                engine.prepare()
-                _once(lambda: engine.stamp(ids, copy=not seen.files.has_ledger))
-        plan = Plan(Direction.STAMP, ids, (), status.current, engine.tip.current, Adoption(ids))
-        return Report(plan, ids, engine.tip.current, _since(started))
-
     def recover(self, *, accept: bool, purge: bool) -> Report:
         """Settle what lies open; record a half-done update as finished where `accept` says so."""
         with self.stoppable([]):
             self.check_hands()
             with self.locked("recover"):
-                seen = self._settled()
+                seen = self.settled()
                 engine = Engine(self.instance(seen.database), seen.database)
                 before = engine.tip.current
                 if accept:
-                    _once(engine.accept)
+                    once(engine.accept)
                 elif seen.database.begun is not None:
                     raise _unfinished(seen)
                 if purge:
@@ -282,7 +255,7 @@ class Run:
         policy = self.site.config.backup if self.policy is None else self.policy
         return Safeguard(self.instance(seen.database), seen.database, policy)
 
-    def _settled(self, before: Callable[[], None] = lambda: None) -> Look:
+    def settled(self, before: Callable[[], None] = lambda: None) -> Look:
         """Settle what an earlier run left open, then look. Whoever calls this holds the lock.
 
         Args:
@@ -314,20 +287,6 @@ def _is_agreed(plan: Plan, agreed: Plan) -> None:
         )
 
 
-def _stampable(graph: Graph, targets: Sequence[str]) -> tuple[str, ...]:
-    """Resolve the ids that a stamp names; () is `base`."""
-    if list(targets) == [BASE]:
-        return ()
-    if not targets or BASE in targets:
-        raise UsageError("'base' stands alone: it means that nothing is applied.", hint="fietsupdate stamp base")
-    ids: dict[str, None] = {}
-    for target in targets:
-        words = {"head", "heads"}
-        found = resolve_up(graph, frozenset(), target) if target.rpartition(":")[2] in words else (find(graph, target),)
-        ids.update(dict.fromkeys(found))
-    return graph.dag.heads(graph.dag.ancestors(ids))
-
-
 def _own_files(database: DatabaseView) -> tuple[Path, ...]:
     """Name the application's own SQLite database, which no script may touch."""
     if database.file is None:
@@ -343,7 +302,7 @@ def _unfinished(seen: Look) -> FietsupdateError:
     return _restless(())
 
 
-def _once(action: Callable[[], None]) -> None:
+def once(action: Callable[[], None]) -> None:
     """Do something for which no new plan can be made."""
     try:
         action()

@@ -101,8 +101,9 @@ class Updater(Observer):
 
     def stamp(
         self,
-        update_ids: Sequence[str],
+        update_ids: str | Sequence[str],
         *,
+        with_alembic: bool | None = None,
         on_event: Listener | None = None,
         lock_timeout: float | None = None,
         as_root: bool = False,
@@ -111,6 +112,8 @@ class Updater(Observer):
 
         Args:
             update_ids: Ids or prefixes; ``heads``, ``head``; ``base`` alone for none.
+            with_alembic: Set Alembic's version table, too, to the revisions that these updates need, in the same
+                transaction; ``None``: where the database has tables, but no Alembic version (after ``create_all``).
             on_event: Told of everything that happens.
             lock_timeout: Seconds to wait for another updater; ``None`` as configured.
             as_root: Whether root may work on somebody else's data directory.
@@ -118,8 +121,10 @@ class Updater(Observer):
         Raises:
             FietsupdateError: What went wrong.
         """
+        from fietsupdate.stamping import stamp
+
         with self._run(on_event, lock_timeout, as_root=as_root) as run:
-            return run.stamp(update_ids)
+            return stamp(run, [update_ids] if isinstance(update_ids, str) else update_ids, with_alembic=with_alembic)
 
     def recover(
         self,

@@ -106,7 +106,7 @@ class FakeUpdater:
     def downgrade(self, target, *, command="downgrade", **options):
         return self.update(target, command=command, **options)
 
-    def stamp(self, update_ids, **options):
+    def stamp(self, update_ids, *, with_alembic=None, **options):
         return self.update(tuple(update_ids), command="stamp", **options)
 
     def recover(self, *, accept, purge, on_event, lock_timeout, as_root):

@@ -56,6 +56,7 @@ ENGINE = {
     "scaffold",
     "script",
     "service",
+    "stamping",
     "stands",
     "tip",
     "transaction",

@@ -500,10 +500,8 @@ def test_tables_without_an_alembic_version_are_remarked():
     assert said(status) == (
         "tables_without_alembic",
         "The database has 7 tables, but no Alembic version: updates would begin at the very first.",
-        (
-            "If the application made them without Alembic, type `alembic stamp heads` and `fietsupdate stamp c` "
-            "instead of updating."
-        ),
+        "If the application made them without Alembic, type `fietsupdate stamp heads --with-alembic` instead of "
+        "updating.",
     )
 
 

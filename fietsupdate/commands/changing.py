@@ -60,14 +60,19 @@ def downgrade(
 def stamp(
     ctx: typer.Context,
     *,
-    update_ids: Annotated[list[str], typer.Argument(metavar="ID...", help="What the instance is at; or base.")],
+    update_ids: Annotated[list[str], typer.Argument(metavar="ID...", help="What the instance is at; heads; or base.")],
+    with_alembic: Annotated[
+        bool,
+        typer.Option("--with-alembic", help="Set Alembic's version table, too, to what these updates need."),
+    ] = False,
     yes: Yes = False,
     lock_timeout: LockTimeout = None,
     as_root: AsRoot = False,
     as_json: Events = False,
 ) -> int:
     """Record what the instance is at, without running anything."""
-    return change_of(ctx, yes=yes, lock_timeout=lock_timeout, as_root=as_root, as_json=as_json).stamp(update_ids)
+    change = change_of(ctx, yes=yes, lock_timeout=lock_timeout, as_root=as_root, as_json=as_json)
+    return change.stamp(update_ids, with_alembic=with_alembic)
 
 
 def recover(

@@ -156,6 +156,10 @@ class Visit:
             yield step
         self.running = ""
 
+    def set_heads(self, revisions: Sequence[str]) -> None:
+        """Write revisions into Alembic's version table without running any, as ``alembic stamp`` does."""
+        self.context.stamp(self.script, tuple(revisions) or "base")  # type: ignore[arg-type]  # several are fine, too
+
     def refuse_broken_keys(self) -> None:
         """Refuse to commit what breaks foreign keys that the application enforces (SQLite).
 

@@ -259,7 +259,7 @@ def _remarks(
     if place.adoption:
         yield problems.not_adopted(place.adoption.reason)
     if place.pairing.kind is Kind.NEW and database.tables and not database.alembic_current and graph.updates:
-        yield tables_without_alembic(database, graph.dag.heads())
+        yield tables_without_alembic(database)
     if place.pairing.kind is Kind.PAIRED and files.version is None and files.version_path and place.applied:
         yield problems.version_missing(files.version_path)
     changed = _changed(graph, database, place)

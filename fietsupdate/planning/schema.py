@@ -60,14 +60,14 @@ def unknown_revision(tree: RevisionTree, database: DatabaseView) -> Problem | No
     )
 
 
-def tables_without_alembic(database: DatabaseView, heads: Sequence[str]) -> Problem:
+def tables_without_alembic(database: DatabaseView) -> Problem:
     """A new instance whose database is not empty: another application's tables, or `create_all`."""
     tables = "1 table" if database.tables == 1 else f"{database.tables} tables"
     return Problem(
         "tables_without_alembic",
         f"The database has {tables}, but no Alembic version: updates would begin at the very first.",
-        "If the application made them without Alembic, type `alembic stamp heads` and "
-        f"`fietsupdate stamp {' '.join(heads)}` instead of updating.",
+        "If the application made them without Alembic, type `fietsupdate stamp heads --with-alembic` instead of "
+        "updating.",
         blocks=False,
     )
 

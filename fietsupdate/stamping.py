@@ -1,0 +1,105 @@
+"""Records where an instance is, without running a script or a revision.
+
+For a database that the application has made at one go (`create_all`), Alembic's version table is set in the same
+transaction: to the revisions that the recorded updates need.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from fietsupdate.engine import Engine
+from fietsupdate.errors import RefusedError, UsageError
+from fietsupdate.instance import now
+from fietsupdate.look import Look
+from fietsupdate.model import BASE, Adoption, DatabaseView, Direction, Event, Plan, Report
+from fietsupdate.planning.graph import Graph
+from fietsupdate.planning.revisions import RevisionTree
+from fietsupdate.planning.target import find, resolve_up
+from fietsupdate.run import Run, once
+
+NOT_STAMPED = frozenset(
+    {"ledger_damaged", "data_dir_missing", "database_without_ledger", "database_missing", "diverged", "files_older"}
+    | {"database_older", "transaction_doubt", "interrupted", "version_foreign"}
+)
+"""Problems that a stamp would bury instead of mend."""
+
+HEADS = frozenset({"head", "heads"})
+
+
+def stamp(run: Run, targets: Sequence[str], *, with_alembic: bool | None) -> Report:
+    """Record that the instance is at these updates.
+
+    Args:
+        run: The call that this belongs to.
+        targets: Ids, prefixes, ``heads``; ``base`` alone for none.
+        with_alembic: Whether to set Alembic's version table, too; ``None`` where the database has tables, but no
+            Alembic version.
+
+    Raises:
+        FietsupdateError: what went wrong; nothing was changed.
+    """
+    started, ids = time.monotonic(), stampable(run.graph, targets)
+    with run.stoppable([]):
+        run.check_hands()
+        with run.locked("stamp"):
+            seen = run.settled()
+            before = _unless_buried(seen)
+            alembic = _needed(run.graph, seen.database, ids) if _wanted(seen.database, with_alembic) else None
+            engine = Engine(run.instance(seen.database), seen.database)
+            engine.prepare()
+            once(lambda: engine.stamp(ids, copy=not seen.files.has_ledger, alembic=alembic))
+            _tell_beyond(run, seen.database, alembic)
+    plan = Plan(Direction.STAMP, ids, (), before, engine.tip.current, Adoption(ids))
+    duration = round((time.monotonic() - started) * 1000)
+    return Report(plan, ids, engine.tip.current, duration, tuple(run.warned))
+
+
+def stampable(graph: Graph, targets: Sequence[str]) -> tuple[str, ...]:
+    """Resolve the ids that a stamp names; () is `base`."""
+    if list(targets) == [BASE]:
+        return ()
+    if not targets or BASE in targets:
+        raise UsageError("'base' stands alone: it means that nothing is applied.", hint="fietsupdate stamp base")
+    ids: dict[str, None] = {}
+    for target in targets:
+        heads = target.rpartition(":")[2] in HEADS
+        found = resolve_up(graph, frozenset(), target) if heads else (find(graph, target),)
+        ids.update(dict.fromkeys(found))
+    return graph.dag.heads(graph.dag.ancestors(ids))
+
+
+def _unless_buried(seen: Look) -> tuple[str, ...]:
+    """Give the current updates of before; refuse where a stamp would hide what is wrong."""
+    status = seen.status(locked_by_us=True)
+    for problem in status.problems:
+        if problem.blocks and problem.code in NOT_STAMPED:
+            raise RefusedError.because(problem)
+    return status.current
+
+
+def _wanted(database: DatabaseView, with_alembic: bool | None) -> bool:
+    if with_alembic is None:
+        return bool(database.tables) and not database.alembic_current
+    return with_alembic
+
+
+def _needed(graph: Graph, database: DatabaseView, ids: Sequence[str]) -> tuple[str, ...]:
+    """Give the Alembic revisions that a database at these updates has: the newest of each branch."""
+    tree = RevisionTree.of(database, graph)
+    updates = [graph.updates[update_id] for update_id in graph.dag.sort(graph.dag.ancestors(ids))]
+    tree.demand(updates)
+    return tree.heads(tree.needed_by(updates))
+
+
+def _tell_beyond(run: Run, database: DatabaseView, alembic: Sequence[str] | None) -> None:
+    """Tell of revisions that no recorded update reaches: `create_all` made their tables, too."""
+    if alembic is None or set(alembic) == set(database.alembic_heads):
+        return
+    text = (
+        f"Alembic's version table now says {', '.join(alembic) or 'nothing'}, which is what these updates need, but "
+        f"the newest revision is {', '.join(database.alembic_heads)}. Where the application made the tables of that, "
+        "too, type `alembic stamp heads`."
+    )
+    run.tell(Event("warning", now(), text=text))
