@@ -36,6 +36,7 @@ from fietsupdate.filesystem import leftovers, shelf
 from fietsupdate.filesystem.copying import copy_tree, digest, measure, room
 from fietsupdate.filesystem.durable import atomic_write, sync
 from fietsupdate.filesystem.layout import ledger_file, make_folder
+from fietsupdate.filesystem.owner import give_owner
 from fietsupdate.filesystem.paths import database_files
 from fietsupdate.filesystem.place import erase
 from fietsupdate.instance import Instance, now
@@ -226,6 +227,7 @@ class Maker:
         self.instance.tell("backup_part", "database")
         self.store.dump(path)
         os.chmod(path, 0o600)
+        give_owner(path, os.stat(partial))
         return Stored(DUMP, path.stat().st_size, digest(path))
 
     def _files(self, partial: Path, pace: Pace) -> Listing:
@@ -258,6 +260,7 @@ class Listing:
         self._name = path.name
         self._file = path.open("xb", buffering=1 << 16)
         os.fchmod(self._file.fileno(), 0o600)
+        give_owner(path, os.stat(path.parent))
         self._sha256 = hashlib.sha256()
         self._size = 0
         self.count = 0

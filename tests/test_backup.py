@@ -188,6 +188,15 @@ def test_only_the_owner_can_look_into_a_backup(project):
     assert modes == [0o700, 0o600, 0o600, 0o600]
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can work for somebody else")
+def test_what_root_makes_belongs_to_the_owner_of_the_data_directory(project):
+    for path in (project.data, *project.data.rglob("*")):
+        os.chown(path, 12345, 12345, follow_symlinks=False)
+    backup = updater(project).backup(as_root=True)
+    paths = [backup.path.parent, backup.path, *backup.path.rglob("*")]
+    assert {path.lstat().st_uid for path in paths} == {12345}
+
+
 @pytest.fixture(scope="module")
 def started():
     """The words of every program that is started, once a list is put here."""

@@ -16,6 +16,7 @@ from fietsupdate.copies import FILES, LISTING, MANIFEST, Backup, Manifest, Scope
 from fietsupdate.errors import FilesError
 from fietsupdate.filesystem.durable import atomic_write, sync_path
 from fietsupdate.filesystem.layout import home, make_folder, make_home
+from fietsupdate.filesystem.owner import give_owner
 from fietsupdate.filesystem.place import erase
 
 PARTIAL = ".partial-"
@@ -60,6 +61,7 @@ def begin(folder: Path, owner: str, name: str) -> Path:
     """
     partial = folder / f"{PARTIAL}{owner}-{name}"
     os.mkdir(partial, 0o700)
+    give_owner(partial, os.stat(folder))
     return partial
 
 
