@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from fietsupdate import published, versions
 from fietsupdate.cli import app
 from fietsupdate.errors import EXIT_CODES
 from fietsupdate.keys import KEYS, gather
@@ -68,7 +69,11 @@ def test_ini_is_understood(text, tmp_path):
 
 @pytest.mark.parametrize("text", blocks("toml"))
 def test_toml_is_understood(text, tmp_path):
-    assert tomllib.loads(text)
+    """A block with entry points, of a package that publishes something, shows none of our keys."""
+    groups = tomllib.loads(text).get("project", {}).get("entry-points")
+    if groups is not None:
+        assert set(groups) <= {versions.GROUP, published.GROUP}
+        return
     assert gather(None, Toml.of(tmp_path / "pyproject.toml", text), "", options={}, environ={}, cwd=tmp_path)
 
 
