@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 TESTS ?= tests
 JOBS ?= 2
+SWEEPS ?= $(wildcard tests/test_*sweep*.py) tests/test_signals.py
 
 ifeq ($(origin PYTHON), undefined)
 PYTHON := $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -36,8 +37,9 @@ test: $(VENV)/.group-test  ## the tests; FIETSUPDATE_TEST_REQUIRE=postgresql,mar
 	$(BIN)/python -m compileall -q fietsupdate  # thousands of commands start here, also where PYTHONDONTWRITEBYTECODE is set
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(TESTS)
 
-sweep: $(VENV)/.group-test  ## strike every single event, everywhere; takes hours, and says what it did
-	FIETSUPDATE_SWEEP=full $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(wildcard tests/test_*sweep*.py)
+sweep: $(VENV)/.group-test  ## strike every single event, everywhere; takes hours, and says at its end what it did
+	$(BIN)/python -m compileall -q fietsupdate
+	FIETSUPDATE_SWEEP=full $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(SWEEPS)
 
 lint: $(VENV)/.group-lint  ## ruff: rules and format
 	$(BIN)/ruff check .

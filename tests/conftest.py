@@ -2,13 +2,46 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from support.breaking import FULL
 from support.databases import KINDS, MARIADB, POSTGRESQL, SQLITE, Database, create
 from support.projects import Project
+from support.zygote import STRUCK
+
+SWEPT: dict[str, Counter[str]] = {}
+"""By test: how many events it has struck, by database and by what was done there."""
+
+
+@pytest.fixture(autouse=FULL)
+def counted(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Count the events that a test strikes: the documentation quotes what ``make sweep`` did."""
+    before = STRUCK.copy()
+    yield
+    request.node.user_properties.append(("struck", dict(STRUCK - before)))
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Collect what was struck, also what another process has."""
+    if report.when == "teardown":
+        name = report.nodeid.rpartition("/")[2].partition("[")[0]
+        for _, struck in (pair for pair in report.user_properties if pair[0] == "struck"):
+            SWEPT.setdefault(name, Counter()).update(struck)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Tell what a whole sweep came to."""
+    if FULL:
+        terminalreporter.section(f"struck, {datetime.now(UTC):%Y-%m-%d}")
+        for name, struck in sorted(SWEPT.items()):
+            for what, number in sorted(struck.items()):
+                terminalreporter.write_line(f"{number:7} {what:20} {name}")
+        terminalreporter.write_line(f"{sum(map(Counter.total, SWEPT.values())):7} events in all")
 
 
 @pytest.fixture

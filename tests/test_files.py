@@ -491,6 +491,18 @@ def test_setting_aside_deletes_nothing_of_the_transactions_own(data_dir, before)
     assert picture(data_dir) == before
 
 
+def test_a_folder_and_a_file_of_one_name_are_both_set_aside(data_dir, before):
+    crashed(data_dir, lambda files: (files.write("a/b", b"one"), files.move("a", "c"), files.write("a", b"two")))
+    assert contents(recover(data_dir, set_aside=True)) == ["one", "two"]
+    assert picture(data_dir) == before
+
+
+def test_setting_aside_after_every_verb_leaves_the_same_tree(data_dir, before):
+    crashed(data_dir, every_verb)
+    assert b"new" in [path.read_bytes() for path in recover(data_dir, set_aside=True) if path.is_file()]
+    assert picture(data_dir) == before
+
+
 def test_what_was_set_aside_is_reported_again_after_a_crash_in_playback(data_dir):
     crashed(data_dir, lambda files: (files.write("a", b"ours"), files.write("b", b"ours")))
     (data_dir / "b").write_text("theirs")
@@ -654,6 +666,10 @@ def test_random_verbs_on_random_trees_undone_leave_the_same_tree(nodes, verbs):
         assert recover(root) == ()
         assert picture(root) == before
         assert ours(root) == []
+        random_verbs(begin(root).files, verbs)
+        recover(root, set_aside=True)
+        assert picture(root) == before
+        shutil.rmtree(root / ".fietsupdate" / "found", ignore_errors=True)
         transaction = begin(root)
         random_verbs(transaction.files, verbs)
         transaction.seal()

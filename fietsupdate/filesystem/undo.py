@@ -7,6 +7,7 @@ somebody else, the application that ran on after a crash perhaps, and is set asi
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import shutil
 from collections.abc import Callable, Collection, Mapping
@@ -250,11 +251,22 @@ class _Undo:
         self.strange.append(Path(target))
 
     def _found_name(self, path: str) -> str:
-        root = Path(self.paths.root)
-        target = found_folder(root, self.txn) / self.paths.relative(path)
-        for folder in reversed(target.relative_to(root).parents[:-2]):
-            make_folder(root / folder)
-        return str(target)
+        folder = found_folder(Path(self.paths.root), self.txn)
+        make_folder(folder.parent)
+        make_folder(folder)
+        *folders, name = Path(self.paths.relative(path)).parts
+        for part in folders:
+            folder = _beside_files(folder / part)
+            make_folder(folder)
+        return str(folder / name)
+
+
+def _beside_files(folder: Path) -> Path:
+    """Give a folder's place in ``found``: where a file of that name was set aside before, the first one beside it."""
+    places = (folder.with_name(f"{folder.name}.{number}") for number in itertools.count(1))
+    while os.path.lexists(folder) and (folder.is_symlink() or not folder.is_dir()):
+        folder = next(places)
+    return folder
 
 
 def _copy_tree(source: str, target: str) -> None:

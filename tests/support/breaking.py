@@ -54,6 +54,8 @@ class Bench:
     states: list[State]
     """The states that an update may leave, in the order in which it goes through them."""
     command: Sequence[str] = ("update", "--yes")
+    own_connections: bool = False
+    """Whether the last update is not atomic: its hooks run outside of our transaction."""
     sets_aside: bool = False
     """Whether what a hook was writing by a plain call when it was killed is not known again, and set aside."""
     is_clean: bool = True
@@ -64,7 +66,7 @@ class Bench:
     @property
     def is_atomic(self) -> bool:
         """Whether schema and rows change in one transaction here."""
-        return self.project.database.kind != MARIADB
+        return self.project.database.kind != MARIADB and not self.own_connections
 
     def run(self, *args: str, injection: Injection | None = None) -> Run:
         """Run a command."""
@@ -145,9 +147,16 @@ def every(stride: int, start: int = 1) -> Iterator[int]:
 
 @contextmanager
 def small_application(
-    zygote: Zygote, kind: str, variant: str = "stock", *, work: str = VERBS, from_nothing: bool = False
+    zygote: Zygote,
+    kind: str,
+    variant: str = "stock",
+    *,
+    work: str = VERBS,
+    from_nothing: bool = False,
+    own_connections: bool = False,
 ) -> Iterator[Bench]:
-    """Give the small application, at its first update or before it."""
+    """Give the small application, at its first update or before it; its second update may be one that is not atomic."""
+    inserts = ["pass", "pass"] if own_connections else [INSERT.format(table="t", id=4), INSERT.format(table="u", id=5)]
     with quick_folder() as folder, _dropped(kind, folder) as database:
         project = Project.create(folder / "project", database, variant)
         project.revision("aaaa", None, TABLE, "op.drop_table('t')")
@@ -158,8 +167,9 @@ def small_application(
             "one",
             "bbbb",
             head=SOURCES,
-            up_pre=f"{work}\n{INSERT.format(table='t', id=4)}",
-            up_post=f"{INSERT.format(table='u', id=5)}\nself.files.write('post', 'hook')",
+            up_pre=f"{work}\n{inserts[0]}",
+            up_post=f"{inserts[1]}\nself.files.write('post', 'hook')",
+            atomic=not own_connections,
             up_more="def verify(self, config): assert self.files.exists('post')",
         )
         fs_support.plant(project.data)
@@ -168,7 +178,8 @@ def small_application(
             zygote.run(project, ["update", "one", "--yes"]).succeeded()
         age(project.data)
         with _bench(project, zygote, folder) as bench:
-            bench.sets_aside = work == CALLS
+            bench.own_connections = own_connections
+            bench.sets_aside = work == CALLS or own_connections
             yield bench
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,9 @@ from fietsupdate.testing import zygote
 from support.databases import ASYNC_DRIVERS, SERVERS
 from support.injection import Injection
 from support.projects import Project, Result
+
+STRUCK: Counter[str] = Counter()
+"""How many events this process has struck, by database and by what was done there."""
 
 TESTS = Path(__file__).resolve().parents[1]
 
@@ -43,6 +47,8 @@ class Zygote(zygote.Zygote):
         servers = {name: value for name, value in os.environ.items() if name.startswith("FIETSUPDATE_TEST_")}
         environ = {**project._environment(None), **servers}
         done = self.command([*project.options, *args], folder=project.root, environ=environ, injection=injection)
+        if injection is not None and done.fired:
+            STRUCK[f"{project.database.kind}, {injection.action}"] += 1
         return Run(done.args, done.code, done.stdout, done.stderr, done.fired, done.seen)
 
 
