@@ -85,7 +85,7 @@ def _app_version(config: Config) -> str:
     from importlib.metadata import PackageNotFoundError, version
 
     try:
-        return version(config.distribution)
+        return version(config.distribution) or ""
     except PackageNotFoundError:
         raise ConfigError(
             f"distribution = {config.distribution}: no distribution of that name is installed in this Python.",

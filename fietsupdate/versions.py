@@ -20,7 +20,14 @@ from typing import Any, TypeVar
 from fietsupdate.config import Config, Settings, described
 from fietsupdate.errors import ConfigError, ScriptError
 from fietsupdate.model import VERSION_MARK, Begun, Direction, Entry, Update
-from fietsupdate.planning.versions import Recorded, VersionHook, Versions, recorded, wrong_specifier
+from fietsupdate.planning.versions import (
+    Recorded,
+    VersionHook,
+    Versions,
+    is_version,
+    recorded,
+    wrong_specifier,
+)
 from fietsupdate.process import Stop, put_back, stdout_on_stderr
 from fietsupdate.script import UpdateScript
 from fietsupdate.site import Site
@@ -55,12 +62,17 @@ def look(site: Site, entries: Sequence[Entry], begun: Begun | None) -> Versions 
     """Compare the installed version with the recorded one; None where the configuration names no distribution.
 
     Raises:
-        ConfigError: a hook module cannot be imported.
+        ConfigError: the version cannot be compared, or a hook module cannot be imported.
         ScriptError: a hook says something that is no version range.
     """
     config = site.config
     if not config.distribution:
         return None
+    if not is_version(site.app_version):
+        raise ConfigError(
+            f"distribution = {config.distribution}: its version {site.app_version!r} is none that could be compared.",
+            hint="Versions are written as PEP 440 says: 1.4.2, 2.0rc1.",
+        )
     seen = recorded(entries)
     resumes = begun is not None and begun.direction is Direction.VERSION
     hooks = tuple(load(config)) if resumes or _may_cross(seen, site.app_version) else ()

@@ -143,6 +143,14 @@ def test_on_a_fresh_installation_none_runs_and_the_version_is_recorded(
     assert "Nothing to do" in app.update().stdout
 
 
+def test_after_create_all_and_a_stamp_none_runs(tmp_path: Path, make_database, zygote: Zygote) -> None:
+    app = Versioned.lessons(tmp_path, make_database(), zygote).install("0.7")
+    app.project.alembic("upgrade", "heads").succeeded()
+    app.run("stamp", "v0.7", "--yes").succeeded()
+    assert app.status()["version"]["recorded"] == "0.7"
+    assert "Nothing to do" in app.update().stdout
+
+
 # -- once, in order
 
 
@@ -311,6 +319,11 @@ def test_a_distribution_that_is_not_installed_is_told(make) -> None:
     assert "distribution = lesson: no distribution of that name is installed" in app.run("status").exited(1).told
     app.project.ini.write_text(text.replace("distribution = lesson\n", ""))
     assert "version_hooks = hooks: nobody says whose version that is." in app.run("status").exited(1).told
+
+
+def test_a_version_that_cannot_be_compared_is_told(make) -> None:
+    told = make().install("newest").run("update", "--yes").exited(1).told
+    assert "distribution = lessons: its version 'newest' is none that could be compared." in told
 
 
 # -- the version alone
