@@ -38,6 +38,9 @@ from fietsupdate.run import Run
 from fietsupdate.service import check_service, out_of_service
 
 UNTOUCHED = "Nothing was changed."
+DECIDED = (
+    "Nothing was changed yet. The next 'fietsupdate recover' finishes the restore, or removes what it has brought."
+)
 MOST_NAMED = 5
 """So many differences of a damaged backup are told."""
 
@@ -46,8 +49,11 @@ MOST_NAMED = 5
 class Restored:
     """What a restore came to."""
 
-    backup: Backup
-    found: tuple[Path, ...]
+    name: str
+    """The backup's name."""
+    current: tuple[str, ...]
+    """The updates that both halves are at."""
+    found: tuple[Path, ...] = ()
     """Where that is now what stood in the way of the restored files."""
 
 
@@ -122,14 +128,24 @@ def restore(run: Run, name: str | None, despite: Collection[Despite]) -> Restore
     """
     with run.stoppable([]):
         run.check_hands()
-        with run.locked("restore"), _out_of_service(run, despite):
-            backup, seen = find(run, name), _look(run)
-            refuse(run, backup, seen, despite)
-            _refuse_damage(run, backup, despite)
-            restorer = Restorer(run.site, run.environment, run.signals, run.tell)
-            strange = _Staging(run, restorer, backup, seen, despite).go()
-    run.tell(Event("finished", now(), details={"restored": backup.name, "current": list(backup.manifest.current)}))
-    return Restored(backup, strange)
+        left = restoration.look(run.site.data_dir)
+        with run.locked("restore"):  # which finishes what was cut off
+            if left is not None and left.is_half and name in {None, left.backup}:
+                done = Restored(left.backup, run.look().status(locked_by_us=True).current)
+            else:
+                with _out_of_service(run, despite):
+                    done = _restored(run, name, despite)
+    run.tell(Event("finished", now(), details={"restored": done.name, "current": list(done.current)}))
+    return done
+
+
+def _restored(run: Run, name: str | None, despite: Collection[Despite]) -> Restored:
+    backup, seen = find(run, name), _look(run)
+    refuse(run, backup, seen, despite)
+    _refuse_damage(run, backup, despite)
+    restorer = Restorer(run.site, run.environment, run.signals, run.tell)
+    strange = _Staging(run, restorer, backup, seen).go()
+    return Restored(backup.name, backup.manifest.current, strange)
 
 
 def refuse(run: Run, backup: Backup, seen: Look, despite: Collection[Despite]) -> None:
@@ -206,25 +222,30 @@ class _Staging:
     restorer: Restorer
     backup: Backup
     seen: Look
-    despite: Collection[Despite]
 
     def go(self) -> tuple[Path, ...]:
         """Stage, commit, and go forward; give what stood in the way."""
         run, data_dir = self.run, self.restorer.data_dir
         begun = self._begun()
         run.tell(Event("restore_begun", now(), text=self.backup.name, details={"path": str(self.backup.path)}))
+        staged = begun
         try:
             make_folder(restore_folder(data_dir))
             restoration.write(data_dir, begun)
             self._refuse_narrow()
             staged = self._stage(begun)
             run.signals.raise_pending()
-        except BaseException as error:
-            self._withdraw(begun)
-            raise _told(error) from error
-        with run.signals.held():
+            run.signals.deferred = True
             restoration.write(data_dir, staged.at(Stage.DATABASE))
+        except BaseException as error:
+            run.signals.deferred = True
+            withdrawn = self.restorer.withdraw(staged)
+            run.signals.deferred = False
+            raise _told(error, UNTOUCHED if withdrawn else DECIDED) from error
+        try:
             return self.restorer.forward(staged.at(Stage.DATABASE))
+        finally:
+            run.signals.deferred = False
 
     def _begun(self) -> Restoration:
         restorer, manifest = self.restorer, self.backup.manifest
@@ -338,17 +359,12 @@ class _Staging:
         atomic_write(folder / restoration.LEDGER, self.backup.ledger.read_bytes(), mode=0o600)
         return True
 
-    def _withdraw(self, begun: Restoration) -> None:
-        """Sweep away what was staged; what cannot be swept now is swept by the next command."""
-        with self.run.signals.held(), contextlib.suppress(FietsupdateError, OSError):
-            self.restorer.sweep(begun)
 
-
-def _told(error: BaseException) -> BaseException:
+def _told(error: BaseException, stands: str) -> BaseException:
     if isinstance(error, FietsupdateError):
-        error.stands = UNTOUCHED
+        error.stands = stands
         return error
     if isinstance(error, OSError):
         where = f" ({os.fspath(error.filename)})" if error.filename else ""
-        return FilesError(f"The system refused: {error.strerror}{where}.", stands=UNTOUCHED, hint="Mend the cause.")
+        return FilesError(f"The system refused: {error.strerror}{where}.", stands=stands, hint="Mend the cause.")
     return error

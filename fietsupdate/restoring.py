@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -108,6 +109,19 @@ class Restorer:
             return
         restoration.remove(self.data_dir)
 
+    def withdraw(self, found: Restoration) -> bool:
+        """Give a restore up that has touched nothing live; False where the disk does not even take that.
+
+        The journal says so before anything of what was staged is gone. What cannot be swept now, the next command does.
+        """
+        try:
+            restoration.write(self.data_dir, found.at(Stage.STAGING))
+        except (FietsupdateError, OSError):
+            return False
+        with suppress(FietsupdateError, OSError):
+            self.sweep(found)
+        return True
+
     def forward(self, found: Restoration) -> tuple[Path, ...]:
         """Take a restore to its end; signals wait.
 
@@ -124,10 +138,10 @@ class Restorer:
             while found.stage is not Stage.DONE:
                 try:
                     strange += self._do(found)
+                    restoration.write(self.data_dir, found.at(self._next(found)))
                 except (FietsupdateError, OSError) as error:
                     raise self._failed(found, error) from error
                 found = found.at(self._next(found))
-                restoration.write(self.data_dir, found)
             self._clear(found)
         return tuple(strange)
 
@@ -226,9 +240,7 @@ class Restorer:
 
     def _failed(self, found: Restoration, error: FietsupdateError | OSError) -> FietsupdateError:
         """Withdraw the restore where nothing live was touched; else say what is half done."""
-        if found.stage is Stage.DATABASE and self._is_untouched(found):
-            restoration.write(self.data_dir, found.at(Stage.STAGING))
-            self.sweep(found)
+        if found.stage is Stage.DATABASE and self._is_untouched(found) and self.withdraw(found):
             stands, hint = "Nothing was changed: what was restored is removed again.", getattr(error, "hint", "")
         else:
             done = "the database may be exchanged" if found.stage is Stage.DATABASE else "the database is restored"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fietsupdate.copies import Backup, Scope
 from fietsupdate.model import Event
@@ -56,19 +56,11 @@ def part(event: Event) -> str:
 
 def done(what: Restored) -> str:
     """Say what a restore came to."""
-    manifest = what.backup.manifest
-    current = several(manifest.current) or "no update"
-    lines = [f"Restored {what.backup.name}: both halves are at {current}."]
+    lines = [f"Restored {what.name}: both halves are at {several(what.current) or 'no update'}."]
     if what.found:
-        lines.append("Somebody has put files in the way meanwhile; they are here now:")
+        lines.append("What was in the way, or was not known again, is here now:")
         lines += [f"  {path}" for path in what.found]
     return "\n".join(lines)
-
-
-def document(what: Restored) -> dict[str, Any]:
-    """Describe a restore for programs."""
-    manifest = what.backup.manifest
-    return {"restored": what.backup.name, "current": manifest.current, "found": [str(path) for path in what.found]}
 
 
 def _when(backup: Backup) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import fs_support
 
-from support.databases import SQLITE, Database, create
+from support.databases import MARIADB, SQLITE, Database, create
 from support.dumps import Dump
 from support.injection import Injection
 from support.notes import notes
@@ -54,7 +54,9 @@ def left_over(project: Project) -> list[str]:
     if project.database.kind == SQLITE:
         file = project.database.file
         return found + [name for name in os.listdir(file.parent) if name.startswith(file.name) and name != file.name]
-    return found + [name for name in databases(project.database) if name != project.database.name]
+    own = {project.database.name, f"{project.database.name}_s"}  # the second is a test's own copy
+    kept = "kept" if project.database.kind == MARIADB else "/"  # no update is atomic there
+    return [path for path in found if not path.startswith(kept)] + sorted({*databases(project.database)} - own)
 
 
 def databases(database: Database) -> list[str]:
@@ -99,6 +101,8 @@ class Bench:
     """What is live."""
     after: Whole
     """What the backup holds."""
+    breaks_off: bool = False
+    """Whether an update is begun and breaks off each time; the folder of an open transaction cannot be copied."""
 
     def run(self, *args: str, injection: Injection | None = None) -> Run:
         """Run a command."""
@@ -107,6 +111,8 @@ class Bench:
     def break_at(self, injection: Injection) -> Run:
         """Begin again with what was live first, and break the restore."""
         self.snapshot.restore()
+        if self.breaks_off:
+            self.run("update", "--yes").exited(1)
         return self.run("restore", "--latest", "--yes", injection=injection)
 
     def problem(self) -> str:
@@ -116,9 +122,13 @@ class Bench:
 
     def where(self) -> str:
         """Tell what the instance is: ``before``, ``after``, or ``half`` for anything else."""
-        now = whole(self.project)
-        as_before = replace(now, folder=self.before.folder) == self.before  # a database comes and goes in it
-        return "before" if as_before else "after" if now == self.after else "half"
+        now = replace(whole(self.project), folder=(0, 0))  # a database comes and goes in it
+        known = {"before": self.before, "after": self.after}
+        return next((name for name, one in known.items() if now == replace(one, folder=(0, 0))), "half")
+
+    def is_exact(self) -> bool:
+        """Tell whether it is as in the backup, with the time of the data directory itself."""
+        return whole(self.project) == self.after
 
 
 @contextmanager
@@ -144,3 +154,32 @@ def changed_instance(zygote: Zygote, kind: str, *, in_data: bool = False) -> Ite
             if snapshot is not None:
                 snapshot.drop()
             database.drop()
+
+
+HALF_WAY = """
+self.files.write("tracks/1/track.gpx", "as the update wants it")
+self.files.remove("one")
+self.files.move("tracks/2", "moved")
+engine = sa.create_engine(config["sqlalchemy.url"])
+with engine.begin() as connection:
+    connection.execute(sa.text("DELETE FROM notes"))
+engine.dispose()
+raise ValueError("half-way")
+"""
+
+
+@contextmanager
+def broken_off_instance(zygote: Zygote) -> Iterator[Bench]:
+    """Give the notes in the middle of an update that is not atomic; before it the database was dumped."""
+    with quick_folder() as folder:
+        database = create(SQLITE, folder)
+        project = notes(Project.create(folder / "project", database, section={"backup": "auto"}), 1)
+        fs_support.plant(project.data)
+        (project.data / "VERSION").unlink()
+        project.update("bad", "v1", "r1", up_pre=HALF_WAY, atomic=False)
+        zygote.run(project, ["update", "v1", "--yes"]).succeeded()
+        database.execute("INSERT INTO notes (id, text) VALUES (1, 'eins'), (2, 'zwei')")
+        after = whole(project)
+        snapshot = Snapshot(project, folder)
+        zygote.run(project, ["update", "--yes"]).exited(1)
+        yield Bench(project, zygote, snapshot, whole(project), after, breaks_off=True)
