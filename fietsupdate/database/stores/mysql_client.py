@@ -24,7 +24,9 @@ LONGEST_WAIT = 60
 """Seconds that a statement waits for somebody else's transaction; MariaDB's default is a day."""
 LARGEST = "--max-allowed-packet=1G"
 
-_SESSION = f"SET SESSION sql_mode = '', SESSION lock_wait_timeout = {LONGEST_WAIT};\n"
+_PATIENCE = f"SET SESSION lock_wait_timeout = {LONGEST_WAIT};\n"
+_PLAIN = "SET SESSION sql_mode = '';\n"
+"""Our own statements are not read by the server's rules for quotes and backslashes."""
 _VERSION = re.compile(r"(?:Distrib|from|Ver) (?!10\.1[0-9] Distrib)(\d+(?:\.\d+)*)")
 _SAID = re.compile(r"ERROR (\d+) \([0-9A-Z]{5}\)(?: at line \d+)?: (.*)")
 _ROW = re.compile(r"<row>(.*?)</row>", re.DOTALL)
@@ -86,7 +88,7 @@ def execute(url: sa.URL, statements: Iterable[str]) -> None:
     """
     script = "".join(f"{statement};\n" for statement in statements)
     if script:
-        _answer(url, _SESSION + script)
+        _answer(url, _PATIENCE + _PLAIN + script)
 
 
 def execute_script(url: sa.URL, text: str) -> None:
@@ -98,12 +100,12 @@ def execute_script(url: sa.URL, text: str) -> None:
     if text:
         edit = edited_for(url)
         lines = text.encode("utf-8", "surrogateescape").splitlines(keepends=True)
-        _answer(url, b"".join(map(edit, lines)), "--binary-mode")
+        _answer(url, _PATIENCE.encode() + b"".join(map(edit, lines)), "--binary-mode")
 
 
 def select(url: sa.URL, sql: str) -> Rows:
     """Give the rows of a statement; XML is the one form in which the client writes NULL so that it can be told."""
-    text = _answer(url, f"{_SESSION}{sql.strip().rstrip(';')}\n;\n", "--xml").decode(errors="surrogateescape")
+    text = _answer(url, f"{_PATIENCE}{_PLAIN}{sql.strip().rstrip(';')}\n;\n", "--xml").decode(errors="surrogateescape")
     return [tuple(_meant(field) for field in _FIELD.finditer(row[1])) for row in _ROW.finditer(text)]
 
 
@@ -135,7 +137,7 @@ def dumping(url: sa.URL, *arguments: str, names: Sequence[str] = ()) -> Abstract
     database = url.database or ""
     if "--events" in arguments and _CONFUSING & set(database) and not select(url, EVENTS.format(literal(database))):
         arguments = tuple(argument for argument in arguments if argument != "--events")
-    fixed = ("--no-tablespaces", LARGEST, *_only_mysql(program))
+    fixed = ("--no-tablespaces", "--skip-lock-tables", LARGEST, *_only_mysql(program))
     return address.calling(url, program, *fixed, *arguments, "--", database, *names, hint=hint)
 
 

@@ -107,7 +107,7 @@ class PostgreSQLStore(Store):
             refuse_empty(new)
             if (arrived := len(new.query(_DUMPED))) < expected:
                 raise DatabaseError(f"Of {expected} tables in {dump} only {arrived} were loaded into {new.shown}.")
-            psql(sa.make_url(new.url), "ANALYZE;")
+            new.analyze()
         return new
 
     def clone(self, tag: str, folder: Path | None = None) -> Store:
@@ -118,7 +118,7 @@ class PostgreSQLStore(Store):
             if not is_full:
                 with _dumping(self._parsed, "--compress=0") as giver, _restoring(sa.make_url(clone.url)) as taker:
                     programs.through(giver, taker)
-            psql(sa.make_url(clone.url), "ANALYZE;")
+            clone.analyze()
         return clone
 
     def swap(self, new: Store, tag: str) -> None:
@@ -182,6 +182,11 @@ class PostgreSQLStore(Store):
         with _dumping(self._parsed, "--schema-only", form="plain") as call:
             text = programs.output_of(call).decode(errors="surrogateescape")
         return "\n".join(line for line in text.split("\n") if not _NOISE.fullmatch(line)) + "\n"
+
+    def analyze(self) -> None:
+        """Let the server count what its planner needs; no dump holds that, and it would come by itself, but later."""
+        if tables := self._all_tables():
+            psql(self._parsed, f"ANALYZE {', '.join(table for _, table in tables)};")
 
     # -- making and renaming
 

@@ -138,7 +138,6 @@ class Exchange:
                 f"{self.live} is damaged, and cannot be replaced by a rename, as it is a mount point.",
                 hint=f"Stop the application and type: cp {self.new} {self.live}",
             )
-        held.execute("ROLLBACK")  # the lock stays (locking_mode = EXCLUSIVE)
         held.execute("PRAGMA synchronous = EXTRA")
         with closing(connect(self.new, "mode=ro&immutable=1")) as source:
             copy(source, held)
@@ -165,6 +164,7 @@ def hold(path: Path) -> sqlite3.Connection | None:
         patiently(lambda: connection.execute("PRAGMA journal_mode = DELETE").fetchall())
         connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         patiently(lambda: connection.execute("BEGIN EXCLUSIVE"))
+        connection.execute("ROLLBACK")  # in this locking mode the lock stays until the connection is closed
     except sqlite3.DatabaseError as error:
         connection.close()
         if error.sqlite_errorcode & 0xFF in _DAMAGED:
