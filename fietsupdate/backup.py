@@ -33,7 +33,8 @@ from fietsupdate.copies import (
 )
 from fietsupdate.errors import FietsupdateError, FilesError
 from fietsupdate.filesystem import leftovers, shelf
-from fietsupdate.filesystem.copying import copy_tree, digest, measure, room
+from fietsupdate.filesystem.content import can_share
+from fietsupdate.filesystem.copying import copy_tree, digest, measure, room, standing
 from fietsupdate.filesystem.durable import atomic_write, sync
 from fietsupdate.filesystem.layout import ledger_file, make_folder
 from fietsupdate.filesystem.owner import give_owner
@@ -124,8 +125,11 @@ class Maker:
         """
         self.store.check()
         count, size = self._measured() if scope is Scope.FULL else (0, 0)
-        need = size + count * BLOCK + self.store.size()
-        free, reserve = room(self.folder), max(RESERVE, need // SHARE)
+        dump = self.store.size() + count * BLOCK
+        need, free = size + dump, room(self.folder)
+        if free < need + max(RESERVE, need // SHARE) and size and self._shares():
+            need = dump
+        reserve = max(RESERVE, need // SHARE)
         if free < need + reserve:
             raise FilesError(
                 f"A backup needs {_mib(need)} MiB in {self.folder}, and {_mib(reserve)} MiB more are to stay free; "
@@ -175,6 +179,10 @@ class Maker:
         """What no tree copy holds: the application's own SQLite files, which the dump has, and the backups."""
         own = [Path(path) for path in database_files(self.instance.keep_out)]
         return [*own, self.folder, folder_of(self.instance.site)]
+
+    def _shares(self) -> bool:
+        """Tell whether the copies of all roots share their blocks, and so need no room."""
+        return all(can_share(root, standing(self.folder)) for root in self._roots.values())
 
     def _measured(self) -> tuple[int, int]:
         measured = [measure(path, self._leave_out) for path in self._roots.values()]

@@ -72,6 +72,7 @@ class Safeguard:
         there = self._way_back(txn, tip)
         wanted = self._policy is not Policy.NEVER and not self._is_new and tip.begun is None
         if wanted and not (there is not None and self._policy is Policy.FULL):
+            self.tidy(tip, None)  # of many steps in one run, only the last one's dump is worth its space
             there = self._maker.make(tip, Purpose(Scope.DATABASE, Reason.UPDATE, txn))
         return there.name if there is not None else ""
 
@@ -104,8 +105,8 @@ class Safeguard:
     def tidy(self, tip: Tip, keep: int | None) -> None:
         """Take away dumps whose vault is gone, and copies of both halves beyond `keep`, ``None`` for none of those."""
         site = self._instance.site
-        there = found(site).backups
-        unwanted = (*surplus(there, keep, tip.instance_id), *stale(there, site.data_dir, tip.instance_id))
-        gone = shelf.remove(unwanted, owner(site, tip.instance_id))
+        there, word = found(site).backups, owner(site, tip.instance_id)
+        shelf.remove(stale(there, site.data_dir, tip.instance_id), word)
+        gone = shelf.remove(surplus(there, keep, tip.instance_id), word)
         if gone:
             self._instance.tell("backups_pruned", ", ".join(gone), {"names": list(gone)})

@@ -30,9 +30,11 @@ from fietsupdate.errors import (
 )
 from fietsupdate.filesystem import content, lock, shelf
 from fietsupdate.filesystem.verifying import verify
-from fietsupdate.model import fingerprint
+from fietsupdate.model import Event, fingerprint
 from fietsupdate.pace import Pace
 from fietsupdate.planning.keeping import outlived, surplus, way_back
+from fietsupdate.render import copies
+from fietsupdate.render.progress import amount
 from support.databases import MARIADB, POSTGRESQL, SQLITE, Database
 from support.notes import notes, traced
 from support.projects import Project
@@ -308,6 +310,17 @@ def test_space_is_checked_first_and_a_reserve_stays_free(project, monkeypatch):
     assert (both(project), names(project)) == before
 
 
+def test_files_whose_blocks_are_shared_need_no_room(project, monkeypatch):
+    """On Btrfs or XFS a copy takes hardly any space, however large the files are."""
+    with open(project.data / "film", "wb") as film:
+        os.posix_fallocate(film.fileno(), 0, 8 << 20)
+    monkeypatch.setattr("fietsupdate.backup.room", lambda _path: 66 << 20)
+    with pytest.raises(FilesError, match="A backup needs 9 MiB"):
+        updater(project).backup()
+    monkeypatch.setattr("fietsupdate.backup.can_share", lambda _source, _dest: True)
+    assert verify(updater(project).backup()) == ()
+
+
 def test_a_disk_that_fills_up_leaves_nothing_of_it_and_all_older_ones(project, monkeypatch):
     older = updater(project).backup()
     before = both(project), names(project)
@@ -570,6 +583,22 @@ def test_a_dump_goes_with_the_vault_that_is_its_other_half(project):
     assert second != first
     run.recover(purge=True)
     assert names(project) == []
+
+
+def test_of_many_updates_in_one_run_only_the_last_dump_stays(project):
+    for number in range(3, 6):
+        project.revision(f"r{number}", f"r{number - 1}", "pass")
+        project.update(f"v{number}", f"v{number - 1}", f"r{number}", atomic=False)
+    most = 0
+
+    def count(event):
+        nonlocal most
+        most = max(most, len(names(project)))
+
+    updater(project).update(on_event=count)
+    [backup] = updater(project).backups().backups
+    assert backup.manifest.current == ("v4",)
+    assert most == 2
 
 
 def test_an_update_that_was_undone_leaves_no_dump(project):
@@ -842,6 +871,28 @@ def test_no_backup_is_an_option_of_update_and_downgrade(project, capfd):
     assert run(project, capfd, "update", "--yes", "--no-backup")[0] == 0
     assert run(project, capfd, "downgrade", "v1", "--yes", "--no-backup")[0] == 0
     assert names(project) == []
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.0 kB"),
+        (9_940, "9.9 kB"),
+        (12_345, "12 kB"),
+        (999_999, "1.0 MB"),
+        (5e13, "50 TB"),
+    ],
+)
+def test_sizes_are_told_as_people_say_them(number, text):
+    assert copies.size(number) == text
+
+
+def test_progress_is_told_with_rate_and_time_left():
+    details = {"done": 1_200_000_000, "total": 3_400_000_000, "unit": "bytes", "rate": 120_000_000, "left": 18.3}
+    assert amount(Event("progress", "", details=details)) == "1.2 GB of 3.4 GB, 120 MB/s, 18 s left"
+    assert amount(Event("progress", "", details={**details, "left": 0.0})) == "1.2 GB of 3.4 GB, 120 MB/s"
 
 
 def test_the_pace_tells_rate_and_time_left():

@@ -167,6 +167,18 @@ def test_blocks_are_shared_where_the_file_system_can(tmp_path, monkeypatch):
     assert answer == (6, hashlib.sha256(b"shared").hexdigest())
 
 
+def test_whether_blocks_can_be_shared_is_tried_and_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(content.fcntl, "ioctl", lambda *_arguments: 0)
+    assert content.can_share(tmp_path, tmp_path)
+
+    def refused(*_arguments):
+        raise OSError(errno.EOPNOTSUPP, "not here")
+
+    monkeypatch.setattr(content.fcntl, "ioctl", refused)
+    assert not content.can_share(tmp_path, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_our_own_folder_and_what_is_left_out_are_not_copied(source, tmp_path):
     (source / ".fietsupdate" / "backups").mkdir(parents=True)
     (source / ".fietsupdate" / "lock").touch()

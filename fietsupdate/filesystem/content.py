@@ -10,7 +10,9 @@ import errno
 import fcntl
 import hashlib
 import os
+import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from fietsupdate.filesystem.durable import write_all
 
@@ -111,6 +113,17 @@ class Content:
 def has_holes(status: os.stat_result) -> bool:
     """Tell whether a file may have holes."""
     return status.st_size > _IN_INODE and status.st_blocks * 512 < status.st_size
+
+
+def can_share(source: Path, dest: Path) -> bool:
+    """Tell whether copies in one folder can share the blocks of files in another; nothing is left behind."""
+    try:
+        with tempfile.TemporaryFile(dir=source) as first, tempfile.TemporaryFile(dir=dest) as second:
+            write_all(first.fileno(), bytes(_IN_INODE))
+            fcntl.ioctl(second.fileno(), FICLONE, first.fileno())
+    except OSError:
+        return False
+    return True
 
 
 def digest_of(descriptor: int, moved: Callable[[int], None] | None = None) -> str:

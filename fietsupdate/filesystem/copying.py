@@ -90,10 +90,15 @@ def measure(source: Path, leave_out: Collection[Path]) -> tuple[int, int]:
 
 def room(path: Path) -> int:
     """Tell how many bytes this user may still write to the file system of a folder, or of the first above it."""
+    found = os.statvfs(standing(path))
+    return found.f_bavail * found.f_frsize
+
+
+def standing(path: Path) -> Path:
+    """Give a folder, or the first above it that is there."""
     while not path.is_dir():
         path = path.parent
-    found = os.statvfs(path)
-    return found.f_bavail * found.f_frsize
+    return path
 
 
 def digest(path: Path, moved: Callable[[int], None] = nothing) -> str:
