@@ -75,6 +75,8 @@ class Config:
     """The application's distribution, whose version the ledger records; "" for none."""
     version_hooks: tuple[str, ...] = ()
     """Modules with version hooks."""
+    templates: Path | None = None
+    """The project's own templates for new scripts."""
     checks: tuple[str, ...] = ()
     """Modules of the application with checks before and after a run."""
     running: str = ""

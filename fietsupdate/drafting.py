@@ -61,7 +61,7 @@ def draft(
 
     def written(revisions: Sequence[str]) -> Path:
         created = datetime.now()  # noqa: DTZ005  # the author's own clock, as Alembic writes it
-        return write(Draft(name, created, message, before, tuple(revisions), kind), place)
+        return write(Draft(name, created, message, before, tuple(revisions), kind), place, config.templates)
 
     if not autogenerate:
         return written(script_heads(config))

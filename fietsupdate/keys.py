@@ -266,6 +266,7 @@ KEYS: Mapping[str, Callable[[Given], Any] | None] = {
     "alembic_config": _callable,
     "distribution": _distribution,
     "version_hooks": _modules,
+    "templates": _path,
     "checks": _modules,
     "running": Given.text,
     "maintenance": _path,

@@ -11,6 +11,7 @@ import errno
 import os
 import secrets
 import string
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,7 +19,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fietsupdate.errors import FilesError, ScriptError, UsageError
+from fietsupdate.errors import ConfigError, FilesError, ScriptError, UsageError
 from fietsupdate.filesystem.owner import give_owner
 from fietsupdate.model import RESERVED_IDS, Folder, Update
 from fietsupdate.planning.metadata import ID_PATTERN, read_script
@@ -85,35 +86,42 @@ def new_id() -> str:
     return secrets.choice(letters) + "".join(secrets.choice(letters + string.digits) for _ in range(ID_LENGTH - 1))
 
 
-def render(draft: Draft) -> str:
-    """Give the text of a new script; the same draft gives the same text."""
-    from jinja2 import Environment, FunctionLoader, StrictUndefined
+def render(draft: Draft, templates: Path | None = None) -> str:
+    """Give the text of a new script; the same draft gives the same text.
 
-    # The result is Python, not HTML; every value is quoted by the functions below.
-    environment = Environment(loader=FunctionLoader(_template), undefined=StrictUndefined, autoescape=False)  # noqa: S701
-    text = environment.get_template(f"{draft.kind}.py.j2").render(
-        docstring=_docstring(draft),
-        created=f"{draft.created:%Y-%m-%d %H:%M:%S}",
-        update_id=_quoted(draft.update_id),
-        previous=_list("previous", draft.previous),
-        alembic_revision=_revision(draft.alembic_revisions),
-    )
-    return f"{text}\n"
+    Args:
+        draft: What it shall say.
+        templates: The project's own templates; they win over ours of the same name.
+
+    Raises:
+        ConfigError: The project's folder holds no template that is ever used.
+        ScriptError: A template of the project is broken.
+    """
+    return f"{_rendered(draft, templates)}\n"
 
 
-def write(draft: Draft, folder: Folder) -> Path:
+def write(draft: Draft, folder: Folder, templates: Path | None = None) -> Path:
     """Write a new script into its folder, whole or not at all.
+
+    Args:
+        draft: What it shall say.
+        folder: Where it goes.
+        templates: The project's own templates.
 
     Returns:
         The script's path.
 
     Raises:
+        ConfigError: The project's folder of templates cannot be used.
         ScriptError: The script would not load, or its file exists already.
         FilesError: The folder cannot be written to.
     """
     path = folder.path / draft.file_name
-    content = render(draft).encode()
-    _check(draft, read_script(content, path, folder.name))
+    content = render(draft, templates).encode()
+    try:
+        _check(draft, read_script(content, path, folder.name))
+    except ScriptError as error:
+        raise _would_not_load(error, draft, templates) from error
     try:
         _create(path, content)
     except FileExistsError:
@@ -124,9 +132,23 @@ def write(draft: Draft, folder: Folder) -> Path:
 
 
 def _check(draft: Draft, found: Update) -> None:
-    wanted = (draft.update_id, draft.previous, draft.alembic_revisions)
-    if wanted != (found.update_id, found.previous, found.alembic_revisions):
-        raise ScriptError(f"{draft.update_id} cannot be written as a script: an id is listed twice.")
+    """See that the script says what was asked for; an id that is listed twice is read once."""
+    for name, wanted, is_now in (
+        ("update_id", draft.update_id, found.update_id),
+        ("previous", draft.previous, found.previous),
+        ("alembic_revision", draft.alembic_revisions, found.alembic_revisions),
+    ):
+        if wanted != is_now:
+            raise ScriptError(f"{draft.update_id} cannot be written as a script: its {name} would be {is_now!r}.")
+
+
+def _would_not_load(error: ScriptError, draft: Draft, templates: Path | None) -> ScriptError:
+    template = templates / template_name(draft.kind) if templates else None
+    if template is None or not template.is_file():
+        error.stands = error.stands or "Nothing was written."
+        return error
+    message = f"The template {template} makes a script that does not load.\n{error.message}"
+    return ScriptError(message, stands="Nothing was written.", hint="Correct the template.")
 
 
 def _create(path: Path, content: bytes) -> None:
@@ -153,12 +175,70 @@ def _name(draft: Path, path: Path) -> None:
         draft.rename(path)
 
 
-def _template(name: str) -> str:
-    """Read a template: of the installed package or, in a checkout, of the folder beside it."""
+def template_name(kind: Kind) -> str:
+    """Name the template of a kind of script, as a project's own must be called."""
+    return f"{kind}.py.j2"
+
+
+METADATA = "metadata.py.j2"
+"""The template that the others include."""
+
+
+def _rendered(draft: Draft, templates: Path | None) -> str:
+    from jinja2 import ChoiceLoader, Environment, FileSystemLoader, FunctionLoader, PrefixLoader, StrictUndefined
+
+    ours = FunctionLoader(_template)
+    own = [FileSystemLoader(_checked(templates))] if templates else []
+    loader = ChoiceLoader([*own, ours, PrefixLoader({"fietsupdate": ours})])
+    # The result is Python, not HTML; every value is quoted by the functions below.
+    environment = Environment(loader=loader, undefined=StrictUndefined, autoescape=False)  # noqa: S701
+    try:
+        return environment.get_template(template_name(draft.kind)).render(
+            docstring=_docstring(draft),
+            created=f"{draft.created:%Y-%m-%d %H:%M:%S}",
+            update_id=_quoted(draft.update_id),
+            previous=_list("previous", draft.previous),
+            alembic_revision=_revision(draft.alembic_revisions),
+            draft=draft,
+        )
+    except Exception as error:
+        if templates is None:
+            raise
+        raise _broken(error, templates) from error
+
+
+def _checked(templates: Path) -> Path:
+    """See that a project's folder of templates holds one: a misspelt name would be passed over in silence."""
+    known = [*map(template_name, Kind), METADATA]
+    if not templates.is_dir():
+        raise ConfigError(f"There is no folder {templates}, which `templates` names.", stands="Nothing was written.")
+    if not any((templates / name).is_file() for name in known):
+        raise ConfigError(
+            f"templates = {templates}: none of the files there has the name of a template.",
+            stands="Nothing was written.",
+            hint=f"The names are {', '.join(known)}.",
+        )
+    return templates
+
+
+def _broken(error: Exception, templates: Path) -> ScriptError:
+    """Make the error of a template that cannot be rendered; it names file and line, where that is known."""
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [f"{frame.filename}:{frame.lineno}" for frame in frames if Path(frame.filename).is_relative_to(templates)]
+    place = lines[-1] if lines else str(templates)
+    if isinstance(getattr(error, "filename", None), str) and getattr(error, "lineno", None):
+        place = f"{error.filename}:{error.lineno}"  # type: ignore[attr-defined]  # a TemplateSyntaxError
+    what = f"{type(error).__name__}: {error}"
+    return ScriptError(f"{place}: the template is broken: {what}.", stands="Nothing was written.")
+
+
+def _template(name: str) -> str | None:
+    """Read a template: of the installed package or, in a checkout, of the folder beside it; None for another name."""
     folder: Traversable = resources.files("fietsupdate") / "templates"
     if not folder.is_dir():
         folder = Path(__file__).parent.parent / "templates"
-    return (folder / name).read_text(encoding="utf-8")
+    file = folder / name
+    return file.read_text(encoding="utf-8") if file.is_file() else None
 
 
 _SUMMARIES = {

@@ -181,6 +181,7 @@ def test_option_then_variable_then_ini_then_toml(tmp_path, given, expected):
         ("alembic_config", "m:g", "m:g"),
         ("distribution", "shop", "shop"),
         ("version_hooks", "shop.a\nshop.b", ("shop.a", "shop.b")),
+        ("templates", "/t", Path("/t")),
         ("checks", "shop.checks\nshop.more", ("shop.checks", "shop.more")),
         ("running", "pidof shop", "pidof shop"),
         ("maintenance", "/run/shop/maintenance", Path("/run/shop/maintenance")),
