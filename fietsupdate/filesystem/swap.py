@@ -238,7 +238,7 @@ class _Mover:
         except OSError as error:
             if error.errno not in _ELSEWHERE:
                 raise
-            self._piecewise(source, target)
+            (self._over if os.path.lexists(target) else self._piecewise)(source, target)
 
     def _over(self, source: str, target: str) -> None:
         if _is_folder(source) and _is_folder(target):
