@@ -89,7 +89,8 @@ class Log(Listener):
 
 def _in_short(event: Event) -> str:
     if event.event == "plan":
-        return f"Planned: {several(event.details.get('steps', ()), 'nothing')}"
+        steps = event.details.get("steps", ())
+        return f"Planned: {several(steps)}" if steps else "Nothing waits any more"
     if event.event == "finished":
         return f"Finished. Current: {several(event.details.get('current', ()), 'no update')}"
     if event.event == "progress":

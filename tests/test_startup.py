@@ -20,6 +20,7 @@ from fietsupdate.startup import _without_file_config
 from support.databases import POSTGRESQL, SQLITE
 from support.notes import hooks, notes
 from support.projects import Project, Result, result_of
+from support.versions import install
 
 WORKERS = 4
 STARTS = """
@@ -167,6 +168,16 @@ def test_a_failing_update_does_not_let_the_application_start(project: Project) -
     assert not (project.data / "x").exists()
 
 
+def test_both_halves_are_copied_before_where_the_configuration_wants_it(make_project, tmp_path: Path) -> None:
+    section = {"backup": "full", "backup_dir": str(tmp_path / "backups")}
+    project = notes(make_project(section=section), 1)
+    ensure_current(project.ini)
+    project.update("v2", "v1", "r2")
+    ensure_current(project.ini)
+    [backup] = Updater.from_config(project.ini).backups().backups
+    assert backup.manifest.current == ("v1",)
+
+
 # -- require_current
 
 
@@ -194,6 +205,25 @@ def test_an_instance_of_newer_code_is_refused_with_what_to_install(project: Proj
     assert "install what has v2" in caught.value.hint
     with pytest.raises(FietsupdateError, match="The instance has had v2"):
         ensure_current(project.ini)
+
+
+def test_versions_of_the_application_are_named_too(make_project, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = notes(make_project(section={"distribution": "lessons"}), 1)
+    monkeypatch.chdir(project.root)  # alembic.ini puts it on the import path
+    install(project, "0.1")
+    ensure_current(project.ini)
+    project.update("v2", "v1", "r2")
+    install(project, "0.2")
+    with pytest.raises(NotCurrentError) as caught:
+        require_current(project.ini)
+    assert caught.value.message == (
+        "The instance is outdated: it is at v1, and this code has updates up to v2. "
+        "lessons 0.2 is installed; the data belongs to 0.1."
+    )
+    ensure_current(project.ini)
+    install(project, "0.1")
+    with pytest.raises(NotCurrentError, match=r"changed by lessons 0\.2, and lessons 0\.1 is installed, which is older"):
+        require_current(project.ini)
 
 
 def test_while_another_process_updates_it_is_refused(project: Project) -> None:
