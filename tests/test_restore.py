@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pty
 import shutil
 import sqlite3
 import subprocess
@@ -583,3 +585,94 @@ def test_a_lost_data_directory_is_brought_back_by_the_newest_backup(
 
 def only_backup_called(project: Project, name: str) -> Path:
     return project.data / ".fietsupdate" / "backups" / name
+
+
+# -- choosing, asking, stopping
+
+
+def on_a_terminal(project: Project, *args: str, answers: str) -> tuple[int, str]:
+    """Run the command with a terminal as its input and output, and type; give the exit code and what was shown."""
+    child, terminal = pty.fork()
+    if child == 0:
+        os.chdir(project.root)
+        os.execv(project.python, [project.python, "-m", "fietsupdate", *args])
+    os.write(terminal, answers.encode())
+    shown = b""
+    with contextlib.suppress(OSError):  # the terminal ends with its last user
+        while piece := os.read(terminal, 4096):
+            shown += piece
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    os.close(terminal)
+    return code, shown.decode()
+
+
+def test_on_a_terminal_a_backup_is_chosen_from_a_list(do: Runner, project: Project) -> None:
+    """Newest first; a number that is not there is asked again, and the question says what will be replaced."""
+    backed_up(do, project)
+    before = whole(project)
+    old = only_backup(project).name
+    do(project, "update", "--yes").succeeded()
+    do(project, "backup").succeeded()
+    change_everything(project)
+    code, shown = on_a_terminal(project, "restore", answers="7\n2\ny\n")
+    assert code == 0, shown
+    assert shown.index("  v2") < shown.index("  v1")
+    assert shown.count("Which one?") == 2
+    assert f"Restore the backup {old}, made " in shown
+    assert "Do this now? [y/n]" in shown
+    assert whole(project) == before
+
+
+def test_who_chooses_nothing_or_says_no_has_changed_nothing(do: Runner, project: Project) -> None:
+    backed_up(do, project)
+    change_everything(project)
+    before = whole(project)
+    for answers in ("\n", "1\nn\n"):
+        code, shown = on_a_terminal(project, "restore", answers=answers)
+        assert (code, "Nothing was changed." in shown) == (1, True), shown
+        assert whole(project) == before
+
+
+def test_latest_is_the_newest_by_its_own_time_that_can_be_restored(do: Runner, project: Project) -> None:
+    """Not the one whose name or folder is the newest, and not a dump whose other half is gone."""
+    backed_up(do, project)
+    old = only_backup(project)
+    do(project, "update", "--yes").succeeded()
+    do(project, "backup").succeeded()
+    before = whole(project)
+    old.rename(old.with_name("zz-copied-back"))
+    change_everything(project)
+    done = do(project, "restore", "--latest", "--yes", "--json").succeeded()
+    assert done.events[-1]["restored"] != "zz-copied-back"
+    assert whole(project) == before
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_leaves_everything_as_it_was_or_waits_until_all_is_restored(zygote: Zygote, name: str) -> None:
+    with changed_instance(zygote, SQLITE) as bench:
+        seen = bench.break_at(Injection()).succeeded().seen
+        begun = next(number for number, event in enumerate(seen, 1) if ".journal." in event)
+        first = seen.index("files: os.rename VERSION") + 1
+        for number in (begun + 10, first - 30, first, first + 20):
+            stopped = bench.break_at(Injection(name, number))
+            assert bench.where() == ("before" if stopped.code else "after"), stopped.output
+            assert stopped.code in {0, {"SIGINT": 130, "SIGTERM": 143}[name]}
+            assert left_over(bench.project) == []
+        assert stopped.code == 0, "past the point of no return it goes to the end"
+
+
+def test_too_little_room_is_found_before_anything_is_copied(
+    do: Runner, make_project: Callable[..., Project], tmp_path: Path
+) -> None:
+    """A copy of everything must fit beside what is there, and a reserve stays free."""
+    project = make_project(section={"backup_dir": str(tmp_path / "backups")})
+    notes(project, 1)
+    with mounted(project.data):
+        subprocess.run(["mount", "-o", "remount,size=100m", project.data], check=True)
+        (project.data / "large").write_bytes(bytes(1 << 25))
+        do(project, "update", "--yes").succeeded()
+        do(project, "backup").succeeded()
+        failed = do(project, "restore", "--latest", "--yes").exited(1)
+        assert "MiB more are to stay free" in failed.told
+        assert "Nothing was changed." in failed.told
+        assert left_over(project) == []
