@@ -66,7 +66,8 @@ def fietsupdate_environ() -> Mapping[str, str]:
 def fietsupdate_data() -> Mapping[str, Fill]:
     """Map ids of updates to functions that put data into an instance once it is at that update; override it.
 
-    They are called with the `fietsupdate_instance`. ``base`` is the instance before its first update.
+    They are called with the `fietsupdate_instance`. ``base`` is the instance before its first update, ``baseline`` the
+    one at the script with ``baseline = True``.
     """
     return {}
 
@@ -239,5 +240,9 @@ def _told() -> Iterator[None]:
         words = "\n".join(filter(None, (error.message, error.stands, error.hint)))
     except AssertionError as error:
         words = str(error)
-    if words:
+    if not words:
+        return
+    try:
         pytest.fail(words, pytrace=False)
+    except pytest.fail.Exception as failure:
+        raise failure from None

@@ -112,9 +112,10 @@ def test_every_link_to_a_file_leads_somewhere(page):
         assert (page.parent / target).exists(), target
 
 
-def test_every_row_of_the_failures_is_a_test():
-    """Each row of docs/when-it-breaks.md has a number, under which the tests are listed that show it."""
-    page = (DOCS / "when-it-breaks.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("name", ["when-it-breaks.md", "coming-from.md"])
+def test_every_row_is_a_test(name):
+    """Each row of these pages has a number, under which the tests are listed that show it."""
+    page = (DOCS / name).read_text(encoding="utf-8")
     table, _, listed = page.partition("## The tests behind the rows")
     rows = re.findall(r"^\| (\d+) \| .+ \|$", table, re.MULTILINE)
     tests = dict(re.findall(r"^(\d+)\. (`test_.+`)$", listed, re.MULTILINE))

@@ -32,6 +32,8 @@ from fietsupdate.updater import Updater
 if TYPE_CHECKING:
     import sqlalchemy
 
+BASELINE = "baseline"
+"""What `TemporaryInstance.data` may call the script with ``baseline = True``."""
 OURS = ".fietsupdate"
 """What of a data directory belongs to fietsupdate itself."""
 
@@ -106,9 +108,16 @@ class TemporaryInstance:
                 self.put_in(update_id)
 
     def put_in(self, update_id: str) -> None:
-        """Put in the data that belongs into an instance at this update; ``base`` is before all."""
-        if update_id in self.data:
-            self.data[update_id](self)
+        """Put in the data that belongs into an instance at this update.
+
+        Args:
+            update_id: ``base`` is before all. `data` may call the baseline script ``baseline``, whatever its id.
+        """
+        fill = self.data.get(update_id)
+        if fill is None and BASELINE in self.data and update_id != BASE and self.graph().updates[update_id].baseline:
+            fill = self.data[BASELINE]
+        if fill is not None:
+            fill(self)
 
     # -- what it holds
 
