@@ -57,9 +57,9 @@ def left_in_the_end(bench: Bench) -> list[str]:
 @pytest.mark.parametrize(
     ("kind", "stride"),
     [
-        pytest.param(SQLITE, 29, id="sqlite"),
-        pytest.param(POSTGRESQL, 167, id="postgresql"),
-        pytest.param(MARIADB, 173, id="mariadb"),
+        pytest.param(SQLITE, 41, id="sqlite"),
+        pytest.param(POSTGRESQL, 211, id="postgresql"),
+        pytest.param(MARIADB, 223, id="mariadb"),
     ],
 )
 def test_killed_before_any_event_the_instance_is_as_it_was(zygote: Zygote, kind: str, stride: int) -> None:
@@ -76,7 +76,7 @@ def test_killed_before_any_event_the_instance_is_as_it_was(zygote: Zygote, kind:
 @pytest.mark.parametrize("error", ["ENOSPC", "EIO"])
 def test_a_disk_that_fails_fails_the_rehearsal_only(zygote: Zygote, error: str) -> None:
     with small_application(zygote, SQLITE) as bench:
-        for number in every(101, start=7):
+        for number in every(127, start=7):
             run = struck(bench, Injection(error, number, kinds=(FILES,)))
             if not run.fired:
                 break
