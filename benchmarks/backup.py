@@ -2,10 +2,10 @@
 
     python benchmarks/backup.py [FILES]
 
-Both copy the same tree, in turns, and the medians are compared; the disk's cache is warm. ``cp -a`` is followed by
-``sync -f``, as a backup is durable when it returns; the ratio to ``cp -a`` alone is printed as well. With
-``FIETSUPDATE_TEST_POSTGRESQL_URL`` or a server on 127.0.0.1, a PostgreSQL database of 200,000 rows is dumped, too,
-beside ``pg_dump -Fc``.
+Both copy the same tree, in turns, and the medians are compared; the disk's cache is warm. A backup is durable when it
+returns, which ``cp -a`` is not: so both are measured with and without a sync (``sync -f``), and in processor time, on
+which other users of the disk have less effect. With ``FIETSUPDATE_TEST_POSTGRESQL_URL`` or a server on 127.0.0.1, a
+PostgreSQL database of 200,000 rows is dumped, too, beside ``pg_dump -Fc``.
 """
 
 from __future__ import annotations
@@ -13,19 +13,21 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import resource
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import sqlalchemy as sa
 
 from fietsupdate.copies import FileRecord
 from fietsupdate.database.dump import open_store
+from fietsupdate.filesystem import copying
 from fietsupdate.filesystem.copying import copy_tree
 
 FILES = 100_000
@@ -60,6 +62,15 @@ def ours(source: Path, dest: Path) -> None:
         copy_tree(source, dest, leave_out=(), told=told)
 
 
+def ours_not_durable(source: Path, dest: Path) -> None:
+    """Copy as a backup does, and leave the rest to the system."""
+    durable, copying.sync_file_system = copying.sync_file_system, lambda _folder: None
+    try:
+        ours(source, dest)
+    finally:
+        copying.sync_file_system = durable
+
+
 def cp(source: Path, dest: Path) -> None:
     """Copy as an administrator does."""
     subprocess.run(["cp", "-a", source, dest], check=True)
@@ -71,12 +82,35 @@ def cp_durable(source: Path, dest: Path) -> None:
     subprocess.run(["sync", "-f", dest], check=True)
 
 
-def seconds(work: Callable[[], object]) -> float:
-    """Measure once, on a disk that has nothing else to write."""
+def seconds(work: Callable[[], object]) -> tuple[float, float]:
+    """Measure once, on a disk that has nothing else to write: by the clock, and in processor time."""
     subprocess.run(["sync"], check=True)
-    started = time.perf_counter()
+    started, used = time.perf_counter(), processor()
     work()
-    return time.perf_counter() - started
+    return time.perf_counter() - started, processor() - used
+
+
+def processor() -> float:
+    """Give the processor time of this process and of those that it has waited for."""
+    both = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(each.ru_utime + each.ru_stime for each in both)
+
+
+def compare(
+    ways: Mapping[str, Callable[[], object]], clean: Callable[[], object], pairs: Sequence[tuple[str, str]]
+) -> None:
+    """Let the ways take turns; print medians, and the ratios of pairs."""
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
+    for _ in range(ROUNDS):
+        for name, way in ways.items():
+            taken[name].append(seconds(way))
+            clean()
+    median = {name: [statistics.median(each) for each in zip(*both, strict=True)] for name, both in taken.items()}
+    for name, (clock, used) in median.items():
+        sys.stdout.write(f"{name:22} {clock:7.2f} s  {used:7.2f} s of the processor\n")
+    for ours_, other in pairs:
+        clock, used = (mine / theirs for mine, theirs in zip(median[ours_], median[other], strict=True))
+        sys.stdout.write(f"{ours_} to {other}: {clock:.2f}, in processor time {used:.2f}\n")
 
 
 def files(count: int) -> None:
@@ -84,17 +118,14 @@ def files(count: int) -> None:
     with tempfile.TemporaryDirectory(prefix="backup-", dir=os.environ.get("TMPDIR", "/tmp")) as folder:
         source, dest = Path(folder, "source"), Path(folder, "dest")
         tree(source, count)
-        ways = {"cp -a": cp, "cp -a; sync -f": cp_durable, "fietsupdate": ours}
-        taken: dict[str, list[float]] = {name: [] for name in ways}
-        for _ in range(ROUNDS):
-            for name, way in ways.items():
-                taken[name].append(seconds(lambda way=way: way(source, dest)))
-                shutil.rmtree(dest)
-        median = {name: statistics.median(each) for name, each in taken.items()}
-        for name, each in median.items():
-            sys.stdout.write(f"{name:16} {each:7.2f} s  {each / count * 1e6:6.0f} us a file\n")
-        for name in ("cp -a", "cp -a; sync -f"):
-            sys.stdout.write(f"fietsupdate to {name}: {median['fietsupdate'] / median[name]:.2f}\n")
+        ways = {
+            "cp -a": lambda: cp(source, dest),
+            "ours, not synced": lambda: ours_not_durable(source, dest),
+            "cp -a; sync -f": lambda: cp_durable(source, dest),
+            "fietsupdate": lambda: ours(source, dest),
+        }
+        pairs = [("ours, not synced", "cp -a"), ("fietsupdate", "cp -a; sync -f"), ("fietsupdate", "cp -a")]
+        compare(ways, lambda: shutil.rmtree(dest), pairs)
 
 
 @contextlib.contextmanager
@@ -133,16 +164,11 @@ def dumps() -> None:
         plain = url.set(drivername="postgresql").render_as_string(hide_password=False)
         by_hand = ["pg_dump", "-Fc", "-f", str(dest), plain]
         store = open_store(url.render_as_string(hide_password=False), file=None)
-        taken: dict[str, list[float]] = {"pg_dump -Fc": [], "fietsupdate": []}
-        for _ in range(ROUNDS):
-            taken["pg_dump -Fc"].append(seconds(lambda: subprocess.run(by_hand, check=True)))
-            dest.unlink()
-            taken["fietsupdate"].append(seconds(lambda: store.dump(dest)))
-            dest.unlink()
-        median = {name: statistics.median(each) for name, each in taken.items()}
-        for name, each in median.items():
-            sys.stdout.write(f"{name:16} {each:7.2f} s\n")
-        sys.stdout.write(f"fietsupdate to pg_dump: {median['fietsupdate'] / median['pg_dump -Fc']:.2f}\n")
+        ways = {
+            "pg_dump -Fc": lambda: subprocess.run(by_hand, check=True),
+            "dump of fietsupdate": lambda: store.dump(dest),
+        }
+        compare(ways, dest.unlink, [("dump of fietsupdate", "pg_dump -Fc")])
 
 
 if __name__ == "__main__":

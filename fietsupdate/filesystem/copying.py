@@ -10,8 +10,9 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from fietsupdate.copies import FileRecord
@@ -191,7 +192,7 @@ class _Copier:
                 raise _unreadable(error, source) from error
             self._warn(f"{source} vanished while it was copied")
             meta = Meta.of(dest)
-        _usable(meta, folder=True).apply(dest)
+        replace(meta, mode=_usable(meta.mode, meta.uid, 0o700)).apply(dest)
         self._tell(folder, "folder", meta)
         return inside
 
@@ -228,7 +229,7 @@ class _Copier:
         os.symlink(target, dest)
         meta.apply(dest)
         self._note(dest)
-        self._tell(path, "link", meta, target=target)
+        self._tell(path, "link", meta, target)
 
     def _file(self, path: str, source: str, dest: str) -> None:
         reader = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -236,15 +237,20 @@ class _Copier:
             before = os.fstat(reader)
             if before.st_nlink > 1 and self._second_name(path, dest, before):
                 return
-            meta = _meta(source, reader, before)
-            size, sha256 = self._copied(reader, dest, before, meta)
+            xattrs = read_xattrs(source) if _has_xattrs(reader) else {}
+            size, sha256 = self._copied(reader, dest, before, xattrs)
             after = os.fstat(reader)
         finally:
             os.close(reader)
         if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
             self._warn(f"{source} changed while it was copied")
         self._note(dest)
-        self._tell(path, "file", meta, size=size, sha256=sha256)
+        mode = stat.S_IMODE(before.st_mode)
+        self._told(
+            FileRecord(
+                self._root, path, "file", size, sha256, mode, before.st_uid, before.st_gid, before.st_mtime_ns, xattrs
+            )
+        )
 
     def _second_name(self, path: str, dest: str, status: os.stat_result) -> bool:
         """Make another name of a file that was copied already; false for its first name."""
@@ -264,12 +270,12 @@ class _Copier:
         self._told(FileRecord(self._root, path, "hardlink", target=first))
         return True
 
-    def _copied(self, reader: int, dest: str, status: os.stat_result, meta: Meta) -> tuple[int, str]:
+    def _copied(self, reader: int, dest: str, status: os.stat_result, xattrs: Mapping[str, str]) -> tuple[int, str]:
         """Make the copy of an open file; give its size and its SHA-256."""
         writer = os.open(dest, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             size, sha256 = self._content.copy(reader, writer, status)
-            _give(writer, dest, _usable(meta, folder=False), status.st_atime_ns)
+            _give(writer, dest, status, xattrs)
         finally:
             os.close(writer)
         return size, sha256
@@ -278,17 +284,10 @@ class _Copier:
         if len(self._made) < MANY:
             self._made.append(dest)
 
-    def _tell(self, path: str, kind: str, meta: Meta, *, size: int = 0, sha256: str = "", target: str = "") -> None:
+    def _tell(self, path: str, kind: str, meta: Meta, target: str = "") -> None:
         self._told(
-            FileRecord(
-                self._root, path, kind, size, sha256, meta.mode, meta.uid, meta.gid, meta.mtime_ns, meta.xattrs, target
-            )
+            FileRecord(self._root, path, kind, 0, "", meta.mode, meta.uid, meta.gid, meta.mtime_ns, meta.xattrs, target)
         )
-
-
-def _meta(source: str, descriptor: int, status: os.stat_result) -> Meta:
-    xattrs = read_xattrs(source) if _has_xattrs(descriptor) else {}
-    return Meta(stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid, status.st_mtime_ns, xattrs)
 
 
 def _has_xattrs(descriptor: int) -> bool:
@@ -299,25 +298,23 @@ def _has_xattrs(descriptor: int) -> bool:
         return False
 
 
-def _usable(meta: Meta, *, folder: bool) -> Meta:
-    """Give what a copy shall have: one that cannot be given to its owner stays open to us, who own it then."""
-    user = os.geteuid()
-    if user in {0, meta.uid}:
-        return meta
-    return Meta(meta.mode | (0o700 if folder else 0o600), meta.uid, meta.gid, meta.mtime_ns, meta.xattrs)
+def _usable(mode: int, uid: int, least: int) -> int:
+    """Give the mode of a copy: one that cannot be given to its owner stays open to us, who own it then."""
+    return mode if os.geteuid() in {0, uid} else mode | least
 
 
-def _give(descriptor: int, dest: str, meta: Meta, atime_ns: int) -> None:
-    """Give an open file that was just made what `Meta` holds."""
+def _give(descriptor: int, dest: str, like: os.stat_result, xattrs: Mapping[str, str]) -> None:
+    """Give an open file that was just made owner, mode, extended attributes and times."""
     if os.geteuid() == 0:
-        os.fchown(descriptor, meta.uid, meta.gid)
+        os.fchown(descriptor, like.st_uid, like.st_gid)
     else:
         with suppress(PermissionError):  # a group that this user is not in
-            os.fchown(descriptor, -1, meta.gid)
-    os.fchmod(descriptor, meta.mode)
-    if meta.xattrs:
-        meta.apply(dest, time=False)
-    os.utime(descriptor, ns=(atime_ns, meta.mtime_ns))
+            os.fchown(descriptor, -1, like.st_gid)
+    mode = _usable(stat.S_IMODE(like.st_mode), like.st_uid, 0o600)
+    os.fchmod(descriptor, mode)
+    if xattrs:
+        Meta(mode, like.st_uid, like.st_gid, like.st_mtime_ns, xattrs).apply(dest, time=False)
+    os.utime(descriptor, ns=(like.st_atime_ns, like.st_mtime_ns))
 
 
 def _is_about(error: OSError, source: str) -> bool:
