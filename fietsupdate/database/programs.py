@@ -10,14 +10,18 @@ import contextlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
 from fietsupdate.errors import DatabaseError
+from fietsupdate.filesystem.durable import write_all
+from fietsupdate.process import SIGNALS
 
 PIECE = 1 << 20
 """Bytes that are in memory at once."""
@@ -96,7 +100,10 @@ def to_file(call: Call, path: Path) -> None:
         ProgramFailedError: it ended with an error.
         OSError: the file cannot be written.
     """
-    with _running(call, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as child, open(path, "wb") as file:
+    with (
+        _running(call, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as child,
+        open(path, "wb", buffering=0) as file,
+    ):
         _pour(child.stdout, file)
 
 
@@ -108,7 +115,7 @@ def from_file(call: Call, path: Path, edit: Edit | None = None) -> None:
         OSError: the file cannot be read.
     """
     with (
-        open(path, "rb", buffering=PIECE) as file,
+        open(path, "rb", buffering=0) as file,
         _running(call, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as child,
     ):
         _feed(file, child, edit)
@@ -157,29 +164,50 @@ def version(program: str, pattern: re.Pattern[str]) -> tuple[int, ...]:
 @contextlib.contextmanager
 def _running(call: Call, **streams: int) -> Iterator[subprocess.Popen[bytes]]:
     """Run a program beside a block; it has ended, and well, when the block is left without an error."""
-    with tempfile.TemporaryFile(prefix="fietsupdate-") as errors:
-        try:
-            child = subprocess.Popen(
-                call.arguments,
-                env=_environment(call),
-                bufsize=PIECE,
-                pass_fds=call.descriptors,
-                stderr=errors,
-                start_new_session=True,  # Ctrl-C is for us; and there is no terminal to ask for a password at
-                **streams,  # type: ignore[call-overload]
-            )
-        except OSError as error:
-            raise DatabaseError(f"{call.name} cannot be started: {error.strerror}.", hint=call.hint) from error
-        try:
-            yield child
-            _close(child.stdin)
-            _close(child.stdout)
-            status = child.wait()
-        except BaseException:
-            _end(child)
-            raise
+    with contextlib.ExitStack() as stack:
+        errors = stack.enter_context(tempfile.TemporaryFile(prefix="fietsupdate-"))
+        with _undisturbed():
+            child = _start(call, errors, **streams)
+            stack.push(lambda kind, _error, _trace: _end(child) if kind else None)
+        yield child
+        _close(child.stdin)
+        _close(child.stdout)
+        status = child.wait()
         if status:
             raise ProgramFailedError(call.name, status, _last_lines(errors, call.secrets), hint=call.hint)
+
+
+def _start(call: Call, errors: Any, **streams: int) -> subprocess.Popen[bytes]:
+    try:
+        child: subprocess.Popen[bytes] = subprocess.Popen(
+            call.arguments,
+            env=_environment(call),
+            bufsize=0,  # every read is one call of the system: between two of them signals are obeyed
+            pass_fds=call.descriptors,
+            stderr=errors,
+            start_new_session=True,  # Ctrl-C is for us; and there is no terminal to ask for a password at
+            **streams,  # type: ignore[call-overload]
+        )
+    except OSError as error:
+        raise DatabaseError(f"{call.name} cannot be started: {error.strerror}.", hint=call.hint) from error
+    return child
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Let signals wait while a program starts: else it would run, and nobody would know of it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    arrived: list[int] = []
+    before = {signum: signal.signal(signum, lambda number, _: arrived.append(number)) for signum in SIGNALS}
+    try:
+        yield
+    finally:
+        for signum, installed in before.items():
+            signal.signal(signum, installed if installed is not None else signal.SIG_DFL)
+    for number in arrived:
+        signal.raise_signal(number)
 
 
 def _environment(call: Call) -> dict[str, str]:
@@ -189,10 +217,23 @@ def _environment(call: Call) -> dict[str, str]:
 
 def _pour(source: IO[bytes] | None, target: IO[bytes] | None, edit: Edit | None = None) -> None:
     assert source is not None and target is not None  # noqa: S101, PT018  # both are pipes or files of ours
-    is_start = True
-    while piece := source.readline(PIECE) if edit else source.read(PIECE):
-        target.write(edit(piece) if edit and is_start else piece)
-        is_start = piece.endswith(b"\n")
+    pieces = iter(lambda: source.read(PIECE), b"")
+    for piece in _edited(pieces, edit) if edit else pieces:
+        write_all(target.fileno(), piece)
+
+
+def _edited(pieces: Iterable[bytes], edit: Edit) -> Iterator[bytes]:
+    """Edit the beginnings of lines, in pieces: a line may be larger than memory."""
+    rest, is_start = b"", True
+    for piece in pieces:
+        *lines, rest = (rest + piece).split(b"\n")
+        for line in lines:
+            yield (edit(line) if is_start else line) + b"\n"
+            is_start = True
+        if len(rest) > PIECE:
+            yield edit(rest) if is_start else rest
+            rest, is_start = b"", False
+    yield edit(rest) if is_start else rest
 
 
 def _feed(source: IO[bytes] | None, child: subprocess.Popen[bytes], edit: Edit | None) -> None:
