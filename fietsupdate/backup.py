@@ -44,6 +44,7 @@ from fietsupdate.instance import Instance, now
 from fietsupdate.model import DatabaseView, fingerprint
 from fietsupdate.pace import Pace
 from fietsupdate.planning.keeping import outlived
+from fietsupdate.planning.versions import recorded
 from fietsupdate.site import Site
 from fietsupdate.tip import Tip
 
@@ -221,7 +222,7 @@ class Maker:
             tip_hash=fingerprint(entries),
             current=tip.current,
             alembic=self.database.alembic_current if unmoved else tip.heads,
-            app_version=site.app_version,
+            app_version=recorded(entries).version,
             tool_version=__version__,
             dialect=self.database.dialect,
             data_dir=str(site.data_dir),

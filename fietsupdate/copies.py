@@ -82,6 +82,7 @@ class Manifest:
     alembic: tuple[str, ...]
     """The heads in Alembic's version table."""
     app_version: str
+    """The version of the application that the data belongs to; "" where none was recorded."""
     tool_version: str
     dialect: str
     data_dir: str

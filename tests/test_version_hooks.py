@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -203,6 +204,18 @@ def test_a_target_that_leaves_updates_waiting_runs_no_hook(make) -> None:
     assert app.project.traces() == []
     app.update()
     assert app.project.traces() == ["v3", "one"]
+
+
+def test_the_backup_before_names_the_version_that_the_data_belongs_to(make, tmp_path: Path) -> None:
+    """Kolibri names it by the old version; here the manifest does."""
+    app = make()
+    folder = tmp_path / "backups"
+    app.project.environment.update(FIETSUPDATE_BACKUP="full", FIETSUPDATE_BACKUP_DIR=str(folder))
+    app.hooks(app.hook("one", BELOW))
+    app.install("0.7").update()
+    app.install("0.8").update()  # recording a version alone needs no copy
+    [manifest] = folder.glob("*/manifest.json")
+    assert json.loads(manifest.read_text())["app_version"] == "0.1"
 
 
 # -- what a failing one leaves
