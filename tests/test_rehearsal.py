@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import json
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -70,10 +71,16 @@ def left_as_it_is(project: Project) -> Iterator[None]:
     assert clones(project) == databases == []
 
 
+def is_of(link: Path, project: Project) -> bool:
+    """Tell whether a name among the temporary files is one of this project's clone."""
+    return link.is_symlink() and os.readlink(link).startswith(f"{project.data}/")
+
+
 def clones(project: Project) -> list[str]:
     """Name all that there is of clones: folders, and databases on the server."""
     folder = project.data / ".fietsupdate" / "rehearsals"
     found = [name for name in (os.listdir(folder) if folder.exists() else []) if name != "last.json"]
+    found += [path.name for path in Path(tempfile.gettempdir()).glob("fietsupdate-rehearsal-*") if is_of(path, project)]
     database = project.database
     if database.kind == SQLITE:
         return [*found, *(path.name for path in database.file.parent.glob(f"{database.file.name}.*"))]
@@ -122,6 +129,15 @@ def test_it_tells_what_the_updates_do_and_changes_nothing(make_project: Callable
 
 
 VERIFY = "def verify(self, config):\n    pass"
+
+
+def test_scripts_that_pass_over_our_own_folder_find_the_clone(project: Project) -> None:
+    passes_over = "'.fietsupdate' not in path.parts and path.is_file()"
+    at_v1(project, up_pre=f"for path in self.data_dir.rglob('*'):\n    if {passes_over}: path.unlink()")
+    with left_as_it_is(project):
+        files = rehearsed(project).files
+    assert files is not None
+    assert files.removed == 3
 
 
 def test_nothing_waits_so_nothing_is_rehearsed(project: Project) -> None:
@@ -344,27 +360,46 @@ def test_an_engine_that_is_connected_to_the_real_database_already_is_no_way_arou
     assert "which is not its clone" in report.failure.message
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        "Path({data!r}, 'kept.txt').write_text('bad')",
-        "Path({data!r}, 'bad.txt').touch()",
-        "Path({data!r}, 'kept.txt').unlink()",
-        "Path({data!r}, 'kept.txt').rename(self.data_dir / 'stolen.txt')",
-        "Path({data!r}, 'kept.txt').chmod(0o600)",
-        "(self.data_dir / 'second').hardlink_to(Path({data!r}, 'kept.txt'))",
-        "import shutil; shutil.rmtree({data!r} + '/folder')",
-        "import os; os.chdir({data!r}); os.mkdir('bad')",
-        "import os; os.truncate({data!r} + '/kept.txt', 0)",
-        "import os; os.utime({data!r} + '/kept.txt', (1, 1))",
-        "import os; os.symlink('/', {data!r} + '/bad')",
-        "(self.data_dir / 'l').symlink_to({data!r}); (self.data_dir / 'l' / 'kept.txt').write_text('bad')",
-        "import sqlite3; sqlite3.connect({database!r}).execute('DROP TABLE notes')",
-    ],
-)
-def test_a_hook_that_would_change_the_real_files_fails_the_rehearsal(project: Project, body: str) -> None:
-    code = body.format(data=str(project.data), database=str(project.database.file))
-    at_v1(project, up_pre=code)
+TRESPASSES = [
+    "Path({data!r}, 'kept.txt').write_text('bad')",
+    "Path({data!r}, 'bad.txt').touch()",
+    "Path({data!r}, 'kept.txt').unlink()",
+    "Path({data!r}, 'kept.txt').rename(self.data_dir / 'stolen.txt')",
+    "Path({data!r}, 'kept.txt').chmod(0o600)",
+    "(self.data_dir / 'second').hardlink_to(Path({data!r}, 'kept.txt'))",
+    "import shutil; shutil.rmtree({data!r} + '/folder')",
+    "import os; os.chdir({data!r}); os.mkdir('bad')",
+    "import os; os.truncate({data!r} + '/kept.txt', 0)",
+    "import os; os.utime({data!r} + '/kept.txt', (1, 1))",
+    "import os; os.symlink('/', {data!r} + '/bad')",
+    "import os; os.open('bad', os.O_CREAT | os.O_WRONLY, dir_fd=os.open({data!r}, os.O_RDONLY))",
+    "(self.data_dir / 'l').symlink_to({data!r}); (self.data_dir / 'l' / 'kept.txt').write_text('bad')",
+    "import sqlite3; sqlite3.connect({database!r}).execute('DROP TABLE notes')",
+]
+TRIES_ALL = """
+from fietsupdate import FietsupdateError
+for number, code in enumerate({codes!r}):
+    try:
+        exec(code, {{"self": self, "Path": Path}})
+    except FietsupdateError as error:
+        assert 'belongs to the real instance' in str(error), (number, error)
+    else:
+        raise AssertionError(code)
+"""
+
+
+def test_no_hook_can_change_the_real_files(project: Project) -> None:
+    """Each way is refused; the hook goes on, and so the rehearsal fails for the trespass."""
+    codes = [code.format(data=str(project.data), database=str(project.database.file)) for code in TRESPASSES]
+    at_v1(project, up_pre=TRIES_ALL.format(codes=codes))
+    with left_as_it_is(project):
+        report = rehearsed(project)
+    assert report.failure is not None
+    assert report.failure.code == "trespass", report.failure.message
+
+
+def test_a_hook_that_would_change_a_real_file_fails_the_rehearsal(project: Project) -> None:
+    at_v1(project, up_pre=TRESPASSES[0].format(data=str(project.data)))
     with left_as_it_is(project):
         report = rehearsed(project)
     assert report.failure is not None
@@ -473,7 +508,7 @@ def test_what_nobody_has_removed_the_next_rehearsal_sweeps(project: Project) -> 
     find = "__import__('support.processes', fromlist=['x']).janitors({data!r})"
     at_v1(project, up_pre=body.format(janitors=find.format(data=str(project.data))))
     assert project.run("rehearse", env={"PYTHONPATH": str(Path(__file__).parent)}).code == -9
-    assert len(clones(project)) == 1
+    assert len(clones(project)) == 2  # a folder, and its name among the temporary files
     assert project.run("status", "--json").succeeded().json["state"] == "outdated"
     project.update("v2", "v1", "r2")
     with pytest.raises(AssertionError), left_as_it_is(project):  # it was there before, and is gone now

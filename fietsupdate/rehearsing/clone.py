@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -50,7 +49,7 @@ class Clone:
         real: The entered configuration of the real instance.
         database: What was seen of the real database.
         folder: The rehearsal's own folder in the real instance.
-        place: Where the clone is.
+        place: Where the clone is, by a name outside of our own folder.
         since_ns: A ctime before which nothing in the clone has been touched.
     """
 
@@ -115,7 +114,6 @@ class Clone:
             FilesError: a file cannot be read.
             OSError: the copy cannot be written.
         """
-        os.makedirs(self.place, mode=0o700, exist_ok=True)
         tell("cloning", "database", {})
         removal.database_folder(self.place).mkdir(mode=0o700)
         if self.database.exists:
@@ -216,7 +214,8 @@ def cloned(real: Site, database: DatabaseView, tell: Tell) -> Iterator[Clone]:
             place = find_place(real, database, folder)
             removal.note(folder, place)
             stack.enter_context(janitor.waiting(folder, database.url, database.file))
-            clone = Clone(real, database, folder, place)
+            os.makedirs(place, mode=0o700, exist_ok=True)
+            clone = Clone(real, database, folder, removal.name_outside(folder, place))
             stack.callback(clone.inventory.close)
             yield clone
         finally:
@@ -230,8 +229,8 @@ def find_place(real: Site, database: DatabaseView, folder: Path) -> Path:
         FilesError: there is none.
     """
     configured = real.config.rehearsal_dir
-    elsewhere = f"{removal.PREFIX}{folder.name}"
-    places = [configured / elsewhere] if configured else [folder / "clone", Path(tempfile.gettempdir()) / elsewhere]
+    elsewhere = removal.elsewhere(folder)
+    places = [configured / elsewhere.name] if configured else [folder / "clone", elsewhere]
     count, size = measured(real, database)
     need = size + count * BLOCK + (database.file.stat().st_size if database.file and database.exists else 0)
     reserve = max(RESERVE, need // SHARE)

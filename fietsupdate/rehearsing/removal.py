@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -42,7 +43,31 @@ def begin(data_dir: Path, tag: str) -> Path:
 
 def note(folder: Path, place: Path) -> None:
     """Write down, durably, where the clone will be, before it is there."""
-    atomic_write(folder / NOTE, json.dumps({"place": os.fspath(place)}).encode(), mode=0o600)
+    names = {"place": os.fspath(place), "name": os.fspath(elsewhere(folder))}
+    atomic_write(folder / NOTE, json.dumps(names).encode(), mode=0o600)
+
+
+def elsewhere(folder: Path) -> Path:
+    """Name what belongs to a rehearsal among the temporary files: its clone, or another name of it."""
+    return Path(tempfile.gettempdir()) / f"{PREFIX}{folder.name}"
+
+
+def name_outside(folder: Path, place: Path) -> Path:
+    """Give a clone below ``.fietsupdate`` a name that does not show that.
+
+    Scripts that walk through the data directory pass over what has this folder among the parts of its path, and would
+    find nothing there.
+
+    Returns:
+        The name, a symlink; where it cannot be made, the place itself.
+    """
+    if not place.is_relative_to(folder):
+        return place
+    try:
+        elsewhere(folder).symlink_to(place)
+    except OSError:
+        return place
+    return elsewhere(folder)
 
 
 def remove(folder: Path, url: str, file: Path | None) -> None:
@@ -57,8 +82,10 @@ def remove(folder: Path, url: str, file: Path | None) -> None:
         DatabaseError: the clone of the database cannot be removed; its folder stays, for the next rehearsal.
         OSError: a file cannot be removed.
     """
-    place = _place(folder)
-    if place is not None:
+    if (noted := _noted(folder)) is not None:
+        place, name = noted
+        if name.is_symlink():
+            name.unlink(missing_ok=True)
         with suppress(FileNotFoundError):
             open_store(url, file=file).sibling(CLONE, folder.name, database_folder(place)).drop()
         if place.is_relative_to(folder) or place.name == f"{PREFIX}{folder.name}":
@@ -91,9 +118,10 @@ def dead(data_dir: Path) -> Iterator[Path]:
     yield from (folder for folder in folders if lock.holder(folder) is None)
 
 
-def _place(folder: Path) -> Path | None:
+def _noted(folder: Path) -> tuple[Path, Path] | None:
     try:
-        return Path(json.loads((folder / NOTE).read_bytes())["place"])
+        names = json.loads((folder / NOTE).read_bytes())
+        return Path(names["place"]), Path(names["name"])
     except (OSError, ValueError, KeyError):
         return None  # it died before there was anything
 
