@@ -8,6 +8,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,19 @@ from fietsupdate.errors import EnvPyError, FietsupdateError, FilesError, LockedE
 from fietsupdate.filesystem import lock
 from fietsupdate.rehearsal import last
 from fietsupdate.rehearsing import clone as cloning
-from fietsupdate.rehearsing.report import Change, Rehearsal
+from fietsupdate.rehearsing.report import (
+    Change,
+    Failure,
+    Files,
+    Rehearsal,
+    Rehearsed,
+    RoundTrip,
+    Timing,
+)
+from fietsupdate.rehearsing.report import (
+    Database as DatabaseFigures,
+)
+from fietsupdate.render import rehearsals
 from fietsupdate.updater import Updater
 from support import environments
 from support.databases import KINDS, MARIADB, POSTGRESQL, SQLITE, Database, _server
@@ -616,3 +629,104 @@ def test_a_dry_run_tells_the_figures_as_long_as_the_scripts_are_the_same(project
     project.update("v2", "v1", "r2", up_pre="pass")
     assert "Rehearsed" not in project.run("update", "--dry-run").succeeded().stdout
     assert project.run("update", "--dry-run", "--json").succeeded().json["outlook"]["rehearsal"] is None
+
+
+def test_it_runs_beside_the_application_and_makes_no_backup_and_no_maintenance_file(
+    make_project: Callable[..., Project], tmp_path: Path
+) -> None:
+    sign = tmp_path / "down"
+    project = make_project(section={"maintenance": str(sign), "backup": "full"})
+    no_backup = "assert not (self.data_dir / '.fietsupdate' / 'backups').exists()"
+    at_v1(project, up_pre=f"assert not Path({str(sign)!r}).exists()\n{no_backup}")
+    text = project.ini.read_text()
+    project.ini.write_text(f"{text}running = true\n")
+    made = sorted((project.data / ".fietsupdate").glob("backups/*"))
+    with pytest.raises(RefusedError):
+        updater(project).update()
+    with left_as_it_is(project):
+        assert rehearsed(project).failure is None
+    assert sorted((project.data / ".fietsupdate").glob("backups/*")) == made
+
+
+def test_the_report_is_told_in_words() -> None:
+    report = Rehearsal(
+        made_at="2026-11-21T21:00:37.118Z",
+        tool_version="0.1.0",
+        current=("v1",),
+        result=("v2",),
+        updates=(Rehearsed("v2", "up", "ab"),),
+        duration_ms=192_000,
+        clone_ms=48_000,
+        timings=(Timing("v2", "up", 190_000, {"pre": 182_000, "alembic": 4100, "post": 3900}),),
+        files=Files(12, 1, 0, 1_200_000_000, 13, tuple(Change("added", f"f{n}", "file", 10) for n in range(12))),
+        database=DatabaseFigures(
+            {"t": 1, "gone": 2}, {"t": 5}, "--- before\n+++ after\n@@ -1 +1 @@\n-a\n+b", 2_100_000, 900_000
+        ),
+        peak_bytes=1_300_000_000,
+        verified=("v2",),
+        warnings=("v2: careful",),
+        round_trip=RoundTrip(times=3, down=(Timing("v2", "down", 5000, {}),)),
+    )
+    assert rehearsals.report(report, 80) == TOLD
+    failed = replace(report, files=None, database=None, timings=(), warnings=(), round_trip=None, failure=FAILURE)
+    assert rehearsals.report(failed, 80) == FAILED
+    assert Rehearsal.from_json(report.to_json()) == report
+    assert Rehearsal.from_json(failed.to_json()) == failed
+
+
+DIFFERENCE = "--- before\n+++ after\n@@ -1 +1 @@\n-a\n+b"
+FAILURE = Failure("update_failed", "Up.pre_alembic of v2 failed at u.py:3: OSError.", "Mend it.", "v2", "pre", "up")
+TOLD = """\
+Rehearsed 1 update: all went well.
+
+From      v1
+To        v2
+Real run  will take about 3 minutes (3 min 12 s)
+Clone     made in 48 s
+Written   1.2 GB and 13 inodes written
+Files     12 added, 1 changed, 0 removed
+Database  2.1 MB before, 900 kB after
+Extra     1.3 GB of space at the most
+Verified  v2
+
+update  took        pre        alembic  post
+v2      3 min 10 s  3 min 2 s  4.1 s    3.9 s
+
+Files:
+  + f0  10 B
+  + f1  10 B
+  + f2  10 B
+  + f3  10 B
+  + f4  10 B
+  + f5  10 B
+  + f6  10 B
+  + f7  10 B
+  + f8  10 B
+  + f9  10 B
+  ... and 2 more; --json names all
+
+table  rows before  after
+gone   2            -
+t      1            5
+
+Schema:
+  @@ -1 +1 @@
+  -a
+  +b
+
+Warning  v2: careful
+
+Way back  Reverting restored everything, in 5.0 s. But for the times of 3 files.
+
+The real instance was not touched; the clone is gone."""
+FAILED = """\
+Rehearsed 1 update: it FAILED.
+
+From  v1
+To    v2
+
+Failed  applying v2, in phase pre
+Why     Up.pre_alembic of v2 failed at u.py:3: OSError.
+Next    Mend it.
+
+The real instance was not touched; the clone is gone."""
