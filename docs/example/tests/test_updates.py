@@ -26,7 +26,6 @@ __all__ = [
 
 # Without `every`, each single event is struck: before a release.
 test_moving_the_recordings_survives_a_kill = kill_sweep("gpx_on_disk", every=97)
-test_moving_the_tracks_survives_a_kill = kill_sweep("v2.0", every=97)
 
 
 def test_every_recording_is_what_was_put_in(fietsupdate_instance):
