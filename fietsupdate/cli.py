@@ -110,6 +110,9 @@ def main(arguments: Sequence[str] | None = None, session: Session | None = None)
     except typer.Exit as end:
         return end.exit_code
     except (Exception, KeyboardInterrupt, SystemExit) as error:  # noqa: BLE001  # the one place where all ends
-        return session.fail(error)
+        from fietsupdate.process import ignored
+
+        with ignored():
+            return session.fail(error)
     finally:
         session.close()

@@ -73,6 +73,20 @@ class Signals:
                 signal.signal(signum, handler if handler is not None else signal.SIG_DFL)
 
 
+@contextlib.contextmanager
+def ignored() -> Iterator[None]:
+    """Let no further signal cut off the last words of a process that was stopped."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {signum: signal.signal(signum, signal.SIG_IGN) for signum in SIGNALS}
+    try:
+        yield
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler if handler is not None else signal.SIG_DFL)
+
+
 def _umask() -> int:
     current = os.umask(0o077)
     os.umask(current)

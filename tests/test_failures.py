@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import signal
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from fs_support import ours
 
 from support.databases import ATOMIC_KINDS, MARIADB, POSTGRESQL, SQLITE
 from support.notes import notes, traced
-from support.projects import Project
+from support.projects import Project, result_of
 
 FAIL = "RuntimeError('the cause')"
 KILL = "os.kill(os.getpid(), signal.SIGKILL)"
@@ -73,6 +75,37 @@ def assert_completes(project: Project) -> None:
 
 
 # -- in doubt
+
+LATE = """
+op.add_column("notes", sa.Column("size", sa.Integer))
+op.execute("CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql "
+           "AS 'BEGIN PERFORM pg_advisory_xact_lock(42); RETURN NULL; END'")
+op.execute("CREATE CONSTRAINT TRIGGER late AFTER INSERT ON notes DEFERRABLE INITIALLY DEFERRED "
+           "FOR EACH ROW EXECUTE FUNCTION wait()")
+op.execute("INSERT INTO notes (id) VALUES (1)")
+"""
+"""A revision whose COMMIT takes as long as somebody else has the lock 42."""
+
+
+def test_a_row_that_becomes_visible_after_its_client_was_killed_is_waited_for(make_project):
+    """PostgreSQL: the killed client's session is still in its COMMIT when recovery reads that there is no row."""
+    project = breaking(make_project(kind=POSTGRESQL), "up_post", "pass")
+    project.revision("r2", "r1", LATE)
+    waits = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'advisory'"
+    with project.database.connect() as other:
+        other.execute(sa.text("SELECT pg_advisory_xact_lock(42)"))
+        with project.start("update", "--yes") as child:
+            while not project.database.execute(waits):
+                assert child.poll() is None, result_of(child)
+            child.kill()
+        assert project.database.execute("SELECT update_id FROM fietsupdate_ledger") == [("v1",)]
+        recovery = project.start("recover", "--json")
+        assert recovery.stdout is not None
+        assert json.loads(recovery.stdout.readline())["event"] == "waiting"
+    result_of(recovery).succeeded()
+    assert files(project) == AFTER
+    assert (project.version, project.alembic_version()) == ("v2", ["r2"])
+    project.run("check").succeeded()
 
 
 @pytest.mark.parametrize("command", [["update", "--yes"], ["recover"]])

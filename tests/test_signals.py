@@ -103,3 +103,13 @@ def test_a_signal_during_any_commit_is_told_truly(bench: Bench, name: str) -> No
         run = bench.break_at(Injection(name, number, EVERYTHING))
         assert run.fired.split(": ")[1] in {COMMIT, COMMITTED}
         assert_is_true(bench, name, run)
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_signals_that_keep_coming_while_the_first_one_unwinds_are_told_truly(bench: Bench, name: str) -> None:
+    """From one event on, each brings a signal: in a hook, its clean-up, env.py's rollback, playback, the last words."""
+    for number in every(151, 31):
+        run = bench.break_at(Injection(name, number, EVERYTHING, every=True))
+        assert_is_true(bench, name, run)
+        if not run.fired:
+            break
