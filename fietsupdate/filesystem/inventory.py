@@ -21,6 +21,8 @@ from fietsupdate.filesystem.status import read_xattrs
 
 CHUNK = 20_000
 """Records that are in memory at once."""
+READ = 1 << 18
+"""Bytes of a sorted run that are read at once."""
 
 
 class Difference(NamedTuple):
@@ -42,7 +44,7 @@ class Inventory:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._waiting: list[FileRecord] = []
-        self._runs: list[IO[str]] = []
+        self._runs: list[IO[bytes]] = []
         self.count = 0
 
     def add(self, record: FileRecord) -> None:
@@ -66,9 +68,9 @@ class Inventory:
     def _spill(self) -> None:
         if not self._waiting:
             return
-        run = tempfile.TemporaryFile("w+", encoding="ascii", dir=self._folder)  # noqa: SIM115  # closed by `close`
+        run = tempfile.TemporaryFile("w+b", dir=self._folder)  # noqa: SIM115  # closed by `close`
         self._runs.append(run)
-        run.writelines(f"{record.to_json()}\n" for record in sorted(self._waiting, key=_key))
+        run.writelines(f"{record.to_json()}\n".encode("ascii") for record in sorted(self._waiting, key=_key))
         self._waiting.clear()
 
 
@@ -173,16 +175,16 @@ def _look(root: str, path: str, absolute: str) -> tuple[FileRecord, int]:
     return record, status.st_ctime_ns
 
 
-def _read(run: IO[str]) -> Iterator[FileRecord]:
+def _read(run: IO[bytes]) -> Iterator[FileRecord]:
     """Read a run from its beginning, wherever somebody else reads it: each reader keeps a place of its own."""
     place = 0
     while True:
         run.seek(place)
-        lines = run.readlines(1 << 20)
+        lines = run.readlines(READ)
         place = run.tell()
         if not lines:
             return
-        yield from (FileRecord.from_json(line) for line in lines)
+        yield from (FileRecord.from_json(line.decode("ascii")) for line in lines)
 
 
 def _key(record: FileRecord) -> tuple[str, list[str]]:
