@@ -464,7 +464,7 @@ def test_a_command_line_that_says_too_little_changes_nothing(
 # -- half restored
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def half(zygote: Zygote) -> Iterator[Callable[[], Bench]]:
     """Give a function that kills a restore when it has moved the first file away."""
     with changed_instance(zygote, SQLITE) as bench:
@@ -583,6 +583,23 @@ def test_a_lost_data_directory_is_brought_back_by_the_newest_backup(
     assert (whole(project).files, whole(project).ledger) == (before.files, before.ledger)
 
 
+@pytest.mark.parametrize("damage", [False, True], ids=["open", "damaged"])
+def test_what_a_killed_update_left_is_put_away_by_a_restore_of_both_halves(zygote: Zygote, damage: bool) -> None:
+    """Its journal may be damaged: nobody can play that back, and a backup of both halves is the way out."""
+    with changed_instance(zygote, SQLITE) as bench:
+        bench.snapshot.restore()
+        change = "self.files.write('tracks/1/track.gpx', 'x')\nself.files.remove('one')"
+        bench.project.update("v9", "v2", "r2", up_pre=f"{change}\nimport os; os.kill(os.getpid(), 9)")
+        assert bench.run("update", "--yes").was_killed
+        (folder,) = (bench.project.data / ".fietsupdate" / "txn").iterdir()
+        if damage:
+            (folder / "header").write_text("damaged")
+        assert bench.problem() == ("transaction_doubt" if damage else "interrupted")
+        bench.run("restore", "--latest", "--yes").succeeded()
+        assert bench.is_exact()
+        assert left_over(bench.project) == []
+
+
 def only_backup_called(project: Project, name: str) -> Path:
     return project.data / ".fietsupdate" / "backups" / name
 
@@ -647,13 +664,13 @@ def test_latest_is_the_newest_by_its_own_time_that_can_be_restored(do: Runner, p
     assert whole(project) == before
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
-def test_a_signal_leaves_everything_as_it_was_or_waits_until_all_is_restored(zygote: Zygote, name: str) -> None:
+def test_a_signal_leaves_everything_as_it_was_or_waits_until_all_is_restored(zygote: Zygote) -> None:
     with changed_instance(zygote, SQLITE) as bench:
         seen = bench.break_at(Injection()).succeeded().seen
         begun = next(number for number, event in enumerate(seen, 1) if ".journal." in event)
         first = seen.index("files: os.rename VERSION") + 1
-        for number in (begun + 10, first - 30, first, first + 20):
+        moments = {begun + 10: "SIGINT", first - 30: "SIGTERM", first: "SIGINT", first + 20: "SIGTERM"}
+        for number, name in moments.items():
             stopped = bench.break_at(Injection(name, number))
             assert bench.where() == ("before" if stopped.code else "after"), stopped.output
             assert stopped.code in {0, {"SIGINT": 130, "SIGTERM": 143}[name]}

@@ -111,6 +111,10 @@ class Bench:
     def break_at(self, injection: Injection) -> Run:
         """Begin again with what was live first, and break the restore."""
         self.snapshot.restore()
+        if self.project.database.kind == SQLITE:
+            file = self.project.database.file
+            for left in file.parent.glob(f"{file.name}.*"):
+                left.unlink()
         if self.breaks_off:
             self.run("update", "--yes").exited(1)
         return self.run("restore", "--latest", "--yes", injection=injection)
