@@ -81,20 +81,14 @@ def fietsupdate_database_url(
     A SQLite file, or a database on the server of ``--fietsupdate-server``, which is dropped again. Override it to give
     one of your own.
     """
-    import os
-    import uuid
-
-    from fietsupdate.database import scratch
+    from fietsupdate.testing.instance import empty_database
 
     server = pytestconfig.getoption("--fietsupdate-server") or pytestconfig.getini("fietsupdate_server")
-    with _told():
-        if server:
-            url = scratch.create(server, f"fietsupdate_{os.getpid()}_{uuid.uuid4().hex[:8]}")
-        else:
-            url = f"sqlite:///{tmp_path_factory.mktemp('fietsupdate-database') / 'database.sqlite'}"
-        given = scratch.with_driver_of(url, scratch.configured_url(fietsupdate_config))
-    yield given
-    scratch.drop(url)
+    with contextlib.ExitStack() as stack:
+        with _told():
+            made = empty_database(fietsupdate_config, server, tmp_path_factory.mktemp("fietsupdate-database"))
+            url = stack.enter_context(made)
+        yield url
 
 
 @pytest.fixture

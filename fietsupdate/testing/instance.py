@@ -183,6 +183,28 @@ class TemporaryInstance:
             return dict(os.environ)
 
 
+@contextlib.contextmanager
+def empty_database(config: Config, server: str, folder: Path) -> Iterator[str]:
+    """Give the URL of an empty database, with the driver that env.py is written for; drop it afterwards.
+
+    Args:
+        config: The project's configuration.
+        server: The URL of a server on which to make it; without one, it is a SQLite file.
+        folder: Takes the file.
+
+    Raises:
+        DatabaseError: the server is not there, or does not let us.
+    """
+    if server:
+        url = scratch.create(server, f"fietsupdate_{os.getpid()}_{uuid.uuid4().hex[:8]}")
+    else:
+        url = f"sqlite:///{folder / 'database.sqlite'}"
+    try:
+        yield scratch.with_driver_of(url, scratch.configured_url(config))
+    finally:
+        scratch.drop(url)
+
+
 def make(
     config: Config,
     folder: Path,

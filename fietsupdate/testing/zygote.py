@@ -67,12 +67,15 @@ class Zygote:
     Args:
         module: What the warm process runs; it calls `serve`.
         folder: Its working directory.
+        python: Its interpreter; by default this process's own.
     """
 
-    def __init__(self, module: str = "fietsupdate.testing.zygote", folder: Path | None = None) -> None:
+    def __init__(
+        self, module: str = "fietsupdate.testing.zygote", folder: Path | None = None, *, python: str = sys.executable
+    ) -> None:
         self._folder = tempfile.TemporaryDirectory()
         self._process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-m", module],
+            [python, "-W", "ignore", "-m", module],
             cwd=folder,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
