@@ -281,6 +281,18 @@ def test_on_mariadb_an_interrupted_hook_is_gone_on_with(make) -> None:
     assert [row[1] for row in app.ledger()] == ["v1", "hooks:one", "hooks:two", "hooks:three", "lessons==0.7"]
 
 
+def test_an_interrupted_hook_that_was_finished_by_hand_is_accepted(make) -> None:
+    app = make(MARIADB).install("0.7")
+    ddl = "script.connection.execute(sa.text('CREATE TABLE u (id INTEGER)'))"
+    three(app, f"{ddl}\nraise RuntimeError('the cause')")
+    assert "fietsupdate update" in app.run("update", "--yes").exited(1).told
+    app.run("recover", "--accept", "--yes").succeeded()
+    assert app.status()["version"]["hooks"] == ["hooks:three"]
+    app.update()
+    assert app.project.traces() == ["one", "two", "three"]
+    assert [row[1] for row in app.ledger()] == ["v1", "hooks:one", "hooks:two", "hooks:three", "lessons==0.7"]
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_hook_with_connections_of_its_own_says_so(kind: str, make) -> None:
     app = make(kind).install("0.7")
