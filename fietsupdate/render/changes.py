@@ -61,6 +61,14 @@ def past(ids: Sequence[str], direction: Direction) -> str:
     return ", ".join(parts)
 
 
+def amount(ids: Sequence[str]) -> str:
+    """Count them: "2 updates and 1 version hook"."""
+    updates, hooks = numbers(ids)
+    parts = [count(updates, "update")] if updates or not ids else []
+    parts += [count(hooks, "version hook")] if hooks else []
+    return " and ".join(parts) or "the record of the version"
+
+
 def waiting(answer: Status, heads: str) -> str:
     """Say how much waits: "2 updates waiting, up to v2"."""
     parts = [f"{count(len(answer.pending), 'update')} waiting, up to {heads}"] if answer.pending else []

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from fietsupdate.model import BASE, Phase
+from fietsupdate.render import changes
 from fietsupdate.render.copies import size
 from fietsupdate.render.layout import count, duration, labelled, several, table, wrapped
 
@@ -133,7 +134,7 @@ def _rehearsed(answer: Rehearsal) -> str:
 
 
 def _heading(answer: Rehearsal) -> str:
-    what = count(len(answer.updates), "update")
+    what = changes.amount([update.update_id for update in answer.updates])
     if answer.failure is None:
         return f"Rehearsed {what}: all went well."
     return f"Rehearsed {what}: it FAILED."
