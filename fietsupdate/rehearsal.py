@@ -45,6 +45,8 @@ UNTOUCHED = "The real instance was not touched; the clone is gone."
 LAST = "last.json"
 """The report of the last rehearsal, in the folder of all rehearsals."""
 
+_DEFAULT = re.compile(r"(DEFAULT )\(('(?:[^']|'')*'|[\w.+-]+)\)")
+
 
 def last(data_dir: Path) -> Rehearsal | None:
     """Read the report of the last rehearsal; ``None`` where there is none that can be read."""
@@ -328,9 +330,13 @@ def _diff(before: str, after: str) -> str:
 
 
 def _diff_of_lines(before: str, after: str) -> str:
-    """Give a diff, unless only the order is another one: a column that was dropped and added again comes last."""
-    lines = [sorted(line.strip().rstrip(",;") for line in text.splitlines()) for text in (before, after)]
-    return "" if lines[0] == lines[1] else _diff(before, after)
+    """Give a diff, unless only the order is another one: a column that was dropped and added again comes last.
+
+    Parentheses around a default, which a batch migration on SQLite adds, mean nothing either.
+    """
+    texts = [_DEFAULT.sub(r"\1\2", text) for text in (before, after)]
+    lines = [sorted(line.strip().rstrip(",;") for line in text.splitlines()) for text in texts]
+    return "" if lines[0] == lines[1] else _diff(*texts)
 
 
 @contextlib.contextmanager

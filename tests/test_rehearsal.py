@@ -34,6 +34,7 @@ from fietsupdate.render import rehearsals
 from fietsupdate.updater import Updater
 from support import environments
 from support.databases import KINDS, MARIADB, POSTGRESQL, SQLITE, Database, _server
+from support.example import ORDER, Example
 from support.notes import revisions
 from support.processes import wait_for_janitors
 from support.projects import Project
@@ -142,6 +143,15 @@ def test_it_tells_what_the_updates_do_and_changes_nothing(make_project: Callable
 
 
 VERIFY = "def verify(self, config):\n    pass"
+
+
+def test_the_example_goes_up_down_and_up(tmp_path: Path) -> None:
+    example = Example.copy(tmp_path / "example").at_first_release()
+    before = example.files(), example.rows()
+    report = example.run("rehearse", "--round-trip", "--json").succeeded().json["rehearsal"]
+    assert [one["update_id"] for one in report["updates"]] == list(ORDER[1:])
+    assert report["round_trip"]["restored"]
+    assert (example.files(), example.rows()) == before
 
 
 def test_scripts_that_pass_over_our_own_folder_find_the_clone(project: Project) -> None:
