@@ -100,8 +100,7 @@ class Restorer:
 
     def sweep(self, found: Restoration) -> None:
         """Take away what was staged. A database that cannot be reached keeps its part, and the journal with it."""
-        for name, root in self._roots_of(found).items():
-            swap.clear(root, found.of_root(name))
+        self._clear_roots(found)
         try:
             self._drop(found, NEW)
         except FietsupdateError as error:
@@ -214,12 +213,10 @@ class Restorer:
     def _clear(self, found: Restoration) -> None:
         """Remove what was live before; both halves are in place."""
         try:
-            for name, root in self._roots_of(found).items():
-                swap.clear(root, found.of_root(name))
+            self._clear_roots(found)
             leftovers.sweep(self.data_dir)
             self._drop(found, NEW, OLD)
-            for name, root in self._roots_of(found).items():
-                swap.give_looks(root, found.of_root(name))
+            swap.give_looks(self.data_dir, found.of_root(""))
             restoration.remove(self.data_dir)
         except (OSError, FietsupdateError) as error:
             raise FilesError(
@@ -227,6 +224,12 @@ class Restorer:
                 stands=f"The restore is complete: both halves are as in {found.backup}.",
                 hint=getattr(error, "hint", "") or "Mend the cause, then type 'fietsupdate recover'.",
             ) from error
+
+    def _clear_roots(self, found: Restoration) -> None:
+        """Erase what is staged and what was moved out. Rubbish in a root that is gone need stop nobody."""
+        for name in dict.fromkeys(unit.root for unit in found.units):
+            if name in self.roots:
+                swap.clear(self.roots[name], found.of_root(name))
 
     def _drop(self, found: Restoration, *kinds: str) -> None:
         """Remove databases that this restore has made, also what is left of one that was not complete."""

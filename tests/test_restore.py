@@ -443,6 +443,14 @@ def test_a_backup_with_a_further_root_that_is_not_configured_is_refused(
     assert refused(do, project, "--latest") == "root_missing"
 
 
+def test_root_on_somebody_elses_data_directory_is_refused(do: Runner, project: Project) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can be refused")
+    backed_up(do, project)
+    os.chown(project.data, 65534, 65534)
+    assert refused(do, project, "--latest") == "ownership"
+
+
 @pytest.mark.parametrize(
     ("args", "words"),
     [
@@ -648,6 +656,20 @@ def test_who_chooses_nothing_or_says_no_has_changed_nothing(do: Runner, project:
         code, shown = on_a_terminal(project, "restore", answers=answers)
         assert (code, "Nothing was changed." in shown) == (1, True), shown
         assert whole(project) == before
+
+
+def test_a_dry_run_says_what_would_be_replaced_and_refuses_what_would_be_refused(
+    do: Runner, make_project: Callable[..., Project]
+) -> None:
+    other, project = backed_up(do, make_project(name="other")), backed_up(do, make_project(name="project"))
+    change_everything(project)
+    before = whole(project)
+    assert f"everything in {project.data} is replaced by" in do(project, "restore", "--latest", "--dry-run").stdout
+    told = do(project, "restore", "--latest", "--dry-run", "--json").succeeded().json
+    assert (told["backup"]["name"], told["roots"]) == (only_backup(project).name, [str(project.data)])
+    refused = do(project, "restore", str(only_backup(other)), "--dry-run", "--json")
+    assert code(refused) == "other_instance"
+    assert whole(project) == before
 
 
 def test_latest_is_the_newest_by_its_own_time_that_can_be_restored(do: Runner, project: Project) -> None:

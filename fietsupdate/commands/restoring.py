@@ -34,6 +34,9 @@ def restore(
             "not know (version), or is not as it was made (damage); or although the application runs (running).",
         ),
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be replaced, refuse what would be refused; do nothing.")
+    ] = False,
     yes: Yes = False,
     lock_timeout: LockTimeout = None,
     as_root: AsRoot = False,
@@ -57,6 +60,10 @@ def restore(
         backup = _chosen(session, updater)
         if backup is None:
             return _declined(session)
+    if dry_run:
+        what = updater.restore_plan(backup, despite=accepted, as_root=as_root)
+        session.answer(lambda: restores.question(what), lambda: restores.document(what), as_json=as_json)
+        return 0
     if not session.agreed(yes=yes):
         what = updater.restore_plan(backup, despite=accepted, as_root=as_root)
         session.err.line(f"{restores.question(what)}\n")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fietsupdate.copies import Backup, Scope
 from fietsupdate.model import Event
+from fietsupdate.render import copies
 from fietsupdate.render.copies import HOLDS, size
 from fietsupdate.render.layout import several, table
 
@@ -61,6 +62,15 @@ def done(what: Restored) -> str:
         lines.append("What was in the way, or was not known again, is here now:")
         lines += [f"  {path}" for path in what.found]
     return "\n".join(lines)
+
+
+def document(what: Candidate) -> dict[str, Any]:
+    """Describe what would be replaced, for programs."""
+    return {
+        "backup": copies.document(what.backup),
+        "database": what.database,
+        "roots": [str(root) for root in what.roots],
+    }
 
 
 def _when(backup: Backup) -> str:
