@@ -216,7 +216,8 @@ class Restorer:
             self._clear_roots(found)
             leftovers.sweep(self.data_dir)
             self._drop(found, NEW, OLD)
-            swap.give_looks(self.data_dir, found.of_root(""))
+            for name, root in self.roots.items():
+                swap.give_looks(root, found.of_root(name))
             restoration.remove(self.data_dir)
         except (OSError, FietsupdateError) as error:
             raise FilesError(
@@ -227,9 +228,8 @@ class Restorer:
 
     def _clear_roots(self, found: Restoration) -> None:
         """Erase what is staged and what was moved out. Rubbish in a root that is gone need stop nobody."""
-        for name in dict.fromkeys(unit.root for unit in found.units):
-            if name in self.roots:
-                swap.clear(self.roots[name], found.of_root(name))
+        for name, root in self.roots.items():
+            swap.clear(root, found.of_root(name))
 
     def _drop(self, found: Restoration, *kinds: str) -> None:
         """Remove databases that this restore has made, also what is left of one that was not complete."""
