@@ -40,7 +40,7 @@ class Again:
     variant: str = "stock"
     work: str = VERBS
     own_connections: bool = False
-    stride: int = 97
+    stride: int = 151
 
     def moment(self, bench: Bench) -> int:
         """Give the number of the event before which the update is killed."""
@@ -50,28 +50,28 @@ class Again:
         return next(number for number, event in enumerate(seen, 1) if event.startswith(self.at))
 
     def __str__(self) -> str:
-        work = "own" if self.own_connections else self.work[6:11].strip("_")
+        work = "own" if self.own_connections else {VERBS: "verbs", CALLS: "calls"}[self.work]
         return f"{self.end}-{self.kind}-{self.variant}-{work}"
 
 
 PHASES = "sql: UPDATE fietsupdate_ledger SET phases"
 AGAIN = [
     Again(UNDONE, COMMIT, SQLITE, stride=29),
-    Again(UNDONE, COMMIT, SQLITE, work=CALLS, stride=61),
+    Again(UNDONE, COMMIT, SQLITE, work=CALLS),
     Again(UNDONE, COMMIT, SQLITE, "async"),
     Again(UNDONE, COMMIT, POSTGRESQL),
-    Again(UNDONE, COMMIT, POSTGRESQL, "async", work=CALLS, stride=151),
+    Again(UNDONE, COMMIT, POSTGRESQL, "async", work=CALLS),
     # Killed in its pre hook: nothing is committed but the row, which recovery takes back at its end.
     Again(UNDONE, PHASES, SQLITE, own_connections=True),
     Again(UNDONE, PHASES, POSTGRESQL, own_connections=True),
-    Again(UNDONE, PHASES, MARIADB, own_connections=True, stride=151),
-    Again(DONE, COMMITTED, SQLITE, stride=29),
+    Again(UNDONE, PHASES, MARIADB, own_connections=True),
+    Again(DONE, COMMITTED, SQLITE, stride=47),
     Again(DONE, COMMITTED, POSTGRESQL, "async"),
     Again(DONE, COMMITTED, MARIADB),
     # Killed after its revisions were committed: only what the post hook did is played back.
-    Again(HALF, COMMIT, SQLITE, own_connections=True, stride=29),
+    Again(HALF, COMMIT, SQLITE, own_connections=True, stride=47),
     Again(HALF, COMMIT, POSTGRESQL, "async", own_connections=True),
-    Again(HALF, COMMIT, MARIADB, stride=29),
+    Again(HALF, COMMIT, MARIADB, stride=61),
     Again(HALF, COMMIT, MARIADB, own_connections=True),
 ]
 SHARDS = 4

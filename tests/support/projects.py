@@ -250,10 +250,10 @@ class Project:
     def run(self, *args: str, env: Mapping[str, str] | None = None, input: str | None = None) -> Result:  # noqa: A002
         """Run ``fietsupdate`` in the project's folder: a child of this test process's warm one, where that will do."""
         words = [*self.options, *args]
-        if input is not None or self.python != sys.executable or any(name.startswith("PYTHON") for name in env or ()):
+        if input is not None or any(name.startswith("PYTHON") for name in env or ()):
             return self._finish(["-m", "fietsupdate", *words], env, input)
         environ = self._environment(env)
-        done = warm().command(words, folder=self.root, environ=environ, injection=Injection(kinds=()))
+        done = warm(self.python).command(words, folder=self.root, environ=environ, injection=Injection(kinds=()))
         return Result(words, done.code, done.stdout, done.stderr)
 
     def alembic(self, *args: str, env: Mapping[str, str] | None = None) -> Result:
@@ -332,9 +332,10 @@ def for_updates():
 
 
 @functools.cache
-def warm() -> Zygote:
+def warm(python: str) -> Zygote:
     """Give this process's warm process, from which most commands are forked: starting cold takes most of their time."""
-    made = Zygote("support.zygote", Path(__file__).resolve().parents[1])
+    module = "support.zygote" if python == sys.executable else "support.fietsboek_zygote"
+    made = Zygote(module, Path(__file__).resolve().parents[1], python=python)
     atexit.register(made.close)
     return made
 
