@@ -383,7 +383,7 @@ class Event:
     text: str = ""
     details: Mapping[str, Any] = field(default_factory=dict)
     """Event by event: ``revision`` {revision}; ``progress`` {done, total}; ``waiting`` {pid, host, since};
-    ``update_finished`` {duration_ms}; ``plan`` {steps}; ``finished`` {current}."""
+    ``update_finished`` {duration_ms}; ``plan`` {steps}; ``finished`` {current, done, warnings}."""
 
 
 @dataclass(frozen=True, slots=True)

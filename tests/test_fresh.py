@@ -29,13 +29,18 @@ def updater(project: Project) -> Updater:
     return Updater.from_config(project.ini)
 
 
-@pytest.fixture
-def created(any_project) -> Project:
-    """Give the application of three releases; it has made its schema with `create_all`."""
-    notes(any_project)
-    with any_project.database.connect() as connection:
+def create_all(project: Project) -> Project:
+    """Make the application of three releases, and its schema at one go."""
+    notes(project)
+    with project.database.connect() as connection:
         HEAD.create_all(connection)
-    return any_project
+    return project
+
+
+@pytest.fixture
+def created(project) -> Project:
+    """Give the application of three releases; it has made its schema with `create_all`."""
+    return create_all(project)
 
 
 def assert_nothing_runs(project: Project) -> None:
@@ -46,7 +51,8 @@ def assert_nothing_runs(project: Project) -> None:
     assert project.traces() == []
 
 
-def test_an_application_that_creates_its_schema_itself_stamps_the_heads(created):
+def test_an_application_that_creates_its_schema_itself_stamps_the_heads(any_project):
+    created = create_all(any_project)
     report = updater(created).stamp("heads")
     assert report.current == ("v3",)
     assert created.alembic_version() == ["r3"]
@@ -77,9 +83,7 @@ def test_and_the_next_release_is_an_update_like_any_other(created):
 
 
 def test_status_tells_what_to_type_after_create_all(project):
-    notes(project)
-    with project.database.connect() as connection:
-        HEAD.create_all(connection)
+    create_all(project)
     [problem] = [one for one in updater(project).status().problems if one.code == "tables_without_alembic"]
     assert "type `fietsupdate stamp heads --with-alembic` instead of updating" in problem.hint
 
@@ -104,9 +108,7 @@ def test_without_tables_alembic_is_not_touched_unasked(project):
 
 
 def test_on_the_command_line_alembic_is_touched_only_where_it_is_asked_for(project):
-    notes(project)
-    with project.database.connect() as connection:
-        HEAD.create_all(connection)
+    create_all(project)
     project.run("stamp", "heads", "--yes").succeeded()
     assert project.alembic_version() == []
 
@@ -153,10 +155,8 @@ def test_a_revision_that_does_not_exist_stamps_nothing(project):
 def test_killed_at_any_moment_both_are_stamped_or_neither(make_project):
     zygote = Zygote()
     try:
-        for kind, stride in ((ATOMIC_KINDS[0], 7), (ATOMIC_KINDS[1], 31)):
-            project = notes(make_project(kind=kind, name=kind))
-            with project.database.connect() as connection:
-                HEAD.create_all(connection)
+        for kind, stride in ((ATOMIC_KINDS[0], 9), (ATOMIC_KINDS[1], 53)):
+            project = create_all(make_project(kind=kind, name=kind))
             command = ["stamp", "heads", "--with-alembic", "--yes"]
             for number in range(1, 200, stride):
                 killed = zygote.run(project, command, Injection("kill", number))
@@ -172,9 +172,7 @@ def test_killed_at_any_moment_both_are_stamped_or_neither(make_project):
 
 
 def test_where_schema_changes_commit_a_stamp_can_be_repeated(make_project):
-    project = notes(make_project(kind=MARIADB))
-    with project.database.connect() as connection:
-        HEAD.create_all(connection)
+    project = create_all(make_project(kind=MARIADB))
     for _ in range(2):
         assert updater(project).stamp("heads").current == ("v3",)
     assert updater(project).status().state == "okay"

@@ -107,19 +107,19 @@ def test_data_moves_through_all_packages_and_back(repository):
     assert repository.alembic_version() == ["rec1"]
 
 
-def test_one_package_is_updated_with_what_it_builds_on_and_nothing_else(repository):
-    assert repository.updater.update("buckets:heads").done == ("records_1", "records_2", "buckets_1", "buckets_2")
-    assert repository.alembic_version() == ["buc1", "rec2"]
-    assert repository.names() == ["communities_1", "communities_2"]
+def test_one_package_is_updated_with_what_it_builds_on_and_nothing_else(one):
+    assert one.updater.update("buckets:heads").done == ("records_1", "records_2", "buckets_1", "buckets_2")
+    assert one.alembic_version() == ["buc1", "rec2"]
+    assert one.names() == ["communities_1", "communities_2"]
 
 
-def test_one_package_is_taken_back_with_what_builds_on_it_and_nothing_else(repository):
-    repository.at_first_release().updater.update()
-    done = repository.updater.downgrade("buckets:base").done
+def test_one_package_is_taken_back_with_what_builds_on_it_and_nothing_else(one):
+    one.at_first_release().updater.update()
+    done = one.updater.downgrade("buckets:base").done
     assert done == ("communities_2", "communities_1", "buckets_2", "buckets_1")
-    assert repository.updater.status().current == ("records_2",)
-    assert repository.alembic_version() == ["rec2"]
-    assert sorted(repository.content()) == ["records/1.json", "records/2.json"]
+    assert one.updater.status().current == ("records_2",)
+    assert one.alembic_version() == ["rec2"]
+    assert sorted(one.content()) == ["records/1.json", "records/2.json"]
 
 
 def test_applied_and_pending_are_told_package_by_package(one):
@@ -161,18 +161,18 @@ def test_post_checks_warn_of_what_is_not_as_it_should_be(one):
     assert one.updater.update().warnings == ()
 
 
-def test_an_update_that_fails_leaves_the_others_and_is_run_again_alone(repository):
+def test_an_update_that_fails_leaves_the_others_and_is_run_again_alone(one):
     """Invenio's upgrader stops here with "inconsistent state. Please manually review"."""
-    repository.at_first_release()
-    script = repository.root / "packages" / "buckets" / "updates" / "upd_buckets_2.py"
+    one.at_first_release()
+    script = one.root / "packages" / "buckets" / "updates" / "upd_buckets_2.py"
     text = script.read_text()
     move = 'self.files.move(f"records/{number}.json", f"files/{number}/metadata.json")'
     script.write_text(text.replace(move, f"{move}\n            raise ValueError(number)", 1))
-    told = repository.run("update", "--yes").exited(1)
+    told = one.run("update", "--yes").exited(1)
     assert "Nothing of buckets_2 stands: database and files are as they were before it." in told.told
-    assert sorted(repository.content()) == ["records/1.json", "records/2.json"]
+    assert sorted(one.content()) == ["records/1.json", "records/2.json"]
     script.write_text(text)
-    assert repository.updater.update().done == ("buckets_2", "communities_1", "communities_2")
+    assert one.updater.update().done == ("buckets_2", "communities_1", "communities_2")
 
 
 def test_a_package_that_does_not_join_is_not_run(one):

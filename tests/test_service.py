@@ -269,7 +269,8 @@ def test_after_a_kill_at_any_moment_the_next_run_removes_it(make, zygote):
 
 def test_a_signal_at_any_moment_leaves_no_file(make, zygote):
     project = make(1, maintenance="%(here)s/maintenance")
-    for number, name in zip(strikes(project, zygote, "update", "--yes"), cycle(["SIGTERM", "SIGINT"]), strict=False):
+    numbers = strikes(project, zygote, "update", "--yes")[::2]
+    for number, name in zip(numbers, cycle(["SIGTERM", "SIGINT"]), strict=False):
         again(project)
         stopped = zygote.run(project, ["update", "--yes"], Injection(name, number))
         assert stopped.fired
@@ -317,7 +318,7 @@ def test_a_file_that_cannot_be_removed_is_told_and_the_update_stands(make, zygot
     again(project)
     run = zygote.run(project, ["update", "--yes"], Injection("EACCES", removal, every=True)).succeeded()
     assert f"Warning: The maintenance file {sign(project)} could not be removed: " in run.stdout
-    assert run.stdout.splitlines()[-1].startswith("1 update applied")
+    assert "\n1 update applied in " in run.stdout
     assert sign(project).exists()
     assert updater(project).update().done == ()
     assert not sign(project).exists()

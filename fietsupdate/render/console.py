@@ -73,7 +73,7 @@ def _alembic(answer: Status) -> str:
 def _pending(answer: Status, width: int) -> list[str]:
     shown = answer.pending[:MOST_SHOWN]
     names = [packages.name(update, qualified=len(answer.packages) > 1) for update in shown]
-    column = min(max(map(len, names)), 24)
+    column = min(max(map(len, names)), 32)
     lines: list[str] = []
     for number, (update, name) in enumerate(zip(shown, names, strict=True), start=1):
         lines += _item(number, f"{name:{column}}", update.summary, width)
