@@ -149,6 +149,12 @@ def test_what_a_program_says_is_told_without_secrets(stand_ins: Programs, tmp_pa
     assert not list(tmp_path.glob("dump*"))
 
 
+def test_statements_that_a_client_repeats_are_not_told(mariadb: Database) -> None:
+    rows = "('private'), " * 5000
+    error = fails(lambda: store_of(mariadb).run(f"INSERT INTO nowhere VALUES {rows}('private')"))
+    assert re.fullmatch(r"The database said: Table '\w+\.nowhere' doesn't exist\.", error.message)
+
+
 def test_passwords_in_the_query_are_not_shown() -> None:
     store = open_store("postgresql+psycopg://h/d?user=me&password=s3cret&sslpassword=other", file=None)
     assert "s3cret" not in store.shown

@@ -29,7 +29,10 @@ GRACE = 5.0
 """Seconds that a program has to end by itself; pg_dump uses them to cancel its query."""
 LINES = 6
 """Lines of what a program said that an error repeats."""
+WIDEST = 400
+"""Characters of a line that an error repeats."""
 TAIL = 16_384
+_STATEMENT = re.compile(r"\A.*^-{14}$\n?", re.MULTILINE | re.DOTALL)
 Edit = Callable[[bytes], bytes]
 """Changes the beginning of a line, of which a longer rest may follow."""
 _NOT_MEANT = re.compile(r"unknown (option|variable) '(--)?loose-")
@@ -271,5 +274,6 @@ def _last_lines(errors: Any, secrets: Sequence[str]) -> list[str]:
     text = errors.read().decode(errors="replace")
     for secret in secrets:
         text = text.replace(secret, "***")
-    lines = [" ".join(line.split()) for line in text.splitlines()]
+    text = _STATEMENT.sub("", text)  # the client of MariaDB repeats what it was fed: rows, passwords, megabytes
+    lines = [" ".join(line.split())[:WIDEST] for line in text.splitlines()]
     return [line for line in lines if line and not _NOT_MEANT.search(line)][-LINES:]

@@ -18,6 +18,7 @@ EVENTS = "SELECT event_name FROM information_schema.events WHERE event_schema = 
 Rows = list[tuple[str | None, ...]]
 
 INSTALL = "Install the database's client programs (Debian: mariadb-client, or mysql-client for MySQL)."
+UNREACHED = "See that the server can be reached with the URL that env.py opens."
 CLIENTS = {"mariadb": ("mariadb", "mysql"), "mysql": ("mysql", "mariadb")}
 DUMPERS = {"mariadb": ("mariadb-dump", "mysqldump"), "mysql": ("mysqldump", "mariadb-dump")}
 LONGEST_WAIT = 60
@@ -127,7 +128,8 @@ def edited_for(url: sa.URL) -> programs.Edit:
 
 def loading(url: sa.URL) -> AbstractContextManager[programs.Call]:
     """Give the call of the client that takes a dump into the URL's database."""
-    return _client(url, "--binary-mode", LARGEST)
+    hint = "If the server has gone away: a row is larger than its max_allowed_packet allows; raise that, and try again."
+    return _client(url, "--binary-mode", LARGEST, hint=hint)
 
 
 def dumping(url: sa.URL, *arguments: str, names: Sequence[str] = ()) -> AbstractContextManager[programs.Call]:
@@ -152,10 +154,9 @@ def _server(url: sa.URL) -> str:
     return url.set(database="").render_as_string(hide_password=False)
 
 
-def _client(url: sa.URL, *arguments: str) -> AbstractContextManager[programs.Call]:
+def _client(url: sa.URL, *arguments: str, hint: str = UNREACHED) -> AbstractContextManager[programs.Call]:
     program = programs.find(CLIENTS[url.get_backend_name()], INSTALL)
     database = [f"--database={url.database}"] if url.database else []
-    hint = "See that the server can be reached with the URL that env.py opens."
     return address.calling(url, program, "--batch", *arguments, *database, hint=hint)
 
 
