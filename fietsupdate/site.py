@@ -10,6 +10,7 @@ import importlib.util
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ DATA_DIR = "fietsupdate.data_dir"
 """The setting that tells hooks the data directory; always there."""
 URL = "sqlalchemy.url"
 """The setting that tells hooks the URL that env.py opened."""
+
+_at_work: ContextVar[bool] = ContextVar("fietsupdate_at_work", default=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +54,19 @@ def enter(config: Config) -> Iterator[Site]:
     Raises:
         ConfigError: `setup` fails, a folder does not exist, or nobody names the data directory.
     """
-    before = list(sys.path)
+    before, token = list(sys.path), _at_work.set(True)
     sys.path[:0] = [str(path) for path in config.prepend_sys_path]
     try:
         with _set_up(config.setup) as values:
             yield _site(config, values)
     finally:
         sys.path[:] = before
+        _at_work.reset(token)
+
+
+def is_at_work() -> bool:
+    """Tell whether a configuration is entered here: then `setup`, env.py or a hook is who asks."""
+    return _at_work.get()
 
 
 def _site(config: Config, values: Mapping[str, Any]) -> Site:

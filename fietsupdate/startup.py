@@ -22,10 +22,11 @@ from typing import Any, TypeVar
 
 from fietsupdate.config import Config
 from fietsupdate.errors import FietsupdateError, NotCurrentError
-from fietsupdate.model import Event, Problem, Report, Status, UpdateState
+from fietsupdate.model import Direction, Event, Plan, Problem, Report, Status, UpdateState
 from fietsupdate.render import changes, documents
 from fietsupdate.render.layout import several
 from fietsupdate.render.progress import Listener, Narrator, amount
+from fietsupdate.site import is_at_work
 from fietsupdate.updater import Updater
 
 T = TypeVar("T")
@@ -45,7 +46,8 @@ def ensure_current(config: Where, *, lock_timeout: float | None = None, as_root:
     """Apply what waits, as ``fietsupdate update --yes`` does; nothing waits any more when this returns.
 
     Where several processes start at once, one of them updates and the others wait for it. On an instance that is up to
-    date this is one look, and no lock. What happens goes to the logger ``fietsupdate``.
+    date this is one look, and no lock. What happens goes to the logger ``fietsupdate``. Called by `setup`, env.py or a
+    hook, which make the application for an update, it does nothing.
 
     Args:
         config: Where the configuration is.
@@ -55,11 +57,15 @@ def ensure_current(config: Where, *, lock_timeout: float | None = None, as_root:
     Raises:
         FietsupdateError: The instance is not up to date, and why; notes say what stands and what to do.
     """
+    if is_at_work():
+        return Report(Plan(Direction.UP, (), (), (), ()), (), ())
     return _as_a_guest(lambda: _updater(config).update(on_event=Log(), lock_timeout=lock_timeout, as_root=as_root))
 
 
-def require_current(config: Where) -> Status:
+def require_current(config: Where) -> None:
     """Look at the instance, and refuse one that is not up to date. Nothing is changed.
+
+    Called by `setup`, env.py or a hook, which make the application for an update, it does nothing.
 
     Args:
         config: Where the configuration is.
@@ -68,7 +74,8 @@ def require_current(config: Where) -> Status:
         NotCurrentError: It is not; names what it is at, what this code has, and the command to type.
         FietsupdateError: It cannot be found out.
     """
-    return _as_a_guest(lambda: _required(_updater(config)))
+    if not is_at_work():
+        _as_a_guest(lambda: _require(_updater(config)))
 
 
 class Log(Listener):
@@ -104,11 +111,10 @@ def _updater(config: Where) -> Updater:
     return Updater(config) if isinstance(config, Config) else Updater.from_config(Path(config))
 
 
-def _required(updater: Updater) -> Status:
+def _require(updater: Updater) -> None:
     status = updater.status()
     if status.state is not UpdateState.OKAY:
         raise _not_current(status, updater.config)
-    return status
 
 
 def _not_current(status: Status, config: Config) -> NotCurrentError:

@@ -92,11 +92,13 @@ def test_what_waits_is_applied_and_told_to_the_log(project: Project, caplog: pyt
 def test_it_works_while_an_event_loop_runs(variant: str, make_project: Callable[..., Project]) -> None:
     project = notes(make_project(variant), 1)
 
-    async def main() -> UpdateState:
+    async def main() -> None:
+        with pytest.raises(NotCurrentError):
+            require_current(Updater.from_config(project.ini))
         ensure_current(project.ini)
-        return require_current(Updater.from_config(project.ini)).state
+        require_current(Updater.from_config(project.ini))
 
-    assert asyncio.run(main()) is UpdateState.OKAY
+    asyncio.run(main())
     assert project.traces() == hooks("v1")
 
 
@@ -176,6 +178,23 @@ def test_both_halves_are_copied_before_where_the_configuration_wants_it(make_pro
     ensure_current(project.ini)
     [backup] = Updater.from_config(project.ini).backups().backups
     assert backup.manifest.current == ("v1",)
+
+
+@pytest.mark.parametrize("place", ["env.py", "setup", "hook"])
+def test_an_application_that_is_made_for_the_update_does_not_update_again(place: str, make_project) -> None:
+    """env.py imports the models, and with them the module that updates when it is imported."""
+    project = notes(make_project(section={"setup": "application:made"} if place == "setup" else {}), 1)
+    call = f"ensure_current({str(project.ini)!r}); require_current({str(project.ini)!r})"
+    module = f"from fietsupdate import ensure_current, require_current\n{call}\ndef made(): {call}\n"
+    (project.root / "application.py").write_text(module)
+    if place == "env.py":
+        env_py = project.root / "migrations" / "env.py"
+        env_py.write_text(f"import application\n{env_py.read_text()}")
+    if place == "hook":
+        project.update("v2", "v1", "r1", up_pre="import application")
+    project.run("update", "--yes", "--lock-timeout", "0").succeeded()
+    assert project.traces() == hooks("v1")
+    project.run("check").succeeded()
 
 
 # -- require_current
