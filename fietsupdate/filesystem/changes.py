@@ -192,11 +192,11 @@ class Changes:
         return self.barrier.is_due(self._names(record), alone=record.is_alone, carries=record.do is Do.MOVE)
 
     def _add_to_barrier(self, record: Record) -> None:
-        unsynced = [self.absolute(record, path) for path in record.unsynced()]
-        self.barrier.add(self._names(record), alone=record.is_alone, unsynced=unsynced)
+        unsynced = map(self.roots[record.root].absolute, record.unsynced())
+        self.barrier.add(self._names(record), alone=record.is_alone, unsynced=[*unsynced])
 
     def _names(self, record: Record) -> list[str]:
-        return [self.absolute(record, name) for name in record.names()]
+        return [*map(self.roots[record.root].absolute, record.names())]
 
     def _folder_notes(self, records: Sequence[Record]) -> list[Record]:
         """Note the times of the folders in which these records work, unless they are noted already."""

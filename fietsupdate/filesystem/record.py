@@ -42,6 +42,13 @@ class Do(enum.StrEnum):
     """Nothing is done; this is what a file looks like now that the transaction made or changed."""
 
 
+_NAMELESS = frozenset({Do.FOLDER, Do.MOUNT, Do.MADE})
+_CARRYING = frozenset({Do.MOVE, Do.REMOVE})
+_DRAFTED = frozenset({Do.CREATE, Do.REPLACE})
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
+"""Made once: `json.dumps` would make one for every record."""
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """One undo record. Paths are relative to the root that ``root`` names, canonical, without symlinks.
@@ -72,11 +79,11 @@ class Record:
     @property
     def is_alone(self) -> bool:
         """Whether whole trees change their names, so that nothing else may share its stretch between two syncs."""
-        return self.do in {Do.MOVE, Do.REMOVE} and self.was is not None and self.was.kind == "folder"
+        return self.was is not None and self.was.kind == "folder" and self.do in _CARRYING
 
     def names(self) -> tuple[str, ...]:
         """Give the names that it fills, frees or changes."""
-        if self.do in {Do.FOLDER, Do.MOUNT, Do.MADE}:
+        if self.do in _NAMELESS:
             return ()
         if self.do is Do.MOVE:
             return self.path, self.other
@@ -89,7 +96,7 @@ class Record:
         The vault is synced before the change.
         """
         folder = os.path.dirname(self.path)
-        if self.draft and self.do in {Do.CREATE, Do.REPLACE}:
+        if self.draft and self.do in _DRAFTED:
             return (folder,)
         if self.do is Do.META or (self.do is Do.APPEND and self.size >= 0):
             return (self.path,)
@@ -109,7 +116,7 @@ class Record:
                 values[name] = meta.to_json()
         if self.size >= 0:
             values["size"] = self.size
-        return json.dumps(values, separators=(",", ":"))
+        return _ENCODER.encode(values)
 
     @classmethod
     def from_json(cls, line: bytes) -> Record:
