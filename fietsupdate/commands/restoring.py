@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fietsupdate.commands.options import AsRoot, Events, LockTimeout, Yes, wrong
+from fietsupdate.commands.options import AsRoot, Events, LockTimeout, wrong
 from fietsupdate.session import Session
 
 if TYPE_CHECKING:
@@ -37,7 +37,9 @@ def restore(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be replaced, refuse what would be refused; do nothing.")
     ] = False,
-    yes: Yes = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", "--force", "-f", help="Do not ask. Only --despite overrides a refusal.")
+    ] = False,
     lock_timeout: LockTimeout = None,
     as_root: AsRoot = False,
     as_json: Events = False,
