@@ -30,6 +30,7 @@ DRIVERS = {
 """Drivers that block, the ones that are tried first in front."""
 MODULES = {"mysqldb": "MySQLdb", "mysqlconnector": "mysql.connector", "mariadbconnector": "mariadb"}
 _SQLITE_FILES = ("", "-journal", "-wal", "-shm")
+_END_SESSIONS = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = '{name}'"
 _CREATE = {
     # template1 may be in use by somebody else's CREATE DATABASE; template0 never is.
     "postgresql": "CREATE DATABASE {name} TEMPLATE template0",
@@ -159,6 +160,7 @@ class Copy:
             if file_of(url).exists():
                 shutil.copy(file_of(url), self._file)
         elif kind == "postgresql":
+            _on_server(url, _END_SESSIONS.format(name=self._name))  # a template must not be in use
             _on_server(url, f"CREATE DATABASE {self._copied} TEMPLATE {self._name}")
         else:
             self._statements = _statements(url)

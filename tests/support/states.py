@@ -5,17 +5,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import sqlalchemy as sa
-
-from support import databases
-from support.databases import MARIADB, SQLITE, Database
+from fietsupdate.database import scratch
+from fietsupdate.testing.states import copy_folder
+from support.databases import Database
 from support.dumps import Dump
 from support.projects import Project
 from support.trees import Node, tree
@@ -87,67 +85,18 @@ class Snapshot:
     def __init__(self, project: Project, folder: Path) -> None:
         self._project, self._folder = project, folder / "snapshot"
         self._folder.mkdir()
-        self._statements: list[str] = []
-        _copy(project.root, self._folder / "project")
-        database = project.database
-        if database.kind == SQLITE:
-            if database.file.exists():
-                shutil.copy(database.file, self._folder / "database")
-        elif database.kind == MARIADB:
-            self._statements = _mariadb_statements(database)
-        else:
-            _server(database, f"CREATE DATABASE {database.name}_s TEMPLATE {database.name}")
+        copy_folder(project.root, self._folder / "project")
+        self._database = scratch.Copy(project.database.url, self._folder)
 
     def restore(self) -> None:
         """Bring both halves back."""
         shutil.rmtree(self._project.root)
-        _copy(self._folder / "project", self._project.root)
-        database = self._project.database
-        database.drop()
-        if database.kind == SQLITE:
-            if (self._folder / "database").exists():
-                shutil.copy(self._folder / "database", database.file)
-        elif database.kind == MARIADB:
-            _server(database, f"CREATE DATABASE {database.name} CHARACTER SET utf8mb4")
-            with database.connect() as connection:
-                for statement in self._statements:
-                    connection.exec_driver_sql(statement)
-        else:
-            _server(database, f"CREATE DATABASE {database.name} TEMPLATE {database.name}_s")
+        copy_folder(self._folder / "project", self._project.root)
+        self._database.restore()
 
     def drop(self) -> None:
         """Remove the copy."""
-        if self._project.database.kind not in {SQLITE, MARIADB}:
-            _server(self._project.database, f"DROP DATABASE {self._project.database.name}_s")
-
-
-def _copy(source: Path, target: Path) -> None:
-    """Copy with hard links, times and attributes."""
-    subprocess.run(["cp", "-a", source, target], check=True)
-
-
-def _server(database: Database, statement: str) -> None:
-    with databases._server(database.kind) as connection:
-        connection.exec_driver_sql(statement)
-
-
-def _mariadb_statements(database: Database) -> list[str]:
-    statements = ["SET FOREIGN_KEY_CHECKS = 0"]
-    with database.connect() as connection:
-        for table in sa.inspect(connection).get_table_names():
-            statements.append(connection.exec_driver_sql(f"SHOW CREATE TABLE `{table}`").one()[1].replace("%", "%%"))
-            for row in connection.exec_driver_sql(f"SELECT * FROM `{table}`"):
-                values = ", ".join(_literal(value) for value in row)
-                statements.append(f"INSERT INTO `{table}` VALUES ({values})")
-    return statements
-
-
-def _literal(value: object) -> str:
-    if value is None:
-        return "NULL"
-    if isinstance(value, bytes):
-        return f"x'{value.hex()}'"
-    return str(value) if isinstance(value, int | float) else "x'" + str(value).encode().hex() + "'"
+        self._database.drop()
 
 
 @contextmanager
