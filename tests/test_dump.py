@@ -153,6 +153,7 @@ def test_where_nobody_is_connected_postgresql_copies_by_itself(server: Database)
     clone.drop()
 
 
+@pytest.mark.parametrize("database", [SQLITE, MARIADB], indirect=True)
 def test_only_what_is_committed_is_dumped_while_others_write(database: Database, tmp_path: Path) -> None:
     store = store_of(database)
     filled(database, "CREATE TABLE note (id INT PRIMARY KEY)")
@@ -177,6 +178,7 @@ def test_the_live_database_is_never_dropped(live: Database) -> None:
     assert live.file.exists()
 
 
+@pytest.mark.parametrize("database", [SQLITE, MARIADB], indirect=True)
 def test_an_empty_dump_is_not_put_in_the_place_of_anything(database: Database, tmp_path: Path) -> None:
     store = store_of(database)
     if database.kind == SQLITE:

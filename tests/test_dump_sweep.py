@@ -1,6 +1,6 @@
 """Killed at any step of a swap, a database is the old or the new one, whole; calling the swap again finishes it.
 
-With ``FIETSUPDATE_SWEEP=full`` every step is struck everywhere; otherwise every step on SQLite, a stride elsewhere.
+With ``FIETSUPDATE_SWEEP=full`` every step is struck everywhere; otherwise every step of a rename, a stride elsewhere.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def killed_at(number: int, store: Store) -> bool:
     return status != 0
 
 
-@pytest.mark.parametrize(("is_mounted", "stride"), [(False, 1), (True, 1 if FULL else 5)], ids=["renamed", "in-place"])
+@pytest.mark.parametrize(("is_mounted", "stride"), [(False, 1), (True, 1 if FULL else 9)], ids=["renamed", "in-place"])
 def test_sqlite_is_old_or_new_wherever_it_is_killed(
     template: Path, tmp_path: Path, mounting: Callable[[Path], None], is_mounted: bool, stride: int
 ) -> None:
