@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import os
 import re
 import sys
 import time
@@ -21,7 +22,7 @@ from fietsupdate import __version__, hooks
 from fietsupdate.database.digests import definitions, digests, is_ours, version_tables
 from fietsupdate.database.pointing import environment_pointed, only_the_clone
 from fietsupdate.errors import FietsupdateError, PlanError, RefusedError, StoppedError
-from fietsupdate.filesystem.durable import atomic_write
+from fietsupdate.filesystem.durable import atomic_write, sync_path
 from fietsupdate.filesystem.fence import Fence, fenced
 from fietsupdate.filesystem.inventory import Difference, differences
 from fietsupdate.instance import now
@@ -108,7 +109,7 @@ class _Rehearsing:
                 clone.make(self._tell)
             made = round((time.monotonic() - began) * 1000)
             report = replace(self._report(clone), clone_ms=made)
-        store(self.run.site.data_dir, report)
+            store(clone.folder, report)
         return report
 
     def _begin_to_end(self) -> None:
@@ -314,9 +315,17 @@ def _not_restored(trip: RoundTrip) -> Failure | None:
     )
 
 
-def store(data_dir: Path, report: Rehearsal) -> None:
-    """Keep a report, in place of the one before."""
-    atomic_write(removal.folder_of(data_dir) / LAST, report.to_json().encode("ascii"), mode=0o600)
+def store(folder: Path, report: Rehearsal) -> None:
+    """Keep a report, in place of the one before.
+
+    Args:
+        folder: The rehearsal's own, which is swept whatever happens: a draft goes with it.
+        report: What is kept.
+    """
+    draft, place = folder / LAST, folder.parent / LAST
+    atomic_write(draft, report.to_json().encode("ascii"), mode=0o600)
+    os.replace(draft, place)
+    sync_path(place.parent)
 
 
 def _change(difference: Difference) -> Change:
