@@ -227,8 +227,10 @@ def test_updates_in_the_ledger_without_script_are_too_new():
     assert said(status) == (
         "too_new",
         "The instance has had ghost, which this code does not know; it knows updates up to c.",
-        "If the code is older than the data, or a package is missing: install what has ghost. Only if the script was "
-        "deleted on purpose, and what it did shall stay: type `fietsupdate stamp c`, which forgets it.",
+        (
+            "If the code is older than the data, or a package is missing: install what has ghost. Only if the script was "
+            "deleted on purpose, and what it did shall stay: type `fietsupdate stamp c`, which forgets it."
+        ),
     )
 
 
@@ -500,8 +502,10 @@ def test_tables_without_an_alembic_version_are_remarked():
     assert said(status) == (
         "tables_without_alembic",
         "The database has 7 tables, but no Alembic version: updates would begin at the very first.",
-        "If the application made them without Alembic, type `fietsupdate stamp heads --with-alembic` instead of "
-        "updating.",
+        (
+            "If the application made them without Alembic, type `fietsupdate stamp heads --with-alembic` instead of "
+            "updating."
+        ),
     )
 
 
