@@ -228,8 +228,8 @@ def test_updates_in_the_ledger_without_script_are_too_new():
         "too_new",
         "The instance has had ghost, which this code does not know; it knows updates up to c.",
         (
-            "If the code is older than the data, or a package is missing: install what has ghost. Only if the script was "
-            "deleted on purpose, and what it did shall stay: type `fietsupdate stamp c`, which forgets it."
+            "If the code is older than the data, or a package is missing: install what has ghost. Only if the script "
+            "was deleted on purpose, and what it did shall stay: type `fietsupdate stamp c`, which forgets it."
         ),
     )
 
