@@ -1,10 +1,11 @@
 # Every target does its own set-up in .venv; the stamp files there make repeated runs quick.
+# JOBS is for two cores: the servers and the disk are waited for as well.
 # Needs a Python >= 3.11 with venv, and a package registry that pip can reach. PYTHON=... chooses another one.
 
 VENV := .venv
 BIN := $(VENV)/bin
 TESTS ?= tests
-JOBS ?= 2
+JOBS ?= 3
 SWEEPS ?= $(wildcard tests/test_*sweep*.py) tests/test_signals.py
 
 ifeq ($(origin PYTHON), undefined)
