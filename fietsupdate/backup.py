@@ -68,6 +68,27 @@ def folder_of(site: Site) -> Path:
     return site.config.backup_dir or shelf.default_folder(site.data_dir)
 
 
+def set_apart(site: Site) -> tuple[Path, ...]:
+    """Give the folder that backups go to, also by the name that it has where that one is a symlink."""
+    folder = folder_of(site)
+    return folder, Path(os.path.realpath(folder))
+
+
+def refuse_root(site: Site, folder: Path) -> None:
+    """Refuse a data directory as the folder of backups: each would hold those before it, a restore replace them all.
+
+    Raises:
+        FilesError: it is one.
+    """
+    for root in (site.data_dir, *site.config.extra_dirs.values()):
+        if os.path.realpath(folder) == os.path.realpath(root):
+            raise FilesError(
+                f"{folder} cannot be the folder of backups: the application's own files are in it.",
+                stands="Nothing was changed.",
+                hint="Name a folder that is for backups alone with backup_dir or as DEST.",
+            )
+
+
 def owner(site: Site, instance_id: str) -> str:
     """Give the word that tells unfinished backups of this instance from those of others in the same folder."""
     return instance_id or hashlib.sha256(os.fsencode(os.path.realpath(site.data_dir))).hexdigest()[:16]
@@ -124,6 +145,7 @@ class Maker:
             DatabaseError: a program is missing, or older than the server.
             FilesError: there is not room enough.
         """
+        refuse_root(self.instance.site, self.folder)
         self.store.check()
         count, size = self._measured() if scope is Scope.FULL else (0, 0)
         dump = self.store.size() + count * BLOCK
@@ -179,7 +201,7 @@ class Maker:
     def _leave_out(self) -> Collection[Path]:
         """What no tree copy holds: the application's own SQLite files, which the dump has, and the backups."""
         own = [Path(path) for path in database_files(self.instance.keep_out)]
-        return [*own, self.folder, folder_of(self.instance.site)]
+        return [*own, self.folder, Path(os.path.realpath(self.folder)), *set_apart(self.instance.site)]
 
     def _shares(self) -> bool:
         """Tell whether the copies of all roots share their blocks, and so need no room."""

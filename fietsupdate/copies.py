@@ -38,7 +38,6 @@ class Reason(enum.StrEnum):
 
     MANUAL = "manual"
     UPDATE = "update"
-    RESTORE = "restore"
 
 
 class Policy(enum.StrEnum):

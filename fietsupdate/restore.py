@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fietsupdate.backup import BLOCK, RESERVE, SHARE, folder_of, found
+from fietsupdate.backup import BLOCK, RESERVE, SHARE, folder_of, found, refuse_root, set_apart
 from fietsupdate.backups import chosen
 from fietsupdate.copies import Backup, Scope
 from fietsupdate.database.dump import NEW, OLD, draft_of
@@ -154,6 +154,7 @@ def refuse(run: Run, backup: Backup, seen: Look, despite: Collection[Despite]) -
     Raises:
         RefusedError: the first thing that nobody has said to do it in spite of.
     """
+    refuse_root(run.site, folder_of(run.site))
     ledger, _, _ = read_entries(backup.ledger)
     ground = Ground(
         graph=run.graph,
@@ -268,8 +269,9 @@ class _Staging:
     def _keep(self, tag: str, root: str) -> list[Path]:
         """Name what must stay where it is: the databases, the backups, and the other roots."""
         restorer = self.restorer
-        own = [folder_of(restorer.site), self.backup.path]
-        own += [path for name, path in restorer.roots.items() if name != root]
+        own = [*set_apart(restorer.site), self.backup.path, Path(os.path.realpath(self.backup.path))]
+        others = [path for name, path in restorer.roots.items() if name != root]
+        own += [*others, *(Path(os.path.realpath(path)) for path in others)]
         if restorer.destination.file is None:
             return own
         stores = (restorer.store, restorer.store.sibling(NEW, tag), restorer.store.sibling(OLD, tag))

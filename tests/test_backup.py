@@ -173,6 +173,32 @@ def test_no_backup_holds_backups_wherever_they_are(make_project):
     assert set(tree(elsewhere.files)) == set(tree(first.files))
 
 
+def test_no_backup_holds_backups_where_their_folder_is_named_by_a_symlink(make_project):
+    project = make_project(section={"backup_dir": "%(here)s/copies"})
+    (project.root / "copies").symlink_to(project.data / "safe")
+    (project.data / "safe").mkdir()
+    at_v1(project)
+    updater(project).backup()
+    assert "safe" not in tree(updater(project).backup().files)
+
+
+@pytest.mark.parametrize("which", ["data", "media", "a symlink to data"])
+def test_a_folder_of_the_application_is_no_folder_of_backups(make_project, tmp_path, which):
+    (tmp_path / "media").mkdir()
+    project = at_v1(make_project(section={"extra_dirs": f"media={tmp_path / 'media'}"}))
+    (tmp_path / "link").symlink_to(project.data)
+    dest = {"data": project.data, "media": tmp_path / "media"}.get(which, tmp_path / "link")
+    before = both(project)
+    for make in (lambda: updater(project).backup(dest), lambda: updater(project, backup_dir=str(dest)).backup()):
+        with pytest.raises(FilesError, match="cannot be the folder of backups: the application's own files are in it"):
+            make()
+    assert both(project) == before
+    kept = updater(project).backup()
+    with pytest.raises(FilesError, match="cannot be the folder of backups"):
+        updater(project, backup_dir=str(dest)).restore(str(kept.path))
+    assert both(project) == before
+
+
 def test_what_is_left_out_is_told(project):
     events = []
     with socket.socket(socket.AF_UNIX) as server:

@@ -82,7 +82,8 @@ def units_of(name: str, root: Path, keep: Iterable[Path]) -> tuple[Unit, ...]:
     """
     real = os.path.realpath(root)
     inside = (_below(real, path) for path in map(_canonical, keep) if path.startswith(f"{real}/"))
-    staying = {path for path in inside if HOME not in path.split("/")}
+    named = {path for path in inside if HOME not in path.split("/")}
+    staying = {path for path in named if named.isdisjoint(_above(path))}  # what is in one of them stays with it
     points = (_below(real, point) for point in mounted_below(real))
     mounts = {point for point in points if not _is_ours(point, staying)} | {""}
     entered = {above for path in {*mounts, *staying} for above in _above(path)} | mounts

@@ -255,8 +255,8 @@ def measured(real: Site, database: DatabaseView) -> tuple[int, int]:
 def left_out(real: Site, database: DatabaseView) -> tuple[Path, ...]:
     """Name what is no part of the trees: the application's own SQLite files, backups and clones."""
     own = [Path(path) for path in database_files([database.file] if database.file else [])]
-    config = real.config
-    return (*own, *(path for path in (config.backup_dir, config.rehearsal_dir) if path))
+    named = [path for path in (real.config.backup_dir, real.config.rehearsal_dir) if path]
+    return (*own, *named, *(Path(os.path.realpath(path)) for path in named))
 
 
 def _looked_into(record: FileRecord, path: Path) -> FileRecord:
