@@ -8,6 +8,8 @@ from typing import Any
 
 INTERVAL = 0.5
 """Seconds between two events."""
+GUESS = 200
+"""Before one in so many bytes is done, how long the rest will take is anybody's guess."""
 
 
 class Pace:
@@ -15,7 +17,7 @@ class Pace:
 
     Args:
         tell: Told, now and then and at the end, of ``done`` and ``total`` (bytes), ``rate`` (bytes a second) and
-            ``left`` (seconds).
+            ``left`` (seconds; 0 as long as nobody can tell).
         total: Bytes that are expected.
         clock: Seconds, increasing.
     """
@@ -44,7 +46,8 @@ class Pace:
 
     def _details(self, now: float) -> Mapping[str, Any]:
         rate = self.done / max(now - self._started, 1e-3)
-        left = max(self.total - self.done, 0) / rate if rate else 0.0
+        known = rate and self.done * GUESS >= self.total
+        left = max(self.total - self.done, 0) / rate if known else 0.0
         return {
             "done": self.done,
             "total": max(self.total, self.done),

@@ -816,7 +816,7 @@ def test_backup_list_is_a_verb_and_a_folder_of_that_name_can_be_meant(project, c
     [backup] = (project.root / "list").iterdir()
     assert shelf.read(backup).name == backup.name
     assert json.loads(run(project, capfd, "backup", "--json", "list")[1])["backups"] == []
-    for words in (("list", "more"), ("--lst",), ("one", "two")):
+    for words in (("list", "more"), ("--lst",), ("one", "two"), ("",)):
         assert run(project, capfd, "backup", *words)[0] == 2
 
 
@@ -931,6 +931,16 @@ def test_the_pace_tells_rate_and_time_left():
     assert seen == [{"done": 200, "total": 1000, "unit": "bytes", "rate": 100, "left": 8.0}]
     pace.finish()
     assert seen[-1] == {"done": 200, "total": 200, "unit": "bytes", "rate": 100, "left": 0.0}
+
+
+def test_the_first_bytes_do_not_tell_how_long_the_rest_takes():
+    now, seen = [0.0], []
+    pace = Pace(seen.append, 1_000_000, clock=lambda: now[0])
+    now[0] = 1.0
+    pace(10)
+    now[0] = 2.0
+    pace(9_990)
+    assert [details["left"] for details in seen] == [0.0, 198.0]
 
 
 def test_a_manifest_and_its_policy_words_are_stable():
