@@ -19,7 +19,7 @@ from fietsupdate.errors import ConfigError, FilesError, RefusedError
 from fietsupdate.filesystem import maintenance
 from fietsupdate.instance import now
 from fietsupdate.model import Event, LockHolder, Problem
-from fietsupdate.process import Signals
+from fietsupdate.process import Signals, Stop
 from fietsupdate.site import Site
 
 LONGEST_ANSWER = 30.0
@@ -77,10 +77,17 @@ def out_of_service(site: Site, signals: Signals, tell: Listener, *, command: str
 
 @contextmanager
 def tidied(site: Site, signals: Signals, tell: Listener) -> Iterator[None]:
-    """Remove, when the block ends, the maintenance file of a run that was killed; arguments as for `out_of_service`."""
+    """Remove, when the block ends, the maintenance file of a run that was killed; arguments as for `out_of_service`.
+
+    And that of a run that was stopped, should a second signal have come while the first one was obeyed.
+    """
     left = maintenance.is_noted(site.data_dir)
     try:
         yield
+    except Stop:
+        if not left and maintenance.is_noted(site.data_dir):
+            _take_down(site, signals, tell)
+        raise
     finally:
         if left:
             _take_down(site, signals, tell, killed=True)

@@ -179,6 +179,22 @@ def test_whether_blocks_can_be_shared_is_tried_and_leaves_nothing(tmp_path, monk
     assert list(tmp_path.iterdir()) == []
 
 
+def test_where_no_file_can_be_without_a_name_it_is_not_tried_with_one(tmp_path, monkeypatch):
+    """A dry run asks, too; and a name that comes and goes changes the folder's time."""
+    os.utime(tmp_path, (1, 1))
+    opened = os.open
+
+    def refused(path, flags, *arguments):
+        if flags & os.O_TMPFILE == os.O_TMPFILE:
+            raise OSError(errno.EOPNOTSUPP, "not here")
+        return opened(path, flags, *arguments)
+
+    monkeypatch.setattr(content.os, "open", refused)
+    monkeypatch.setattr(content.fcntl, "ioctl", lambda *_arguments: 0)
+    assert not content.can_share(tmp_path, tmp_path)
+    assert tmp_path.stat().st_mtime == 1
+
+
 def test_our_own_folder_and_what_is_left_out_are_not_copied(source, tmp_path):
     (source / ".fietsupdate" / "backups").mkdir(parents=True)
     (source / ".fietsupdate" / "lock").touch()

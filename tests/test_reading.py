@@ -7,8 +7,10 @@ from collections.abc import Callable
 
 import pytest
 
+from support.databases import POSTGRESQL, SQLITE
 from support.dumps import dump
 from support.projects import Project, result_of
+from support.zygote import Zygote
 
 READING = [
     ["status"],
@@ -107,3 +109,56 @@ def test_an_engine_that_outlives_env_py_does_not_keep_the_stand_in_of_a_missing_
     written(project).run("update", "--yes").succeeded()
     assert "t" in project.database.tables()
     assert project.alembic_version() == ["aaaa"]
+
+
+EVERYTHING = {
+    "distribution": "alembic",
+    "version_hooks": "hooks",
+    "checks": "hooks",
+    "running": "test -e running.pid",
+    "maintenance": "%(here)s/maintenance",
+    "backup": "full",
+    "backup_dir": "%(here)s/backups",
+    "extra_dirs": "media=%(here)s/media",
+}
+HOOKS = """
+from fietsupdate import version_upgrade
+
+@version_upgrade(old="<9999", new=">=0")
+def crossed(script, config):
+    script.files.write("crossed.txt", "crossed")
+
+def pre_check(config):
+    return "looked"
+
+def post_check(config):
+    open(f"{config['fietsupdate.data_dir']}/checked", "w").close()
+"""
+LOOKING = [
+    *READING,
+    ["update", "--dry-run", "--json"],
+    ["update", "--dry-run", "--no-backup"],
+    ["backup", "list"],
+    ["backup", "verify"],
+    ["backup", "prune", "--keep", "1", "--dry-run"],
+    ["restore", "--latest", "--dry-run"],
+]
+
+
+@pytest.mark.parametrize("kind", [SQLITE, POSTGRESQL])
+def test_nor_do_they_write_where_everything_is_configured(make_project: Callable[..., Project], kind: str) -> None:
+    """Backups, version hooks, checks, a maintenance file: none of it makes a look leave something behind."""
+    project = written(make_project(kind=kind, section=EVERYTHING))
+    (project.root / "media").mkdir()
+    (project.root / "hooks.py").write_text(HOOKS)
+    with Zygote() as zygote:
+        before = whole(project)
+        for command in LOOKING:
+            assert zygote.run(project, command).code in {0, 2, 3}, command
+        assert whole(project) == before
+        zygote.run(project, ["update", "one", "--yes"]).succeeded()
+        zygote.run(project, ["backup"]).succeeded()
+        before = whole(project)
+        for command in LOOKING:
+            assert zygote.run(project, command).code in {0, 3}, command
+        assert whole(project) == before

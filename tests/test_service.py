@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from collections.abc import Iterator
 from itertools import cycle
 
 import pytest
 
 from fietsupdate import Updater, service
-from fietsupdate.errors import FietsupdateError, RefusedError
+from fietsupdate.errors import FietsupdateError, RefusedError, StoppedError
+from fietsupdate.process import Stop
 from support.injection import FILES, Injection
 from support.notes import hooks, notes
 from support.projects import Project
@@ -276,6 +278,26 @@ def test_a_signal_at_any_moment_leaves_no_file(make, zygote):
         assert stopped.fired
         assert not sign(project).exists(), stopped.fired
         assert own_files(project) == {"lock", "ledger.jsonl"}, stopped.fired
+
+
+def test_a_second_signal_while_the_first_one_is_obeyed_leaves_no_file(make, monkeypatch):
+    """It comes in the one moment before signals are held; the next station removes the file."""
+    project = make(1, maintenance="%(here)s/maintenance")
+    project.update("v2", "v1", None, up_pre="import os, signal; os.kill(os.getpid(), signal.SIGINT)")
+    take_down, at = service._take_down, []
+
+    def interrupted(site, signals, tell, *, killed=False):
+        at.append(sign(project).exists())
+        if len(at) == 1:
+            raise Stop(signal.SIGINT)
+        take_down(site, signals, tell, killed=killed)
+
+    monkeypatch.setattr(service, "_take_down", interrupted)
+    with pytest.raises(StoppedError):
+        updater(project).update()
+    assert at == [True, True]
+    assert not sign(project).exists()
+    assert own_files(project) == {"lock", "ledger.jsonl"}
 
 
 def test_what_a_killed_run_left_is_told(make, zygote):

@@ -10,8 +10,8 @@ import errno
 import fcntl
 import hashlib
 import os
-import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from fietsupdate.filesystem.durable import write_all
@@ -116,14 +116,29 @@ def has_holes(status: os.stat_result) -> bool:
 
 
 def can_share(source: Path, dest: Path) -> bool:
-    """Tell whether copies in one folder can share the blocks of files in another; nothing is left behind."""
+    """Tell whether copies in one folder can share the blocks of files in another; both stay as they are.
+
+    It is tried with files that have no names; where the system makes none, the answer is no.
+    """
     try:
-        with tempfile.TemporaryFile(dir=source) as first, tempfile.TemporaryFile(dir=dest) as second:
-            write_all(first.fileno(), bytes(_IN_INODE))
-            fcntl.ioctl(second.fileno(), FICLONE, first.fileno())
+        with _nameless(source) as first, _nameless(dest) as second:
+            write_all(first, bytes(_IN_INODE))
+            fcntl.ioctl(second, FICLONE, first)
     except OSError:
         return False
     return True
+
+
+@contextmanager
+def _nameless(folder: Path) -> Iterator[int]:
+    """Open a file that no folder ever names, so that not even the folder's time changes."""
+    if not hasattr(os, "O_TMPFILE"):
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+    descriptor = os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def digest_of(descriptor: int, moved: Callable[[int], None] | None = None) -> str:
