@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fietsupdate.database.environment import Environment
 from fietsupdate.database.view import look as look_at_database
@@ -11,15 +12,14 @@ from fietsupdate.errors import RefusedError
 from fietsupdate.filesystem.ledger import look as look_at_files
 from fietsupdate.model import BASE, Begun, DatabaseView, Direction, FilesView, Plan, Status, fingerprint
 from fietsupdate.planning.diagnosis import diagnose, refusal
-from fietsupdate.planning.going_back import nearest
 from fietsupdate.planning.graph import Graph
 from fietsupdate.planning.history import compare, is_same_ledger
-from fietsupdate.planning.keeping import way_back
 from fietsupdate.planning.planner import plan_down, plan_up
 from fietsupdate.planning.position import settled_entries
-from fietsupdate.planning.versions import Versions
 from fietsupdate.site import Site
-from fietsupdate.versions import look as look_at_versions
+
+if TYPE_CHECKING:
+    from fietsupdate.planning.versions import Versions
 
 MOST_LOOKS = 5
 """How often is looked while another process changes what is seen; while it works, that is all there is to say."""
@@ -82,7 +82,7 @@ def look(site: Site, graph: Graph, environment: Environment) -> Look:
         files = look_at_files(site.data_dir, site.config.version_file)
         if files == before:
             break
-    versions = look_at_versions(site, database.entries or settled_entries(files, database), database.begun)
+    versions = _versions(site, files, database)
     if database.begun is not None:
         files = replace(files, way_back=_way_back(site, database, database.begun))
     elif not is_same_ledger(files, database):
@@ -105,9 +105,19 @@ def unseen(shown_url: str, *, dialect: str = "", url: str = "", file: Path | Non
     )
 
 
+def _versions(site: Site, files: FilesView, database: DatabaseView) -> Versions | None:
+    """Compare the versions; most applications name no distribution, and need not wait for what would do it."""
+    if not site.config.distribution:
+        return None
+    from fietsupdate.versions import look as look_at_versions
+
+    return look_at_versions(site, database.entries or settled_entries(files, database), database.begun)
+
+
 def _nearest(site: Site, graph: Graph, files: FilesView, database: DatabaseView) -> str:
     """Name the backup that brings halves together which do not fit."""
     from fietsupdate.backup import found
+    from fietsupdate.planning.going_back import nearest
 
     manifests = [backup.manifest for backup in found(site).backups]
     there = nearest(manifests, compare(files, database, graph), files, database)
@@ -117,6 +127,7 @@ def _nearest(site: Site, graph: Graph, files: FilesView, database: DatabaseView)
 def _way_back(site: Site, database: DatabaseView, begun: Begun) -> str:
     """Name the backup that leads back to before an interrupted update."""
     from fietsupdate.backup import found
+    from fietsupdate.planning.keeping import way_back
 
     back = way_back(found(site).backups, database.instance_id, begun.txn, fingerprint(database.entries))
     return back.name if back is not None else ""

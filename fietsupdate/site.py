@@ -117,16 +117,20 @@ def _folders(config: Config) -> tuple[Folder, ...]:
 
 def _folder(name: str, here: Path) -> Folder:
     """Find a folder; one below the configuration's own is named by its shorter, relative path."""
-    from fietsupdate.published import published
-
     key = published_name(name)
-    inside = published(key) if key else package_folder(name)
+    inside = _published(key) if key else package_folder(name)
     path = _package(inside[0], name) / inside[1] if inside else Path(name)
     if not path.is_dir():
         raise _no_folder(path, key)
     if not inside and path.is_relative_to(here) and path != here:
         name = str(path.relative_to(here))
     return Folder(key or name, path)
+
+
+def _published(key: str) -> tuple[str, str]:
+    from fietsupdate.published import published
+
+    return published(key)
 
 
 def _no_folder(path: Path, key: str) -> ConfigError:

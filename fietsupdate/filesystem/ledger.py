@@ -10,11 +10,11 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from fietsupdate.filesystem import header, restoration
-from fietsupdate.filesystem.layout import ledger_file
+from fietsupdate.filesystem import header
+from fietsupdate.filesystem.layout import ledger_file, restore_folder
 from fietsupdate.filesystem.lock import holder
 from fietsupdate.filesystem.maintenance import left_behind
-from fietsupdate.model import Entry, FilesView
+from fietsupdate.model import Entry, FilesView, OpenRestore
 
 
 def look(data_dir: Path, version_file: str) -> FilesView:
@@ -39,9 +39,22 @@ def look(data_dir: Path, version_file: str) -> FilesView:
         holder=holder(data_dir),
         damaged=damaged or unreadable,
         unreadable_header=unreadable_header,
-        restore=restoration.look(data_dir),
+        restore=_restore(data_dir),
         maintenance=left_behind(data_dir),
     )
+
+
+def _restore(data_dir: Path) -> OpenRestore | None:
+    """Look at a restore that lies open; without its folder, nothing is imported that could read it."""
+    try:
+        os.lstat(restore_folder(data_dir))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError:
+        pass  # reading the journal says what is wrong
+    from fietsupdate.filesystem import restoration
+
+    return restoration.look(data_dir)
 
 
 def read_entries(path: Path) -> tuple[tuple[Entry, ...], bool, str]:

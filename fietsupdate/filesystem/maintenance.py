@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import secrets
 import stat
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -72,7 +71,7 @@ def put_up(path: Path, data_dir: Path, who: LockHolder) -> bool:
         take_down(data_dir)
         if os.path.lexists(path):
             return False
-        note = _Note(path, secrets.token_hex(8))
+        note = _Note(path, os.urandom(8).hex())
         text = json.dumps({"path": str(path), "token": note.token})
         durable.atomic_write(_note_file(data_dir), text.encode(), mode=0o600)
         return _create(note, json.dumps({**asdict(who), "token": note.token}) + "\n")

@@ -7,6 +7,7 @@ graver one stands, the others may be mere consequences.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from fietsupdate.model import (
     Begun,
@@ -29,7 +30,9 @@ from fietsupdate.planning.planner import resume_down
 from fietsupdate.planning.position import Position, fitting, locate
 from fietsupdate.planning.revisions import RevisionTree
 from fietsupdate.planning.schema import schema_problems, script_problems, tables_without_alembic, unknown_revision
-from fietsupdate.planning.versions import Versions, data_too_new
+
+if TYPE_CHECKING:
+    from fietsupdate.planning.versions import Versions
 
 GRAVITY = (
     UpdateState.UPDATING,
@@ -137,6 +140,8 @@ def _findings(
     if unknown and place.pairing.kind is not Kind.VERSION_UNKNOWN:
         yield UpdateState.TOO_NEW, problems.too_new(unknown, graph.dag.heads(), graph.dag.heads(place.applied))
     if versions and versions.too_new:
+        from fietsupdate.planning.versions import data_too_new
+
         yield UpdateState.TOO_NEW, data_too_new(versions, current_of(place.applied, graph))
     tree = RevisionTree.of(database, graph)
     if not unknown and not files.transaction and (place.pairing.kind in SETTLED or place.adoption):

@@ -7,6 +7,7 @@ refused because no plan leads to the target.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from fietsupdate.errors import PlanError
 from fietsupdate.model import Begun, DatabaseView, Direction, Entry, FilesView, Phase, Plan, Step, Update
@@ -15,7 +16,9 @@ from fietsupdate.planning.history import closed, current_of, unknown_of
 from fietsupdate.planning.position import Position, locate
 from fietsupdate.planning.revisions import RevisionTree
 from fietsupdate.planning.target import resolve_down, resolve_up
-from fietsupdate.planning.versions import Versions, resumed, version_steps
+
+if TYPE_CHECKING:
+    from fietsupdate.planning.versions import Versions
 
 UNTOUCHED = "Nothing was changed."
 
@@ -43,7 +46,7 @@ def plan_up(
     """
     place = locate(graph, database, files)
     applied = place.applied | (closed(place.adoption.update_ids, graph) if place.adoption else frozenset())
-    first = resumed(versions, database.begun, database)
+    first = _resumed_hook(versions, database)
     broken_off = () if first else _resumed(graph, database.begun, Direction.UP)
     begun = frozenset(update.update_id for update in broken_off)
     wanted = resolve_up(graph, applied | begun, target)
@@ -54,7 +57,7 @@ def plan_up(
     steps = (*first, *_steps_up(updates, tree, database, place))
     if graph.updates.keys() <= applied | begun | pending:
         besides = {step.update.update_id for step in first}
-        steps += version_steps(versions, database, besides=besides, changes=bool(updates or place.adoption))
+        steps += _version_steps(versions, database, besides, changes=bool(updates or place.adoption))
     return Plan(
         Direction.UP,
         wanted,
@@ -142,6 +145,24 @@ def _current(graph: Graph, place: Position) -> tuple[str, ...]:
 
 def _tip(database: DatabaseView) -> int:
     return database.entries[-1].seq if database.entries else 0
+
+
+def _resumed_hook(versions: Versions | None, database: DatabaseView) -> tuple[Step, ...]:
+    if versions is None:
+        return ()
+    from fietsupdate.planning.versions import resumed  # not where no version is followed: start-up waits for it
+
+    return resumed(versions, database.begun, database)
+
+
+def _version_steps(
+    versions: Versions | None, database: DatabaseView, besides: Collection[str], *, changes: bool
+) -> tuple[Step, ...]:
+    if versions is None:
+        return ()
+    from fietsupdate.planning.versions import version_steps
+
+    return version_steps(versions, database, besides=besides, changes=changes)
 
 
 def _resumed(graph: Graph, begun: Begun | None, direction: Direction) -> tuple[Update, ...]:
