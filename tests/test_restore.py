@@ -202,6 +202,24 @@ def test_backups_on_a_volume_of_their_own_inside_the_data_directory_stay(
         assert len(do(project, "backup", "list", "--json").json["backups"]) == 1
 
 
+@pytest.mark.parametrize("named", ["data/safe", "copies"])
+def test_newer_backups_stay_where_their_folder_is_in_the_data_directory(
+    do: Runner, make_project: Callable[..., Project], named: str
+) -> None:
+    project = make_project(section={"backup_dir": f"%(here)s/{named}"})
+    (project.data / "safe").mkdir()
+    (project.root / "copies").symlink_to(project.data / "safe")
+    notes(project, 1)
+    do(project, "update", "--yes").succeeded()
+    for _ in range(2):
+        do(project, "backup").succeeded()
+    both = sorted(os.listdir(project.data / "safe"))
+    do(project, "restore", both[0], "--yes").succeeded()
+    assert sorted(os.listdir(project.data / "safe")) == both
+    for name in both:
+        do(project, "backup", "verify", name).succeeded()
+
+
 # -- disasters
 
 
@@ -494,6 +512,7 @@ def test_a_half_restored_instance_says_so_and_reading_commands_leave_it_alone(ha
     assert (status["state"], problem["code"], status["current"]) == ("interrupted", "restore_interrupted", [])
     assert "Do not start the application." in problem["message"]
     assert problem["hint"].startswith("Type `fietsupdate recover`")
+    assert bench.run("status").stdout.startswith("State     interrupted - half restored: a restore was interrupted\n")
     bench.run("check").exited(7)
     before = fs_support.picture(bench.project.root), bench.project.database.dump()
     error = json.loads(bench.run("update", "--dry-run", "--json").exited(1).stdout)["error"]

@@ -39,6 +39,8 @@ def backup(
     from fietsupdate.render import copies
 
     session: Session = ctx.obj
+    if dest is not None and not dest.strip():
+        raise wrong("DEST is empty.")  # a shell's variable that is not set must not mean the working directory
     with _listener(session, as_json=as_json) as tell:
         made = session.updater().backup(dest, on_event=tell, lock_timeout=seconds(lock_timeout), as_root=as_root)
     if as_json:

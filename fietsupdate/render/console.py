@@ -52,7 +52,7 @@ def status(answer: Status, width: int) -> str:
 def _facts(answer: Status) -> list[tuple[str, str]]:
     unknown = f"{several(answer.unknown)} (applied, but there is no such script)" if answer.unknown else ""
     return [
-        ("State", f"{answer.state} - {MEANINGS[answer.state]}"),
+        ("State", f"{answer.state} - {_meaning(answer)}"),
         ("Current", several(answer.current, "no update yet")),
         ("Heads", several(answer.heads, "there are no updates")),
         *packages.facts(answer),
@@ -62,6 +62,12 @@ def _facts(answer: Status) -> list[tuple[str, str]]:
         ("Database", answer.database),
         ("Data", str(answer.data_dir or "")),
     ]
+
+
+def _meaning(answer: Status) -> str:
+    if any(problem.code == "restore_interrupted" for problem in answer.problems):
+        return "half restored: a restore was interrupted"
+    return MEANINGS[answer.state]
 
 
 def _alembic(answer: Status) -> str:
