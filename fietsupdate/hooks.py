@@ -15,7 +15,7 @@ from typing import Any
 
 from fietsupdate import versions
 from fietsupdate.config import Settings
-from fietsupdate.errors import ScriptError, UpdateFailedError, behind
+from fietsupdate.errors import FietsupdateError, ScriptError, UpdateFailedError, behind
 from fietsupdate.model import Direction, Phase, Step, Update
 from fietsupdate.process import Stop
 from fietsupdate.script import Surroundings, UpdateScript
@@ -97,10 +97,11 @@ def call(module: ModuleType, step: Step, hook: str, around: Surroundings, settin
     except BaseException as error:
         where, place, words = f"{CLASSES[step.direction]}.{hook}", _place(error, update.path), _words(error)
         what = "Version hook" if step.direction is Direction.VERSION else f"{where} of"
+        own = error.hint if isinstance(error, FietsupdateError) else ""
         _let_go(error)
         raise UpdateFailedError(
             f"{what} {update.update_id} failed at {place}: {words}.",
-            hint="Mend what the message names, and run the same command again; '--traceback' shows more.",
+            hint=own or "Mend what the message names, and run the same command again; '--traceback' shows more.",
             details={"update_id": update.update_id, "hook": where},
         ) from error
 
@@ -128,7 +129,7 @@ def _make(module: ModuleType, update: Update, direction: Direction) -> Any:
 def _words(error: BaseException) -> str:
     if isinstance(error, SystemExit):
         return f"it called sys.exit({error.code!r})"
-    text = " ".join(str(error).split())
+    text = " ".join(str(error).split()).rstrip(".")
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 

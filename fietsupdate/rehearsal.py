@@ -13,6 +13,7 @@ import os
 import re
 import sys
 import time
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -27,7 +28,7 @@ from fietsupdate.filesystem.fence import Fence, fenced
 from fietsupdate.filesystem.inventory import Difference, differences
 from fietsupdate.instance import now
 from fietsupdate.look import Look
-from fietsupdate.model import Direction, Event, Plan, Report
+from fietsupdate.model import Direction, Event, Plan, Report, Step
 from fietsupdate.rehearsing import removal
 from fietsupdate.rehearsing.clone import Clone, cloned
 from fietsupdate.rehearsing.recording import Recorder
@@ -137,12 +138,10 @@ class _Rehearsing:
             )
         seen.refuse()
         plan = seen.plan(self.target, Direction.UP)
-        lacking = [step.update for step in plan.steps if not step.update.has_down]
+        lacking = list(filter(None, map(_no_way_back, plan.steps)))
         if self.round_trip and lacking:
             raise PlanError(
-                "\n".join(
-                    f"Update {one.update_id} cannot be reverted: {one.path} has no class Down." for one in lacking
-                ),
+                "\n".join(lacking),
                 hint="Rehearse without --round-trip.",
             )
         return plan
@@ -191,7 +190,7 @@ class _Legs:
         """Apply the updates and see what has changed; then, if that is wanted, revert them and apply them again."""
         before = self._moment(digested=round_trip)
         report = self._up(report, before)
-        if report.failure is None and round_trip and self.plan.steps:
+        if report.failure is None and round_trip and any(step.direction is Direction.UP for step in self.plan.steps):
             report = self._there_and_back(report, before)
         return report
 
@@ -246,7 +245,8 @@ class _Legs:
             raise
         except FietsupdateError as error:
             where = {"update_id": recorder.update_id, "phase": recorder.phase, "direction": recorder.direction}
-            return None, Failure(error.code, error.message, error.hint, **where)
+            trace = "".join(traceback.format_exception(error))
+            return None, Failure(error.code, error.message, error.hint, **where, trace=trace)
 
     def _moment(self, *, digested: bool) -> _Moment:
         database = self.clone.store
@@ -299,11 +299,19 @@ def _trespass(fence: Fence, refused: Sequence[str]) -> Failure | None:
     )
 
 
+def _no_way_back(step: Step) -> str:
+    """Say why a step cannot be reverted; "" where it can, or where it only records a version."""
+    update = step.update
+    if step.direction is Direction.VERSION:
+        return "" if step.only_records else f"Version hook {update.update_id} cannot be reverted: none can."
+    return "" if update.has_down else f"Update {update.update_id} cannot be reverted: {update.path} has no class Down."
+
+
 def _not_restored(trip: RoundTrip) -> Failure | None:
     if trip.restored:
         return None
     parts = [
-        f"{len(trip.files)} files are not what they were" if trip.files else "",
+        _so_many(len(trip.files)) if trip.files else "",
         f"other rows are in {', '.join(trip.tables)}" if trip.tables else "",
         "the schema is another one" if trip.schema else "",
     ]
@@ -313,6 +321,10 @@ def _not_restored(trip: RoundTrip) -> Failure | None:
         "Mend the scripts' Down, or count on a backup for the way back.",
         direction=str(Direction.DOWN),
     )
+
+
+def _so_many(files: int) -> str:
+    return "1 file is not what it was" if files == 1 else f"{files} files are not what they were"
 
 
 def store(folder: Path, report: Rehearsal) -> None:

@@ -398,6 +398,10 @@ TRESPASSES = [
     "import os; os.open('bad', os.O_CREAT | os.O_WRONLY, dir_fd=os.open({data!r}, os.O_RDONLY))",
     "(self.data_dir / 'l').symlink_to({data!r}); (self.data_dir / 'l' / 'kept.txt').write_text('bad')",
     "import sqlite3; sqlite3.connect({database!r}).execute('DROP TABLE notes')",
+    "import os; os.system('echo bad > {data}/kept.txt')",
+    "import subprocess; subprocess.run(['rm', '{data}/kept.txt'])",
+    "import subprocess; subprocess.run('rm kept.txt', shell=True, cwd={data!r})",
+    "import os; os.posix_spawn('/bin/rm', ['rm', '{data}/kept.txt'], {{}})",
 ]
 TRIES_ALL = """
 from fietsupdate import FietsupdateError
@@ -421,12 +425,25 @@ def test_no_hook_can_change_the_real_files(project: Project) -> None:
     assert report.failure.code == "trespass", report.failure.message
 
 
+def test_a_program_that_works_on_the_clone_may_run(project: Project) -> None:
+    """By either name of the clone: the one that scripts are given, and the one inside of the real folder."""
+    copy = "subprocess.run(['cp', {0} + '/kept.txt', {0} + '/{1}'], check=True, cwd=self.data_dir)"
+    given, inside = "str(self.data_dir)", "os.path.realpath(self.data_dir)"
+    at_v1(project, up_pre=f"import os, subprocess\n{copy.format(given, 'one')}\n{copy.format(inside, 'two')}")
+    with left_as_it_is(project):
+        report = rehearsed(project)
+    assert report.failure is None
+    assert report.files is not None
+    assert sorted(change.path for change in report.files.changes) == ["one", "two"]
+
+
 def test_a_hook_that_would_change_a_real_file_fails_the_rehearsal(project: Project) -> None:
     at_v1(project, up_pre=TRESPASSES[0].format(data=str(project.data)))
     with left_as_it_is(project):
         report = rehearsed(project)
     assert report.failure is not None
-    assert "belongs to the real instance" in report.failure.message
+    assert report.failure.message.endswith("belongs to the real instance, which nothing may change now.")
+    assert report.failure.hint == "Take paths from self.data_dir, self.files or config, never from elsewhere."
     assert report.files is None
 
 
@@ -496,6 +513,11 @@ def test_a_failing_rehearsal_leaves_a_report_that_one_can_act_on(project: Projec
     document = project.run("rehearse", "--json").exited(1).json
     assert document["error"]["code"] == "update_failed"
     assert document["rehearsal"]["failure"]["update_id"] == "v2"
+    asked = project.run("--traceback", "rehearse")
+    assert asked.code == 1
+    assert asked.stderr.startswith("Traceback (most recent call last):\n")
+    assert "ValueError: no such tile: 12/3" in asked.stderr
+    assert "Traceback" not in asked.stdout + (project.data / ".fietsupdate/rehearsals/last.json").read_text()
 
 
 def test_a_script_that_cannot_be_loaded_and_a_failing_check_are_reported(project: Project) -> None:

@@ -195,6 +195,20 @@ def test_a_release_candidate_runs_the_hooks_of_its_release_and_the_release_those
     assert app.project.traces() == ["early", "late"]
 
 
+def test_a_rehearsal_there_and_back_needs_a_way_back_of_updates_but_not_of_the_version(make) -> None:
+    """A new version alone, a new version with an update, and one with a hook, which nobody can revert."""
+    app = make().install("0.7")
+    alone = app.run("rehearse", "--round-trip", "--json").succeeded().json["rehearsal"]
+    assert ([one["update_id"] for one in alone["updates"]], alone["round_trip"]) == (["lessons==0.7"], None)
+    app.project.update("v2", "v1", up_pre="self.files.write('a', 'a')", down_pre="self.files.remove('a')")
+    trip = app.run("rehearse", "--round-trip", "--json").succeeded().json["rehearsal"]["round_trip"]
+    assert (trip["restored"], [one["update_id"] for one in trip["down"]]) == (True, ["v2"])
+    app.hooks(app.hook("one", BELOW))
+    refused = app.run("rehearse", "--round-trip").exited(1)
+    assert "Version hook hooks:one cannot be reverted" in refused.told
+    assert "lessons==0.7 cannot" not in refused.told
+
+
 def test_a_target_that_leaves_updates_waiting_runs_no_hook(make) -> None:
     app = make()
     app.hooks(app.hook("one", BELOW))

@@ -38,6 +38,8 @@ def rehearse(
         answer = updater.rehearse(
             target, round_trip=round_trip, on_event=tell, lock_timeout=seconds(lock_timeout), as_root=as_root
         )
+    if session.traceback and answer is not None and answer.failure is not None:
+        session.err.write(answer.failure.trace)
     session.answer(
         lambda: "Nothing to rehearse." if answer is None else f"\n{rehearsals.report(answer, session.out.width)}",
         lambda: rehearsals.document(answer),

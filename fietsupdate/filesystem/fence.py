@@ -3,7 +3,7 @@
 A rehearsal runs strangers' code beside the real data directory; a path that was written down somewhere may lead there.
 Python's audit hooks tell of a call before it is made (https://docs.python.org/3/library/audit_events.html), and the
 fence refuses those that would change something inside the fenced folders, symlinks followed. What does not tell Python
-(C libraries that open files themselves, other programs) passes it, as it passes the guard.
+(C libraries that open files themselves, programs that find the folders alone) passes it, as it passes the guard.
 
 What was refused is remembered: code that swallows the error does not make a rehearsal that was right.
 """
@@ -11,8 +11,9 @@ What was refused is remembered: code that swallows the error does not make a reh
 from __future__ import annotations
 
 import os
+import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
@@ -44,6 +45,11 @@ _PATHS: Mapping[str, tuple[tuple[int, int | None], ...]] = MappingProxyType(
 _NAMES = frozenset({"os.rename", "os.remove", "os.rmdir", "shutil.rmtree", "os.mkdir", "os.symlink"})
 """Events that change a name, wherever a symlink of this name may lead."""
 
+_PROGRAMS: Mapping[str, tuple[int, ...]] = MappingProxyType(
+    {"subprocess.Popen": (1, 2), "os.system": (0,), "os.posix_spawn": (1,), "os.exec": (1,)}
+)
+"""Events of programs that are started, and in their arguments the places of command lines and working directories."""
+
 _fences: list[Fence] = []
 """Those that stand at the moment."""
 _installed = False
@@ -52,10 +58,13 @@ _installed = False
 class Fence:
     """What is fenced, and what was refused."""
 
-    def __init__(self, folders: Iterable[Path], gate: Path | None, files: Iterable[Path]) -> None:
+    def __init__(self, folders: Collection[Path], gate: Path | None, files: Collection[Path]) -> None:
         self._folders = tuple(os.path.realpath(folder) for folder in folders)
         self._gate = os.path.realpath(gate) if gate else ""
         self._files = frozenset(os.path.realpath(file) for file in files)
+        names = {os.fspath(one) for one in (*folders, *files)} | {*self._folders, *self._files}
+        longest_first = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
+        self._mentions = re.compile(rf"(?<![\w.-])(?:{longest_first})(?![\w.-])")
         self.refused: dict[str, None] = {}
         """Paths that something has tried to change."""
 
@@ -79,6 +88,15 @@ class Fence:
         if os.path.realpath(path) in self._files:
             self._refuse(path)
 
+    def check_program(self, words: Iterable[str]) -> None:
+        """Refuse to start a program that is told of a path inside the fence: nobody knows what it does there.
+
+        Where there is no gate, nobody has a copy to lead it to, and it may only want to read.
+        """
+        for word in words if self._gate else ():
+            if found := self._mentions.search(word.replace(self._gate, "")):
+                self._refuse(found[0])
+
     def _is_inside(self, path: str) -> bool:
         if path in self._files:
             return True
@@ -96,12 +114,13 @@ class Fence:
 
 
 @contextmanager
-def fenced(folders: Iterable[Path], *, gate: Path | None = None, databases: Iterable[Path] = ()) -> Iterator[Fence]:
+def fenced(folders: Collection[Path], *, gate: Path | None = None, databases: Collection[Path] = ()) -> Iterator[Fence]:
     """Keep this process from changing anything in these folders.
 
     Args:
         folders: What is kept as it is.
-        gate: A folder inside of them that may be changed all the same.
+        gate: A folder inside of them that may be changed all the same; programs that are told of the others are then
+            refused as well.
         databases: SQLite files that may not even be opened.
     """
     _install()
@@ -124,9 +143,20 @@ def _hook(event: str, arguments: tuple[Any, ...]) -> None:
             name = os.fsdecode(arguments[0]).removeprefix("file:").partition("?")[0]
             for fence in _fences:
                 fence.check_database(name)
+    elif (told := _PROGRAMS.get(event)) is not None:
+        words = [word for place in told for word in _words(arguments[place])]
+        for fence in _fences:
+            fence.check_program(words)
     elif (places := _PATHS.get(event)) is not None:
         for path, folder in places:
             _check(arguments[path], None if folder is None else arguments[folder], follow=event not in _NAMES)
+
+
+def _words(argument: Any) -> list[str]:
+    """Give the words of a command line; the first of several is the program itself, which is only read."""
+    if isinstance(argument, str | bytes | os.PathLike):
+        return [os.fsdecode(argument)]
+    return [os.fsdecode(word) for word in list(argument or ())[1:]]
 
 
 def _check(path: Any, folder: Any, *, follow: bool = True, anywhere: bool = False) -> None:

@@ -111,6 +111,8 @@ class Failure:
     update_id: str = ""
     phase: str = ""
     direction: str = ""
+    trace: str = field(default="", compare=False, repr=False)
+    """Where the error comes from, for ``--traceback``; never stored, as it may show rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +154,8 @@ class Rehearsal:
         document = asdict(self)
         if self.round_trip is not None:
             document["round_trip"]["restored"] = self.round_trip.restored
+        if self.failure is not None:
+            del document["failure"]["trace"]
         return document
 
     def to_json(self) -> str:
