@@ -113,7 +113,7 @@ class Engine:
                 self._note(settled.begun, failure)
             elif settled.outcome is Outcome.UNDONE:
                 run.tell("update_undone", settled.outcome.value, found=[str(path) for path in settled.found])
-            raise failed(step, failure, settled, progress, way_back) from failure
+            raise failed(step, failure, settled, progress, way_back)
         self.instance.signals.deferred = False
 
     def _settled(
@@ -227,7 +227,7 @@ class Engine:
         """Do something that has no steps; raise unless both halves have all of it."""
         failure, settled = self._settled(work, lambda: opened[-1] if opened else None)
         if settled.outcome is not Outcome.DONE or failure is not None:
-            raise failed(None, failure, settled, Progress(0, 0)) from failure
+            raise failed(None, failure, settled, Progress(0, 0))
         self.instance.signals.deferred = False
 
     def _stamps(self, txn: str, update_ids: Sequence[str], duration_ms: int) -> Iterator[Entry]:

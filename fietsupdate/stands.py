@@ -45,6 +45,8 @@ def failed(
     stands = _stands(what, step, settled) + str(progress)
     error = _error(what, failure)
     error.stands = stands
+    if error is not failure:  # which has a cause of its own, that '--traceback' shows
+        error.__cause__ = failure
     if settled.outcome is Outcome.BEGUN and step is not None:
         error.hint = " ".join(filter(None, [error.hint, _way_on(step, way_back)]))
     return error

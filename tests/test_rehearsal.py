@@ -516,7 +516,7 @@ def test_a_failing_rehearsal_leaves_a_report_that_one_can_act_on(project: Projec
     asked = project.run("--traceback", "rehearse")
     assert asked.code == 1
     assert asked.stderr.startswith("Traceback (most recent call last):\n")
-    assert "ValueError: no such tile: 12/3" in asked.stderr
+    assert "    raise ValueError('no such tile: 12/3')\nValueError: no such tile: 12/3\n" in asked.stderr
     assert "Traceback" not in asked.stdout + (project.data / ".fietsupdate/rehearsals/last.json").read_text()
 
 
