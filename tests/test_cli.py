@@ -101,6 +101,21 @@ sys.exit(code or [name for name in ("pydantic", "rich", "alembic") if name in sy
     assert (result.returncode, result.stderr) == (0, "")
 
 
+def test_status_imports_nothing_for_versions_restores_and_backups_that_are_not_there(make_project):
+    project = make_project()
+    script = """
+import sys
+from fietsupdate.cli import main
+code = main(["status"])
+late = ("script", "versions", "planning.versions", "planning.going_back", "backup", "filesystem.restoration")
+sys.exit(code or str([name for name in late if f"fietsupdate.{name}" in sys.modules]))
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=project.root, check=False
+    )
+    assert result.stderr == "[]\n"
+
+
 # -- targets and usage errors
 
 

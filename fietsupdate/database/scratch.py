@@ -38,11 +38,6 @@ _CREATE = {
 }
 
 
-def is_server(url: str) -> bool:
-    """Tell whether a URL names a server, not a SQLite file."""
-    return _kind(url) != "sqlite"
-
-
 def with_driver_of(url: str, configured: str) -> str:
     """Give `url` with the driver that the application is written for: an async env.py needs an async one.
 
