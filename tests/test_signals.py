@@ -113,3 +113,15 @@ def test_signals_that_keep_coming_while_the_first_one_unwinds_are_told_truly(ben
         assert_is_true(bench, name, run)
         if not run.fired:
             break
+
+
+def test_a_signal_in_the_first_statements_of_alembic_is_no_error_of_env_py(zygote: Zygote) -> None:
+    """They come before our part of the visit; SQLite's listener for failed statements is there already."""
+    with small_application(zygote, SQLITE, from_nothing=True) as bench:
+        seen = bench.break_at(Injection(kinds=(SQL,))).succeeded().seen
+        numbers = [at for at, event in enumerate(seen, 1) if "alembic_version" in event and "table_info" in event]
+        assert len(numbers) > 3
+        for number in numbers[:8]:
+            run = bench.break_at(Injection("SIGINT", number, (SQL,)))
+            assert "table_info" in run.fired
+            assert_is_true(bench, "SIGINT", run)

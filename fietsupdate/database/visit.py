@@ -276,5 +276,6 @@ class Visit:
         return run
 
     def _look_again(self, context: Any) -> None:
-        if not sqlite.in_transaction(self.connection):
+        # Before its first call nothing is lost yet; a signal in Alembic's own first statements must stay a signal.
+        if self.calls and not sqlite.in_transaction(self.connection):
             self._lost = f"after {type(context.original_exception).__name__}: {context.original_exception}"
