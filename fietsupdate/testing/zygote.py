@@ -75,7 +75,7 @@ class Zygote:
     ) -> None:
         self._folder = tempfile.TemporaryDirectory()
         self._process = subprocess.Popen(
-            [python, "-W", "ignore", "-m", module],
+            [python, "-B", "-W", "ignore", "-m", module],  # caches of bytecode would shift the numbers of events
             cwd=folder,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
