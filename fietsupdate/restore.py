@@ -177,9 +177,18 @@ def _look(run: Run) -> Look:
         restorer = Restorer(run.site, run.environment, run.signals, run.tell)
         at = restorer.destination
         if at.file is None:
-            restorer.store.check()  # a server that does not answer is another matter
+            _refuse_silent(restorer)
         files = look_at_files(run.site.data_dir, run.site.config.version_file)
         return Look(run.graph, files, unseen(at.shown, dialect=restorer.store.dialect, url=at.url, file=at.file))
+
+
+def _refuse_silent(restorer: Restorer) -> None:
+    """Refuse where a server does not answer: unlike a file, it is not what a restore replaces."""
+    try:
+        restorer.store.check()
+    except DatabaseError as error:
+        error.stands = error.stands or UNTOUCHED
+        raise
 
 
 def _is_bare(data_dir: Path) -> bool:

@@ -30,7 +30,10 @@ _HINTS = {
     NOT_ALLOWED: "Databases are made, renamed and dropped by their owner with CREATEDB: ALTER ROLE name CREATEDB.",
     IN_USE: "Stop the application and whatever else is connected (pg_stat_activity names it), and run the same again.",
 }
-_UNREACHED = "If the password is not in the URL that env.py opens, libpq's programs need it in ~/.pgpass."
+_UNREACHED = (
+    "See that the server runs and can be reached with the URL that env.py opens. If the password is not in that URL, "
+    "libpq's programs need it in ~/.pgpass."
+)
 
 
 class StatementFailedError(DatabaseError):
