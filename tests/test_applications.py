@@ -27,14 +27,17 @@ HERE = Path(__file__).parent / "applications"
 SECTION = "\n[fietsupdate]\nupdates = {updates}\ndata_dir = {data}\n{more}"
 SEED = """
 import sqlite3
+from contextlib import closing
 from fietsupdate import Updater
 Updater.from_config({ini!r}).update("v1")
-with sqlite3.connect("notes.db") as connection:
+with closing(sqlite3.connect("notes.db")) as connection, connection:
     connection.execute("INSERT INTO note (id, text) VALUES (1, 'bread, milk')")
 """
 
 THIRD_PARTY = (
     "ignore:'cgi' is deprecated and slated for removal in Python 3.13:DeprecationWarning",  # WebOb imports it
+    "ignore:pkg_resources is deprecated as an API:UserWarning",  # Pyramid imports it
+    "ignore:Deprecated call to `pkg_resources.declare_namespace:DeprecationWarning",  # PasteDeploy calls it
     "ignore:'get_engine' is deprecated:DeprecationWarning",  # Flask-Migrate's own env.py calls it
 )
 """Warnings that the frameworks themselves provoke."""

@@ -10,7 +10,7 @@ import shutil
 import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import fs_support
@@ -104,7 +104,7 @@ def test_a_sqlite_database_in_the_data_directory_comes_back_with_it(do: Runner, 
     root = tmp_path / "project"
     project = Project.create(root, inside(root))
     backed_up(do, project)
-    with sqlite3.connect(project.database.file) as connection:
+    with closing(sqlite3.connect(project.database.file)) as connection:
         connection.execute(f"PRAGMA journal_mode = {mode}")
     before = whole(project)
     do(project, "update", "--yes").succeeded()

@@ -276,7 +276,7 @@ def test_the_command_names_the_section_but_not_what_may_be_secret(project: Proje
 def test_the_applications_logging_stays_whatever_env_py_configures(make_project: Callable[..., Project]) -> None:
     """env.py calls `fileConfig`, which would close handlers, silence loggers and let our events go nowhere."""
     project = notes(make_project("file_config"), 1)
-    own, told = logging.getLogger("application"), logging.Handler()
+    own, told = logging.getLogger("an application of its own"), logging.Handler()
     told.emit = lambda record: seen.append(record.getMessage())  # type: ignore[method-assign]
     seen: list[str] = []
     root = logging.getLogger()

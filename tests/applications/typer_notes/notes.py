@@ -2,6 +2,7 @@
 
 import logging
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -40,7 +41,7 @@ def show(number: int) -> None:
 @app.command()
 def count() -> None:
     """Say how many notes there are."""
-    with sqlite3.connect(HERE / "notes.db") as connection:
+    with closing(sqlite3.connect(HERE / "notes.db")) as connection:
         typer.echo(connection.execute("SELECT count(*) FROM note").fetchone()[0])
 
 
