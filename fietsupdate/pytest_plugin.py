@@ -37,6 +37,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini("fietsupdate_server", "As --fietsupdate-server.")
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Refuse to record a release where the test that does so is not among the tests.
+
+    Raises:
+        pytest.UsageError: Nothing would be recorded.
+    """
+    recorder = "test_released_scripts_are_unchanged"
+    if config.getoption("--fietsupdate-release") and not any(item.name == recorder for item in items):
+        raise pytest.UsageError(
+            f"--fietsupdate-release: {recorder} is not among the tests; "
+            f"add 'from fietsupdate.pytest_plugin import {recorder}'"
+        )
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_report_teststatus(report: pytest.TestReport | pytest.CollectReport) -> tuple[str, str, str] | None:
     """Show the updates that are skipped: pytest hides the subtests of a test that has passed."""

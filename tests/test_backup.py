@@ -818,6 +818,10 @@ def test_backup_list_is_a_verb_and_a_folder_of_that_name_can_be_meant(project, c
     assert json.loads(run(project, capfd, "backup", "--json", "list")[1])["backups"] == []
     for words in (("list", "more"), ("--lst",), ("one", "two"), ("",)):
         assert run(project, capfd, "backup", *words)[0] == 2
+    code, _, err = run(project, capfd, "backup", "lst")
+    assert (code, (project.root / "lst").exists()) == (2, False)
+    assert "There is no 'backup lst', did you mean 'list'?" in err
+    assert "For a folder, type ./lst" in err
 
 
 def test_backup_list_shows_the_newest_first_and_what_does_not_count(project, capfd):

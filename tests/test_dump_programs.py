@@ -177,7 +177,7 @@ def test_a_program_that_does_not_listen_is_killed(
     stand_ins: Programs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(programs, "GRACE", 0.05)
-    stand_ins("pg_dump", "trap '' TERM; echo $$ > $OUT/pid; echo some; kill -TERM $PPID; while :; do :; done")
+    stand_ins("pg_dump", "trap '' TERM; echo $$ > $OUT/pid; echo some; kill -TERM $PPID; while :; do sleep 1; done")
     store = open_store(POSTGRES, file=None)
     with Signals().installed(), pytest.raises(Stop):
         store.dump(tmp_path / "dump")

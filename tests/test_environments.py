@@ -194,6 +194,18 @@ def test_the_ledger_is_invisible_to_alembic(make_project: Callable[..., Project]
     assert "fietsupdate" not in made
 
 
+def test_the_ledger_of_another_version_table_is_invisible_too(make_project: Callable[..., Project]) -> None:
+    """Its tables are called after the version table."""
+    columns = "sa.Column('id', sa.Integer, primary_key=True), sa.Column('x', sa.String(20))"
+    models = f"import sqlalchemy as sa\nmetadata = sa.MetaData()\nsa.Table('t', metadata, {columns})\n"
+    project = make_project("other_version_table", models=models)
+    project.revision("aaaa", None, TABLE)
+    project.update("one", (), "aaaa")
+    project.run("update", "--yes").succeeded()
+    assert "fietsupdate_ledger_schema_history" in project.database.tables()
+    assert "No new upgrade operations detected" in project.alembic("check").succeeded().output
+
+
 FAMILY = """
 op.create_table('parents', sa.Column('id', sa.Integer, primary_key=True), sa.Column('n', sa.Integer))
 op.create_table('children', sa.Column('id', sa.Integer, primary_key=True),

@@ -268,6 +268,12 @@ def test_released_scripts_may_not_change_or_go(notes):
     assert "second is gone: instances that have had it could not be updated any more." in notes.said(ready)
 
 
+def test_a_release_that_nobody_would_record_is_refused(notes):
+    done = notes.run("test_every_script_loads", options=("--fietsupdate-release",))
+    assert done.ret == pytest.ExitCode.USAGE_ERROR
+    done.stderr.fnmatch_lines(["*test_released_scripts_are_unchanged is not among the tests; add 'from fietsupdate.*"])
+
+
 def test_a_released_file_that_was_merged_badly_is_told(notes):
     (notes.project.updates / "released.json").write_text("<<<<<<< ours")
     assert "released.json is not JSON" in notes.said("test_released_scripts_are_unchanged")

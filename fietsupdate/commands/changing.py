@@ -23,7 +23,8 @@ def update(
 ) -> int:
     """Apply the updates that wait: up to TARGET, or all of them.
 
-    TARGET is the id of an update, the beginning of an id, +2, head or heads.
+    TARGET is the id of an update, the beginning of an id, +2, head or heads;
+    PACKAGE:ID or PACKAGE:heads for one package.
     """
     from fietsupdate.model import Direction
 
@@ -47,7 +48,8 @@ def downgrade(
 ) -> int:
     """Revert the updates that came after TARGET, and nothing else.
 
-    TARGET is the id of an update, the beginning of an id, -1 or base.
+    TARGET is the id of an update, the beginning of an id, -1 or base;
+    PACKAGE:ID or PACKAGE:base for one package.
     """
     from fietsupdate.model import Direction
 

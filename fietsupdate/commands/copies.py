@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -41,6 +42,8 @@ def backup(
     session: Session = ctx.obj
     if dest is not None and not dest.strip():
         raise wrong("DEST is empty.")  # a shell's variable that is not set must not mean the working directory
+    if dest is not None and (verb := _meant(dest)):
+        raise wrong(f"There is no 'backup {dest}', did you mean {verb!r}?", hint=f"For a folder, type ./{dest}")
     with _listener(session, as_json=as_json) as tell:
         made = session.updater().backup(dest, on_event=tell, lock_timeout=seconds(lock_timeout), as_root=as_root)
     if as_json:
@@ -106,3 +109,12 @@ def _listener(session: Session, *, as_json: bool, quiet: bool = False) -> Listen
     from fietsupdate.render.progress import listener
 
     return listener(session.out, as_json=as_json, quiet=quiet or session.quiet, verbose=session.verbose)
+
+
+def _meant(dest: str) -> str:
+    """Give the verb that a bare word which is no folder is probably meant to be; "" for none."""
+    from difflib import get_close_matches
+
+    if os.sep in dest or os.path.isdir(dest):
+        return ""
+    return next(iter(get_close_matches(dest, ("list", "prune", "verify"), 1)), "")

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, nothing else.")]
 Events = Annotated[bool, typer.Option("--json", help="Print one JSON object a line, for each event.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan and refuse what would be refused; run nothing.")]
-Checks = Annotated[bool, typer.Option("--checks", help="With --dry-run: run the scripts' check hooks, too.")]
+Checks = Annotated[
+    bool, typer.Option("--checks", help="With --dry-run: make the checks of scripts and application, too.")
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", "--force", "-f", help="Do not ask. Nothing overrides a refusal.")]
 LockTimeout = Annotated[
     str | None,

@@ -24,7 +24,10 @@ OWN_TABLES = frozenset({"fietsupdate_ledger", "fietsupdate_instance", "fietsupda
 
 
 def _is_ours(operation: object) -> bool:
-    return isinstance(operation, (ops.DropTableOp, ops.ModifyTableOps)) and operation.table_name in OWN_TABLES
+    """Tell whether an operation is about a table of ours; other version tables' ledgers have their name at the end."""
+    if not isinstance(operation, (ops.DropTableOp, ops.ModifyTableOps)):
+        return False
+    return any(operation.table_name == own or operation.table_name.startswith(f"{own}_") for own in OWN_TABLES)
 
 
 def _leave_out_own_tables(

@@ -104,8 +104,8 @@ def to_file(call: Call, path: Path) -> None:
         OSError: the file cannot be written.
     """
     with (
+        open(path, "wb", buffering=0) as file,  # before the program, so that a signal meets it inside of its block
         _running(call, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as child,
-        open(path, "wb", buffering=0) as file,
     ):
         _pour(child.stdout, file)
 
