@@ -113,8 +113,8 @@ def _listener(session: Session, *, as_json: bool, quiet: bool = False) -> Listen
 
 def _meant(dest: str) -> str:
     """Give the verb that a bare word which is no folder is probably meant to be; "" for none."""
-    from difflib import get_close_matches
+    from fietsupdate.planning.graph import closest
 
     if os.sep in dest or os.path.isdir(dest):
         return ""
-    return next(iter(get_close_matches(dest, ("list", "prune", "verify"), 1)), "")
+    return closest(dest, ("list", "prune", "verify"))
