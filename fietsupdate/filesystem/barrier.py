@@ -7,8 +7,7 @@ record tells which. Playback obeys the same rule, for the same reason (invariant
 
 from __future__ import annotations
 
-import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable
 
 from fietsupdate.filesystem import durable
 
@@ -36,7 +35,17 @@ class Barrier:
             return False
         if self._alone or alone or len(self._names) > LIMIT or not self._names.isdisjoint(names):
             return True
-        return carries and any(folder in self._names for name in names for folder in _above(name))
+        return carries and self._is_touched_above(names)
+
+    def _is_touched_above(self, names: Collection[str]) -> bool:
+        """Tell whether a folder above one of these names was touched."""
+        for folder in _folders(names):
+            above = folder
+            while above:
+                if above in self._names:
+                    return True
+                above = above.rpartition("/")[0]
+        return False
 
     def add(self, names: Collection[str], *, alone: bool, unsynced: Collection[str] | None = None) -> None:
         """Note that these names are being touched.
@@ -47,7 +56,10 @@ class Barrier:
             unsynced: What is to be synced for that; if not given, each name and the folder that lists it.
         """
         self._names.update(names)
-        self._unsynced.update([*names, *map(os.path.dirname, names)] if unsynced is None else unsynced)
+        if unsynced is None:
+            self._unsynced.update(names, _folders(names))
+        else:
+            self._unsynced.update(unsynced)
         self._alone = self._alone or alone
 
     def sync(self) -> None:
@@ -60,7 +72,6 @@ class Barrier:
         durable.sync_many(unsynced)
 
 
-def _above(name: str) -> Iterator[str]:
-    """Give the folders above a canonical path, innermost first."""
-    while name := name.rpartition("/")[0]:
-        yield name
+def _folders(names: Iterable[str]) -> set[str]:
+    """Give the folders that list these names, which are canonical."""
+    return {name.rpartition("/")[0] for name in names}

@@ -100,12 +100,12 @@ class Changes:
         """
         with self.lock:
             self.check_process()
-            self._journal(records)
+            names = self._journal(records)
             for number, record in enumerate(records):
                 try:
-                    if number and self._must_wait(record):  # for another one of this batch
+                    if number and self._must_wait(record, names[number]):  # for another one of this batch
                         self.barrier.sync()
-                    self._add_to_barrier(record)
+                    self._add_to_barrier(record, names[number])
                     self._carry_out(record)
                 except OSError:
                     self._take_back(records[: number + 1])
@@ -124,9 +124,8 @@ class Changes:
         """
         with self.lock:
             self.check_process()
-            self._journal(records)
-            for record in records:
-                self._add_to_barrier(record)
+            for record, names in zip(records, self._journal(records), strict=True):
+                self._add_to_barrier(record, names)
             try:
                 if prepare is not None:
                     prepare()
@@ -134,14 +133,20 @@ class Changes:
                 self._take_back(records)
                 raise
 
-    def _journal(self, records: Sequence[Record]) -> None:
-        """Make the records durable, with what they need, when what they build on is durable (invariant 1)."""
+    def _journal(self, records: Sequence[Record]) -> list[list[str]]:
+        """Make the records durable, with what they need, when what they build on is durable (invariant 1).
+
+        Returns:
+            The absolute names of each record.
+        """
         if self.is_sealed:
             raise FilesError("The transaction is complete; nothing more can be changed in it.")
         batch = [*self._folder_notes(records), *self.own.notes(records), *records]
-        if any(self._must_wait(record) for record in records):
+        names = [self._names(record) for record in records]
+        if any(map(self._must_wait, records, names)):
             self.barrier.sync()
         self.journal.append(batch)
+        return names
 
     def _take_back(self, records: Sequence[Record]) -> None:
         for record in reversed(records):
@@ -187,13 +192,15 @@ class Changes:
         holding = [point for point in self._mounts if absolute.startswith(f"{point}/")]
         return f"{max(holding, key=len)[len(root) + 1 :]}/" if holding else ""
 
-    def _must_wait(self, record: Record) -> bool:
+    def _must_wait(self, record: Record, names: Sequence[str]) -> bool:
         """Tell whether something must be durable before this change, and the record of it."""
-        return self.barrier.is_due(self._names(record), alone=record.is_alone, carries=record.do is Do.MOVE)
+        return self.barrier.is_due(names, alone=record.is_alone, carries=record.do is Do.MOVE)
 
-    def _add_to_barrier(self, record: Record) -> None:
-        unsynced = map(self.roots[record.root].absolute, record.unsynced())
-        self.barrier.add(self._names(record), alone=record.is_alone, unsynced=[*unsynced])
+    def _add_to_barrier(self, record: Record, names: Sequence[str]) -> None:
+        unsynced = record.unsynced()
+        if unsynced is not None:
+            unsynced = tuple(map(self.roots[record.root].absolute, unsynced))
+        self.barrier.add(names, alone=record.is_alone, unsynced=unsynced)
 
     def _names(self, record: Record) -> list[str]:
         return [*map(self.roots[record.root].absolute, record.names())]
@@ -206,9 +213,9 @@ class Changes:
             if record.do is Do.MKDIR:
                 made.add(record.path)
             for path in (record.path, record.other) if record.do is Do.MOVE else (record.path,):
-                folder = os.path.dirname(path)
+                folder = path.rpartition("/")[0]
                 key = (record.root, folder)
-                if path.startswith("/") or key in self._noted or folder in made or record.do in _IN_PLACE:
+                if key in self._noted or path.startswith("/") or folder in made or record.do in _IN_PLACE:
                     continue
                 look = seen(self.absolute(record, folder))
                 if look is not None and look.kind == "folder":

@@ -55,7 +55,7 @@ class Journal:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / NAME
-        self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         with open(self.path, "rb") as file:
             self.end, self._crc = _check(file, self.path)
         self._has_tail = os.fstat(self._descriptor).st_size > self.end
@@ -84,7 +84,6 @@ class Journal:
         if self._has_tail:
             os.ftruncate(self._descriptor, self.end)
         self._has_tail = True
-        os.lseek(self._descriptor, self.end, os.SEEK_SET)
         batch = lines + mark.line()
         durable.write_all(self._descriptor, batch)
         try:

@@ -48,6 +48,8 @@ class OwnFiles:
 
     def notes(self, records: Iterable[Record]) -> list[Record]:
         """Look at those whose names these records take away, and forget them."""
+        if not (self._known or self._due):
+            return []
         due, self._due = self._due, []
         for record in records:
             if record.do in {Do.CREATE, Do.MKDIR, Do.META, Do.MADE, Do.MOUNT}:

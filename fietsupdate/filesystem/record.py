@@ -89,18 +89,19 @@ class Record:
             return self.path, self.other
         return tuple(name for name in (self.path, self.vault, self.draft) if name)
 
-    def unsynced(self) -> tuple[str, ...]:
-        """Give the files and folders that are to be synced to make the change durable.
+    def unsynced(self) -> tuple[str, ...] | None:
+        """Give the files and folders that are to be synced to make the change durable; ``None`` for all its names.
 
         A draft was synced before it is put in its place, and its old name, which is never used again, may come back.
         The vault is synced before the change.
         """
-        folder = os.path.dirname(self.path)
         if self.draft and self.do in _DRAFTED:
-            return (folder,)
+            return (os.path.dirname(self.path),)
         if self.do is Do.META or (self.do is Do.APPEND and self.size >= 0):
             return (self.path,)
-        return tuple(dict.fromkeys(path for name in self.names() for path in (os.path.dirname(name), name)))
+        if self.do is Do.MOVE:  # nothing is left at its old name
+            return os.path.dirname(self.path), self.other, os.path.dirname(self.other)
+        return None
 
     def to_json(self) -> str:
         """Give the record as one line; it begins with ``{"do":``."""
