@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 
@@ -189,8 +190,11 @@ def test_the_ledger_is_invisible_to_alembic(make_project: Callable[..., Project]
     project.update("one", (), "aaaa")
     project.run("update", "--yes").succeeded()
     assert "No new upgrade operations detected" in project.alembic("check").succeeded().output
-    project.alembic("revision", "--autogenerate", "-m", "nothing").succeeded()
+    project.database.execute("CREATE TABLE forgotten (id INTEGER)")
+    told = project.alembic("revision", "--autogenerate", "-m", "nothing of ours").succeeded().output
+    assert re.findall("Detected removed .*", told) == ["Detected removed table 'forgotten'"]
     made = next((project.root / "migrations" / "versions").glob("*nothing*.py")).read_text()
+    assert "forgotten" in made
     assert "fietsupdate" not in made
 
 
@@ -203,7 +207,9 @@ def test_the_ledger_of_another_version_table_is_invisible_too(make_project: Call
     project.update("one", (), "aaaa")
     project.run("update", "--yes").succeeded()
     assert "fietsupdate_ledger_schema_history" in project.database.tables()
-    assert "No new upgrade operations detected" in project.alembic("check").succeeded().output
+    told = project.alembic("check").succeeded().output
+    assert "No new upgrade operations detected" in told
+    assert "Detected removed" not in told
 
 
 FAMILY = """

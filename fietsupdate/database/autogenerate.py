@@ -1,13 +1,14 @@
 """Keep our bookkeeping out of ``alembic revision --autogenerate`` and ``alembic check``.
 
 Alembic loads this module for every project in the same Python, through the entry point group
-``alembic.plugins``. Hence it imports nothing but Alembic, and nothing in it may fail.
+``alembic.plugins``. Hence it imports nothing heavy but Alembic, and nothing in it may fail.
 
 Source: Alembic's documentation, "Plugins" (since 1.18). Its wildcard ``alembic.autogenerate.*`` enables us by name.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -23,11 +24,23 @@ OWN_TABLES = frozenset({"fietsupdate_ledger", "fietsupdate_instance", "fietsupda
 """The tables that belong to us; they live in the schema of Alembic's version table. The last one marks a clone."""
 
 
+REMARKS = "alembic.autogenerate.compare.tables"
+"""Alembic's logger for the tables that it misses among the models, told before our comparator has its say."""
+
+
+def _is_own(table: str) -> bool:
+    """Tell whether a table is ours; other version tables' ledgers have their name at the end."""
+    return any(table == own or table.startswith(f"{own}_") for own in OWN_TABLES)
+
+
 def _is_ours(operation: object) -> bool:
-    """Tell whether an operation is about a table of ours; other version tables' ledgers have their name at the end."""
-    if not isinstance(operation, (ops.DropTableOp, ops.ModifyTableOps)):
-        return False
-    return any(operation.table_name == own or operation.table_name.startswith(f"{own}_") for own in OWN_TABLES)
+    return isinstance(operation, (ops.DropTableOp, ops.ModifyTableOps)) and _is_own(operation.table_name)
+
+
+def _is_worth_telling(record: logging.LogRecord) -> bool:
+    """Leave out "Detected removed table 'fietsupdate_ledger'", with its schema or without: no revision drops it."""
+    table = str(record.args[0]) if isinstance(record.args, tuple) and record.args else ""
+    return not (str(record.msg).startswith("Detected removed table") and _is_own(table.rpartition(".")[2]))
 
 
 def _leave_out_own_tables(
@@ -50,6 +63,7 @@ class _PluginModule(ModuleType):
     def setup(plugin: Plugin) -> None:
         """Register the comparator; it runs when all others have had their say."""
         plugin.add_autogenerate_comparator(_leave_out_own_tables, "schema", priority=DispatchPriority.LAST)
+        logging.getLogger(REMARKS).addFilter(_is_worth_telling)
 
 
 plugin = _PluginModule(__name__)
