@@ -109,14 +109,14 @@ class Manifest:
         """Read it back.
 
         Raises:
-            ValueError: the text is no manifest, or one of a newer format.
+            ValueError: the text is no manifest, one of a newer format, or one that names what is not in the backup.
         """
         try:
             values: dict[str, Any] = json.loads(text)
             if values["format"] != FORMAT:
                 raise ValueError(f"a manifest of format {values['format']}, which this version does not know")
             listing = values["listing"]
-            return cls(
+            manifest = cls(
                 **{
                     **values,
                     "scope": Scope(values["scope"]),
@@ -126,8 +126,22 @@ class Manifest:
                     **{name: tuple(values[name]) for name in ("current", "alembic", "extra_dirs")},
                 }
             )
-        except (TypeError, KeyError) as error:
+            manifest._refuse_elsewhere()
+        except (TypeError, KeyError, AttributeError) as error:
             raise ValueError("not a backup's manifest") from error
+        return manifest
+
+    def _refuse_elsewhere(self) -> None:
+        """See that every name is one of a part of the backup: what is read, copied or given a look lies in its folder.
+
+        Raises:
+            ValueError: names the first that is not.
+        """
+        own = {self.dump.name: DUMP, **({self.listing.name: LISTING} if self.listing else {})}
+        strange = [name for name, known in own.items() if name != known]
+        strange += [name for name in self.extra_dirs if "/" in name or name in {"", ".", ".."}]
+        if strange:
+            raise ValueError(f"its manifest names {strange[0]!r}, which is no part of a backup")
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,3 +244,8 @@ class FileRecord(NamedTuple):
             return cls(*json.loads(text))
         except TypeError as error:
             raise ValueError(f"not a file of a backup: {text!r}") from error
+
+    def is_inside(self) -> bool:
+        """Tell whether all its paths stay in the root: none is absolute, none goes up, none is cut off by a NUL."""
+        paths = (self.path, self.target) if self.kind == "hardlink" else (self.path,)
+        return not any(path.startswith("/") or "\0" in path or ".." in path.split("/") for path in paths)

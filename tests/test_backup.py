@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import re
@@ -439,6 +440,48 @@ def test_a_backup_without_its_parts_is_none(project, damage, reason):
         updater(project).verify_backup(backup.name)
     with pytest.raises(UsageError, match="There is no backup in"):
         updater(project).verify_backup()
+
+
+def test_a_manifest_that_names_what_is_not_in_the_backup_is_none(project, tmp_path):
+    (tmp_path / "elsewhere").touch()
+    backup = updater(project).backup()
+    manifest = backup.path / "manifest.json"
+    text = manifest.read_text()
+    for old, new in [
+        ('"name": "database.dump"', '"name": "../../../elsewhere"'),
+        ('"name": "files.jsonl"', f'"name": "{tmp_path / "elsewhere"}"'),
+        ('"extra_dirs": []', '"extra_dirs": ["../files"]'),
+        ('"extra_dirs": []', '"extra_dirs": [".."]'),
+    ]:
+        assert old in text
+        manifest.write_text(text.replace(old, new))
+        with pytest.raises(ValueError, match=r"its manifest names '.*', which is no part of a backup"):
+            shelf.read(backup.path)
+
+
+def test_a_listing_that_leads_out_of_the_backup_gives_no_look_to_anything(project, tmp_path):
+    (tmp_path / "elsewhere").touch(mode=0o600)
+    (project.data / "away").symlink_to(tmp_path)
+    backup, before = updater(project).backup(), both(project)
+    good = backup.listing.read_text()
+    for path, why in [
+        ("../../../../../elsewhere", "it names '../../../../../elsewhere', which is not in the backup"),
+        (f"{tmp_path}/elsewhere", f"it names '{tmp_path}/elsewhere', which is not in the backup"),
+        ("away/elsewhere", "it names 'away/elsewhere', to which a symlink leads"),
+    ]:
+        record = FileRecord("", path, "file", 0, hashlib.sha256().hexdigest(), 0o666, os.getuid(), os.getgid(), 1)
+        data = f"{good}{record.to_json()}\n".encode()
+        backup.listing.write_bytes(data)
+        listing = Stored("files.jsonl", len(data), hashlib.sha256(data).hexdigest())
+        (backup.path / "manifest.json").write_text(replace(backup.manifest, listing=listing).to_json())
+        with pytest.raises(FilesError) as caught:
+            updater(project).restore(backup.name, despite=["damage"])
+        assert caught.value.message == f"The listing of the backup {backup.name} cannot be followed: {why}."
+        assert caught.value.stands == "Nothing was changed."
+        if "symlink" not in why:
+            assert updater(project).verify_backup(backup.name).wrong == (f"files.jsonl cannot be followed: {why}",)
+    assert both(project) == before
+    assert (tmp_path / "elsewhere").stat().st_mode & 0o777 == 0o600
 
 
 # Verify

@@ -99,15 +99,21 @@ def _as_listed(backup: Backup, roots: Mapping[str, Path], units: Sequence[Unit])
     by_root = {name: [unit for unit in units if unit.root == name] for name in roots}
     places = {name: _Places(roots[name], own) for name, own in by_root.items() if own}
     metas: dict[tuple[str, str], Meta] = {}
-    for record in records(backup):
-        if record.root not in places or record.kind == "hardlink":
-            continue
-        meta = Meta(record.mode, record.uid, record.gid, record.mtime_ns, record.xattrs)
-        if places[record.root].is_unit(record.path):
-            _refuse_another_kind(backup, record)
-            metas[record.root, record.path] = _attainable(meta)
-        else:
-            _give(places[record.root].staged(record.path), meta)
+    try:
+        for record in records(backup):
+            if record.root not in places or record.kind == "hardlink":
+                continue
+            meta = Meta(record.mode, record.uid, record.gid, record.mtime_ns, record.xattrs)
+            if places[record.root].is_unit(record.path):
+                _refuse_another_kind(backup, record)
+                metas[record.root, record.path] = _attainable(meta)
+            else:
+                _give(places[record.root].staged(record.path), meta)
+    except ValueError as error:
+        raise FilesError(
+            f"The listing of the backup {backup.name} cannot be followed: {error}.",
+            hint="Restore another backup: 'fietsupdate backup list' shows them.",
+        ) from error
     return metas
 
 
@@ -120,15 +126,26 @@ class _Places:
         self._new = {
             top: f"{restore_folder(Path(os.path.realpath(root), top))}/{swap.NEW}" for top in [*self._tops, ""]
         }
+        self._folder = ""
+        """The last folder of which it is known that no symlink leads to it."""
 
     def is_unit(self, path: str) -> bool:
         return path in self._units
 
     def staged(self, path: str) -> str:
-        for top in self._tops:
-            if path.startswith(f"{top}/"):
-                return f"{self._new[top]}/{path[len(top) + 1 :]}"
-        return f"{self._new['']}/{path}"
+        """Name the place of an entry.
+
+        Raises:
+            ValueError: a symlink in the backup leads from there to elsewhere.
+        """
+        top = next((top for top in self._tops if path.startswith(f"{top}/")), "")
+        place = f"{self._new[top]}/{path[len(top) + 1 :] if top else path}"
+        folder = os.path.dirname(place)
+        if folder != self._folder:
+            if os.path.realpath(folder) != folder:
+                raise ValueError(f"it names {path!r}, to which a symlink leads")
+            self._folder = folder
+        return place
 
 
 def _give(path: str, meta: Meta) -> None:

@@ -40,12 +40,16 @@ def records(backup: Backup) -> Iterator[FileRecord]:
     """Give the listing of a backup, in the order in which it was copied.
 
     Raises:
-        ValueError: a line is none.
+        ValueError: a line is none, or leads out of the backup.
     """
     if backup.manifest.listing is None:
         return
+    roots = {"", *backup.manifest.extra_dirs}
     with backup.listing.open(encoding="ascii") as lines:
-        yield from map(FileRecord.from_json, lines)
+        for record in map(FileRecord.from_json, lines):
+            if record.root not in roots or not record.is_inside():
+                raise ValueError(f"it names {os.path.join(record.root, record.path)!r}, which is not in the backup")
+            yield record
 
 
 def _differences(backup: Backup, moved: Callable[[int], None]) -> Iterator[str]:
@@ -60,10 +64,14 @@ def _differences(backup: Backup, moved: Callable[[int], None]) -> Iterator[str]:
     yield from (f"{name} is not what it was" for name in changed)
     if manifest.listing is None or manifest.listing.name in changed:
         return
-    for record in records(backup):
-        path = os.path.join(backup.tree(record.root), record.path)
-        if reason := _difference(record, path, backup, moved):
-            yield f"{os.path.relpath(path, backup.path)!r} {reason}"
+    try:
+        for record in records(backup):
+            path = os.path.join(backup.tree(record.root), record.path)
+            if reason := _difference(record, path, backup, moved):
+                yield f"{os.path.relpath(path, backup.path)!r} {reason}"
+    except ValueError as error:
+        yield f"{manifest.listing.name} cannot be followed: {error}"
+        return
     there = sum(measure(tree, ())[0] for _, tree in parts(backup))
     if there > manifest.files:
         yield f"{there - manifest.files} more files, folders or links are there than were copied"
