@@ -24,6 +24,8 @@ DATA_DIR = "fietsupdate.data_dir"
 """The setting that tells hooks the data directory; always there."""
 URL = "sqlalchemy.url"
 """The setting that tells hooks the URL that env.py opened."""
+IMPORTABLE = "It must be an importable package; prepend_sys_path of the Alembic section adds import paths."
+"""The hint for a package that the configuration names and Python does not find."""
 
 _at_work: ContextVar[bool] = ContextVar("fietsupdate_at_work", default=False)
 
@@ -117,43 +119,45 @@ def _folders(config: Config) -> tuple[Folder, ...]:
 
 def _folder(name: str, here: Path) -> Folder:
     """Find a folder; one below the configuration's own is named by its shorter, relative path."""
-    key = published_name(name)
-    inside = _published(key) if key else package_folder(name)
-    path = _package(inside[0], name) / inside[1] if inside else Path(name)
+    key, inside = published_name(name), package_folder(name)
+    if key:
+        return Folder(key, _published(key))
+    path = _package(inside[0], f"updates = {name}", IMPORTABLE) / inside[1] if inside else Path(name)
     if not path.is_dir():
-        raise _no_folder(path, key)
+        raise _no_folder(path)
     if not inside and path.is_relative_to(here) and path != here:
         name = str(path.relative_to(here))
-    return Folder(key or name, path)
+    return Folder(name, path)
 
 
-def _published(key: str) -> tuple[str, str]:
+def _published(key: str) -> Path:
     from fietsupdate.published import published
 
-    return published(key)
+    found = published(key)
+    path = _package(found.package, found.said, found.hint) / found.folder
+    if not path.is_dir():
+        raise ConfigError(f"{found.said}: there is no folder {path}.", hint=found.hint)
+    return path
 
 
-def _no_folder(path: Path, key: str) -> ConfigError:
+def _no_folder(path: Path) -> ConfigError:
     from fietsupdate.published import is_published
 
     hint = "Create it, or correct `updates` in the configuration."
-    if not key and is_published(path.name):
+    if is_published(path.name):
         hint = f"An installed package publishes its updates under this name: write it with a colon, {path.name}:"
     return ConfigError(f"There is no folder {path} for update scripts; `updates` names it.", hint=hint)
 
 
-def _package(package: str, name: str) -> Path:
+def _package(package: str, said: str, hint: str) -> Path:
     """Find a package's folder without importing the package itself (its parents are imported: Python must)."""
     try:
         spec = importlib.util.find_spec(package)
     except (Exception, SystemExit) as error:
-        raise ConfigError(f"updates = {name}: looking for {package} failed: {described(error)}.") from error
+        raise ConfigError(f"{said}: looking for {package} failed: {described(error)}.", hint=hint) from error
     if spec is None or not spec.submodule_search_locations:
         what = "is no package" if spec else "is not installed in this Python"
-        raise ConfigError(
-            f"updates = {name}: {package} {what}.",
-            hint="It must be an importable package; prepend_sys_path of the Alembic section adds import paths.",
-        )
+        raise ConfigError(f"{said}: {package} {what}.", hint=hint)
     return Path(next(iter(spec.submodule_search_locations)))
 
 

@@ -44,7 +44,7 @@ def current(project: Project) -> tuple[str, ...]:
 
 def install(folder: Path, name: str, entry_points: str, version: str = "1.0") -> None:
     """Install a distribution into a folder of the import path, as pip would."""
-    info = folder / f"{name}-{version}.dist-info"
+    info = folder / f"{name.replace('-', '_')}-{version}.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
     (info / "entry_points.txt").write_text(f"[fietsupdate.updates]\n{entry_points}\n")
@@ -116,8 +116,26 @@ def test_a_name_that_two_packages_publish_is_an_error_that_names_both(billing, s
     with pytest.raises(ConfigError) as caught:
         updater(billing).status()
     assert caught.value.message == (
-        "updates = billing: is published by several installed packages: acme-billing, zen-billing."
+        "updates = billing: several installed packages publish their updates under this name: "
+        "acme-billing, zen-billing."
     )
+
+
+@pytest.mark.parametrize(
+    ("value", "missing"),
+    [
+        ("lost_module:updates", "lost_module is not installed in this Python."),
+        ("acme_billing:nothing", "there is no folder {site}/acme_billing/nothing."),
+        ("acme-billing:updates", "it is not written as package:folder."),
+    ],
+)
+def test_an_entry_point_that_points_nowhere_is_told_with_who_published_it(billing, site, value, missing):
+    install(site, "acme-lost", f"lost = {value}")
+    with pytest.raises(ConfigError) as caught:
+        updater(billing, updates="lost:").status()
+    said = f"updates = lost: the entry point lost = {value} of acme-lost points nowhere: {missing.format(site=site)}"
+    assert caught.value.message == said
+    assert "'pip install --force-reinstall acme-lost'" in caught.value.hint
 
 
 def test_a_published_name_without_its_colon_is_told(billing):
