@@ -36,7 +36,7 @@ from fietsupdate.filesystem import leftovers, shelf
 from fietsupdate.filesystem.content import can_share
 from fietsupdate.filesystem.copying import copy_tree, digest, measure, room, standing
 from fietsupdate.filesystem.durable import atomic_write, sync
-from fietsupdate.filesystem.layout import ledger_file, make_folder
+from fietsupdate.filesystem.layout import HOME, ledger_file, make_folder
 from fietsupdate.filesystem.owner import give_owner
 from fietsupdate.filesystem.paths import database_files
 from fietsupdate.filesystem.place import erase
@@ -74,18 +74,27 @@ def set_apart(site: Site) -> tuple[Path, ...]:
     return folder, Path(os.path.realpath(folder))
 
 
-def refuse_root(site: Site, folder: Path) -> None:
-    """Refuse a data directory as the folder of backups: each would hold those before it, a restore replace them all.
+def refuse_shared(site: Site, folder: Path) -> None:
+    """Refuse a folder of the application as the folder of backups: nothing in that one is copied, or restored.
+
+    Elsewhere than in the data directory and the further roots it may hold whatever it likes.
 
     Raises:
-        FilesError: it is one.
+        FilesError: it is a root, or is in one and holds what is no backup.
     """
-    for root in (site.data_dir, *site.config.extra_dirs.values()):
-        if os.path.realpath(folder) == os.path.realpath(root):
+    real = Path(os.path.realpath(folder))
+    for root in map(os.path.realpath, (site.data_dir, *site.config.extra_dirs.values())):
+        if not real.is_relative_to(root) or HOME in real.relative_to(root).parts:
+            continue
+        names = shelf.strangers(real)
+        if os.fspath(real) == root or names:
+            more = f", {names[0]!r} among them" if names else ""
             raise FilesError(
-                f"{folder} cannot be the folder of backups: the application's own files are in it.",
+                f"{folder} cannot be the folder of backups: the application's own files are in it{more}. No backup "
+                "would hold them.",
                 stands="Nothing was changed.",
-                hint="Name a folder that is for backups alone with backup_dir or as DEST.",
+                hint="Name a folder that is for backups alone with backup_dir or as DEST, or move away what is no "
+                "backup.",
             )
 
 
@@ -145,7 +154,8 @@ class Maker:
             DatabaseError: a program is missing, or older than the server.
             FilesError: there is not room enough.
         """
-        refuse_root(self.instance.site, self.folder)
+        for folder in {self.folder, folder_of(self.instance.site)}:
+            refuse_shared(self.instance.site, folder)
         self.store.check()
         count, size = self._measured() if scope is Scope.FULL else (0, 0)
         dump = self.store.size() + count * BLOCK

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fietsupdate.backup import BLOCK, RESERVE, SHARE, folder_of, found, refuse_root, set_apart
+from fietsupdate.backup import BLOCK, RESERVE, SHARE, folder_of, found, refuse_shared, set_apart
 from fietsupdate.backups import chosen
 from fietsupdate.copies import Backup, Scope
 from fietsupdate.database.dump import NEW, OLD, draft_of
@@ -21,7 +21,7 @@ from fietsupdate.errors import DatabaseError, FietsupdateError, FilesError, Refu
 from fietsupdate.filesystem import leftovers, restoration, swap
 from fietsupdate.filesystem.copying import room
 from fietsupdate.filesystem.durable import atomic_write
-from fietsupdate.filesystem.layout import HOME, make_folder, restore_folder
+from fietsupdate.filesystem.layout import HOME, LOST_FOUND, make_folder, restore_folder
 from fietsupdate.filesystem.ledger import look as look_at_files
 from fietsupdate.filesystem.ledger import read_entries
 from fietsupdate.filesystem.paths import database_files
@@ -154,7 +154,7 @@ def refuse(run: Run, backup: Backup, seen: Look, despite: Collection[Despite]) -
     Raises:
         RefusedError: the first thing that nobody has said to do it in spite of.
     """
-    refuse_root(run.site, folder_of(run.site))
+    refuse_shared(run.site, folder_of(run.site))
     ledger, _, _ = read_entries(backup.ledger)
     ground = Ground(
         graph=run.graph,
@@ -192,7 +192,7 @@ def _refuse_silent(restorer: Restorer) -> None:
 
 
 def _is_bare(data_dir: Path) -> bool:
-    return not set(os.listdir(data_dir)) - {HOME, swap.LOST_FOUND}
+    return not set(os.listdir(data_dir)) - {HOME, LOST_FOUND}
 
 
 @contextlib.contextmanager

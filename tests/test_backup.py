@@ -13,6 +13,7 @@ import socket
 import sqlite3
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -183,21 +184,29 @@ def test_no_backup_holds_backups_where_their_folder_is_named_by_a_symlink(make_p
     assert "safe" not in tree(updater(project).backup().files)
 
 
-@pytest.mark.parametrize("which", ["data", "media", "a symlink to data"])
-def test_a_folder_of_the_application_is_no_folder_of_backups(make_project, tmp_path, which):
+def test_a_folder_of_the_application_is_no_folder_of_backups(make_project, tmp_path):
+    """Nothing in the folder of backups is copied or restored, so it must hold nothing else."""
     (tmp_path / "media").mkdir()
     project = at_v1(make_project(section={"extra_dirs": f"media={tmp_path / 'media'}"}))
     (tmp_path / "link").symlink_to(project.data)
-    dest = {"data": project.data, "media": tmp_path / "media"}.get(which, tmp_path / "link")
-    before = both(project)
-    for make in (lambda: updater(project).backup(dest), lambda: updater(project, backup_dir=str(dest)).backup()):
-        with pytest.raises(FilesError, match="cannot be the folder of backups: the application's own files are in it"):
-            make()
+    kept, before = updater(project).backup(), both(project)
+    tracks, link = project.data / "tracks", tmp_path / "link"
+    for dest in (project.data, tmp_path / "media", link, tracks, link / "tracks"):
+        configured = updater(project, backup_dir=str(dest))
+        runs = [
+            partial(updater(project).backup, dest),
+            partial(configured.backup, tmp_path / "elsewhere"),
+            partial(configured.restore, str(kept.path)),
+            configured.rehearse,
+        ]
+        for run in runs:
+            with pytest.raises(FilesError, match="cannot be the folder of backups: the application's own") as caught:
+                run()
+            assert ("'one.gpx' among them" in caught.value.message) == (dest.name == "tracks")
+            assert caught.value.hint.startswith("Name a folder that is for backups alone")
     assert both(project) == before
-    kept = updater(project).backup()
-    with pytest.raises(FilesError, match="cannot be the folder of backups"):
-        updater(project, backup_dir=str(dest)).restore(str(kept.path))
-    assert both(project) == before
+    above = updater(project, backup_dir=str(project.data.parent)).backup()
+    assert above.manifest.files == kept.manifest.files
 
 
 def test_what_is_left_out_is_told(project):

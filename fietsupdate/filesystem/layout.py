@@ -15,6 +15,9 @@ from fietsupdate.filesystem.owner import give_owner
 HOME = ".fietsupdate"
 """Our folder in the data directory and in every further root; no script may touch it."""
 
+LOST_FOUND = "lost+found"
+"""What a file system brings along; it is nobody's file."""
+
 
 def home(root: Path) -> Path:
     """Name our own folder in a root."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from fietsupdate.copies import FILES, LISTING, MANIFEST, Backup, Manifest, Scope, Shelf
 from fietsupdate.errors import FilesError
 from fietsupdate.filesystem.durable import atomic_write, sync_path
-from fietsupdate.filesystem.layout import home, make_folder, make_home
+from fietsupdate.filesystem.layout import HOME, LOST_FOUND, home, make_folder, make_home
 from fietsupdate.filesystem.owner import give_owner
 from fietsupdate.filesystem.place import erase
 
@@ -113,13 +113,19 @@ def look(folder: Path) -> Shelf:
     for path in _entries(folder):
         if path.name.startswith(PARTIAL):
             broken[path.name] = "it was never finished"
-        elif path.is_dir() and any((path / part).exists() for part in (MANIFEST, LISTING, FILES)):
+        elif _is_one(path):
             try:
                 found.append(read(path))
             except ValueError as error:
                 broken[path.name] = str(error)
     found.sort(key=lambda backup: (backup.manifest.created_at, backup.name), reverse=True)
     return Shelf(folder, tuple(found), broken)
+
+
+def strangers(folder: Path) -> tuple[str, ...]:
+    """Name what is in a folder of backups and is none, complete or not; nor what a file system or a mount brings."""
+    names = {path.name for path in _entries(folder) if not (path.name.startswith(PARTIAL) or _is_one(path))}
+    return tuple(sorted(names - {LOST_FOUND, HOME}))
 
 
 def remove(backups: Iterable[Backup], owner: str) -> tuple[str, ...]:
@@ -148,6 +154,10 @@ def parts(backup: Backup) -> Iterator[tuple[str, Path]]:
     if backup.manifest.scope is Scope.FULL:
         yield "", backup.tree("")
         yield from ((name, backup.tree(name)) for name in backup.manifest.extra_dirs)
+
+
+def _is_one(path: Path) -> bool:
+    return path.is_dir() and any((path / part).exists() for part in (MANIFEST, LISTING, FILES))
 
 
 def _entries(folder: Path) -> list[Path]:

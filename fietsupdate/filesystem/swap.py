@@ -23,6 +23,7 @@ from fietsupdate.errors import FilesError
 from fietsupdate.filesystem.durable import sync_many
 from fietsupdate.filesystem.layout import (
     HOME,
+    LOST_FOUND,
     found_folder,
     home,
     make_folder,
@@ -35,7 +36,6 @@ from fietsupdate.filesystem.place import copy_file, erase, place
 from fietsupdate.filesystem.status import Meta, seen
 
 NEW, OLD = "new", "old"
-LOST_FOUND = "lost+found"
 _ELSEWHERE = frozenset({errno.EXDEV, errno.EBUSY})
 """What rename(2) answers for another file system, a bind mount, a folder of an overlay's lower layer; a mount point."""
 

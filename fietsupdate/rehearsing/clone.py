@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fietsupdate.backup import BLOCK, RESERVE, SHARE
+from fietsupdate.backup import BLOCK, RESERVE, SHARE, folder_of, refuse_shared
 from fietsupdate.config import Pointed
 from fietsupdate.copies import FileRecord
 from fietsupdate.database.dump import CLONE, Store, open_store
@@ -202,9 +202,10 @@ def cloned(real: Site, database: DatabaseView, tell: Tell) -> Iterator[Clone]:
     The caller holds the lock of the real instance.
 
     Raises:
-        FilesError: there is no room for it.
+        FilesError: there is no room for it, or what is left out as backups are files of the application.
         DatabaseError: the database cannot be cloned.
     """
+    refuse_shared(real, folder_of(real))
     for failure in removal.sweep(real.data_dir, database.url, database.file):
         tell("warning", failure, {})
     folder = removal.begin(real.data_dir, secrets.token_hex(6))
