@@ -258,7 +258,7 @@ def test_a_database_file_that_is_garbage_is_replaced(do: Runner, project: Projec
 def test_a_server_that_does_not_answer_is_told_and_nothing_is_changed(do: Runner, project: Project) -> None:
     project.ini.write_text(project.ini.read_text().replace(project.url, "postgresql+psycopg://nobody@127.0.0.1:1/gone"))
     told = do(project, "restore", "--latest", "--yes").exited(1).told
-    assert "Now: Nothing was changed. Next: See that the server runs" in told
+    assert "Connection refused. Now: Nothing was changed. Next: See that the server runs" in told
 
 
 def test_half_a_dump_never_comes_to_the_live_place(do: Runner, project: Project) -> None:
