@@ -23,6 +23,7 @@ from fietsupdate.errors import (
     TerminatedError,
 )
 from fietsupdate.filesystem import leftovers, lock, restoration
+from fietsupdate.filesystem.layout import make_home
 from fietsupdate.filesystem.ledger import look as look_at_files
 from fietsupdate.filesystem.owner import check_writable, refuse_root
 from fietsupdate.instance import Instance, now
@@ -202,6 +203,9 @@ class Run:
             who = {"pid": holder.pid, "host": holder.host, "since": holder.since} if holder else {}
             self.tell(Event("waiting", now(), text="for another updater", details=who))
 
+        with self.signals.held():  # a signal must not come between a new entry and the folder's old time
+            make_home(self.site.data_dir)
+        self.signals.raise_pending()
         with (
             lock.hold(self.site.data_dir, timeout=self.lock_timeout, on_wait=on_wait, command=str(command)),
             tidied(self.site, self.signals, self.tell),

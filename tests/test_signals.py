@@ -83,6 +83,7 @@ def assert_can_go_on(bench: Bench, hint: str, about: str) -> None:
     assert bench.position() == 2, f"{about}\n{bench.difference()}"
 
 
+@pytest.mark.timeout(7200)
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_a_signal_at_any_moment_is_told_truly(bench: Bench, name: str) -> None:
     number = 0
@@ -94,6 +95,7 @@ def test_a_signal_at_any_moment_is_told_truly(bench: Bench, name: str) -> None:
     assert number > 300
 
 
+@pytest.mark.timeout(7200)
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_a_signal_during_any_commit_is_told_truly(bench: Bench, name: str) -> None:
     whole = bench.break_at(Injection(kinds=EVERYTHING)).succeeded()
@@ -105,6 +107,7 @@ def test_a_signal_during_any_commit_is_told_truly(bench: Bench, name: str) -> No
         assert_is_true(bench, name, run)
 
 
+@pytest.mark.timeout(7200)
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_signals_that_keep_coming_while_the_first_one_unwinds_are_told_truly(bench: Bench, name: str) -> None:
     """From one event on, each brings a signal: in a hook, its clean-up, env.py's rollback, playback, the last words."""
@@ -125,3 +128,11 @@ def test_a_signal_in_the_first_statements_of_alembic_is_no_error_of_env_py(zygot
             run = bench.break_at(Injection("SIGINT", number, (SQL,)))
             assert "table_info" in run.fired
             assert_is_true(bench, "SIGINT", run)
+
+
+def test_a_signal_while_our_folder_is_made_leaves_the_data_directory_its_time(zygote: Zygote) -> None:
+    with small_application(zygote, SQLITE, from_nothing=True) as bench:
+        seen = bench.break_at(Injection(kinds=(FILES,))).succeeded().seen
+        first = seen.index("files: os.utime data") + 1
+        for number in (first - 1, first):
+            assert_is_true(bench, "SIGINT", bench.break_at(Injection("SIGINT", number, (FILES,))))
