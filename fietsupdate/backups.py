@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 
 from fietsupdate.backup import Maker, Purpose, folder_of, found, owner, stale
 from fietsupdate.copies import Backup, Reason, Scope, Shelf
 from fietsupdate.errors import RefusedError, UsageError
-from fietsupdate.filesystem import shelf
+from fietsupdate.filesystem import leftovers, shelf
+from fietsupdate.filesystem.ledger import look as look_at_files
 from fietsupdate.filesystem.verifying import verify
 from fietsupdate.instance import now
 from fietsupdate.look import Look
 from fietsupdate.model import Event
 from fietsupdate.pace import Pace
-from fietsupdate.planning.keeping import surplus
+from fietsupdate.planning.keeping import spent, surplus
 from fietsupdate.run import Listener, Run
 from fietsupdate.site import Site
 from fietsupdate.tip import Tip
@@ -75,6 +76,17 @@ def refuse(seen: Look) -> None:
             stands="Nothing was changed.",
             hint="fietsupdate update",
         )
+
+
+def listed(site: Site) -> Shelf:
+    """Look for backups where the configuration keeps them, and see which lead nowhere any more.
+
+    No database is needed.
+    """
+    there, files = found(site), look_at_files(site.data_dir, site.config.version_file)
+    open_txn = files.transaction.txn if files.transaction else files.unreadable_header
+    gone = spent(there.backups, files.entries, open_txn, leftovers.living(site.data_dir))
+    return replace(there, spent=gone)
 
 
 def chosen(site: Site, name: str | None) -> Backup:

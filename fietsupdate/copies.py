@@ -196,6 +196,8 @@ class Shelf:
     """The complete ones, newest first by the time in their manifests."""
     broken: Mapping[str, str]
     """Names of what does not count as a backup, each with the reason."""
+    spent: frozenset[str] = frozenset()
+    """Names of dumps whose other half, the vault of one update, is known to be gone: nothing is restored by them."""
 
 
 _quoted = json.encoder.encode_basestring_ascii

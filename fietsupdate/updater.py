@@ -179,10 +179,10 @@ class Updater(Observer):
 
     def backups(self) -> Shelf:
         """Look for backups where the configuration keeps them. No database is needed."""
-        from fietsupdate.backup import found
+        from fietsupdate.backups import listed
 
         with enter(self.config) as site:
-            return found(site)
+            return listed(site)
 
     def verify_backup(self, name: str | None = None, *, on_event: Listener | None = None) -> Verified:
         """Read a backup from end to end.

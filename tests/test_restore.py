@@ -380,9 +380,16 @@ def test_a_dump_whose_vault_is_gone_is_not_offered_and_is_refused(do: Runner, gu
     project.update("v2", "v1", "r1", up_pre="self.files.write('a', 'a')", atomic=False)
     do(project, "update", "v1", "--yes").succeeded()
     do(project, "update", "--yes").succeeded()
-    elsewhere = shutil.copytree(only_backup(project), tmp_path / "elsewhere")
+    dump = only_backup(project)
+    elsewhere = shutil.copytree(dump, tmp_path / "elsewhere")
+    assert [each["spent"] for each in do(project, "backup", "list", "--json").json["backups"]] == [False]
     do(project, "recover", "--purge", "--yes").succeeded()
     before = whole(project)
+    shutil.copytree(elsewhere, dump)
+    listed = do(project, "backup", "list").stdout
+    assert "update  the database, spent" in listed
+    assert "Spent: its other half, an update's vault, is gone; 'fietsupdate backup prune' takes it away." in listed
+    assert do(project, "backup", "prune").succeeded().stdout == f"1 backup taken away:\n  {dump.name}\n"
     assert code(do(project, "restore", str(elsewhere), "--yes", "--json")) == "vault_gone"
     do(project, "restore", "--latest", "--yes").exited(2)
     assert whole(project) == before

@@ -7,9 +7,10 @@ there before them.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 from fietsupdate.copies import Backup, Reason, Scope
+from fietsupdate.model import Entry, fingerprint
 
 
 def surplus(backups: Iterable[Backup], keep: int | None, instance_id: str) -> tuple[Backup, ...]:
@@ -48,6 +49,29 @@ def outlived(backups: Iterable[Backup], instance_id: str, living: Collection[str
         if one.manifest.scope is Scope.DATABASE
         and one.manifest.instance_id == instance_id
         and one.manifest.txn not in living
+    )
+
+
+def spent(backups: Iterable[Backup], entries: Sequence[Entry], open_txn: str, kept: Collection[str]) -> frozenset[str]:
+    """Name the dumps that lead nowhere any more, as far as the data directory alone can tell.
+
+    One that is not known to be of this instance is never named, nor one whose update the database may still hold open.
+
+    Args:
+        backups: Complete ones, of whatever instance.
+        entries: The ledger in the data directory.
+        open_txn: The transaction that lies open; "" for none.
+        kept: The transactions that are finished, and whose vault is kept.
+    """
+    ends = {entry.seq: fingerprint((entry,)) for entry in entries}
+    recorded = {entry.txn for entry in entries}
+    dumps = (one.manifest for one in backups if one.manifest.scope is Scope.DATABASE)
+    return frozenset(
+        one.name
+        for one in dumps
+        if (one.txn in recorded or (one.tip_seq < len(entries) and ends.get(one.tip_seq) == one.tip_hash))
+        and one.txn != open_txn
+        and not (one.txn in kept and entries[-1].txn == one.txn)
     )
 
 

@@ -74,16 +74,20 @@ def shelf(there: Shelf) -> str:
         return f"There is no backup in {there.folder}."
     lines = [f"Backups in {there.folder}, newest first:", ""] if there.backups else []
     if there.backups:
-        lines += table(("name", "made (UTC)", "why", "holds", "size", "current updates"), [*map(_row, there.backups)])
+        rows = [_row(backup, spent=backup.name in there.spent) for backup in there.backups]
+        lines += table(("name", "made (UTC)", "why", "holds", "size", "current updates"), rows)
+    if there.spent:
+        lines.append("Spent: its other half, an update's vault, is gone; 'fietsupdate backup prune' takes it away.")
     lines += [f"Not a backup: {name}: {reason}." for name, reason in sorted(there.broken.items())]
     return "\n".join(lines)
 
 
-def _row(backup: Backup) -> tuple[str, ...]:
+def _row(backup: Backup, *, spent: bool) -> tuple[str, ...]:
     manifest = backup.manifest
     when = manifest.created_at[:19].replace("T", " ")
     current = several(manifest.current, "base")
-    return backup.name, when, manifest.reason, HOLDS[manifest.scope], size(backup.size), current
+    holds = f"{HOLDS[manifest.scope]}{', spent' if spent else ''}"
+    return backup.name, when, manifest.reason, holds, size(backup.size), current
 
 
 def verified(answer: Verified) -> str:
@@ -115,7 +119,8 @@ def finished_line(backup: Backup, time: str) -> str:
 
 def shelf_document(there: Shelf) -> dict[str, Any]:
     """Give the document of ``backup list --json``."""
-    return {"folder": there.folder, "backups": [document(each) for each in there.backups], "broken": there.broken}
+    backups = [{**document(each), "spent": each.name in there.spent} for each in there.backups]
+    return {"folder": there.folder, "backups": backups, "broken": there.broken}
 
 
 def verified_document(answer: Verified) -> dict[str, Any]:
