@@ -122,6 +122,12 @@ def _check_place(site: Site) -> None:
                 stands="Nothing was changed.",
                 hint="Name a file outside of it: maintenance = /run/myapp/maintenance",
             )
+    if path.is_dir():
+        raise ConfigError(
+            f"The maintenance file {path} is a folder, so nobody would see that the application is out of service.",
+            stands="Nothing was changed.",
+            hint=f"Name a file that is not there otherwise: maintenance = {path}/maintenance",
+        )
     if not os.path.lexists(path) and not os.access(path.parent, os.W_OK | os.X_OK):
         what = "cannot be written" if path.parent.is_dir() else "does not exist"
         raise FilesError(

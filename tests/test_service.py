@@ -11,7 +11,7 @@ from itertools import cycle
 import pytest
 
 from fietsupdate import Updater, service
-from fietsupdate.errors import FietsupdateError, RefusedError, StoppedError
+from fietsupdate.errors import ConfigError, FietsupdateError, RefusedError, StoppedError
 from fietsupdate.process import Stop
 from support.injection import FILES, Injection
 from support.notes import hooks, notes
@@ -226,6 +226,15 @@ def test_it_must_not_lie_where_updates_work(make, place):
     with pytest.raises(FietsupdateError, match="where all files belong to updates and backups") as caught:
         updater(project).plan()
     assert (caught.value.code, caught.value.stands) == ("config", "Nothing was changed.")
+
+
+def test_a_folder_of_its_name_is_refused(make):
+    """A web server that looks for the file would go on serving."""
+    project = make(maintenance="%(here)s/updates")
+    with pytest.raises(ConfigError, match="updates is a folder, so nobody would see") as caught:
+        updater(project).update()
+    assert caught.value.hint.endswith(f"maintenance = {project.updates}/maintenance")
+    assert project.traces() == []
 
 
 def test_its_folder_must_be_there_before_anything_changes(make):
