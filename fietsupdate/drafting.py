@@ -110,7 +110,8 @@ def _previous(graph: Graph, place: Folder, named: Sequence[str], *, merge: bool,
             hint="Join them with 'fietsupdate revision --merge', or name one with --previous ID.",
         )
     if len(heads) < 2 and merge:  # noqa: PLR2004  # one head is joined already
-        raise UsageError(f"There is nothing to merge: the folder {place.name} has {len(heads)} head(s).")
+        has = f"one head, {heads[0]}" if heads else "no update yet"
+        raise UsageError(f"There is nothing to merge: the folder {place.name} has {has}.")
     return heads
 
 

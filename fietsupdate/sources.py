@@ -250,9 +250,8 @@ def _borrowed(ini: Ini, section: str, own: Mapping[str, str], common: Mapping[st
     names = {key[4:].strip(): value for key, value in own.items() if key.startswith("get ")}
     for name, source in names.items():
         if source not in common:
-            raise ConfigError(
-                f"{ini.where(section, f'get {name}')}: there is no {source!r} in [DEFAULT]{nearest(source, common)}."
-            )
+            close = nearest(source, common) or "."
+            raise ConfigError(f"{ini.where(section, f'get {name}')}: there is no {source!r} in [DEFAULT]{close}")
     return {name: common[source] for name, source in names.items()}
 
 

@@ -21,7 +21,7 @@ from fietsupdate.run import Run, once
 
 NOT_STAMPED = frozenset(
     {"ledger_damaged", "data_dir_missing", "database_without_ledger", "database_missing", "diverged", "files_older"}
-    | {"database_older", "transaction_doubt", "interrupted", "version_foreign"}
+    | {"database_older", "transaction_doubt", "interrupted", "version_foreign", "version_unknown"}
 )
 """Problems that a stamp would bury instead of mend."""
 

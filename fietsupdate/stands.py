@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from dataclasses import dataclass
 
+from fietsupdate.config import described
 from fietsupdate.errors import FietsupdateError, StoppedError, TerminatedError, UpdateFailedError, behind
 from fietsupdate.model import Direction, Step
 from fietsupdate.process import SIGNALS, Stop
@@ -65,7 +66,7 @@ def _error(what: str, failure: BaseException | None) -> FietsupdateError:
     if _is_full(failure):
         message = f"The disk is full: {failure}."
         return UpdateFailedError(message, hint="Free some space, then run the same command again.")
-    return UpdateFailedError(f"{what} failed: {type(failure).__name__}: {failure}.", hint="'--traceback' shows more.")
+    return UpdateFailedError(f"{what} failed: {described(failure)}.", hint="'--traceback' shows more.")
 
 
 def _is_full(error: BaseException | None) -> bool:

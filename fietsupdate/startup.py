@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 from fietsupdate.config import Config
 from fietsupdate.errors import FietsupdateError, NotCurrentError
 from fietsupdate.model import Direction, Event, Plan, Problem, Report, Status, UpdateState
+from fietsupdate.planning.problems import up_to
 from fietsupdate.render import changes, documents
 from fietsupdate.render.layout import several
 from fietsupdate.render.progress import Listener, Narrator, amount
@@ -120,8 +121,8 @@ def _require(updater: Updater) -> None:
 def _not_current(status: Status, config: Config) -> NotCurrentError:
     tells = {"updating", "interrupted"}
     problem = next((one for one in status.problems if one.blocks or one.code in tells), None)
-    at, has = several(status.current, "no update"), several(status.heads, "none")
-    parts = [f"The instance is {status.state}: it is at {at}, and this code has updates up to {has}."]
+    at, has = several(status.current, "no update"), up_to("updates", status.heads)
+    parts = [f"The instance is {status.state}: it is at {at}, and this code has {has}."]
     if status.distribution and status.app_version != status.data_version:
         parts.append(f"{changes.version(status)}.")
     parts += [problem.message] if problem else []

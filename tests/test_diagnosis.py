@@ -197,16 +197,29 @@ def test_version_with_an_unknown_id_is_too_new_and_names_both_versions():
             "The instance is at v99.0 according to /srv/data/VERSION, which this code does not know; "
             "it knows updates up to c."
         ),
-        "Install the version of the application that has v99.0.",
+        (
+            "If the code is older than the data, or a package is missing: install what has v99.0. Only if the script "
+            "was deleted on purpose, and what it did shall stay: type `fietsupdate stamp b`, which forgets it."
+        ),
     )
 
 
 def test_version_with_only_unknown_ids_may_be_another_programs():
     status = look(version="v99.0", at="r3")
     assert status.state is UpdateState.TOO_NEW
-    assert said(status)[2] == (
+    code, _, hint = said(status)
+    assert code == "version_unknown"
+    assert hint == (
         "Install the version of the application that has v99.0. If /srv/data/VERSION belongs to another program, "
-        "name another file with the setting `version_file`; it is never overwritten."
+        "name another file with the setting `version_file`; it is never overwritten. Only if the application no longer "
+        "has these scripts on purpose: move it away and type `fietsupdate stamp ID` with the updates that the instance "
+        "is at."
+    )
+
+
+def test_code_without_updates_knows_none():
+    assert said(look("a", version="a", at="r1", graph=graph_of()))[1] == (
+        "The instance has had a, which this code does not know; it knows no updates at all."
     )
 
 

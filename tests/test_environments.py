@@ -241,7 +241,7 @@ def test_broken_foreign_keys_are_not_committed(make_project: Callable[..., Proje
     project.run("update", "one", "--yes").succeeded()
     before = dump(project.database.url)
     error = " ".join(project.run("update", "--yes").exited(1).stderr.split())
-    assert '2 row(s) of "children" without their "parents"' in error
+    assert '2 rows of "children" without their "parents"' in error
     assert dump(project.database.url) == before
 
 
@@ -259,7 +259,7 @@ def test_foreign_keys_that_were_broken_before_do_not_stop_an_update(make_project
     project.database.execute("INSERT INTO children (id, parent) VALUES (13, 99)")
     project.run("update", "two", "--yes").succeeded()
     assert project.database.execute("SELECT parent FROM children WHERE id = 13") == [(99,)]
-    assert '1 row(s) of "children" without their "parents"' in project.run("update", "--yes").exited(1).told
+    assert '1 row of "children" without their "parents"' in project.run("update", "--yes").exited(1).told
 
 
 def test_a_transaction_that_ends_in_the_middle_is_noticed(make_project: Callable[..., Project]) -> None:

@@ -152,6 +152,15 @@ def test_a_revision_that_does_not_exist_stamps_nothing(project):
     assert (project.alembic_version(), project.version) == ([], None)
 
 
+def test_a_version_that_may_be_another_programs_is_not_overwritten(project):
+    notes(project)
+    (project.data / "VERSION").write_text("4.2")
+    with pytest.raises(FietsupdateError, match=r"VERSION, which this code does not know") as caught:
+        updater(project).stamp("v1")
+    assert caught.value.code == "version_unknown"
+    assert project.version == "4.2"
+
+
 def test_killed_at_any_moment_both_are_stamped_or_neither(make_project):
     zygote = Zygote()
     try:

@@ -151,7 +151,7 @@ def test_a_merge_joins_the_heads_of_its_folder(three):
     three.run("revision", "joined", "--merge", "--folder", "core", "-m", "Join.").succeeded()
     assert set(updater(three).graph().updates["joined"].previous) == {"c2", "c3"}
     assert updater(three).graph().heads_of("core") == ("joined",)
-    with pytest.raises(UsageError, match="nothing to merge"):
+    with pytest.raises(UsageError, match=r"nothing to merge: the folder core has one head, joined\.$"):
         updater(three).revision("again", merge=True, folder="core")
 
 

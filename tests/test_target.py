@@ -139,10 +139,19 @@ def test_an_unknown_target_suggests_what_was_meant():
     assert caught.value.message == "There is no update 'relaese'; did you mean 'release'?"
 
 
-@pytest.mark.parametrize("target", ["", "qqqq", "+", "-x", "@head", "+1x", "+" + "9" * 5000])
+@pytest.mark.parametrize("target", ["qqqq", "+", "-x", "@head", "+1x", "+" + "9" * 5000])
 def test_a_target_that_is_nothing_is_unknown(target):
     with pytest.raises(TargetError, match=r"^There is no update '"):
         up(CHAIN, target)
+
+
+@pytest.mark.parametrize(
+    ("target", "said"), [("", "An empty id names no update."), ("f:", "'f:' names a package, but no update of it.")]
+)
+def test_a_target_without_an_id_is_told(target, said):
+    with pytest.raises(TargetError) as caught:
+        up(graph_of("f", a=("f", [])), target)
+    assert caught.value.message == said
 
 
 def test_an_applied_update_without_script_is_told_apart_from_a_typo():

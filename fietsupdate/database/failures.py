@@ -25,7 +25,7 @@ LIBRARIES = ("site-packages", "dist-packages", "/lib/python", "<frozen", "<strin
 def first_line(error: BaseException) -> str:
     """Name an exception in one line; SQLAlchemy's are named by what the driver said."""
     origin = getattr(error, "orig", None) or error
-    text = " ".join(str(origin).split("\n")[0].split())
+    text = " ".join(str(origin).split("\n")[0].split()).rstrip(".:")
     return f"{type(origin).__name__}: {text}" if text else type(origin).__name__
 
 

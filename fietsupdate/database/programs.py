@@ -35,8 +35,8 @@ TAIL = 16_384
 _STATEMENT = re.compile(r"\A.*^-{14}$\n?", re.MULTILINE | re.DOTALL)
 Edit = Callable[[bytes], bytes]
 """Changes the beginning of a line, of which a longer rest may follow."""
-_NOT_MEANT = re.compile(r"unknown (option|variable) '(--)?loose-")
-"""What programs of the other family say of options that are not for them."""
+_NOT_MEANT = re.compile(r"unknown (option|variable) '(--)?loose-|^\s*Is the server running")
+"""What programs of the other family say of options that are not for them; and libpq's question, which the hint asks."""
 
 
 class ProgramFailedError(DatabaseError):

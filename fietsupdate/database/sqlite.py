@@ -144,5 +144,6 @@ def summarise(violations: Iterable[Violation]) -> str:
     """Tell broken foreign keys in words: ``2 rows of "points" without their "tracks"``."""
     counted = Counter((table, parent) for table, parent, _ in violations)
     return ", ".join(
-        f'{count} row(s) of "{table}" without their "{parent}"' for (table, parent), count in counted.items()
+        f'{count} row{"s" if count > 1 else ""} of "{table}" without their "{parent}"'
+        for (table, parent), count in counted.items()
     )

@@ -226,7 +226,12 @@ def _unledgered(graph: Graph, database: DatabaseView, files: FilesView, place: P
             yield UpdateState.UNKNOWN, problems.version_foreign(files)
         case Kind.VERSION_UNKNOWN:
             unknown = unknown_of(files.version or (), graph)
-            yield UpdateState.TOO_NEW, problems.version_unknown(files, unknown, graph.dag.heads())
+            yield (
+                UpdateState.TOO_NEW,
+                problems.version_unknown(
+                    files, unknown, graph.dag.heads(), graph.dag.heads(graph.updates.keys() & (files.version or ()))
+                ),
+            )
         case Kind.UNRECORDED if not files.exists:
             yield UpdateState.UNKNOWN, problems.data_dir_missing(files.data_dir)
         case Kind.NEW if not files.exists:

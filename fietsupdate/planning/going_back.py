@@ -14,6 +14,7 @@ from fietsupdate.copies import Backup, Manifest, Scope
 from fietsupdate.model import DatabaseView, Entry, FilesView, Problem, fingerprint
 from fietsupdate.planning.graph import Graph
 from fietsupdate.planning.history import Pairing, same, unknown_of
+from fietsupdate.planning.problems import up_to
 
 MYSQL = frozenset({"mysql", "mariadb"})
 
@@ -170,7 +171,7 @@ def _too_new(manifest: Manifest, what: str, unknown: Sequence[str], known: Seque
     return Problem(
         "too_new",
         f"The backup {manifest.name} is at {what} that this code does not know: {', '.join(unknown)}; "
-        f"it knows {what} up to {', '.join(known) or 'none'}.",
+        f"it knows {up_to(what, known)}.",
         "Install the version of the application that has them, and restore then. To restore first and install "
         "afterwards, add --despite version.",
     )

@@ -244,18 +244,22 @@ def version_foreign(files: FilesView) -> Problem:
     )
 
 
-def version_unknown(files: FilesView, unknown: Sequence[str], heads: Sequence[str]) -> Problem:
-    """VERSION without a ledger names what this code does not know."""
-    other = set(files.version or ()) == set(unknown)
-    setting = (
-        f" If {files.version_path} belongs to another program, name another file with the setting `version_file`; "
-        "it is never overwritten."
+def version_unknown(files: FilesView, unknown: Sequence[str], heads: Sequence[str], rest: Sequence[str]) -> Problem:
+    """VERSION without a ledger names what this code does not know; `rest` is what it names besides."""
+    path = files.version_path
+    message = (
+        f"The instance is at {_list(unknown)} according to {path}, which this code does not know; "
+        f"it knows {up_to('updates', heads)}."
     )
+    if rest:
+        return Problem("too_new", message, _how_to_know(unknown, rest))
     return Problem(
-        "too_new",
-        f"The instance is at {_list(unknown)} according to {files.version_path}, which this code does not know; "
-        f"it knows updates up to {_list(heads)}.",
-        f"Install the version of the application that has {_list(unknown)}.{setting if other else ''}",
+        "version_unknown",
+        message,
+        f"Install the version of the application that has {_list(unknown)}. If {path} belongs to another program, name "
+        "another file with the setting `version_file`; it is never overwritten. Only if the application no longer has "
+        "these scripts on purpose: move it away and type `fietsupdate stamp ID` with the updates that the instance is "
+        "at.",
     )
 
 
@@ -263,10 +267,22 @@ def too_new(unknown: Sequence[str], heads: Sequence[str], rest: Sequence[str]) -
     """The ledger names updates without a script; `rest` is what the instance is at without them."""
     return Problem(
         "too_new",
-        f"The instance has had {_list(unknown)}, which this code does not know; it knows updates up to {_list(heads)}.",
+        f"The instance has had {_list(unknown)}, which this code does not know; it knows {up_to('updates', heads)}.",
+        _how_to_know(unknown, rest),
+    )
+
+
+def up_to(what: str, ids: Sequence[str]) -> str:
+    """Say what code knows: "updates up to c", or "no updates at all"."""
+    return f"{what} up to {', '.join(ids)}" if ids else f"no {what} at all"
+
+
+def _how_to_know(unknown: Sequence[str], rest: Sequence[str]) -> str:
+    script, they, them = ("script was", "it", "it") if len(unknown) == 1 else ("scripts were", "they", "them")
+    return (
         f"If the code is older than the data, or a package is missing: install what has {_list(unknown)}. Only if the "
-        f"script was deleted on purpose, and what it did shall stay: type `fietsupdate stamp {_args(rest)}`, which "
-        "forgets it.",
+        f"{script} deleted on purpose, and what {they} did shall stay: type `fietsupdate stamp {_args(rest)}`, which "
+        f"forgets {them}."
     )
 
 

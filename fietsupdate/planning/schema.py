@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from fietsupdate.model import DatabaseView, Direction, Problem
 from fietsupdate.planning.graph import Graph
 from fietsupdate.planning.history import current_of
+from fietsupdate.planning.problems import up_to
 from fietsupdate.planning.revisions import RevisionTree, missing_text
 
 
@@ -51,11 +52,10 @@ def unknown_revision(tree: RevisionTree, database: DatabaseView) -> Problem | No
     strange = [revision for revision in database.alembic_current if revision not in tree]
     if not strange:
         return None
-    knows = ", ".join(tree.heads(tree.dag.order)) or "none at all"
     return Problem(
         "alembic_unknown",
         f"The database is at Alembic revision {', '.join(strange)}, which this code does not know; "
-        f"it knows revisions up to {knows}.",
+        f"it knows {up_to('revisions', tree.heads(tree.dag.order))}.",
         "Install the version of the application that has it, or put its migration script back.",
     )
 

@@ -117,6 +117,8 @@ def find(graph: Graph, text: str, applied: frozenset[str] = frozenset()) -> str:
             hint="Type more of the id.",
             details={"candidates": candidates},
         )
+    if not text:
+        raise _nothing_named(folder)
     raise _unknown(graph, text, applied) if folder is None else _not_there(graph, text, folder)
 
 
@@ -145,6 +147,11 @@ def split(graph: Graph, target: str) -> tuple[str | None, str]:
 def members_of(graph: Graph, folder: str | None) -> frozenset[str]:
     """Give the ids of one folder; of all for None."""
     return frozenset(graph.updates) if folder is None else graph.of(folder)
+
+
+def _nothing_named(folder: str | None) -> TargetError:
+    what = "An empty id names no update." if folder is None else f"'{folder}:' names a package, but no update of it."
+    return TargetError(what, hint="`fietsupdate graph` lists all updates.")
 
 
 def _not_there(graph: Graph, text: str, folder: str) -> TargetError:

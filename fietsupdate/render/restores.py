@@ -57,7 +57,7 @@ def part(event: Event) -> str:
 
 def done(what: Restored) -> str:
     """Say what a restore came to."""
-    lines = [f"Restored {what.name}: both halves are at {several(what.current) or 'no update'}."]
+    lines = [f"Restored {what.name}: both halves are at {several(what.current, 'no update')}."]
     if what.found:
         lines.append("What was in the way, or was not known again, is here now:")
         lines += [f"  {path}" for path in what.found]
