@@ -23,6 +23,7 @@ from fietsupdate.copies import (
     FILES,
     LEDGER,
     LISTING,
+    Appearance,
     Backup,
     FileRecord,
     Manifest,
@@ -40,6 +41,7 @@ from fietsupdate.filesystem.layout import HOME, ledger_file, make_folder
 from fietsupdate.filesystem.owner import give_owner
 from fietsupdate.filesystem.paths import database_files
 from fietsupdate.filesystem.place import erase
+from fietsupdate.filesystem.status import Meta
 from fietsupdate.instance import Instance, now
 from fietsupdate.model import DatabaseView, fingerprint
 from fietsupdate.pace import Pace
@@ -261,6 +263,7 @@ class Maker:
             dump=dump,
             txn=purpose.txn,
             version_file=site.config.version_file,
+            database_file=_looked_at(self.database.file),
         )
 
     def _dumped(self, partial: Path) -> Stored:
@@ -336,6 +339,14 @@ def _name(current: Collection[str]) -> str:
     """Name a backup by the time, and by where the instance is."""
     when = now()[:19].replace("-", "").replace(":", "").replace("T", "-")
     return f"{when}-{'+'.join(current)[:LONGEST] or 'base'}"
+
+
+def _looked_at(file: Path | None) -> Appearance | None:
+    """Note what a restore gives back to a database file that was lost meanwhile."""
+    if file is None:
+        return None
+    look = Meta.of(os.path.realpath(file))
+    return Appearance(look.mode, look.uid, look.gid, look.xattrs)
 
 
 def _failure(error: BaseException) -> BaseException:

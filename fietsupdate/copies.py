@@ -62,6 +62,18 @@ class Stored:
 
 
 @dataclass(frozen=True, slots=True)
+class Appearance:
+    """What a file is beside its content."""
+
+    mode: int
+    """Permission bits."""
+    uid: int
+    gid: int
+    xattrs: Mapping[str, str]
+    """Extended attributes, in base64."""
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """What a backup says of itself."""
 
@@ -98,6 +110,8 @@ class Manifest:
     """Names of the further roots that were copied, too."""
     version_file: str = ""
     """The VERSION file, relative to the data directory; "" for none."""
+    database_file: Appearance | None = None
+    """What the database's file looked like; none on a server."""
     format: int = FORMAT
 
     def to_json(self) -> str:
@@ -115,7 +129,7 @@ class Manifest:
             values: dict[str, Any] = json.loads(text)
             if values["format"] != FORMAT:
                 raise ValueError(f"a manifest of format {values['format']}, which this version does not know")
-            listing = values["listing"]
+            listing, file = values["listing"], values.get("database_file")
             manifest = cls(
                 **{
                     **values,
@@ -123,6 +137,7 @@ class Manifest:
                     "reason": Reason(values["reason"]),
                     "dump": Stored(**values["dump"]),
                     "listing": Stored(**listing) if listing else None,
+                    "database_file": Appearance(**file) if file else None,
                     **{name: tuple(values[name]) for name in ("current", "alembic", "extra_dirs")},
                 }
             )

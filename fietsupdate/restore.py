@@ -26,7 +26,7 @@ from fietsupdate.filesystem.ledger import look as look_at_files
 from fietsupdate.filesystem.ledger import read_entries
 from fietsupdate.filesystem.paths import database_files
 from fietsupdate.filesystem.restoration import Restoration, Stage
-from fietsupdate.filesystem.staging import needs, shares_blocks, stage
+from fietsupdate.filesystem.staging import give_look, needs, shares_blocks, stage
 from fietsupdate.filesystem.verifying import verify
 from fietsupdate.instance import now
 from fietsupdate.look import Look, unseen
@@ -315,7 +315,9 @@ class _Staging:
         tell(Event("restore_part", now(), text="database"))
         if restorer.destination.file is None:
             restorer.store.check()
-        restorer.store.load_beside(backup.dump, begun.tag)
+        beside = restorer.store.load_beside(backup.dump, begun.tag)
+        if beside.file is not None and backup.manifest.database_file is not None and not restorer.store.exists():
+            give_look(os.path.realpath(beside.file), backup.manifest.database_file)  # nothing live shows it any more
         self._refuse_another_position(begun)
         if backup.manifest.scope is Scope.DATABASE:
             self._open_vault()

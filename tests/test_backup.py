@@ -20,7 +20,7 @@ import pytest
 
 from fietsupdate import Updater, __version__
 from fietsupdate.cli import main
-from fietsupdate.copies import Backup, FileRecord, Manifest, Policy, Reason, Scope, Stored
+from fietsupdate.copies import Appearance, Backup, FileRecord, Manifest, Policy, Reason, Scope, Stored
 from fietsupdate.errors import (
     DatabaseError,
     FilesError,
@@ -1000,7 +1000,12 @@ def test_the_first_bytes_do_not_tell_how_long_the_rest_takes():
 
 
 def test_a_manifest_and_its_policy_words_are_stable():
-    manifest = replace(made("name", 1).manifest, listing=Stored("files.jsonl", 3, "cd"), extra_dirs=("media",))
+    manifest = replace(
+        made("name", 1).manifest,
+        listing=Stored("files.jsonl", 3, "cd"),
+        extra_dirs=("media",),
+        database_file=Appearance(0o640, 1, 2, {"user.name": "dmFsdWU="}),
+    )
     assert Manifest.from_json(manifest.to_json()) == manifest
     assert [*Policy] == ["auto", "full", "never"]
     assert [*Scope] == ["full", "database"]

@@ -239,12 +239,20 @@ def test_a_fresh_machine_gets_the_instance_back(
 
 
 def test_a_database_file_that_is_lost_comes_back(do: Runner, project: Project) -> None:
+    """With its owner and mode: the application's group may have to read it."""
     backed_up(do, project)
+    project.database.file.chmod(0o664)
+    if os.geteuid() == 0:
+        os.chown(project.database.file, 12345, 12345)
+    looked = project.database.file.stat()
+    do(project, "backup").succeeded()
     before = whole(project)
     project.database.file.unlink()
     assert do(project, "status", "--json").json["problems"][0]["code"] == "database_missing"
     do(project, "restore", "--latest", "--yes").succeeded()
     assert whole(project) == before
+    found = project.database.file.stat()
+    assert (found.st_mode, found.st_uid, found.st_gid) == (looked.st_mode, looked.st_uid, looked.st_gid)
 
 
 def test_a_database_file_that_is_garbage_is_replaced(do: Runner, project: Project) -> None:

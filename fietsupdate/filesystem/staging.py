@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from fietsupdate.copies import Backup, FileRecord
+from fietsupdate.copies import Appearance, Backup, FileRecord
 from fietsupdate.errors import FilesError
 from fietsupdate.filesystem import swap
 from fietsupdate.filesystem.content import FICLONE
@@ -83,6 +83,11 @@ def shares_blocks(source: Path, folder: Path) -> bool:
     finally:
         with suppress(OSError):
             erase(str(probe))
+
+
+def give_look(path: str, look: Appearance) -> None:
+    """Give a file that is to be moved into place the mode, owner and attributes that were recorded of another."""
+    _attainable(Meta(look.mode, look.uid, look.gid, 0, look.xattrs)).apply(path, time=False)
 
 
 def _fixed(units: Sequence[Unit]) -> Iterator[tuple[Unit, str]]:
