@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from fietsupdate.config import Settings
-    from fietsupdate.filesystem.files import Files
+    from fietsupdate.filesystem.bulk import BulkFiles
 
 T = TypeVar("T")
 
@@ -52,8 +52,8 @@ class Surroundings:
     """What a hook can reach while its transaction is open."""
 
     data_dir: Path | None = None
-    files: Files | None = None
-    dirs: Mapping[str, Files] = field(default_factory=dict)
+    files: BulkFiles | None = None
+    dirs: Mapping[str, BulkFiles] = field(default_factory=dict)
     connection: Connection | None = None
     no_connection: str = NOT_RUNNING
     """Why there is no connection, in words for the author of the script."""
@@ -113,12 +113,12 @@ class UpdateScript:
         return _there(self._surroundings.data_dir, "data_dir")
 
     @property
-    def files(self) -> Files:
+    def files(self) -> BulkFiles:
         """Journaled file verbs on the data directory."""
         return _there(self._surroundings.files, "files")
 
     @property
-    def dirs(self) -> Mapping[str, Files]:
+    def dirs(self) -> Mapping[str, BulkFiles]:
         """Journaled file verbs on each of the declared ``extra_dirs``."""
         return self._surroundings.dirs
 

@@ -86,8 +86,8 @@ def plant(root):
 def every_verb(files):
     """Uses each verb, on new and old names, on files, symlinks and folders, and uses names again."""
     files.write("tracks/3/x/new.gpx", b"new")
-    files.write("tracks/1/track.gpx", "changed")
     files.write("one", "another inode")
+    files.write_many([("tracks/1/track.gpx", "changed"), ("many/a", b"a"), ("many/b", b"b")])
     files.remove("tracks/1/track.gpx")
     files.write("tracks/1/track.gpx", "written again")
     files.move("tracks", "moved/tracks")
@@ -98,7 +98,9 @@ def every_verb(files):
     files.chmod("one", 0o600)
     files.copy("moved/tracks", "copied")
     files.remove("moved")
-    files.move("link", "renamed")
+    files.move_many([("many/a", "sorted/a"), ("many/b", "sorted/b"), ("link", "renamed")])
+    files.transform("sorted/*", bytes.upper)
+    files.remove_many(["sorted/a", "sorted/b"])
     with files.open("log", "a") as log:
         log.write("one line")
 

@@ -111,6 +111,42 @@ class Changes:
                     self._take_back(records[: number + 1])
                     raise
 
+    def make_many(self, folders: Sequence[Record], records: Sequence[Record]) -> int:
+        """Carry out, with one sync of the journal, changes of single files that have nothing to do with each other.
+
+        Args:
+            folders: Creates the folders above them that are missing, outermost first.
+            records: The changes. No name is in two of them, and none lies below another.
+
+        Returns:
+            How many were made. The next one failed and was not made, nor any after it, nor a folder for these alone.
+
+        Raises:
+            FilesError: something could not be made durable, or this is a forked child.
+        """
+        with self.lock:
+            self.check_process()
+            try:
+                names = self._journal([*folders, *records])
+            except OSError:
+                return 0
+            made = 0
+            try:
+                for record, touched in zip(folders, names, strict=False):
+                    self._add_to_barrier(record, touched)
+                    self._carry_out(record)
+                if folders and any(map(self._must_wait, records, names[len(folders) :])):
+                    self.barrier.sync()
+                for record, touched in zip(records, names[len(folders) :], strict=True):
+                    self._add_to_barrier(record, touched)
+                self._save(records)
+                for record in records:
+                    self._carry_out(record, is_saved=True)
+                    made += 1
+            except OSError:
+                self._take_back([*folders, *records[made:]])
+            return made
+
     def announce(self, *records: Record, prepare: Callable[[], None] | None = None) -> None:
         """Journal a batch of changes that somebody else is about to make, of whom nothing more will be heard.
 
@@ -141,11 +177,16 @@ class Changes:
         """
         if self.is_sealed:
             raise FilesError("The transaction is complete; nothing more can be changed in it.")
-        batch = [*self._folder_notes(records), *self.own.notes(records), *records]
         names = [self._names(record) for record in records]
         if any(map(self._must_wait, records, names)):
             self.barrier.sync()
-        self.journal.append(batch)
+        notes = self._folder_notes(records)
+        try:
+            self.journal.append([*notes, *self.own.notes(records), *records])
+        except OSError:
+            for note in notes:
+                self._noted.pop((note.root, note.path), None)
+            raise
         return names
 
     def _take_back(self, records: Sequence[Record]) -> None:
@@ -228,9 +269,11 @@ class Changes:
         if len(self._noted) > _FOLDERS:
             self._noted.popitem(last=False)
 
-    def _carry_out(self, record: Record) -> None:
+    def _carry_out(self, record: Record, *, is_saved: bool = False) -> None:
         path = self.absolute(record)
         match record.do:
+            case Do.REPLACE if is_saved:
+                os.rename(self.absolute(record, record.draft), path)
             case Do.CREATE:
                 place(self.absolute(record, record.draft), path)
             case Do.REPLACE:
@@ -275,6 +318,16 @@ class Changes:
             return
         durable.sync_path(os.path.dirname(vault))  # invariant 2: the name in the vault is durable before the old goes
         os.rename(draft, path)
+
+    def _save(self, records: Sequence[Record]) -> None:
+        """Give files that will be replaced their second names in the vault, all durable before the first one goes."""
+        vaults = set()
+        for record in records:
+            if record.do is Do.REPLACE:
+                vault = self.absolute(record, record.vault)
+                os.link(self.absolute(record), vault, follow_symlinks=False)
+                vaults.add(os.path.dirname(vault))
+        durable.sync_many(vaults)
 
     def _forget_below(self, record: Record) -> None:
         """Forget folders that are not there any more: another may take the name, with another time."""

@@ -1,4 +1,4 @@
-"""The verbs by which update scripts change files: ``self.files``, and ``self.dirs["media"]`` for further roots.
+"""The verbs by which update scripts change single files; `BulkFiles` adds those for many at once.
 
 Each change is journaled before it is made, and is durable or undone together with the database's. Content, mode, time
 of change, owner, extended attributes, symlinks, hard links and empty folders come back exactly.
@@ -26,19 +26,21 @@ from fietsupdate.filesystem.owner import give_owner
 from fietsupdate.filesystem.place import copy_file
 from fietsupdate.filesystem.reading import Reading
 from fietsupdate.filesystem.record import Do, Record
-from fietsupdate.filesystem.status import Meta, Seen, seen, seen_in
+from fietsupdate.filesystem.status import Meta, Seen, seen
 
 P = ParamSpec("P")
 R = TypeVar("R")
+F = TypeVar("F", bound="Files")
 Name = str | os.PathLike[str]
+Content = bytes | str | IO[bytes] | IO[str]
 _MODES = frozenset({"w", "wb", "x", "xb", "a", "ab"})
 
 
-def _at_work(verb: Callable[Concatenate[Files, P], R]) -> Callable[Concatenate[Files, P], R]:
+def at_work(verb: Callable[Concatenate[F, P], R]) -> Callable[Concatenate[F, P], R]:
     """Mark what a verb does as our own work, which the guard does not journal once more."""
 
     @functools.wraps(verb)
-    def marked(self: Files, /, *args: P.args, **kwargs: P.kwargs) -> R:
+    def marked(self: F, /, *args: P.args, **kwargs: P.kwargs) -> R:
         with self._changes.at_work():
             return verb(self, *args, **kwargs)
 
@@ -59,8 +61,8 @@ class Files(Reading):
         self._root = root
         self._drafts: set[Draft] = set()
 
-    @_at_work
-    def write(self, path: Name, content: bytes | str | IO[bytes] | IO[str]) -> None:
+    @at_work
+    def write(self, path: Name, content: Content) -> None:
         """Write a file, new or in the place of another, which then keeps its mode, owner and attributes.
 
         Text is written as UTF-8, without changing its line ends. A stream is copied from where it stands.
@@ -70,13 +72,7 @@ class Files(Reading):
             IsADirectoryError: it is a folder.
         """
         with self._open_draft(path, exclusive=False) as file:
-            if isinstance(content, str):
-                file.write(content.encode())
-            elif isinstance(content, bytes | bytearray | memoryview):
-                file.write(content)
-            else:
-                while piece := content.read(1 << 20):
-                    file.write(piece.encode() if isinstance(piece, str) else piece)
+            fill(file, content)
 
     @overload
     def open(self, path: Name, mode: Literal["wb", "xb", "ab"]) -> BinaryDraft: ...
@@ -102,7 +98,7 @@ class Files(Reading):
             _copy_content(existing, draft)
         return BinaryDraft(draft) if "b" in mode else TextDraft(draft, encoding)
 
-    @_at_work
+    @at_work
     def move(self, source: Name, destination: Name) -> None:
         """Give a file, symlink or whole folder another name, which must be free.
 
@@ -125,7 +121,7 @@ class Files(Reading):
                 self._changes.know_mount(self._root, path)
             self._move_apart(here, there, was)
 
-    @_at_work
+    @at_work
     def copy(self, source: Name, destination: Name) -> None:
         """Copy a file, symlink or whole folder to a name that is free, with modes, times and attributes.
 
@@ -141,7 +137,7 @@ class Files(Reading):
         self._changes.make(*self._parents(there))
         self._copy(here, there, was)
 
-    @_at_work
+    @at_work
     def remove(self, path: Name) -> None:
         """Remove a file, a symlink, or a folder with everything in it.
 
@@ -154,7 +150,7 @@ class Files(Reading):
             self._check_tree(here)
         self._remove(here, was)
 
-    @_at_work
+    @at_work
     def mkdir(self, path: Name) -> None:
         """Create a folder and those above it; one that is there will do.
 
@@ -168,7 +164,7 @@ class Files(Reading):
         elif look.kind != "folder":
             raise _error(errno.EEXIST, here)
 
-    @_at_work
+    @at_work
     def symlink(self, path: Name, target: Name) -> None:
         """Create a symlink whose text is ``target``, relative to the folder of the link.
 
@@ -181,7 +177,7 @@ class Files(Reading):
         self._paths.check_link(os.path.dirname(here), text)
         self._changes.make(*self._parents(here), Record(Do.SYMLINK, self._root, here, text))
 
-    @_at_work
+    @at_work
     def chmod(self, path: Name, mode: int) -> None:
         """Change the mode of a file or folder."""
         here = self._paths.resolve_change(path)
@@ -199,13 +195,13 @@ class Files(Reading):
         for draft in self._drafts:
             raise OSError(errno.EBUSY, "The update has opened a file for writing and not closed it", draft.path)
 
-    @_at_work
+    @at_work
     def _open_draft(self, path: Name, *, exclusive: bool) -> Draft:
         target = self._paths.resolve_change(path)
         look = seen(self._paths.absolute(target))
         if look is not None and exclusive:
             raise _error(errno.EEXIST, target)
-        _check_replaceable(look, target)
+        check_replaceable(look, target)
         self._changes.check_process()
         name = self._changes.draft(self._root, target)
 
@@ -217,27 +213,35 @@ class Files(Reading):
         self._drafts.add(draft)
         return draft
 
-    @_at_work
+    @at_work
     def _finish(self, draft: Draft, name: str, target: str) -> None:
         """Put a draft that is complete in its place."""
-        path = self._paths.absolute(target)
+        look, parents = self._dress(name, target)
+        durable.sync(draft.fileno(), self._paths.absolute(target))
+        self._settle(name, target, look, parents)
+
+    def _dress(self, name: str, target: str) -> tuple[Seen | None, list[Record]]:
+        """Give a draft the owner, mode and attributes for its place; tells what is there, and what is missing above."""
+        path, draft = self._paths.absolute(target), self._paths.absolute(name)
         look = seen(path)
-        _check_replaceable(look, target)
+        check_replaceable(look, target)
         parents = self._parents(target)
         if look is None:
             folder = os.path.dirname(path) if not parents else self._paths.absolute(os.path.dirname(parents[0].path))
-            give_owner(draft.path, os.stat(folder))
+            give_owner(draft, os.stat(folder))
         else:
-            Meta.of(path).apply(draft.path, time=False)
-        durable.sync(draft.fileno(), path)
-        now = seen_in(os.fstat(draft.fileno()))
+            Meta.of(path).apply(draft, time=False)
+        return look, parents
+
+    def _settle(self, name: str, target: str, look: Seen | None, parents: list[Record]) -> None:
+        """Put a draft in its place that is dressed and durable."""
         try:
-            self._put(name, now, target, look, parents)
+            self._put(name, self._look(name), target, look, parents)
         except OSError as error:
             if error.errno != errno.EXDEV or not self._changes.know_mount(self._root, target):
                 raise
             near = self._changes.draft(self._root, target)
-            copy_file(draft.path, self._paths.absolute(near))
+            copy_file(self._paths.absolute(name), self._paths.absolute(near))
             self._put(near, self._look(near), target, look, self._parents(target))
 
     def _put(self, draft: str, now: Seen, target: str, was: Seen | None, parents: list[Record]) -> None:
@@ -336,7 +340,23 @@ class Files(Reading):
         return missing[::-1]
 
 
-def _check_replaceable(look: Seen | None, target: str) -> None:
+def fill(file: IO[bytes], content: Content) -> None:
+    """Write what a script gives as content: bytes, text, or a stream from where it stands."""
+    if isinstance(content, str):
+        file.write(content.encode())
+    elif isinstance(content, bytes | bytearray | memoryview):
+        file.write(content)
+    else:
+        while piece := content.read(1 << 20):
+            file.write(piece.encode() if isinstance(piece, str) else piece)
+
+
+def check_replaceable(look: Seen | None, target: str) -> None:
+    """Refuse to put a file where something is that is not an ordinary file.
+
+    Raises:
+        OSError: EISDIR or EINVAL.
+    """
     if look is None or look.kind == "file":
         return
     if look.kind == "folder":

@@ -23,9 +23,9 @@ from fietsupdate.errors import FilesError
 from fietsupdate.filesystem import header as headers
 from fietsupdate.filesystem import leftovers
 from fietsupdate.filesystem.barrier import Barrier
+from fietsupdate.filesystem.bulk import BulkFiles
 from fietsupdate.filesystem.changes import Changes, prepare_folder
 from fietsupdate.filesystem.durable import atomic_write, sync_many
-from fietsupdate.filesystem.files import Files
 from fietsupdate.filesystem.header import Header
 from fietsupdate.filesystem.journal import Journal, Position, Progress
 from fietsupdate.filesystem.layout import HOME, found_folder, ledger_file, make_home, open_folder
@@ -65,8 +65,8 @@ class FileTransaction:
         self._journal = Journal(self._folder)
         self._is_reopened = False
         self.changes = Changes(transaction.txn, self._journal, roots)
-        self.files = Files(self.changes, "")
-        self.dirs: Mapping[str, Files] = {name: Files(self.changes, name) for name in roots if name}
+        self.files = BulkFiles(self.changes, "")
+        self.dirs: Mapping[str, BulkFiles] = {name: BulkFiles(self.changes, name) for name in roots if name}
 
     @classmethod
     def begin(

@@ -1,0 +1,282 @@
+"""The verbs by which update scripts change files: ``self.files``, and ``self.dirs["media"]`` for further roots.
+
+Those for many files at once journal about a thousand changes with one sync. They promise what a loop over the single
+verbs would give, whatever they are given:
+
+- Only changes of plain files that have nothing to do with each other share a batch: no name is touched twice, and none
+  lies below another. Before an item that has to do with an earlier one, what waits is made.
+- Everything else (folders, symlinks, what cannot be done) is left to the single verb, after what waits is made. So is
+  what a batch could not do, from the first change that failed on: other file systems, a disk that is nearly full.
+- So when an item fails, or the iterable raises, everything before it is made, and neither it nor anything after it.
+- Contents are durable before one of them takes its place (invariant 4), and the vault's names before an old one goes
+  (invariant 2), each with one sync for the batch.
+- Items are taken as they are needed, and the script's own code (iterables, functions) never runs between the look at a
+  file and its change. It is not marked as our own work, so that the guard journals what it does.
+
+An interrupt (`KeyboardInterrupt`) makes nothing more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from types import TracebackType
+from typing import Generic, Self, TypeVar, TypeVarTuple
+
+from fietsupdate.filesystem import durable
+from fietsupdate.filesystem.changes import Changes
+from fietsupdate.filesystem.files import Content, Files, Name, at_work, check_replaceable, fill
+from fietsupdate.filesystem.paths import PathError
+from fietsupdate.filesystem.record import Do, Record
+from fietsupdate.filesystem.status import seen
+
+BATCH = 1000
+"""So many items are made together."""
+
+T = TypeVar("T")
+Item = TypeVarTuple("Item")
+
+
+class BulkFiles(Files):
+    """The files of one root, one at a time and many at once.
+
+    What the verbs for many are given may be any iterable, also a generator, and is taken as it is needed: memory does
+    not grow with the number of files. A thousand changes are made together, so what an iterable itself looks at may not
+    be changed yet. When one item fails, its error is raised: those before it are made, it and those after it are not.
+    """
+
+    def move_many(self, pairs: Iterable[tuple[Name, Name]]) -> None:
+        """Do as `move` for each pair of a source and a destination, in their order."""
+        with _Waiting(self._move_waiting) as waiting:
+            for source, destination in pairs:
+                waiting.add((source, destination))
+
+    def remove_many(self, paths: Iterable[Name]) -> None:
+        """Do as `remove` for each path, in their order."""
+        with _Waiting(self._remove_waiting) as waiting:
+            for path in paths:
+                waiting.add((path,))
+
+    def write_many(self, items: Iterable[tuple[Name, Content]]) -> None:
+        """Do as `write` for each pair of a path and its content, in their order.
+
+        A content is written out when it is given: it may be a stream that is closed before the next one is opened.
+        """
+        with _Waiting(self._put_waiting) as waiting:
+            for path, content in items:
+                waiting.add(self._draft(path, content))
+
+    def transform(self, paths: str | Iterable[Name], change: Callable[[bytes], bytes | None]) -> int:
+        """Replace the content of files by what a function makes of it.
+
+        A file keeps its mode, owner and attributes. One whose content stays the same is not touched.
+
+        Args:
+            paths: The files, or a pattern as for `glob`, of which all files are meant, but no symlinks.
+            change: Given a whole content, it returns the new one, or ``None`` to leave the file as it is.
+
+        Returns:
+            How many files were changed.
+
+        Raises:
+            FileNotFoundError: one of the paths is not there.
+            TypeError: the function returned something else.
+        """
+        changed, targets = 0, set[str]()
+        with _Waiting(self._put_waiting) as waiting:
+            for path in self._matching(paths) if isinstance(paths, str) else paths:
+                target = self._paths.resolve_change(path)
+                if target in targets:  # its new content may wait
+                    waiting.make()
+                if not waiting:
+                    targets.clear()
+                content = self._content(target)
+                new = change(content)
+                if not isinstance(new, bytes | None):
+                    raise TypeError(f"The function gave {type(new).__name__} for {target}, not bytes or None.")
+                if new is not None and new != content:
+                    changed += 1
+                    targets.add(target)
+                    waiting.add(self._draft(target, new))
+        return changed
+
+    def _matching(self, pattern: str) -> Iterator[Name]:
+        for path in self.glob(pattern):
+            look = seen(self._paths.absolute(str(path)))
+            if look is not None and look.kind == "file":
+                yield path
+
+    def _content(self, target: str) -> bytes:
+        check_replaceable(self._look(target), target)
+        with open(self._paths.absolute(target), "rb") as file:
+            return file.read()
+
+    @at_work
+    def _draft(self, path: Name, content: Content) -> tuple[str, str]:
+        """Write a new file, and give its name and the name that it shall take."""
+        target = self._paths.resolve_change(path)
+        check_replaceable(seen(self._paths.absolute(target)), target)
+        self._changes.check_process()
+        name = self._changes.draft(self._root, target)
+        with open(self._paths.absolute(name), "xb") as file:
+            fill(file, content)
+        return name, target
+
+    # -- what waits is made
+
+    @at_work
+    def _move_waiting(self, items: list[tuple[Name, Name]]) -> None:
+        self._make(items, self._move_record, self.move)
+
+    @at_work
+    def _remove_waiting(self, items: list[tuple[Name]]) -> None:
+        self._make(items, self._remove_record, self.remove)
+
+    @at_work
+    def _put_waiting(self, items: list[tuple[str, str]]) -> None:
+        self._make(items, self._put_record, self._put_one)
+
+    def _make(
+        self,
+        items: Sequence[tuple[*Item]],
+        record_of: Callable[[*Item], Record | None],
+        single: Callable[[*Item], None],
+    ) -> None:
+        """Make changes in their order, in as few batches as they allow.
+
+        Args:
+            items: The arguments for each one.
+            record_of: Gives the record of one that may be in a batch.
+            single: Makes one of any kind, or says why it cannot.
+        """
+        batch = _Batch(self._changes, self._parents)
+        waiting: list[tuple[*Item]] = []
+
+        def make() -> None:
+            for item in waiting[batch.make() :]:
+                single(*item)
+            waiting.clear()
+
+        for item in items:
+            record = _attempt(record_of, item)
+            if record is None or batch.touches(record):
+                make()
+                record = _attempt(record_of, item)  # it may have needed what is made now
+            if record is None:
+                single(*item)
+            else:
+                waiting.append(item)
+                batch.add(record)
+        make()
+
+    def _move_record(self, source: Name, destination: Name) -> Record | None:
+        here = self._paths.resolve_change(source, follow=False)
+        there = self._paths.resolve_change(destination, follow=False)
+        was = seen(self._paths.absolute(here))
+        return Record(Do.MOVE, self._root, here, there, was=was) if was is not None and was.kind == "file" else None
+
+    def _remove_record(self, path: Name) -> Record | None:
+        here = self._paths.resolve_change(path, follow=False)
+        was = seen(self._paths.absolute(here))
+        if was is None or was.kind != "file":
+            return None
+        return Record(Do.REMOVE, self._root, here, vault=self._changes.vault(self._root, here), was=was)
+
+    def _put_record(self, draft: str, target: str) -> Record:
+        was, _ = self._dress(draft, target)
+        now = self._look(draft)
+        if was is None:
+            return Record(Do.CREATE, self._root, target, draft=draft, now=now)
+        vault = self._changes.vault(self._root, target)
+        return Record(Do.REPLACE, self._root, target, draft=draft, vault=vault, was=was, now=now)
+
+    def _put_one(self, draft: str, target: str) -> None:
+        look, parents = self._dress(draft, target)
+        durable.sync_path(self._paths.absolute(draft))
+        self._settle(draft, target, look, parents)
+
+
+class _Waiting(Generic[T]):
+    """What will be made together: a thousand items, those before an error, and at the end those that are left."""
+
+    def __init__(self, make: Callable[[list[T]], None]) -> None:
+        self._make = make
+        self._items: list[T] = []
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def add(self, item: T) -> None:
+        self._items.append(item)
+        if len(self._items) == BATCH:
+            self.make()
+
+    def make(self) -> None:
+        items, self._items = self._items, []
+        self._make(items)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None or issubclass(kind, Exception):
+            self.make()
+
+
+class _Batch:
+    """Records of changes that have nothing to do with each other, and of the folders that they need."""
+
+    def __init__(self, changes: Changes, parents: Callable[[str], list[Record]]) -> None:
+        self._changes = changes
+        self._parents = parents
+        self._begin()
+
+    def _begin(self) -> None:
+        self._folders: dict[str, Record] = {}
+        self._records: list[Record] = []
+        self._names: set[str] = set()
+        self._above: set[str] = set()
+        """All folders above the names."""
+
+    def touches(self, record: Record) -> bool:
+        """Tell whether a name of this record is one of the batch's, or lies above or below one."""
+        return any(name in self._names or name in self._above or self._is_below(name) for name in record.names())
+
+    def _is_below(self, name: str) -> bool:
+        folder = name.rpartition("/")[0]
+        while folder and folder not in self._above:
+            if folder in self._names:
+                return True
+            folder = folder.rpartition("/")[0]
+        return False
+
+    def add(self, record: Record) -> None:
+        """Add a record that the batch does not touch."""
+        target = record.other if record.do is Do.MOVE else record.path
+        if target.rpartition("/")[0] not in self._above:
+            self._folders.update((parent.path, parent) for parent in self._parents(target))
+        for name in record.names():
+            self._names.add(name)
+            folder = name.rpartition("/")[0]
+            while folder and folder not in self._above:
+                self._above.add(folder)
+                folder = folder.rpartition("/")[0]
+        self._records.append(record)
+
+    def make(self) -> int:
+        """Make the changes, and begin anew; gives how many were made, as `Changes.make_many`."""
+        folders, records = [*self._folders.values()], self._records
+        self._begin()
+        if not records:
+            return 0
+        durable.sync_many(self._changes.absolute(record, record.draft) for record in records if record.draft)
+        return self._changes.make_many(folders, records)
+
+
+def _attempt(record_of: Callable[[*Item], Record | None], item: tuple[*Item]) -> Record | None:
+    """Give the record of an item; of what fails there is none, and the single verb says why."""
+    try:
+        return record_of(*item)
+    except (OSError, PathError):
+        return None
