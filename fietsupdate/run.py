@@ -50,6 +50,9 @@ Listener = Callable[[Event], None]
 MOST_PLANS = 5
 """How often a plan is made again when the instance moves under it; then somebody else is at work for good."""
 
+HARMLESS = frozenset({"plan", "waiting", "warning"})
+"""Events before which nothing was changed."""
+
 COMMANDS = {Direction.UP: "update", Direction.DOWN: "downgrade"}
 
 
@@ -78,11 +81,14 @@ class Run:
     policy: Policy | None = None
     warned: list[str] = field(default_factory=list)
     """The texts of all warnings so far."""
+    told: set[str] = field(default_factory=set)
+    """The names of all events so far."""
 
     def tell(self, event: Event) -> None:
         """Pass an event on; a warning is kept for the report."""
         if event.event == "warning" and event.text not in self.warned:
             self.warned.append(event.text)
+        self.told.add(event.event)
         self.listener(event)
 
     @cached_property
@@ -97,7 +103,12 @@ class Run:
 
     def look(self) -> Look:
         """Look at both halves; change nothing, wait for nothing (invariant 10)."""
-        return look(self.site, self.graph, self.environment)
+        try:
+            return look(self.site, self.graph, self.environment)
+        except FietsupdateError as error:
+            if self.told <= HARMLESS:
+                error.stands = error.stands or "Nothing was changed."
+            raise
 
     def plan(self, target: str | None, direction: Direction, *, checks: bool) -> Plan:
         """Make the plan that would run; refuse whatever the run would refuse."""
@@ -176,7 +187,7 @@ class Run:
         with self.stoppable([]):
             self.check_hands()
             with self.locked("recover"):
-                seen = self.settled()
+                seen = self.settled_for("recover")
                 engine = Engine(self.instance(seen.database), seen.database)
                 before = engine.tip.current
                 if accept:
@@ -258,6 +269,12 @@ class Run:
     def _safeguard(self, seen: Look) -> Safeguard:
         policy = self.site.config.backup if self.policy is None else self.policy
         return Safeguard(self.instance(seen.database), seen.database, policy)
+
+    def settled_for(self, command: str) -> Look:
+        """Do as `settled` does; what lies open is settled out of service, as `update` does it, and nothing else is."""
+        with contextlib.ExitStack() as stack:
+            leave = out_of_service(self.site, self.signals, self.tell, command=command)
+            return self.settled(lambda: stack.enter_context(leave))
 
     def settled(self, before: Callable[[], None] = lambda: None) -> Look:
         """Settle what an earlier run left open, then look. Whoever calls this holds the lock.

@@ -68,6 +68,8 @@ def out_of_service(site: Site, signals: Signals, tell: Listener, *, command: str
     try:
         if path is not None:
             with signals.held():
+                if maintenance.is_noted(site.data_dir):
+                    _take_down(site, signals, tell, killed=True)
                 _put_up(path, site, tell, command)
             signals.raise_pending()
         yield

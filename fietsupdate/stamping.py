@@ -44,7 +44,7 @@ def stamp(run: Run, targets: Sequence[str], *, with_alembic: bool | None) -> Rep
     with run.stoppable([]):
         run.check_hands()
         with run.locked("stamp"):
-            seen = run.settled()
+            seen = run.settled_for("stamp")
             before = _unless_buried(seen)
             alembic = _needed(run.graph, seen.database, ids) if _wanted(seen.database, with_alembic) else None
             engine = Engine(run.instance(seen.database), seen.database)

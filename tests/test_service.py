@@ -73,6 +73,25 @@ def test_nor_downgraded(make):
     assert updater(project).status().current == ("v3",)
 
 
+def test_recover_and_stamp_ask_only_where_something_lies_open(make, zygote):
+    """`update` settles it out of service, too; otherwise they change nothing of the application's."""
+    project = make(1, running="test -e running.pid")
+    project.update("v1", (), None, up_pre="self.files.write('new', b'')\nimport os; os.kill(os.getpid(), 9)")
+    recover, stamp = updater(project).recover, lambda: updater(project).stamp("base")
+    (project.root / "running.pid").touch()
+    recover()
+    stamp()
+    project.environment["FIETSUPDATE_RUNNING"] = "false"
+    assert zygote.run(project, ["update", "--yes"]).was_killed
+    for settle in (recover, stamp):
+        with pytest.raises(RefusedError, match="application is running"):
+            settle()
+        assert (project.data / "new").exists()
+    (project.root / "running.pid").unlink()
+    recover()
+    assert not (project.data / "new").exists()
+
+
 def test_a_dry_run_refuses_as_the_real_run_would(make):
     project = make(running="true")
     with pytest.raises(RefusedError, match="application is running"):
