@@ -20,7 +20,7 @@ from fietsupdate.errors import ChecksFailedError, ConfigError, FietsupdateError,
 from fietsupdate.filesystem.fence import fenced
 from fietsupdate.instance import now
 from fietsupdate.model import Event, Plan
-from fietsupdate.process import Stop, put_back, stdout_on_stderr
+from fietsupdate.process import as_stop, put_back, stdout_on_stderr
 from fietsupdate.script import Surroundings
 from fietsupdate.site import Site
 
@@ -127,8 +127,8 @@ class Checks:
         try:
             with put_back(), stdout_on_stderr():
                 warnings = list(_texts(function(self.settings)))
-        except Stop:
-            raise
+        except KeyboardInterrupt as interrupt:
+            raise as_stop(interrupt) from None
         except BaseException as error:  # noqa: BLE001  # a check may raise anything, SystemExit among it
             return [ChecksFailedError(f"{name} failed: {described(error)}.")]
         for text in warnings:
@@ -145,8 +145,6 @@ def _functions(name: str) -> list[Callable[[Settings], object]]:
     try:
         with put_back(), stdout_on_stderr():
             module = importlib.import_module(name)
-    except Stop:
-        raise
     except (Exception, SystemExit) as error:
         raise ConfigError(f"checks = {name}: it cannot be imported: {described(error)}.", stands=UNCHANGED) from error
     is_check = re.compile(rf"({PRE}|{POST})(_|$)").match

@@ -17,7 +17,7 @@ from fietsupdate import versions
 from fietsupdate.config import Settings
 from fietsupdate.errors import FietsupdateError, ScriptError, UpdateFailedError, behind
 from fietsupdate.model import Direction, Phase, Step, Update
-from fietsupdate.process import Stop
+from fietsupdate.process import as_stop
 from fietsupdate.script import Surroundings, UpdateScript
 
 CLASSES = {Direction.UP: "Up", Direction.DOWN: "Down", Direction.VERSION: versions.CLASS}
@@ -41,8 +41,8 @@ def load(update: Update) -> ModuleType:
         spec.loader.exec_module(module)
     except BaseException as error:
         del sys.modules[name]
-        if isinstance(error, Stop):
-            raise
+        if isinstance(error, KeyboardInterrupt):
+            raise as_stop(error) from None
         raise ScriptError(
             f"{_place(error, update.path)}: the script of {update.update_id} cannot be imported: {_words(error)}.",
             hint="Install what it needs, or mend the script.",
@@ -92,8 +92,8 @@ def call(module: ModuleType, step: Step, hook: str, around: Surroundings, settin
         script._surroundings = around  # noqa: SLF001  # ours; scripts see only what it offers
     try:
         return getattr(script, hook)(settings)
-    except Stop:
-        raise
+    except KeyboardInterrupt as interrupt:
+        raise as_stop(interrupt) from None
     except BaseException as error:
         where, place, words = f"{CLASSES[step.direction]}.{hook}", _place(error, update.path), _words(error)
         what = "Version hook" if step.direction is Direction.VERSION else f"{where} of"

@@ -26,6 +26,11 @@ class Stop(KeyboardInterrupt):
         self.signum = signum
 
 
+def as_stop(interrupt: KeyboardInterrupt) -> Stop:
+    """Give a Ctrl-C that came as Python's own, where none of our handlers was installed, as the `Stop` that it is."""
+    return interrupt if isinstance(interrupt, Stop) else Stop(signal.SIGINT)
+
+
 class Signals:
     """Our handlers for SIGINT and SIGTERM, installed before env.py is entered.
 

@@ -8,7 +8,8 @@ import json
 import pytest
 
 from fietsupdate import Updater
-from fietsupdate.errors import ChecksFailedError, FietsupdateError, PostChecksFailedError
+from fietsupdate.errors import ChecksFailedError, FietsupdateError, PostChecksFailedError, StoppedError
+from fietsupdate.process import Stop
 from support.notes import hooks, notes
 from support.projects import Project
 
@@ -114,6 +115,21 @@ def test_a_check_cannot_change_files_by_mistake(make):
     with pytest.raises(ChecksFailedError, match="pre_check failed"):
         updater(project).plan(checks=True)
     assert project.tree() == {}
+
+
+def test_ctrl_c_in_a_check_is_ctrl_c(make):
+    """For a dry run nobody has installed a handler: it is Python's own."""
+    project = make("import os\ndef pre_check(config):\n    if not os.path.exists('mute'): raise KeyboardInterrupt\n")
+    with pytest.raises(Stop):
+        updater(project).plan(checks=True)
+    with pytest.raises(StoppedError) as caught:
+        updater(project).update()
+    assert (str(caught.value), caught.value.stands) == ("Stopped by SIGINT.", "Nothing was changed.")
+    (project.root / "mute").touch()
+    for head, check in (("", "raise KeyboardInterrupt"), ("raise KeyboardInterrupt", "pass")):
+        project.update("v1", (), None, up_more=f"def check(self, config): {check}", head=head)
+        with pytest.raises(Stop):
+            updater(project).plan(checks=True)
 
 
 @pytest.mark.parametrize(
