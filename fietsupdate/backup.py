@@ -228,9 +228,7 @@ class Maker:
         created_at = now()
         dump, listing = self._dumped(partial), None
         if purpose.scope is Scope.FULL:
-            listing = self._files(
-                partial, Pace(lambda details: self.instance.tell("progress", "copied", details), expected)
-            )
+            listing = self._files(partial, self._pace("copied", expected))
         self._ledger(partial)
         manifest = self._position(tip, purpose, created_at, dump)
         if listing is None:
@@ -269,10 +267,15 @@ class Maker:
     def _dumped(self, partial: Path) -> Stored:
         path = partial / DUMP
         self.instance.tell("backup_part", "database")
-        self.store.dump(path)
+        pace = self._pace("dumped", self.store.size_of_dump())
+        self.store.dump(path, pace)
+        pace.finish()
         os.chmod(path, 0o600)
         give_owner(path, os.stat(partial))
         return Stored(DUMP, path.stat().st_size, digest(path))
+
+    def _pace(self, verb: str, expected: int | None) -> Pace:
+        return Pace(lambda details: self.instance.tell("progress", verb, details), expected)
 
     def _files(self, partial: Path, pace: Pace) -> Listing:
         self.instance.tell("backup_part", "files")

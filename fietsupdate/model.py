@@ -382,8 +382,9 @@ class Event:
     phase: str = ""
     text: str = ""
     details: Mapping[str, Any] = field(default_factory=dict)
-    """Event by event: ``revision`` {revision}; ``progress`` {done, total}; ``waiting`` {pid, host, since};
-    ``update_finished`` {duration_ms}; ``plan`` {steps}; ``finished`` {current, done, warnings}."""
+    """Event by event: ``revision`` {revision}; ``progress`` {done, total}, of bytes also {unit, rate, left};
+    ``waiting`` {pid, host, since}; ``update_finished`` {duration_ms}; ``plan`` {steps};
+    ``finished`` {current, done, warnings}."""
 
 
 @dataclass(frozen=True, slots=True)

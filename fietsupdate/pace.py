@@ -18,12 +18,12 @@ class Pace:
     Args:
         tell: Told, now and then and at the end, of ``done`` and ``total`` (bytes), ``rate`` (bytes a second) and
             ``left`` (seconds; 0 as long as nobody can tell).
-        total: Bytes that are expected.
+        total: Bytes that are expected; ``None`` where nobody can tell.
         clock: Seconds, increasing.
     """
 
     def __init__(
-        self, tell: Callable[[Mapping[str, Any]], None], total: int, clock: Callable[[], float] = time.monotonic
+        self, tell: Callable[[Mapping[str, Any]], None], total: int | None, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._tell = tell
         self._clock = clock
@@ -46,11 +46,12 @@ class Pace:
 
     def _details(self, now: float) -> Mapping[str, Any]:
         rate = self.done / max(now - self._started, 1e-3)
-        known = rate and self.done * GUESS >= self.total
-        left = max(self.total - self.done, 0) / rate if known else 0.0
+        total = None if self.total is None else max(self.total, self.done)
+        known = rate and total is not None and self.done * GUESS >= total
+        left = (total - self.done) / rate if known and total is not None else 0.0
         return {
             "done": self.done,
-            "total": max(self.total, self.done),
+            "total": total,
             "unit": "bytes",
             "rate": round(rate),
             "left": round(left, 1),

@@ -315,7 +315,9 @@ class _Staging:
         tell(Event("restore_part", now(), text="database"))
         if restorer.destination.file is None:
             restorer.store.check()
-        beside = restorer.store.load_beside(backup.dump, begun.tag)
+        pace = self._pace("loaded", backup.manifest.dump.size)
+        beside = restorer.store.load_beside(backup.dump, begun.tag, pace)
+        pace.finish()
         if beside.file is not None and backup.manifest.database_file is not None and not restorer.store.exists():
             give_look(os.path.realpath(beside.file), backup.manifest.database_file)  # nothing live shows it any more
         self._refuse_another_position(begun)
@@ -323,9 +325,7 @@ class _Staging:
             self._open_vault()
             return begun
         tell(Event("restore_part", now(), text="files"))
-        pace = Pace(
-            lambda details: tell(Event("progress", now(), text="restored", details=details)), backup.manifest.bytes
-        )
+        pace = self._pace("restored", backup.manifest.bytes)
         units = stage(
             backup,
             restorer.roots,
@@ -335,6 +335,9 @@ class _Staging:
         )
         pace.finish()
         return replace(begun, units=units, has_ledger=self._has_staged_ledger())
+
+    def _pace(self, verb: str, expected: int) -> Pace:
+        return Pace(lambda details: self.run.tell(Event("progress", now(), text=verb, details=details)), expected)
 
     def _refuse_another_position(self, begun: Restoration) -> None:
         """See that the loaded database is where the manifest says that it was."""

@@ -108,7 +108,8 @@ def test_a_backup_is_both_halves_with_a_manifest(project):
     assert backup.ledger.read_bytes() == (project.data / ".fietsupdate" / "ledger.jsonl").read_bytes()
     assert manifest.files == len(before[0]) + 1
     assert verify(backup) == ()
-    assert [event.details["done"] for event in told(events, "progress")][-1] == manifest.bytes
+    copied = {event.text: event.details["done"] for event in told(events, "progress")}
+    assert copied == {"dumped": manifest.dump.size, "copied": manifest.bytes}
     assert told(events, "backup_finished")[0].text == backup.name
 
 
@@ -392,7 +393,7 @@ def test_a_signal_ends_it_and_leaves_nothing(project):
 
 
 def test_a_dump_that_fails_leaves_nothing(project, monkeypatch):
-    def fails(_store, _dest):
+    def fails(_store, _dest, _moved):
         raise DatabaseError("The server went away.")
 
     monkeypatch.setattr("fietsupdate.database.stores.sqlite.SQLiteStore.dump", fails)
@@ -975,6 +976,16 @@ def test_progress_is_told_with_rate_and_time_left():
     details = {"done": 1_200_000_000, "total": 3_400_000_000, "unit": "bytes", "rate": 120_000_000, "left": 18.3}
     assert amount(Event("progress", "", details=details)) == "1.2 GB of 3.4 GB, 120 MB/s, 18 s left"
     assert amount(Event("progress", "", details={**details, "left": 0.0})) == "1.2 GB of 3.4 GB, 120 MB/s"
+
+
+def test_what_nobody_can_tell_the_end_of_is_told_so_far():
+    """A dump of a server is of another format than its database: nobody knows how long it will be."""
+    now, seen = [0.0], []
+    pace = Pace(seen.append, None, clock=lambda: now[0])
+    now[0] = 10.0
+    pace(2_000_000)
+    assert seen == [{"done": 2_000_000, "total": None, "unit": "bytes", "rate": 200_000, "left": 0.0}]
+    assert amount(Event("progress", "", details=seen[0])) == "2.0 MB so far, 200 kB/s"
 
 
 def test_the_pace_tells_rate_and_time_left():

@@ -524,6 +524,10 @@ def test_progress_is_told_only_now_and_then_where_there_is_no_terminal():
         tell(Event("progress", "T", text="tracks", details={"done": second, "total": 100}))
     lines = screen.text.splitlines()[1:]
     assert lines == [f"      {second} of 100 tracks" for second in range(int(INTERVAL), 21, int(INTERVAL))]
+    now[0] += INTERVAL
+    dumped = {"done": 2_000_000, "total": None, "unit": "bytes", "rate": 200_000, "left": 0.0}
+    tell(Event("progress", "T", text="dumped", details=dumped))
+    assert screen.text.splitlines()[-1] == "      dumped: 2.0 MB so far, 200 kB/s"
 
 
 def test_on_a_terminal_one_line_moves_and_the_others_stay():

@@ -12,7 +12,7 @@ import hashlib
 import os
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -25,6 +25,13 @@ NEW, OLD, CLONE = "new", "old", "clone"
 """What the name of a database that we made says of it, before the tag."""
 LONGEST_TAG = 24
 
+Moved = Callable[[int], None]
+"""Told how many bytes were copied since the last time."""
+
+
+def unheard(_moved: int) -> None:
+    """Tell nobody."""
+
 
 class Store(ABC):
     """One database, by its URL: the live one, one loaded beside it, an old one, or a clone.
@@ -35,6 +42,7 @@ class Store(ABC):
         file: The database file of SQLite, None for servers.
         made: Whether it was made by us, beside a live one; only then it can be dropped.
 
+    What takes long takes ``moved``, which is told how many bytes were copied since the last time.
     Every method raises DatabaseError, which tells what the database or its program said, without secrets.
     """
 
@@ -60,16 +68,20 @@ class Store(ABC):
     def size(self) -> int:
         """Give the bytes that the database takes on disk, as its server counts them; 0 when it is not there."""
 
+    def size_of_dump(self) -> int | None:
+        """Give how many bytes a dump has at the most; ``None`` where only making one tells, as it is another format."""
+        return None
+
     @abstractmethod
-    def dump(self, dest: Path) -> None:
+    def dump(self, dest: Path, moved: Moved = unheard) -> None:
         """Write the whole database, as it is at one moment, into one file; complete and durable, or not there."""
 
     @abstractmethod
-    def load_beside(self, dump: Path, tag: str) -> Store:
+    def load_beside(self, dump: Path, tag: str, moved: Moved = unheard) -> Store:
         """Load a dump into a new database beside this one, and see that it arrived; one of the same tag is replaced."""
 
     @abstractmethod
-    def clone(self, tag: str, folder: Path | None = None) -> Store:
+    def clone(self, tag: str, folder: Path | None = None, moved: Moved = unheard) -> Store:
         """Copy this database: SQLite into ``folder``, else into a new database on the same server."""
 
     @abstractmethod

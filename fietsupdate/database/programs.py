@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from fietsupdate.database.dump import Moved, unheard
 from fietsupdate.errors import DatabaseError
 from fietsupdate.filesystem.durable import write_all
 from fietsupdate.process import SIGNALS
@@ -96,8 +97,8 @@ def output_of(call: Call, text: str | bytes = b"") -> bytes:
     return bytes(output)
 
 
-def to_file(call: Call, path: Path) -> None:
-    """Write a program's output to a file that is there.
+def to_file(call: Call, path: Path, moved: Moved = unheard) -> None:
+    """Write a program's output to a file that is there; tell how it grows.
 
     Raises:
         ProgramFailedError: it ended with an error.
@@ -107,11 +108,11 @@ def to_file(call: Call, path: Path) -> None:
         open(path, "wb", buffering=0) as file,  # before the program, so that a signal meets it inside of its block
         _running(call, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as child,
     ):
-        _pour(child.stdout, file)
+        _pour(child.stdout, file, moved)
 
 
-def from_file(call: Call, path: Path, edit: Edit | None = None) -> None:
-    """Feed a file to a program, each line as ``edit`` makes it.
+def from_file(call: Call, path: Path, edit: Edit | None = None, moved: Moved = unheard) -> None:
+    """Feed a file to a program, each line as ``edit`` makes it; tell how far it is.
 
     Raises:
         ProgramFailedError: it ended with an error.
@@ -121,11 +122,11 @@ def from_file(call: Call, path: Path, edit: Edit | None = None) -> None:
         open(path, "rb", buffering=0) as file,
         _running(call, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as child,
     ):
-        _feed(file, child, edit)
+        _feed(file, child, moved, edit)
 
 
-def through(source: Call, sink: Call, edit: Edit | None = None) -> None:
-    """Feed one program's output to another, each line as ``edit`` makes it.
+def through(source: Call, sink: Call, edit: Edit | None = None, moved: Moved = unheard) -> None:
+    """Feed one program's output to another, each line as ``edit`` makes it; tell how much it is.
 
     Raises:
         ProgramFailedError: one of them ended with an error.
@@ -134,7 +135,7 @@ def through(source: Call, sink: Call, edit: Edit | None = None) -> None:
         _running(source, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as giver,
         _running(sink, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as taker,
     ):
-        _feed(giver.stdout, taker, edit)
+        _feed(giver.stdout, taker, moved, edit)
 
 
 @contextlib.contextmanager
@@ -218,11 +219,12 @@ def _environment(call: Call) -> dict[str, str]:
     return {name: value for name, value in changed.items() if value is not None}
 
 
-def _pour(source: IO[bytes] | None, target: IO[bytes] | None, edit: Edit | None = None) -> None:
+def _pour(source: IO[bytes] | None, target: IO[bytes] | None, moved: Moved, edit: Edit | None = None) -> None:
     assert source is not None and target is not None  # noqa: S101, PT018  # both are pipes or files of ours
     pieces = iter(lambda: source.read(PIECE), b"")
     for piece in _edited(pieces, edit) if edit else pieces:
         write_all(target.fileno(), piece)
+        moved(len(piece))
 
 
 def _edited(pieces: Iterable[bytes], edit: Edit) -> Iterator[bytes]:
@@ -239,10 +241,10 @@ def _edited(pieces: Iterable[bytes], edit: Edit) -> Iterator[bytes]:
     yield edit(rest) if is_start else rest
 
 
-def _feed(source: IO[bytes] | None, child: subprocess.Popen[bytes], edit: Edit | None) -> None:
+def _feed(source: IO[bytes] | None, child: subprocess.Popen[bytes], moved: Moved, edit: Edit | None) -> None:
     """Feed a program; when it takes no more, it has failed, and its own words say why."""
     try:
-        _pour(source, child.stdin, edit)
+        _pour(source, child.stdin, moved, edit)
         _close(child.stdin)
     except BrokenPipeError:
         with contextlib.suppress(BrokenPipeError):

@@ -118,7 +118,9 @@ class Clone:
         removal.database_folder(self.place).mkdir(mode=0o700)
         if self.database.exists:
             self.real_store.check()
-            self.real_store.clone(self.tag, removal.database_folder(self.place))
+            pace = Pace(lambda details: tell("progress", "cloned", details), self.real_store.size_of_dump())
+            self.real_store.clone(self.tag, removal.database_folder(self.place), pace)
+            pace.finish()
         elif self.store.file is not None:
             self.store.file.touch()  # which is an empty database
         mark(self.store, self.pointed.mark)

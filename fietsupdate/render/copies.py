@@ -28,8 +28,9 @@ def size(number: float) -> str:
 
 
 def pace(details: Mapping[str, Any]) -> str:
-    """Give "1.2 GB of 3.4 GB, 120 MB/s, 20 s left"."""
-    text = f"{size(details['done'])} of {size(details['total'])}, {size(details['rate'])}/s"
+    """Give "1.2 GB of 3.4 GB, 120 MB/s, 20 s left", or "1.2 GB so far, 120 MB/s" where nobody knows the whole."""
+    whole = "so far" if details["total"] is None else f"of {size(details['total'])}"
+    text = f"{size(details['done'])} {whole}, {size(details['rate'])}/s"
     left = details.get("left", 0)
     return f"{text}, {duration(round(left * 1000))} left" if left else text
 

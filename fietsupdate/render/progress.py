@@ -190,7 +190,8 @@ class LineListener(Listener):
             self.out.line(line)
         if event.event == "progress" and self.clock() - self.told >= INTERVAL:
             self.told = self.clock()
-            self.out.line(f"{INDENT}{amount(event)}")
+            about = f"{event.text}: " if event.details.get("unit") == "bytes" and event.text else ""
+            self.out.line(f"{INDENT}{about}{amount(event)}")
 
 
 def amount(event: Event) -> str:
@@ -260,7 +261,7 @@ class LiveListener(Listener):
             self.view.update(task, completed=0, total=None, description=f"{event.update_id}: {event.phase}")
         elif event.event == "progress":
             done, total = event.details.get("done", 0), event.details.get("total")
-            where = f"{self.narrator.update_id or event.text}: {amount(event)}"
+            where = f"{event.update_id or event.text}: {amount(event)}"
             self.view.update(task, completed=done, total=total, description=where)
 
     def __exit__(

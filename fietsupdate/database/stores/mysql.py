@@ -11,7 +11,18 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from fietsupdate.database import programs
-from fietsupdate.database.dump import CLONE, NEW, OLD, Store, arriving, refuse_empty, refuse_live, suffix
+from fietsupdate.database.dump import (
+    CLONE,
+    NEW,
+    OLD,
+    Moved,
+    Store,
+    arriving,
+    refuse_empty,
+    refuse_live,
+    suffix,
+    unheard,
+)
 from fietsupdate.database.stores import mysql_address as address
 from fietsupdate.database.stores import mysql_client as client
 from fietsupdate.database.stores.mysql_client import literal, quoted
@@ -75,25 +86,25 @@ class MySQLStore(Store):
         )
         return int(float(client.select(self._server, sql)[0][0] or 0))
 
-    def dump(self, dest: Path) -> None:
+    def dump(self, dest: Path, moved: Moved = unheard) -> None:
         """Write one snapshot of all InnoDB tables, with routines, triggers and events."""
         with client.dumping(self._parsed, *self._content()) as call, arriving(dest) as draft:
-            programs.to_file(call, draft)
+            programs.to_file(call, draft, moved)
             _see_whole(draft)
 
-    def load_beside(self, dump: Path, tag: str) -> Store:
+    def load_beside(self, dump: Path, tag: str, moved: Moved = unheard) -> Store:
         """Load into a new database with the live one's character set and collation; its events are switched off."""
         _see_whole(dump)
         new = self.sibling(NEW, tag)
         with self._emerging(new):
             with client.loading(sa.make_url(new.url)) as call:
-                programs.from_file(call, dump, client.edited_for(sa.make_url(new.url)))
+                programs.from_file(call, dump, client.edited_for(sa.make_url(new.url)), moved)
             refuse_empty(new)
             Exchange.remember(sa.make_url(new.url))
             disable_events(sa.make_url(new.url))
         return new
 
-    def clone(self, tag: str, folder: Path | None = None) -> Store:
+    def clone(self, tag: str, folder: Path | None = None, moved: Moved = unheard) -> Store:
         """Copy by dump and load, in one stream; the copy's events are switched off."""
         del folder  # a server's database lies where the server keeps it
         clone = self.sibling(CLONE, tag)
@@ -102,7 +113,7 @@ class MySQLStore(Store):
                 client.dumping(self._parsed, *self._content()) as giver,
                 client.loading(sa.make_url(clone.url)) as taker,
             ):
-                programs.through(giver, taker, client.edited_for(sa.make_url(clone.url)))
+                programs.through(giver, taker, client.edited_for(sa.make_url(clone.url)), moved)
             disable_events(sa.make_url(clone.url))
         return clone
 

@@ -15,7 +15,18 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from fietsupdate.database import programs
-from fietsupdate.database.dump import CLONE, NEW, OLD, Store, arriving, refuse_empty, refuse_live, suffix
+from fietsupdate.database.dump import (
+    CLONE,
+    NEW,
+    OLD,
+    Moved,
+    Store,
+    arriving,
+    refuse_empty,
+    refuse_live,
+    suffix,
+    unheard,
+)
 from fietsupdate.database.stores import postgresql_address as address
 from fietsupdate.database.stores.postgresql_client import (
     IN_USE,
@@ -92,32 +103,32 @@ class PostgreSQLStore(Store):
         sql = f"SELECT pg_database_size(oid) FROM pg_database WHERE datname = {literal(self.name)}"  # noqa: S608
         return int((self._server.ask(sql) or [("0",)])[0][0] or 0)
 
-    def dump(self, dest: Path) -> None:
+    def dump(self, dest: Path, moved: Moved = unheard) -> None:
         """Write pg_dump's custom format: one snapshot, whoever writes meanwhile."""
         with _dumping(self._parsed) as call, arriving(dest) as draft:
-            programs.to_file(call, draft)
+            programs.to_file(call, draft, moved)
 
-    def load_beside(self, dump: Path, tag: str) -> Store:
+    def load_beside(self, dump: Path, tag: str, moved: Moved = unheard) -> Store:
         """Load into a new database with the live one's owner, encoding, collation, rights and settings."""
         expected = _tables_in(dump)
         new = self.sibling(NEW, tag)
         with self._emerging(new):
             with _restoring(sa.make_url(new.url)) as call:
-                programs.from_file(call, dump)
+                programs.from_file(call, dump, moved=moved)
             refuse_empty(new)
             if (arrived := len(new.query(_DUMPED))) < expected:
                 raise DatabaseError(f"Of {expected} tables in {dump} only {arrived} were loaded into {new.shown}.")
             new.analyze()
         return new
 
-    def clone(self, tag: str, folder: Path | None = None) -> Store:
+    def clone(self, tag: str, folder: Path | None = None, moved: Moved = unheard) -> Store:
         """Copy on the server where nobody else is connected, which is fast; else by dump and restore."""
         del folder  # a server's database lies where the server keeps it
         clone = self.sibling(CLONE, tag)
         with self._emerging(clone, template=self._is_alone()) as is_full:
             if not is_full:
                 with _dumping(self._parsed, "--compress=0") as giver, _restoring(sa.make_url(clone.url)) as taker:
-                    programs.through(giver, taker)
+                    programs.through(giver, taker, moved=moved)
             clone.analyze()
         return clone
 

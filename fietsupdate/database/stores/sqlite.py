@@ -16,7 +16,19 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from fietsupdate.database.dump import CLONE, NEW, OLD, Store, arriving, draft_of, refuse_empty, refuse_live, suffix
+from fietsupdate.database.dump import (
+    CLONE,
+    NEW,
+    OLD,
+    Moved,
+    Store,
+    arriving,
+    draft_of,
+    refuse_empty,
+    refuse_live,
+    suffix,
+    unheard,
+)
 from fietsupdate.database.sqlite import named_file, quoted
 from fietsupdate.database.stores.sqlite_copying import connect, copy_file, in_use, inspect, patiently
 from fietsupdate.database.stores.sqlite_schema import definitions
@@ -60,29 +72,33 @@ class SQLiteStore(Store):
                 total += os.stat(path).st_size
         return total
 
-    def dump(self, dest: Path) -> None:
+    def size_of_dump(self) -> int | None:
+        """Give the size of the file and its log: a copy has the same pages, each once."""
+        return self.size()
+
+    def dump(self, dest: Path, moved: Moved = unheard) -> None:
         """Copy the file as it is at one moment; writers wait meanwhile, unless it has a write-ahead log."""
         with self._told("copied"), arriving(dest) as draft:
-            copy_file(self.place, draft)
+            copy_file(self.place, draft, moved)
             inspect(draft)
 
-    def load_beside(self, dump: Path, tag: str) -> Store:
+    def load_beside(self, dump: Path, tag: str, moved: Moved = unheard) -> Store:
         """Copy a dump to a file beside the live one, with the live one's owner and mode."""
         new = self.sibling(NEW, tag)
         new.drop()
         with self._told(f"replaced by {dump}"), arriving(new.place) as draft:
-            copy_file(dump, draft, at_rest=True)
+            copy_file(dump, draft, moved, at_rest=True)
             inspect(draft)
             adopt(draft, self.place)
         refuse_empty(new)
         return new
 
-    def clone(self, tag: str, folder: Path | None = None) -> Store:
+    def clone(self, tag: str, folder: Path | None = None, moved: Moved = unheard) -> Store:
         """Copy the file into a folder, by default its own."""
         clone = self.sibling(CLONE, tag, folder)
         clone.drop()
         with self._told("cloned"), arriving(clone.place) as draft:
-            copy_file(self.place, draft)
+            copy_file(self.place, draft, moved)
         return clone
 
     def swap(self, new: Store, tag: str) -> None:

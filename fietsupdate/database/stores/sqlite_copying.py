@@ -10,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TypeVar
 
+from fietsupdate.database.dump import Moved, unheard
 from fietsupdate.database.lock import is_busy
 from fietsupdate.errors import DatabaseError
 
@@ -51,27 +52,31 @@ def in_use(place: Path) -> DatabaseError:
     )
 
 
-def copy(source: sqlite3.Connection, target: sqlite3.Connection) -> None:
+def copy(source: sqlite3.Connection, target: sqlite3.Connection, moved: Moved = unheard) -> None:
     """Copy a whole database into another connection's file, in one transaction there."""
-    since = time.monotonic()
+    since, copied = time.monotonic(), 0
+    size = int(source.execute("PRAGMA page_size").fetchone()[0])
 
-    def progress(status: int, _remaining: int, _total: int) -> None:
-        nonlocal since
+    def progress(status: int, remaining: int, total: int) -> None:
+        nonlocal since, copied
         if status in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
             if time.monotonic() - since > PATIENCE:  # the driver itself would try for ever
                 raise sqlite3.OperationalError("database is locked")
         else:
             since = time.monotonic()
+            moved((total - remaining - copied) * size)
+            copied = total - remaining
 
     source.backup(target, pages=PAGES, progress=progress, sleep=PAUSE)
 
 
-def copy_file(source: Path, target: Path, *, at_rest: bool = False) -> None:
+def copy_file(source: Path, target: Path, moved: Moved = unheard, *, at_rest: bool = False) -> None:
     """Copy a database into an empty file, as it is at one moment; the caller makes it durable.
 
     Args:
         source: The database; with its write-ahead log or hot journal, if it has one.
         target: An empty file.
+        moved: Told how many bytes were copied since the last time.
         at_rest: Nobody can change the source, so that not even a lock has to be taken (read-only media).
     """
     with (
@@ -83,7 +88,7 @@ def copy_file(source: Path, target: Path, *, at_rest: bool = False) -> None:
         reader.execute("BEGIN")
         # A read transaction of our own: the copy is of one moment, and never starts anew because somebody wrote.
         patiently(lambda: reader.execute("SELECT count(*) FROM sqlite_master").fetchall())
-        copy(reader, writer)
+        copy(reader, writer, moved)
 
 
 def inspect(path: Path) -> None:
