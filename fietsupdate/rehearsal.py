@@ -22,7 +22,7 @@ from pathlib import Path
 from fietsupdate import __version__, hooks
 from fietsupdate.database.digests import definitions, digests, is_ours, version_tables
 from fietsupdate.database.pointing import environment_pointed, only_the_clone
-from fietsupdate.errors import FietsupdateError, PlanError, RefusedError, StoppedError
+from fietsupdate.errors import FietsupdateError, FilesError, PlanError, RefusedError, StoppedError
 from fietsupdate.filesystem.durable import atomic_write, sync_path
 from fietsupdate.filesystem.fence import Fence, fenced
 from fietsupdate.filesystem.inventory import Difference, differences
@@ -42,8 +42,11 @@ from fietsupdate.rehearsing.report import (
     rehearsed,
 )
 from fietsupdate.run import Run
+from fietsupdate.stands import is_full
 
 UNTOUCHED = "The real instance was not touched; the clone is gone."
+NOTHING = "Nothing was changed, and nothing was cloned."
+ROOM = "free some space there, or name a folder on a larger disk: rehearsal_dir in the configuration."
 LAST = "last.json"
 """The report of the last rehearsal, in the folder of all rehearsals."""
 
@@ -73,13 +76,14 @@ def rehearse(run: Run, target: str | None, *, round_trip: bool) -> Rehearsal | N
         StoppedError: a signal ended it.
         FietsupdateError: it could not be rehearsed at all.
     """
+    work = _Rehearsing(run, target, round_trip=round_trip)
     try:
         with run.stoppable([]):
-            return _Rehearsing(run, target, round_trip=round_trip).all()
+            return work.all()
     except FietsupdateError as error:
         if isinstance(error, StoppedError):
             error.hint = ""
-        error.stands = UNTOUCHED
+        error.stands = UNTOUCHED if work.has_begun else NOTHING
         raise
 
 
@@ -91,6 +95,8 @@ class _Rehearsing:
     target: str | None
     round_trip: bool
     plan: Plan = field(init=False)
+    has_begun: bool = False
+    """Whether anything of a clone may have been there."""
 
     def all(self) -> Rehearsal | None:
         """Do everything."""
@@ -107,11 +113,24 @@ class _Rehearsing:
                     return None
                 clone = stack.enter_context(cloned(self.run.site, seen.database, self._tell))
                 stack.callback(self._begin_to_end)
-                clone.make(self._tell)
+                self.has_begun = True
+                self._make(clone)
             made = round((time.monotonic() - began) * 1000)
             report = replace(self._report(clone), clone_ms=made)
             store(clone.folder, report)
         return report
+
+    def _make(self, clone: Clone) -> None:
+        try:
+            clone.make(self._tell)
+        except OSError as error:
+            if not is_full(error):
+                raise
+            place = os.path.realpath(clone.place)
+            raise FilesError(
+                f"The disk is full: the clone in {place} could not be finished ({error.strerror}).",
+                hint=f"{ROOM[0].upper()}{ROOM[1:]}",
+            ) from error
 
     def _begin_to_end(self) -> None:
         """Let a signal wait while the clone is removed."""
@@ -246,7 +265,8 @@ class _Legs:
         except FietsupdateError as error:
             where = {"update_id": recorder.update_id, "phase": recorder.phase, "direction": recorder.direction}
             trace = "".join(traceback.format_exception(error))
-            return None, Failure(error.code, error.message, error.hint, **where, trace=trace)
+            hint = f"The clone is in {os.path.realpath(self.clone.place)}: {ROOM}" if is_full(error) else error.hint
+            return None, Failure(error.code, error.message, hint, **where, trace=trace)
 
     def _moment(self, *, digested: bool) -> _Moment:
         database = self.clone.store

@@ -55,7 +55,7 @@ def failed(
 
 def _error(what: str, failure: BaseException | None) -> FietsupdateError:
     if isinstance(failure, FietsupdateError):
-        if _is_full(failure):
+        if is_full(failure):
             failure.hint = "Free some space, then run the same command again."
         return failure
     if isinstance(failure, Stop):
@@ -63,13 +63,14 @@ def _error(what: str, failure: BaseException | None) -> FietsupdateError:
         return kind(f"Stopped by {failure}.", hint="Run the same command again to go on.")
     if failure is None:
         return UpdateFailedError(f"{NO_COMMIT.format(what=what)}.", hint=LOOK_AT_ENV)
-    if _is_full(failure):
+    if is_full(failure):
         message = f"The disk is full: {failure}."
         return UpdateFailedError(message, hint="Free some space, then run the same command again.")
     return UpdateFailedError(f"{what} failed: {described(failure)}.", hint="'--traceback' shows more.")
 
 
-def _is_full(error: BaseException | None) -> bool:
+def is_full(error: BaseException | None) -> bool:
+    """Tell whether a full disk, or a quota, is what is behind an error."""
     return any(isinstance(cause, OSError) and cause.errno in FULL for cause in behind(error))
 
 

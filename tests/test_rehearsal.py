@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import builtins
+import errno
 import json
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +17,7 @@ import pytest
 import sqlalchemy as sa
 
 from fietsupdate.errors import EnvPyError, FietsupdateError, FilesError, LockedError, PlanError, RefusedError
-from fietsupdate.filesystem import lock
+from fietsupdate.filesystem import content, lock
 from fietsupdate.rehearsal import last
 from fietsupdate.rehearsing import clone as cloning
 from fietsupdate.rehearsing.report import (
@@ -402,6 +404,12 @@ TRESPASSES = [
     "import subprocess; subprocess.run(['rm', '{data}/kept.txt'])",
     "import subprocess; subprocess.run('rm kept.txt', shell=True, cwd={data!r})",
     "import os; os.posix_spawn('/bin/rm', ['rm', '{data}/kept.txt'], {{}})",
+    "import os; os.chdir({data!r}); os.system('rm kept.txt')",
+    "import os, subprocess; os.chdir({data!r} + '/..'); subprocess.run(['rm', 'data/kept.txt'])",
+    "import subprocess; subprocess.run(['sh', '-c', 'echo bad >kept.txt'], cwd='data')",
+    "import subprocess; subprocess.run(['tar', '--directory=data', '-xf', '-'], input=b'')",
+    "import subprocess; subprocess.run(['sh', '-c', ': >data/bad.txt'])",
+    "import subprocess; subprocess.run(['rm', str(self.data_dir / 'l' / 'kept.txt')])",
 ]
 TRIES_ALL = """
 from fietsupdate import FietsupdateError
@@ -427,14 +435,14 @@ def test_no_hook_can_change_the_real_files(project: Project) -> None:
 
 def test_a_program_that_works_on_the_clone_may_run(project: Project) -> None:
     """By either name of the clone: the one that scripts are given, and the one inside of the real folder."""
-    copy = "subprocess.run(['cp', {0} + '/kept.txt', {0} + '/{1}'], check=True, cwd=self.data_dir)"
-    given, inside = "str(self.data_dir)", "os.path.realpath(self.data_dir)"
-    at_v1(project, up_pre=f"import os, subprocess\n{copy.format(given, 'one')}\n{copy.format(inside, 'two')}")
+    copy = "subprocess.run(['cp', {0} + 'kept.txt', {0} + '{1}'], check=True, cwd=self.data_dir)"
+    bases = {"one": "str(self.data_dir) + '/'", "two": "os.path.realpath(self.data_dir) + '/'", "three": "''"}
+    at_v1(project, up_pre="\n".join(["import os, subprocess", *(copy.format(bases[name], name) for name in bases)]))
     with left_as_it_is(project):
         report = rehearsed(project)
     assert report.failure is None
     assert report.files is not None
-    assert sorted(change.path for change in report.files.changes) == ["one", "two"]
+    assert sorted(change.path for change in report.files.changes) == ["one", "three", "two"]
 
 
 def test_a_hook_that_would_change_a_real_file_fails_the_rehearsal(project: Project) -> None:
@@ -614,6 +622,28 @@ def test_without_room_nothing_begins(project: Project, monkeypatch: pytest.Monke
         "A clone needs 1 MiB, and 1099511627776 MiB more are to stay free; there are "
     )
     assert "rehearsal_dir" in caught.value.hint
+    assert caught.value.stands == "Nothing was changed, and nothing was cloned."
+
+
+def test_a_full_disk_is_told_with_the_place_of_the_clone(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    at_v1(project, up_pre="raise OSError(28, 'No space left on device')")
+    place = re.escape(f"{project.data}/.fietsupdate/rehearsals/") + r"\w+/clone"
+    with left_as_it_is(project):
+        report = rehearsed(project)
+    assert report.failure is not None
+    assert re.fullmatch(rf"The clone is in {place}: free some space there, or .*", report.failure.hint)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(content, "write_all", full)
+    with left_as_it_is(project), pytest.raises(FilesError) as caught:
+        rehearsed(project)
+    assert re.fullmatch(
+        rf"The disk is full: the clone in {place} could not be finished \(No space left on device\)\.",
+        caught.value.message,
+    )
+    assert caught.value.stands == "The real instance was not touched; the clone is gone."
 
 
 def test_the_clone_goes_where_the_configuration_says(make_project: Callable[..., Project], tmp_path: Path) -> None:

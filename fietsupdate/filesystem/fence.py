@@ -3,7 +3,8 @@
 A rehearsal runs strangers' code beside the real data directory; a path that was written down somewhere may lead there.
 Python's audit hooks tell of a call before it is made (https://docs.python.org/3/library/audit_events.html), and the
 fence refuses those that would change something inside the fenced folders, symlinks followed. What does not tell Python
-(C libraries that open files themselves, programs that find the folders alone) passes it, as it passes the guard.
+(C libraries that open files themselves, programs that find the folders alone) passes it, as it passes the guard. Of a
+program its arguments are looked at: what in them is a path into the fence, also a relative one, from where it starts.
 
 What was refused is remembered: code that swallows the error does not make a rehearsal that was right.
 """
@@ -45,10 +46,13 @@ _PATHS: Mapping[str, tuple[tuple[int, int | None], ...]] = MappingProxyType(
 _NAMES = frozenset({"os.rename", "os.remove", "os.rmdir", "shutil.rmtree", "os.mkdir", "os.symlink"})
 """Events that change a name, wherever a symlink of this name may lead."""
 
-_PROGRAMS: Mapping[str, tuple[int, ...]] = MappingProxyType(
-    {"subprocess.Popen": (1, 2), "os.system": (0,), "os.posix_spawn": (1,), "os.exec": (1,)}
+_PROGRAMS: Mapping[str, tuple[int, int | None]] = MappingProxyType(
+    {"subprocess.Popen": (1, 2), "os.system": (0, None), "os.posix_spawn": (1, None), "os.exec": (1, None)}
 )
-"""Events of programs that are started, and in their arguments the places of command lines and working directories."""
+"""Events of programs that are started, and in their arguments the places of command line and working directory."""
+
+_BETWEEN = re.compile(r"""[\s'"=:;,|&<>()`$]+""")
+"""What may stand between the paths in a word of a command line: it may be a whole script."""
 
 _fences: list[Fence] = []
 """Those that stand at the moment."""
@@ -88,14 +92,27 @@ class Fence:
         if os.path.realpath(path) in self._files:
             self._refuse(path)
 
-    def check_program(self, words: Iterable[str]) -> None:
+    def check_program(self, words: Iterable[str], folder: str) -> None:
         """Refuse to start a program that is told of a path inside the fence: nobody knows what it does there.
 
         Where there is no gate, nobody has a copy to lead it to, and it may only want to read.
+
+        Args:
+            words: What it is told.
+            folder: Where it starts; relative paths lead from there.
         """
         for word in words if self._gate else ():
             if found := self._mentions.search(word.replace(self._gate, "")):
                 self._refuse(found[0])
+            for piece in filter(None, _BETWEEN.split(word)):
+                if "\0" not in piece and self._leads_inside(piece, folder):
+                    self._refuse(piece)
+
+    def _leads_inside(self, piece: str, folder: str) -> bool:
+        """Tell whether a piece of a word is a path that is there, or could be made, and is inside."""
+        path = os.path.join(folder, piece)
+        could_be = "/" in piece and os.path.isdir(os.path.dirname(path))
+        return (os.path.lexists(path) or could_be) and self._is_inside(os.path.realpath(path))
 
     def _is_inside(self, path: str) -> bool:
         if path in self._files:
@@ -144,12 +161,21 @@ def _hook(event: str, arguments: tuple[Any, ...]) -> None:
             for fence in _fences:
                 fence.check_database(name)
     elif (told := _PROGRAMS.get(event)) is not None:
-        words = [word for place in told for word in _words(arguments[place])]
-        for fence in _fences:
-            fence.check_program(words)
+        _check_program(_words(arguments[told[0]]), None if told[1] is None else arguments[told[1]])
     elif (places := _PATHS.get(event)) is not None:
         for path, folder in places:
             _check(arguments[path], None if folder is None else arguments[folder], follow=event not in _NAMES)
+
+
+def _check_program(words: list[str], starts: Any) -> None:
+    try:
+        folder = os.getcwd()
+    except OSError:
+        folder = "/"  # it was removed: nothing is relative to it any more
+    for fence in _fences:
+        if starts is not None:
+            fence.check_program([os.fsdecode(starts)], folder)
+        fence.check_program(words, os.path.join(folder, os.fsdecode(starts or "")))
 
 
 def _words(argument: Any) -> list[str]:
