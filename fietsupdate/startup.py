@@ -1,7 +1,7 @@
 """When an application starts: bring its instance up to date, or refuse to start on one that is not.
 
 Both work in any thread, also where an event loop runs: then in a thread of their own, as env.py may want a loop for
-itself. The process belongs to the application: its logging stays as it is, whatever env.py's `fileConfig` says, and
+itself. The process belongs to the application: its logging stays as it is, whatever env.py configures, and
 signal handlers are installed in the main thread only, while something changes.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import inspect
 import logging
 import logging.config
 import os
@@ -36,10 +37,17 @@ Where = Updater | Config | str | os.PathLike[str]
 
 LOGGER = "fietsupdate"
 
+STARTING = (
+    "Stop what runs, then start the application again. If the command takes this process, which only starts, for one "
+    "that serves, let `running` ask for what only the latter has (an open port), or set FIETSUPDATE_RUNNING=false here."
+)
+"""The hint where `running` keeps an application from updating as it starts."""
+
 _LEVELS = {
     **dict.fromkeys(("warning", "update_undone", "recovered"), logging.WARNING),
     **dict.fromkeys(("phase_begun", "phase_finished", "revision", "progress", "backup_part"), logging.DEBUG),
 }
+_CONFIGURE = ("fileConfig", "dictConfig")
 _alone = threading.RLock()
 
 
@@ -160,6 +168,8 @@ def _as_a_guest(work: Callable[[], T]) -> T:
         with ThreadPoolExecutor(1, thread_name_prefix="fietsupdate") as thread:
             return thread.submit(contextvars.copy_context().run, _quietly, work).result()
     except FietsupdateError as error:
+        if error.code == "application_running":
+            error.hint = STARTING
         for note in filter(None, (error.stands, error.hint)):
             error.add_note(note)  # a traceback in a log is all that some administrator will see
         raise
@@ -175,7 +185,7 @@ def _loop_runs() -> bool:
 
 def _quietly(work: Callable[[], T]) -> T:
     # env.py changes what all threads share: import path, working directory, loggers. One at a time.
-    with _alone, _without_file_config(), _alembic_is_quiet():
+    with _alone, _without_log_config(), _alembic_is_quiet():
         return work()
 
 
@@ -194,20 +204,40 @@ def _alembic_is_quiet() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _without_file_config() -> Iterator[None]:
-    """Let `fileConfig`, which stock env.py files call, do nothing in this thread.
+def _without_log_config() -> Iterator[None]:
+    """Let `fileConfig` and `dictConfig`, which env.py files call, do nothing in this thread.
 
-    It would close the application's log handlers and silence its loggers. For a module that is imported meanwhile, and
-    keeps the stand-in, it is the real one when this is over.
+    They would close the application's log handlers and silence its loggers. What a module calls while it is imported is
+    the application's own, comes only once, and is done. For a module that is imported meanwhile, and keeps the
+    stand-in, it is the real one when this is over.
     """
-    real, ours, over = logging.config.fileConfig, threading.get_ident(), False
+    real, ours, over = {name: getattr(logging.config, name) for name in _CONFIGURE}, threading.get_ident(), False
 
-    def stand_in(*args: Any, **kw: Any) -> None:
-        if over or threading.get_ident() != ours:
-            real(*args, **kw)
+    def standing_in(name: str) -> Callable[..., None]:
+        def stand_in(*args: Any, **kw: Any) -> None:
+            if over or threading.get_ident() != ours or _is_imported():
+                real[name](*args, **kw)
 
-    logging.config.fileConfig = stand_in
+        return stand_in
+
+    for name in _CONFIGURE:
+        setattr(logging.config, name, standing_in(name))
     try:
         yield
     finally:
-        logging.config.fileConfig, over = real, True
+        over = True
+        for name in _CONFIGURE:
+            setattr(logging.config, name, real[name])
+
+
+def _is_imported() -> bool:
+    """Tell whether who calls is a module that is being imported; env.py, which Alembic loads like one, is none."""
+    frame = inspect.currentframe()
+    while frame is not None:
+        where = os.path.basename(frame.f_code.co_filename)
+        if where == "env.py" or frame.f_code is _quietly.__code__:
+            return False
+        if where == "<frozen importlib._bootstrap>":
+            return True
+        frame = frame.f_back
+    return False

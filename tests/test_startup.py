@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from fietsupdate import FietsupdateError, NotCurrentError, Updater, UpdateState, ensure_current, require_current
-from fietsupdate.startup import _without_file_config
+from fietsupdate.errors import RefusedError
+from fietsupdate.startup import _without_log_config
 from support.databases import POSTGRESQL, SQLITE
 from support.notes import hooks, notes
 from support.projects import Project, Result, result_of
@@ -261,6 +262,13 @@ def test_while_another_process_updates_it_is_refused(project: Project) -> None:
     assert f", pid {os.getpid()} on " in said
 
 
+def test_a_running_command_that_sees_the_starting_process_is_told(make_project: Callable[..., Project]) -> None:
+    project = notes(make_project(section={"running": f"kill -0 {os.getpid()}"}), 1)
+    with pytest.raises(RefusedError, match="The application is running: `kill -0 ") as caught:
+        ensure_current(project.ini)
+    assert "If the command takes this process, which only starts, for one that serves" in caught.value.__notes__[-1]
+
+
 def test_the_command_names_the_section_but_not_what_may_be_secret(project: Project) -> None:
     notes(project, 1)
     text = project.ini.read_text().replace("[alembic]", "[second]").replace("[fietsupdate]", "[fietsupdate:second]")
@@ -273,9 +281,21 @@ def test_the_command_names_the_section_but_not_what_may_be_secret(project: Proje
 # -- the process belongs to the application
 
 
-def test_the_applications_logging_stays_whatever_env_py_configures(make_project: Callable[..., Project]) -> None:
-    """env.py calls `fileConfig`, which would close handlers, silence loggers and let our events go nowhere."""
+def test_the_applications_logging_stays_whatever_env_py_configures(
+    make_project: Callable[..., Project], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """env.py calls `fileConfig`, which would close handlers, silence loggers and let our events go nowhere.
+
+    And `dictConfig`. What the application itself configures, in a module that env.py is the first to import, is done.
+    """
     project = notes(make_project("file_config"), 1)
+    env = project.root / "migrations" / "env.py"
+    configure = "from logging.config import dictConfig\ndictConfig({{'version': 1, 'incremental': True, {}}})\n"
+    level = configure.format("'root': {'level': 60}")
+    env.write_text(f"import first_imported\n{level}{env.read_text()}")
+    text = configure.format("'loggers': {'a part of the application': {'level': 50}}")
+    (project.root / "first_imported.py").write_text(text)
+    monkeypatch.syspath_prepend(project.root)
     own, told = logging.getLogger("an application of its own"), logging.Handler()
     told.emit = lambda record: seen.append(record.getMessage())  # type: ignore[method-assign]
     seen: list[str] = []
@@ -285,6 +305,7 @@ def test_the_applications_logging_stays_whatever_env_py_configures(make_project:
         handlers, level = list(root.handlers), root.level
         ensure_current(project.ini)
         assert (root.handlers, root.level, own.disabled) == (handlers, level, False)
+        assert logging.getLogger("a part of the application").level == logging.CRITICAL
         assert "[1/1] Applying v1  Update v1." in seen
         assert "phase pre" in seen
     finally:
@@ -302,7 +323,7 @@ def test_alembics_loggers_have_their_levels_back(project: Project) -> None:
 def test_who_imports_file_config_meanwhile_has_the_real_one_afterwards(tmp_path: Path) -> None:
     ini = tmp_path / "logging.ini"
     ini.write_text("nothing that fileConfig could use")
-    with _without_file_config():
+    with _without_log_config():
         kept = logging.config.fileConfig
         kept(ini)  # does nothing
         with pytest.raises(RuntimeError, match="is invalid"):
