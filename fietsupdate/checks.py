@@ -81,8 +81,8 @@ class Checks:
                 "\n".join(error.message for error in errors),
                 stands=f"Every update of this run is complete: database and files are both at "
                 f"{', '.join(current) or 'base'}.",
-                hint="Mend what the checks name. The updates do not run again; 'fietsupdate downgrade' or 'fietsupdate "
-                "restore' goes back.",
+                hint="Mend what the checks name. Neither the updates nor these checks run again; "
+                "'fietsupdate downgrade TARGET' or 'fietsupdate restore' goes back.",
                 details={"done": list(done), "current": list(current)},
             )
 

@@ -204,7 +204,7 @@ def test_a_post_check_that_raises_exits_1_and_says_that_both_halves_are_at_the_n
     told = project.run("update", "--yes").exited(1)
     assert f"{module(project)}.post_check_broken failed: ValueError: the index is empty." in told.told
     assert "Every update of this run is complete: database and files are both at v3." in told.told
-    assert "The updates do not run again" in told.told
+    assert "Neither the updates nor these checks run again" in told.told
     assert "2 notes have no file" in told.stdout
     project.run("check").succeeded()
     project.run("update", "--yes").succeeded()
