@@ -2,7 +2,7 @@
 
 import sys
 
-from fietsupdate.cli import main
+from fietsupdate.cli import process
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(process())

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import fake_updater
 import pytest
+import typer
 from fake_updater import GRAPH, NOTHING, OUTDATED, PLAN, FakeUpdater
 
 from fietsupdate import __version__
@@ -104,9 +105,10 @@ sys.exit(code or [name for name in ("pydantic", "rich", "alembic") if name in sy
 def test_status_imports_nothing_for_versions_restores_and_backups_that_are_not_there(make_project):
     project = make_project()
     script = """
-import sys
-from fietsupdate.cli import main
-code = main(["status"])
+import gc, sys
+from fietsupdate.cli import process
+sys.argv[1:] = ["status"]
+code = process() or not gc.get_freeze_count()
 late = ("script", "versions", "planning.versions", "planning.going_back", "backup", "filesystem.restoration")
 sys.exit(code or str([name for name in late if f"fietsupdate.{name}" in sys.modules]))
 """
@@ -114,6 +116,14 @@ sys.exit(code or str([name for name in late if f"fietsupdate.{name}" in sys.modu
         [sys.executable, "-c", script], capture_output=True, text=True, cwd=project.root, check=False
     )
     assert result.stderr == "[]\n"
+
+
+def test_of_a_command_that_is_named_first_nothing_but_its_own_verbs_is_built(fiets, monkeypatch):
+    """It takes typer long to look at each command that it is told of."""
+    built, real = [], typer.main.get_command
+    monkeypatch.setattr(typer.main, "get_command", lambda app: built.append(app.registered_commands) or real(app))
+    fiets("backup", "list")
+    assert [command.name for command in built[0]] == ["backup", "backup list", "backup verify", "backup prune"]
 
 
 # -- targets and usage errors
