@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from fietsupdate.errors import FilesError
 from fietsupdate.filesystem import changes as changes_module
+from fietsupdate.filesystem import mounts
 from fietsupdate.filesystem import place as place_module
 from fietsupdate.filesystem.ledger import look
 from fietsupdate.filesystem.paths import PathError
@@ -559,9 +560,10 @@ cd /
 exec "$2" "$3" "$1"
 """
 IN_MOUNT = """
-import os, pathlib, sys
+import os, pathlib, shutil, sys
 sys.path.insert(0, {tests!r})
 from fs_support import begin, picture, recover
+from fietsupdate.filesystem.guard import Guard
 data = pathlib.Path(sys.argv[1])
 (data / "tracks/2/file").write_text("mounted")
 (data / "tracks/2/folder").mkdir()
@@ -588,6 +590,16 @@ after = picture(data, inodes=False)
 names = before[0].keys() | after[0].keys()
 print([(name, before[0].get(name), after[0].get(name)) for name in names if before[0].get(name) != after[0].get(name)])
 transaction = begin(data)
+with Guard(print).watching(transaction):
+    (data / "tracks/2/folder/a").rename(data / "tracks/2/file")
+    (data / "tracks/2/file").write_text("in its place")
+    (data / "tracks/2/file").unlink()
+    (data / "tracks/2/old").mkdir()
+    (data / "tracks/2/folder").rename(data / "tracks/2/old/folder")
+    shutil.rmtree(data / "tracks/2/old")
+transaction.seal()
+print(recover(data), picture(data, inodes=False) == before)
+transaction = begin(data)
 work(transaction.files)
 transaction.seal()
 transaction.finish()
@@ -609,9 +621,18 @@ def test_a_file_system_mounted_in_the_data_directory_is_changed_and_put_back(dat
         "A file system is mounted in it",
         "()",
         "[]",
+        "() True",
         "A file system is mounted in it",
         "['tracks/2/dir', 'tracks/2/new', 'tracks/2/one', 'tracks/2/v']",
     ]
+
+
+def test_a_subvolume_is_known_by_its_device_where_the_table_of_mounts_has_none(monkeypatch):
+    """As on btrfs, which refuses to rename a file out of a subvolume."""
+    monkeypatch.setattr(mounts, "_points", lambda: iter(["/", "/srv"]))
+    monkeypatch.setattr(os.path, "ismount", lambda path: path in {"/", "/srv", "/srv/data/media"})
+    assert mounts.mount_point("/srv/data/media/new") == "/srv/data/media"
+    assert mounts.mount_point("/srv/data/tracks") == "/srv"
 
 
 # Random trees, random verbs

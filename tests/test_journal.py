@@ -3,13 +3,16 @@
 import errno
 import json
 import os
+import tracemalloc
 
 import pytest
 from fs_support import HEADER, begin, ours, picture, plant
 
 from fietsupdate.errors import FilesError
 from fietsupdate.filesystem import ledger
+from fietsupdate.filesystem import looks as looks_module
 from fietsupdate.filesystem.journal import Journal, Position, Progress
+from fietsupdate.filesystem.looks import Looks
 from fietsupdate.filesystem.record import Do, Record
 from fietsupdate.filesystem.status import Meta, Seen
 from fietsupdate.filesystem.transaction import FileTransaction
@@ -164,14 +167,27 @@ def test_a_full_disk_leaves_the_journal_as_it_was(journal, monkeypatch):
 
 def test_progress_is_what_was_written_last(tmp_path):
     progress = Progress(tmp_path)
-    assert progress.read() is None
     progress.prepare()
     assert progress.read() is None
     for position in (Position(1000, 3), Position(0)):
         progress.write(position)
         assert progress.read() == position
-    (tmp_path / "progress").write_bytes(b"garbage")
-    assert progress.read() is None
+
+
+def test_what_is_known_of_many_files_costs_eight_bytes_each(monkeypatch):
+    monkeypatch.setattr(looks_module, "_RUN", 500)
+    made = Looks()
+    tracemalloc.start()
+    try:
+        for number in range(4000):
+            made.add(Record(Do.MADE, "", f"tracks/{number}", now=Seen("file", 1, 2, number)))
+        current, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert current < 4000 * 25  # a look is filed twice
+    known = Record(Do.CREATE, "", "tracks/7")
+    assert made.know(known, Seen("file", 1, 2, 7))
+    assert not any(made.know(known, other) for other in (Seen("file", 1, 3, 7), Seen("file", 1, 2, 8)))
 
 
 @pytest.fixture
@@ -246,6 +262,37 @@ def test_a_damaged_journal_is_doubt(data_dir):
     doubtful(data_dir, "is damaged")
 
 
+@pytest.mark.parametrize("rest", [None, b"", b"garbage", b"0000000000000000 00000000 1 00000000\n"])
+def test_a_progress_that_cannot_be_read_is_doubt(data_dir, rest):
+    """Half of it may be undone: what is back already would be taken for a stranger's, and set aside."""
+    transaction = begin(data_dir)
+    transaction.files.write("old", b"new")
+    progress = data_dir / ".fietsupdate" / "txn" / HEADER.txn / "progress"
+    progress.unlink() if rest is None else progress.write_bytes(rest)
+    with pytest.raises(FilesError, match="is damaged: it says how many of the changes are undone already") as caught:
+        FileTransaction.reopen(data_dir).play_back()
+    assert caught.value.stands == "Nothing was changed by this command."
+    assert (data_dir / "old").read_bytes() == b"new"
+
+
+def test_nothing_is_committed_when_a_sync_has_failed_and_the_hook_goes_on(data_dir, monkeypatch):
+    """Invariant 4: what was to be synced is not known any more."""
+
+    def fail(_):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    transaction = begin(data_dir)
+    transaction.files.write("new", b"1")
+    with monkeypatch.context() as patches:
+        patches.setattr(os, "fsync", fail)
+        with pytest.raises(FilesError, match="could not be made durable: Input/output error"):
+            transaction.files.remove("new")
+    with pytest.raises(FilesError, match="nothing more can be done in this transaction"):
+        transaction.seal()
+    assert transaction.play_back() == ()
+    assert not (data_dir / "new").exists()
+
+
 def test_a_copied_data_directory_is_doubt(data_dir, tmp_path):
     """Its vault is a copy, too: the files in it are not those that the journal knows."""
     interrupted(data_dir)
@@ -274,6 +321,20 @@ def test_a_further_root_that_is_another_folder_is_doubt(data_dir, tmp_path):
     media.rename(tmp_path / "unmounted")
     media.mkdir()
     doubtful(data_dir, "does not hold its part", roots={"media": media})
+
+
+def test_a_data_directory_that_is_not_mounted_takes_nothing_from_the_further_roots(data_dir, tmp_path):
+    """What is there of the open transaction is needed when the volume is back."""
+    (tmp_path / "media").mkdir()
+    roots = {"media": tmp_path / "media"}
+    begin(data_dir, roots=roots).files.write("new", b"new")
+    data_dir.rename(tmp_path / "volume")
+    data_dir.mkdir()
+    assert FileTransaction.reopen(data_dir, roots) is None
+    data_dir.rmdir()
+    (tmp_path / "volume").rename(data_dir)
+    assert FileTransaction.reopen(data_dir, roots).play_back() == ()
+    assert not (data_dir / "new").exists()
 
 
 def test_the_journal_is_readable_json(data_dir):

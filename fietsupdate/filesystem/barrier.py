@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
+from fietsupdate.errors import FilesError
 from fietsupdate.filesystem import durable
 
 LIMIT = 2048
@@ -22,6 +23,7 @@ class Barrier:
         self._names: set[str] = set()
         self._unsynced: set[str] = set()
         self._alone = False
+        self._failed = False
 
     def is_due(self, names: Collection[str], *, alone: bool, carries: bool) -> bool:
         """Tell whether something must become durable before these (absolute) names may be touched.
@@ -66,10 +68,16 @@ class Barrier:
         """Make everything durable that was touched.
 
         Raises:
-            FilesError: the system could not write something; it is not tried again.
+            FilesError: the system could not write something, now or before: trying again would prove nothing.
         """
+        if self._failed:
+            raise FilesError(
+                "What was changed could not be made durable; nothing more can be done in this transaction."
+            )
         unsynced, self._unsynced, self._names, self._alone = self._unsynced, set(), set(), False
+        self._failed = True
         durable.sync_many(unsynced)
+        self._failed = False
 
 
 def _folders(names: Iterable[str]) -> set[str]:

@@ -198,7 +198,7 @@ class _Watch:
     def _meta(self, path: Any, folder: Any, mtime_ns: int | None) -> None:
         for name in _names(path, folder):
             for follow in (True, False) if os.path.islink(name) else (True,):
-                if place := self.saving.find(name, follow=follow):
+                if place := self.saving.find(name, follow=follow, or_root=True):
                     self.saving.change_meta(place, mtime_ns)
 
     def _folders(self, path: Any) -> list[str]:

@@ -141,16 +141,24 @@ class Progress:
         self._put(_progress_line(Position(0), begun=False))
 
     def read(self) -> Position | None:
-        """Give the position that playback has reached durably, or ``None`` when it has not begun."""
+        """Give the position that playback has reached durably, or ``None`` when it has not begun.
+
+        Raises:
+            FilesError: it cannot be known. Beginning anew would take what is back already for a stranger's.
+        """
+        line = self._path.read_bytes() if self._path.exists() else b""
         try:
-            line = self._path.read_bytes()
             end, undone, begun, _ = line.split()
-        except (OSError, ValueError):
-            return None
-        position = Position(int(end), int(undone))
-        if line != _progress_line(position, begun=begun == b"1") or begun == b"0":
-            return None
-        return position
+            position = Position(int(end), int(undone))
+        except ValueError:
+            begun, position = b"", Position(0)
+        if line != _progress_line(position, begun=begun == b"1"):
+            raise FilesError(
+                f"{self._path} is damaged: it says how many of the changes are undone already.",
+                stands="Nothing was changed by this command.",
+                hint=f"Look into {self._path.parent}: its vault holds what the transaction replaced or removed.",
+            )
+        return position if begun == b"1" else None
 
     def write(self, position: Position) -> None:
         """Note a position, durably."""

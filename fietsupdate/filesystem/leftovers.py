@@ -72,8 +72,12 @@ def sweep(data_dir: Path) -> None:
         for name in ("drafts", "vault", JOURNAL, "progress"):
             erase(str(folder / name))
         erase(str(folder))
-    for parent in (done_folder(data_dir), open_folder(data_dir)):
-        _drop(parent)
+    _drop_parents(data_dir)
+
+
+def reserve_end(data_dir: Path) -> None:
+    """Make the folder that an open transaction will end in: then ending it needs no space on a full disk."""
+    make_folder(done_folder(data_dir))
 
 
 def drop_empty(roots: Iterable[Path]) -> None:
@@ -85,7 +89,7 @@ def drop_empty(roots: Iterable[Path]) -> None:
                     _drop(folder / name)
                 if not any(entry.is_dir() for entry in _entries(folder)):
                     erase(str(folder))
-        _drop(open_folder(root))
+        _drop_parents(root)
 
 
 def _end(data_dir: Path, txn: str, to: Path, source: Path | None = None) -> None:
@@ -119,6 +123,13 @@ def _leave(root: Path) -> None:
         if home(root).is_dir() and not os.listdir(home(root)):
             _drop(home(root))
             os.utime(root, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def _drop_parents(root: Path) -> None:
+    """Drop the folders of transactions where there are none; while one lies open it needs that in which it will end."""
+    _drop(open_folder(root))
+    if not open_folder(root).exists():
+        _drop(done_folder(root))
 
 
 def _drop(folder: Path) -> None:

@@ -16,7 +16,7 @@ def mount_point(path: str) -> str:
     for point in _points():
         if len(point) > len(best) and f"{path}/".startswith(f"{point}/"):
             best = point
-    return best if best != "/" else _by_device(path)
+    return max(best, _by_device(path), key=len)
 
 
 def mounted_below(path: str) -> list[str]:
@@ -42,7 +42,7 @@ def _points() -> Iterator[str]:
 
 
 def _by_device(path: str) -> str:
-    """Look for it by device number, where the system has no table."""
+    """Look for it by device number: some systems have no table, and btrfs subvolumes are not in it."""
     while path != "/" and not os.path.ismount(path):
         path = os.path.dirname(path)
     return path

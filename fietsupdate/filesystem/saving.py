@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from fietsupdate.filesystem import durable
@@ -17,6 +17,7 @@ from fietsupdate.filesystem.changes import Changes
 from fietsupdate.filesystem.mounts import mounted_below
 from fietsupdate.filesystem.paths import PathError, Paths, is_tidy
 from fietsupdate.filesystem.place import NO_LINK, copy_file, reserve
+from fietsupdate.filesystem.place import place as put
 from fietsupdate.filesystem.record import Do, Record
 from fietsupdate.filesystem.status import Meta, Seen, seen
 
@@ -41,12 +42,13 @@ class Saving:
         nested: Mapping[str, Paths] = changes.roots
         self._roots = sorted(nested.items(), key=lambda item: -len(item[1].root))
 
-    def find(self, path: str, *, follow: bool) -> Place | None:
+    def find(self, path: str, *, follow: bool, or_root: bool = False) -> Place | None:
         """Find the root that a path lies in.
 
         Args:
             path: Absolute, as the caller wrote it.
             follow: Whether the call follows a symlink at the end.
+            or_root: Whether the root itself is meant, too; its path is "".
 
         Raises:
             PathError: it is in our own folder.
@@ -54,7 +56,7 @@ class Saving:
         """
         real = self._real(path, follow=follow)
         for root, paths in self._roots:
-            relative = paths.find(real)
+            relative = "" if or_root and real == paths.root else paths.find(real)
             if relative is not None:
                 self._changes.check_process()
                 return Place(root, relative, real)
@@ -81,12 +83,20 @@ class Saving:
         elif look.kind == "file" and not self._is_own(place) and flags & _NEW != _NEW:
             if os.lstat(place.absolute).st_nlink > 1:
                 self._overwrite(place, look)
-            else:
-                self._replace(place, look, empty=certain and bool(flags & os.O_TRUNC))
+                return
+            empty = certain and bool(flags & os.O_TRUNC)
+            try:
+                self._replace(place, look, empty=empty)
+            except OSError as error:
+                if error.errno != errno.EXDEV or not self._changes.know_mount(place.root, place.path):
+                    raise
+                self._replace(place, look, empty=empty)
 
     def rename(self, source: str, target: str) -> None:
         """A file or folder is about to be renamed, inside a root, out of it, or into it."""
         here, there = self.find(source, follow=False), self.find(target, follow=False)
+        if here is None:
+            self._refuse_root(source)
         was, old = seen(source), seen(target)
         if (here is None and there is None) or was is None or (old is not None and old.inode == was.inode):
             return
@@ -99,8 +109,7 @@ class Saving:
             other = there.path if there is not None and inside else os.path.abspath(target)
             move = Record(Do.MOVE, here.root, here.path, other, was=was)
         if there is not None and old is not None and not self._drop_own(there):
-            destroyed, prepare = self._save(there, old)
-            self._changes.announce(destroyed, move, prepare=prepare)
+            self._save(there, old, move)
         else:
             self._changes.announce(move)
 
@@ -109,8 +118,7 @@ class Saving:
         look = seen(place.absolute)
         if look is None or _is_filled(place.absolute, look) or self._drop_own(place):
             return
-        record, prepare = self._save(place, look)
-        self._changes.announce(record, prepare=prepare)
+        self._save(place, look)
 
     def remove_tree(self, place: Place) -> None:
         """A whole folder is about to be removed, entry by entry: it goes to the vault, and an empty one stays."""
@@ -123,14 +131,15 @@ class Saving:
             return  # what is not ours to save is in it; its other entries are saved one by one
         if mounted_below(place.absolute):
             return
-        vault = self._changes.vault(place.root, place.path)
         empty = Record(Do.MKDIR, place.root, place.path, after=Meta.of(place.absolute))
         try:
-            self._changes.make(Record(Do.REMOVE, place.root, place.path, vault=vault, was=look))
+            self._take_away(place, look)
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise
-            return
+            if not self._changes.know_mount(place.root, place.path):
+                return
+            self._take_away(place, look)
         self._changes.make(empty)
         self._changes.own.add(place.root, place.path)
 
@@ -181,8 +190,9 @@ class Saving:
             Meta.of(place.absolute).apply(path)
         else:
             copy_file(place.absolute, path)
-        self._changes.make(Record(Do.REPLACE, place.root, place.path, "", draft, vault, was, seen(path)))
-        self._changes.barrier.add([place.absolute], alone=False)  # somebody else will write into it
+        now = seen(path)
+        replaced = Record(Do.REPLACE, place.root, place.path, "", draft, vault, was, now)
+        self._changes.make(replaced, Record(Do.MADE, place.root, place.path, now=now))  # others will write into it
         self._changes.own.add(place.root, place.path)
 
     def _overwrite(self, place: Place, was: Seen) -> None:
@@ -199,23 +209,84 @@ class Saving:
         record = Record(Do.OVERWRITE, place.root, place.path, draft=space, vault=vault, was=was)
         self._changes.announce(record)
 
-    def _save(self, place: Place, look: Seen) -> tuple[Record, Callable[[], None] | None]:
-        """Give the record of a removal, and what saves the bytes (invariant 2)."""
+    def _save(self, place: Place, look: Seen, *more: Record) -> None:
+        """Announce that something is removed, and what happens with that, and save its bytes (invariant 2)."""
         if look.kind == "folder":
-            return Record(Do.RMDIR, place.root, place.path, meta=Meta.of(place.absolute)), None
-        name = self._changes.vault(place.root, place.path)
-        vault = self._changes.roots[place.root].absolute(name)
+            gone = Record(Do.RMDIR, place.root, place.path, meta=Meta.of(place.absolute))
+            self._changes.announce(gone, *more)
+            return
+        try:
+            self._link(place, look, more)
+        except OSError as error:
+            if error.errno == errno.EXDEV:
+                save = self._link if self._changes.know_mount(place.root, place.path) else self._copy
+            elif error.errno in NO_LINK and look.kind != "other":
+                save = self._exchange
+            else:
+                raise
+            save(place, look, more)
 
-        def keep() -> None:
-            try:
-                os.link(place.absolute, vault, follow_symlinks=False)
-            except OSError as error:
-                if error.errno not in {*NO_LINK, errno.EXDEV} or look.kind == "other":
-                    raise
-                copy_file(place.absolute, vault)
-            durable.sync_path(os.path.dirname(vault))
+    def _link(self, place: Place, look: Seen, more: Sequence[Record]) -> None:
+        vault = self._changes.vault(place.root, place.path)
+        name = self._absolute(place, vault)
+        self._announce(place, look, vault, more, lambda: os.link(place.absolute, name, follow_symlinks=False))
 
-        return Record(Do.REMOVE, place.root, place.path, vault=name, was=look), keep
+    def _copy(self, place: Place, look: Seen, more: Sequence[Record]) -> None:
+        vault = self._changes.vault(place.root, place.path)
+        name = self._absolute(place, vault)
+        self._announce(place, look, vault, more, lambda: copy_file(place.absolute, name))
+
+    def _exchange(self, place: Place, look: Seen, more: Sequence[Record]) -> None:
+        """Leave a copy for the call to remove: the file itself is still the same one when it comes back."""
+        draft, vault = self._names(place)
+        copy, name = self._absolute(place, draft), self._absolute(place, vault)
+        copy_file(place.absolute, copy)
+
+        def exchange() -> None:
+            put(place.absolute, name)
+            put(copy, place.absolute)
+
+        self._announce(place, look, vault, more, exchange, draft=draft, now=seen(copy))
+
+    def _announce(
+        self,
+        place: Place,
+        look: Seen,
+        vault: str,
+        more: Sequence[Record],
+        keep: Callable[[], None],
+        *,
+        draft: str = "",
+        now: Seen | None = None,
+    ) -> None:
+        def prepare() -> None:
+            keep()
+            durable.sync_path(os.path.dirname(self._absolute(place, vault)))
+
+        gone = Record(Do.REMOVE, place.root, place.path, draft=draft, vault=vault, was=look, now=now)
+        self._changes.announce(gone, *more, prepare=prepare)
+
+    def _take_away(self, place: Place, look: Seen) -> None:
+        """Move a whole folder to the vault."""
+        vault = self._changes.vault(place.root, place.path)
+        self._changes.make(Record(Do.REMOVE, place.root, place.path, vault=vault, was=look))
+
+    def _refuse_root(self, path: str) -> None:
+        """Refuse to rename a root, or a folder above one: nothing of the transaction would be found again.
+
+        Raises:
+            PathError: it is one.
+        """
+        real = self._real(path, follow=False)
+        for _, paths in self._roots:
+            if f"{paths.root}/".startswith(f"{real}/"):
+                raise PathError(
+                    f"{path!r} holds {paths.given}, which an update cannot move: it is where its files are.",
+                    hint="Move it while nothing runs, and correct the configuration.",
+                )
+
+    def _absolute(self, place: Place, name: str) -> str:
+        return self._changes.roots[place.root].absolute(name)
 
     def _names(self, place: Place) -> tuple[str, str]:
         return self._changes.draft(place.root, place.path), self._changes.vault(place.root, place.path)

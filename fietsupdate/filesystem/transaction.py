@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from itertools import islice
+from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from types import MappingProxyType
 
@@ -30,12 +31,12 @@ from fietsupdate.filesystem.header import Header
 from fietsupdate.filesystem.journal import Journal, Position, Progress
 from fietsupdate.filesystem.layout import HOME, found_folder, ledger_file, make_home, open_folder
 from fietsupdate.filesystem.ledger import version_text
-from fietsupdate.filesystem.looks import key, looks
+from fietsupdate.filesystem.looks import Looks
 from fietsupdate.filesystem.mounts import is_mounted
 from fietsupdate.filesystem.owner import give_owner
 from fietsupdate.filesystem.paths import Paths, database_files
 from fietsupdate.filesystem.record import Do, Record
-from fietsupdate.filesystem.status import seen
+from fietsupdate.filesystem.status import Seen, seen
 from fietsupdate.filesystem.undo import undo
 from fietsupdate.model import Entry, OpenTransaction, Phase
 
@@ -43,6 +44,8 @@ _NO_ROOTS: Mapping[str, Path] = MappingProxyType({})
 _BATCH = 1000
 _WRITING = frozenset({Do.CREATE, Do.REPLACE, Do.OVERWRITE})
 """After these a file holds something new."""
+PARTLY = "Part of the files is as before the update, part as the update left them."
+AGAIN = "Mend the cause, then type 'fietsupdate recover'."
 FOREIGN_COMMIT = "foreign_commit"
 FLOOR = "floor"
 """Where in the journal the last committed phase ends."""
@@ -64,6 +67,7 @@ class FileTransaction:
         self._folder = open_folder(data_dir) / transaction.txn
         self._journal = Journal(self._folder)
         self._is_reopened = False
+        self._unnoted = Looks()
         self.changes = Changes(transaction.txn, self._journal, roots)
         self.files = BulkFiles(self.changes, "")
         self.dirs: Mapping[str, BulkFiles] = {name: BulkFiles(self.changes, name) for name in roots if name}
@@ -102,6 +106,7 @@ class FileTransaction:
         for name, root in all_roots.items():
             make_home(root)
             identities[name] = headers.identify(root, prepare_folder(root, header.txn))
+        leftovers.reserve_end(data_dir)
         folder = open_folder(data_dir) / header.txn
         Progress(folder).prepare()
         Journal(folder).close()
@@ -135,7 +140,7 @@ class FileTransaction:
         leftovers.sweep(data_dir)
         folders = headers.open_folders(data_dir)
         if not folders:
-            leftovers.drop_empty([data_dir, *roots.values()])
+            leftovers.drop_empty([data_dir])  # in the other roots there is no header that would tell
             return None
         if len(folders) > 1:
             names = ", ".join(folder.name for folder in folders)
@@ -237,10 +242,20 @@ class FileTransaction:
         self.changes.barrier.sync()
 
     def look_again(self) -> None:
-        """Note what the files look like that others have made or changed in this transaction, to know them again."""
+        """Note what the files look like that others have made or changed in this transaction, to know them again.
+
+        Raises:
+            FilesError: the notes could not be made durable.
+            OSError: they could not be written, the disk is full. This process knows the files again all the same.
+        """
         changed = self._changed_since()
         while batch := list(islice(changed, _BATCH)):
-            self.changes.make(*batch)
+            try:
+                self.changes.make(*batch)
+            except (FilesError, OSError):
+                for record in chain(batch, changed):
+                    self._unnoted.add(record)
+                raise
         self.changes.own.clear()
 
     def finish(self, *, keep_vault: bool = False) -> None:
@@ -296,11 +311,12 @@ class FileTransaction:
         try:
             strange = self._undo_all(set_aside, end)
         except OSError as error:
-            raise FilesError(
-                f"The files could not all be put back: {error}.",
-                stands="Part of the files is as before the update, part as the update left them.",
-                hint="Mend the cause, then type fietsupdate recover.",
-            ) from error
+            message = f"The files could not all be put back: {error}."
+            raise FilesError(message, stands=PARTLY, hint=AGAIN) from error
+        except FilesError as error:
+            if not error.stands:
+                error.stands, error.hint = PARTLY, f"{error.hint} {AGAIN}".strip()
+            raise
         self._journal.close()
         return strange
 
@@ -308,7 +324,7 @@ class FileTransaction:
         self._journal.close()
         self._journal = Journal(self._folder)  # what the disk says, not what an interrupted append believed
         self._check_mounts()
-        made = looks(self._journal)
+        made = Looks.of(self._journal)
         progress, barrier = Progress(self._folder), Barrier()
         position = progress.read() or Position(self._journal.end)
         strange: list[Path] = []
@@ -318,12 +334,15 @@ class FileTransaction:
                 barrier.sync()
                 progress.write(position)
             barrier.add(names or [self.changes.absolute(record)], alone=record.is_alone)
-            known = made.get(key(record), ())
+            known = partial(self._knows, made, record)
             strange += undo(record, self.changes.roots, self.header.txn, made=known, set_aside=set_aside)
             position = after
         barrier.sync()
         progress.write(Position(end))
         return [path for path in strange if HOME not in path.parts]
+
+    def _knows(self, made: Looks, record: Record, here: Seen) -> bool:
+        return made.know(record, here) or self._unnoted.know(record, here)
 
     def _changed_since(self) -> Iterator[Record]:
         """Give a note on every file of the transaction's own that does not look as it did when it was put there."""

@@ -10,7 +10,7 @@ import errno
 import itertools
 import os
 import shutil
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -29,7 +29,7 @@ def undo(
     roots: Mapping[str, Paths],
     txn: str,
     *,
-    made: Collection[Seen] = (),
+    made: Callable[[Seen], bool] = lambda _: False,
     set_aside: bool = False,
 ) -> tuple[Path, ...]:
     """Undo one record; all later ones are undone already.
@@ -38,23 +38,22 @@ def undo(
         record: What was announced.
         roots: The paths of each root, by name.
         txn: The transaction's UUID, for the folder ``found``.
-        made: What the transaction's own file there looked like, where that was noted after it was made.
+        made: Tells whether a file there looks as the transaction's own did when that was looked at.
         set_aside: Whether files that the transaction created go to ``found``, too, instead of being deleted.
 
     Returns:
         What was not recognised: its place in ``found``, or where it still is.
     """
-    looks = [*made] if record.now is None else [record.now, *made]
-    return _Undo(record, roots[record.root], txn, looks, set_aside).run()
+    return _Undo(record, roots[record.root], txn, made, set_aside).run()
 
 
 class _Undo:
-    def __init__(self, record: Record, paths: Paths, txn: str, looks: list[Seen], set_aside: bool) -> None:
+    def __init__(self, record: Record, paths: Paths, txn: str, made: Callable[[Seen], bool], set_aside: bool) -> None:
         self.record = record
         self.paths = paths
         self.path = paths.absolute(record.path)
         self.txn = txn
-        self.looks = looks
+        self.made = made
         self.set_aside = set_aside
         self.strange: list[Path] = []
 
@@ -115,9 +114,12 @@ class _Undo:
             if here.is_same(self.record.was):  # the file in the vault is its second name, or a copy
                 erase(vault)
                 return
-            self._to_found(self.path)
+            if here.is_same(self.record.now):  # a copy, for the call to remove
+                os.unlink(self.path)
+            else:
+                self._to_found(self.path)
         os.makedirs(os.path.dirname(self.path), exist_ok=True)
-        place(vault, self.path)
+        _bring(vault, self.path)
 
     def _move(self) -> None:
         target = self._at(self.record.other)
@@ -189,7 +191,7 @@ class _Undo:
         if here is None or here.inode != was.inode:
             if here is not None:
                 self._to_found(self.path)
-            place(vault, self.path)
+            _bring(vault, self.path)
             return
         if self.set_aside or not self._is_ours(here):
             self._copy_to_found(self.path)
@@ -223,7 +225,7 @@ class _Undo:
             os.unlink(self.path)
 
     def _is_ours(self, here: Seen) -> bool:
-        return any(here.is_same(look) for look in self.looks)
+        return here.is_same(self.record.now) or self.made(here)
 
     def _at(self, path: str) -> str:
         return self.paths.absolute(path)
@@ -234,13 +236,7 @@ class _Undo:
         number = 0
         while os.path.lexists(free := f"{target}.{number}" if number else target):
             number += 1
-        try:
-            place(path, free)
-        except OSError as error:
-            if error.errno != errno.EXDEV:
-                raise
-            _copy_tree(path, free)
-            erase(path)
+        _bring(path, free)
         self.strange.append(Path(free))
 
     def _copy_to_found(self, path: str) -> None:
@@ -267,6 +263,17 @@ def _beside_files(folder: Path) -> Path:
     while os.path.lexists(folder) and (folder.is_symlink() or not folder.is_dir()):
         folder = next(places)
     return folder
+
+
+def _bring(source: str, target: str) -> None:
+    """Rename a file or folder to a name that is free; what cannot be renamed there is copied."""
+    try:
+        place(source, target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        _copy_tree(source, target)
+        erase(source)
 
 
 def _copy_tree(source: str, target: str) -> None:
