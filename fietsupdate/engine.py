@@ -102,7 +102,11 @@ class Engine:
             resumed=begun is not None,
         )
         run.tell("update_begun", step.update.summary, revisions=list(step.revisions))
-        failure, settled = self._settled(run.run, lambda: run.files)
+        try:
+            failure, settled = self._settled(run.run, lambda: run.files)
+        except FietsupdateError as error:
+            error.stands += str(progress)
+            raise
         run.phase = ""
         if settled.outcome is Outcome.DONE and run.final is not None:
             self.tip.advance(step, run.final)

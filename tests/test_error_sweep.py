@@ -10,20 +10,22 @@ import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
 import pytest
 
-from support.breaking import CALLS, FULL, VERBS, Bench, every, small_application
+from support.breaking import CALLS, FULL, VERBS, every, example_application, small_application
 from support.databases import MARIADB, POSTGRESQL, SQLITE
 from support.injection import COMMIT, COMMITTED, FILES, SQL, Injection
 from support.states import files_of
-from support.zygote import Run, Zygote
+from support.truth import COMPLETE, ERRORS, UNDONE, assert_is_true, strike
+from support.zygote import Zygote
 
-UNDONE = "database and files are as they were before it."
-NOTHING = "Nothing was changed."
-COMPLETE = "is complete: database and files both have it."
 SERVERS = [(POSTGRESQL, "stock"), (POSTGRESQL, "async"), (MARIADB, "stock")]
+PLACES = [(SQLITE, "stock", VERBS, 17), (SQLITE, "stock", CALLS, 43)]
+if FULL:  # otherwise one of each is struck where the same application is killed
+    PLACES += [(kind, variant, work, 1) for kind, variant in SERVERS for work in (VERBS, CALLS)]
 
 
 @pytest.fixture(scope="module")
@@ -33,42 +35,25 @@ def zygote() -> Iterator[Zygote]:
     warm.close()
 
 
-def assert_is_true(bench: Bench, run: Run) -> None:
-    """Compare what a failed run says with what stands, and go on from there."""
-    about = f"event {len(run.seen)}, {run.fired!r}\n{run.output}\n{bench.difference()}"
-    last = len(bench.states) - 1
-    if run.code == 0:
-        assert bench.position() == last, about
-        return
-    assert run.code in {1, 8}, about
-    error = run.events[-1]["error"]
-    assert error["code"] != "unexpected", about
-    stands = error["stands"]
-    if UNDONE in stands or stands in {NOTHING, ""}:
-        assert bench.position() == 0, about
-        return
-    if COMPLETE in stands:
-        assert bench.position() == last, about
-        return
-    assert error["code"] == "in_doubt" or "is half applied" in stands or "fietsupdate recover" in error["hint"], about
-    if not bench.recovered():
-        assert bench.mended_update().code == 0, about
-    assert bench.position() in {0, last}, f"{about}\n{bench.difference()}"
-
-
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("name", ["EIO", "ENOSPC"])
-@pytest.mark.parametrize(("work", "stride"), [(VERBS, 17), (CALLS, 43)], ids=["verbs", "calls"])
-def test_a_file_call_that_fails_once_is_undone(zygote: Zygote, work: str, stride: int, name: str) -> None:
-    with small_application(zygote, SQLITE, work=work) as bench:
-        number = 0
-        for number in every(stride):
-            run = bench.break_at(Injection(name, number, (FILES,)))
-            if run.code != 0 or not bench.sets_aside:  # the script of plain calls itself suppresses an OSError
-                assert_is_true(bench, run)
-            if not run.fired:
-                break
+@pytest.mark.parametrize("place", PLACES)
+def test_a_file_call_that_fails_once_is_undone(zygote: Zygote, place: tuple[str, str, str, int], name: str) -> None:
+    kind, variant, work, stride = place
+    with small_application(zygote, kind, variant, work=work) as bench:
+        number = next(number for number in every(stride) if not strike(bench, name, number).fired)
         assert number > 100
+
+
+if FULL:  # otherwise one of each is struck where the example is killed
+
+    @pytest.mark.timeout(14400)
+    @pytest.mark.parametrize("name", ERRORS)
+    @pytest.mark.parametrize("kind", [SQLITE, POSTGRESQL, MARIADB])
+    def test_the_example_meets_an_error_on_its_way_through_the_releases(zygote: Zygote, kind: str, name: str) -> None:
+        with example_application(zygote, kind) as bench:
+            number = next(number for number in count(1) if not strike(bench, name, number).fired)
+            assert number > (100 if name == "cut" else 300)
 
 
 @pytest.mark.timeout(7200)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import fs_support
 
-from support.databases import MARIADB, create
+from support.databases import MARIADB, Database, create
 from support.example import Example
 from support.injection import Injection
 from support.projects import Project
@@ -40,8 +40,12 @@ SOURCES = "import os, shutil\nfrom contextlib import suppress\n" + "\n".join(
 HALF_A_REVISION = {
     "aaaa": ("DROP TABLE IF EXISTS t",),
     "bbbb": ("ALTER TABLE t DROP COLUMN IF EXISTS y", "DROP TABLE IF EXISTS u"),
+    "9a4d20c6e1b7": ("ALTER TABLE tracks DROP COLUMN IF EXISTS size",),
+    "6e92d4fa0c58": ("DROP TABLE IF EXISTS track_tags", "DROP TABLE IF EXISTS tags"),
 }
 """What takes back the half of a revision, by hand, where each schema change commits (MariaDB)."""
+LAST_OF_A_REVISION = {"9a4d20c6e1b7": ("tracks", "gpx"), "6e92d4fa0c58": ("tracks", "tags")}
+"""The column that the last schema change of a revision drops: without it only the version table is left to be set."""
 
 
 @dataclass
@@ -124,7 +128,7 @@ class Bench:
             return done
         error = done.events[-1]["error"]
         assert error["code"] == "revision_failed", done.output
-        for statement in HALF_A_REVISION[error["revision"]]:
+        for statement in _by_hand(self.project.database, error["revision"]):
             self.project.database.execute(statement)
         return self.run("update", "--yes", "--json")
 
@@ -138,6 +142,15 @@ class Bench:
             lines.append(f"files differ from state {number}: {differ}")
             lines.append(f"database is as in state {number}: {now.database == state.database}")
         return "\n".join(lines)
+
+
+def _by_hand(database: Database, revision: str) -> Sequence[str]:
+    """Give what an administrator types to get over a revision that is half done."""
+    if revision in LAST_OF_A_REVISION:
+        table, column = LAST_OF_A_REVISION[revision]
+        if not database.execute(f"SHOW COLUMNS FROM {table} LIKE '{column}'"):
+            return (f"UPDATE alembic_version SET version_num = '{revision}'",)
+    return HALF_A_REVISION[revision]
 
 
 def every(stride: int, start: int = 1) -> Iterator[int]:

@@ -1,0 +1,69 @@
+"""Whether what a broken run says is what stands; and the errors that a run may meet anywhere."""
+
+from __future__ import annotations
+
+import re
+
+from support.breaking import Bench
+from support.injection import FILES, SQL, Injection
+from support.zygote import Run
+
+UNDONE = "database and files are as they were before it."
+NOTHING = "Nothing was changed."
+COMPLETE = "is complete: database and files both have it."
+ERRORS = {"EIO": FILES, "ENOSPC": FILES, "cut": SQL}
+"""What happens to a call or a statement, and of which kind that is."""
+
+
+def said(stands: str) -> int:
+    """Give the state that a message tells of: how many updates of the run are complete.
+
+    Raises:
+        AssertionError: it tells of none.
+    """
+    assert "lies open" not in stands
+    finished = re.search(
+        r"(\d+) of \d+ updates of this run were finished before it|Finished by this run: (.*)\.", stands
+    )
+    before = 0
+    if finished:
+        before = int(finished[1]) if finished[1] else len(finished[2].split(", "))
+    if COMPLETE in stands:
+        return before + 1
+    assert stands == "" or any(text in stands for text in (NOTHING, UNDONE, "Finished by this run")), stands
+    return before
+
+
+def assert_is_true(bench: Bench, run: Run) -> None:
+    """Compare what a failed run says with what stands, and go on from there."""
+    about = f"event {len(run.seen)}, {run.fired!r}\n{run.output}\n{bench.difference()}"
+    last = len(bench.states) - 1
+    if run.code == 0:
+        assert bench.position() == last, about
+        return
+    assert run.code in {1, 8}, about
+    error = run.events[-1]["error"]
+    assert error["code"] != "unexpected", about
+    stands = error["stands"]
+    if not is_open(error):
+        assert bench.position() == said(stands), about
+        return
+    assert "fietsupdate" in error["hint"], about
+    if not bench.recovered():
+        done = bench.mended_update()
+        assert done.code == 0, f"{about}\n{done.output}"
+    assert bench.position() in ({0, last} if last == 1 else range(last + 1)), f"{about}\n{bench.difference()}"
+
+
+def is_open(error: dict[str, str]) -> bool:
+    """Tell whether an error says that something is left to settle or to go on with."""
+    doubtful = error["code"] == "in_doubt" or "fietsupdate recover" in error["hint"]
+    return "is half applied" in error["stands"] or (doubtful and COMPLETE not in error["stands"])
+
+
+def strike(bench: Bench, name: str, number: int) -> Run:
+    """Let one call or statement fail, and see that what is said of it is true."""
+    run = bench.break_at(Injection(name, number, (ERRORS[name],)))
+    if run.code != 0 or not bench.sets_aside:  # the script of plain calls itself suppresses an OSError
+        assert_is_true(bench, run)
+    return run
