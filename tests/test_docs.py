@@ -106,6 +106,26 @@ def test_every_command_that_is_named_exists(page):
     assert set(named) <= known
 
 
+TYPED = re.compile(r"""(?:hint=f?"|[`'(]|[Tt]ype )fietsupdate (?:-[cnx] [^\s`']+ )*([a-z]+)([^`'".,;\n]*)""")
+"""A command in a text of the source: between marks, after ``type``, or as a whole hint."""
+
+
+def test_what_a_message_tells_to_type_exists():
+    """`docs/reference.md` is written from the commands themselves."""
+    reference = (DOCS / "reference.md").read_text(encoding="utf-8")
+    sections = re.findall(r"^## ([a-z]+(?: [a-z]+)?)\n(.*?)(?=^## )", reference, re.MULTILINE | re.DOTALL)
+    options = {name: set(re.findall(r"`(-{1,2}[a-z-]+)", text)) for name, text in sections}
+    sources = "\n".join(path.read_text(encoding="utf-8") for path in (TOP / "fietsupdate").rglob("*.py"))
+    typed = set(TYPED.findall(re.sub(r'"\n +f?"', "", sources)))
+    assert len(typed) > 20
+    for command, rest in sorted(typed):
+        longer = " ".join([command, *rest.split()[:1]])
+        known = options.get(longer) or options.get(command)
+        assert known is not None, f"fietsupdate {command}"
+        named = set(re.findall(r"(?<!\S)-{1,2}[a-z][a-z-]*", rest))
+        assert named <= known, f"fietsupdate {command}{rest}"
+
+
 @pytest.mark.parametrize("page", [pytest.param(page, id=page.stem) for page in PAGES])
 def test_every_link_to_a_file_leads_somewhere(page):
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
