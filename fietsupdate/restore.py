@@ -20,8 +20,8 @@ from fietsupdate.database.dump import NEW, OLD, draft_of
 from fietsupdate.errors import DatabaseError, FietsupdateError, FilesError, RefusedError, UsageError
 from fietsupdate.filesystem import leftovers, restoration, swap
 from fietsupdate.filesystem.copying import room
-from fietsupdate.filesystem.durable import atomic_write
-from fietsupdate.filesystem.layout import HOME, LOST_FOUND, make_folder, restore_folder
+from fietsupdate.filesystem.durable import atomic_write, sync_path
+from fietsupdate.filesystem.layout import HOME, LOST_FOUND, home, make_folder, restore_folder
 from fietsupdate.filesystem.ledger import look as look_at_files
 from fietsupdate.filesystem.ledger import read_entries
 from fietsupdate.filesystem.paths import database_files
@@ -241,6 +241,7 @@ class _Staging:
         staged = begun
         try:
             make_folder(restore_folder(data_dir))
+            sync_path(home(data_dir))  # without its journal nobody would sweep what is loaded beside the database
             restoration.write(data_dir, begun)
             self._refuse_narrow()
             staged = self._stage(begun)

@@ -211,6 +211,8 @@ def clear(root: Path, units: Sequence[Unit]) -> None:
             )
         for name in (NEW, OLD):
             erase(str(folder / name))
+        if folder.is_dir():
+            sync_many([folder])  # the journal, which tells of them, goes next
         if top != Path(os.path.realpath(root)) or units[0].root:
             _leave(top)
 

@@ -34,6 +34,7 @@ from fietsupdate.database.stores.sqlite_copying import connect, copy_file, in_us
 from fietsupdate.database.stores.sqlite_schema import definitions
 from fietsupdate.database.stores.sqlite_swap import SIDES, Exchange, adopt
 from fietsupdate.errors import DatabaseError
+from fietsupdate.filesystem.durable import sync_path
 
 _TABLES = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite!_%' ESCAPE '!' ORDER BY name"
 
@@ -118,10 +119,14 @@ class SQLiteStore(Store):
         return SQLiteStore(self._url_of(place), place, made=True)
 
     def drop(self) -> None:
-        """Unlink the file, what SQLite keeps beside it, and one that was still arriving when we were killed."""
+        """Unlink the file, what SQLite keeps beside it, and one that was arriving when we were killed; durably."""
         refuse_live(self)
-        for path in (self.place, *(_side(self.place, ending) for ending in SIDES), draft_of(self.place)):
-            path.unlink(missing_ok=True)
+        paths = (self.place, *(_side(self.place, ending) for ending in SIDES), draft_of(self.place))
+        if there := [path for path in paths if os.path.lexists(path)]:
+            for path in there:
+                path.unlink(missing_ok=True)
+            with self._told("removed"), contextlib.suppress(FileNotFoundError):
+                sync_path(self.place.parent)  # who drops it forgets its name
 
     def run(self, sql: str) -> None:
         """Execute statements, all of them in one transaction."""
