@@ -308,6 +308,17 @@ def test_a_journal_that_is_not_durable_ends_it(transaction, data_dir, before, mo
     assert picture(data_dir) == before
 
 
+def test_a_move_to_a_second_name_of_the_same_file_takes_none_away(transaction, data_dir, before):
+    transaction.files.write_many([("new", "new")])
+    for pair in (("one", "tracks/other"), ("one", "one")):
+        with pytest.raises(FileExistsError):
+            transaction.files.move_many([("new", "newer"), pair])
+        assert (data_dir / "one").samefile(data_dir / "tracks/other")
+        transaction.files.move("newer", "new")
+    transaction.play_back()
+    assert picture(data_dir) == before
+
+
 # What the script's own code does meanwhile
 
 

@@ -13,7 +13,7 @@ from fietsupdate.filesystem import ledger
 from fietsupdate.filesystem import looks as looks_module
 from fietsupdate.filesystem.journal import Journal, Position, Progress
 from fietsupdate.filesystem.looks import Looks
-from fietsupdate.filesystem.record import Do, Record
+from fietsupdate.filesystem.record import Do, Record, to_lines
 from fietsupdate.filesystem.status import Meta, Seen
 from fietsupdate.filesystem.transaction import FileTransaction
 
@@ -59,10 +59,14 @@ def three_batches(tmp_path):
     return tmp_path, ends
 
 
-def test_a_record_comes_back_as_it_was_written():
-    assert Record.from_json(FULL.to_json().encode()) == FULL
-    small = Record(Do.FOLDER, "", "")
-    assert Record.from_json(small.to_json().encode()) == small
+def test_records_come_back_as_they_were_written():
+    """Each on a line of its own, also where a path looks like the border of two records, or has a line's end."""
+    border = Record(Do.CREATE, "", '},{"do":"a\n},{\\"do":\udcff', draft='},{"do":')
+    batch = [FULL, Record(Do.FOLDER, "", ""), border, FULL, border]
+    lines = to_lines(batch).splitlines(keepends=True)
+    assert [Record.from_json(line) for line in lines] == batch
+    assert all(line.startswith(b'{"do":') and line.endswith(b"}\n") for line in lines)
+    assert to_lines([]) == b""
 
 
 @pytest.mark.parametrize("line", [b"", b"[]", b"{}", b'{"do":"dance","path":"a"}', b'{"do":"mkdir","no":1}', b"\xff"])

@@ -3,8 +3,8 @@
 Those for many files at once journal about a thousand changes with one sync. They promise what a loop over the single
 verbs would give, whatever they are given:
 
-- Only changes of plain files that have nothing to do with each other share a batch: no name is touched twice, and none
-  lies below another. Before an item that has to do with an earlier one, what waits is made.
+- Only changes of plain files share a batch, and no name is touched by two of them: before an item whose file an earlier
+  one has touched, what waits is made.
 - Everything else (folders, symlinks, what cannot be done) is left to the single verb, after what waits is made. So is
   what a batch could not do, from the first change that failed on: other file systems, a disk that is nearly full.
 - So when an item fails, or the iterable raises, everything before it is made, and neither it nor anything after it.
@@ -34,6 +34,8 @@ BATCH = 1000
 
 T = TypeVar("T")
 Item = TypeVarTuple("Item")
+Folders = dict[str, str]
+"""As for `Paths.resolve_entry`."""
 
 
 class BulkFiles(Files):
@@ -138,51 +140,55 @@ class BulkFiles(Files):
     def _make(
         self,
         items: Sequence[tuple[*Item]],
-        record_of: Callable[[*Item], Record | None],
+        record_of: Callable[[Folders, *Item], Record | None],
         single: Callable[[*Item], None],
     ) -> None:
         """Make changes in their order, in as few batches as they allow.
 
         Args:
             items: The arguments for each one.
-            record_of: Gives the record of one that may be in a batch.
+            record_of: Gives the record of one that may be in a batch, and notes what it has found out about folders.
             single: Makes one of any kind, or says why it cannot.
         """
-        batch = _Batch(self._changes, self._parents)
+        batch, folders = _Batch(self._changes, self._parents), Folders()
         waiting: list[tuple[*Item]] = []
 
         def make() -> None:
             for item in waiting[batch.make() :]:
                 single(*item)
             waiting.clear()
+            folders.clear()
 
         for item in items:
-            record = _attempt(record_of, item)
+            record = _attempt(record_of, folders, item)
             if record is None or batch.touches(record):
                 make()
-                record = _attempt(record_of, item)  # it may have needed what is made now
+                record = _attempt(record_of, folders, item)  # it may have needed what is made now
             if record is None:
                 single(*item)
+                folders.clear()
             else:
                 waiting.append(item)
                 batch.add(record)
         make()
 
-    def _move_record(self, source: Name, destination: Name) -> Record | None:
-        here = self._paths.resolve_change(source, follow=False)
-        there = self._paths.resolve_change(destination, follow=False)
+    def _move_record(self, folders: Folders, source: Name, destination: Name) -> Record | None:
+        here = self._paths.resolve_entry(source, folders)
+        there = self._paths.resolve_entry(destination, folders)
         was = seen(self._paths.absolute(here))
-        return Record(Do.MOVE, self._root, here, there, was=was) if was is not None and was.kind == "file" else None
+        if was is None or was.kind != "file" or seen(self._paths.absolute(there)) is not None:
+            return None  # undoing a move to a second name of the same file would delete that
+        return Record(Do.MOVE, self._root, here, there, was=was)
 
-    def _remove_record(self, path: Name) -> Record | None:
-        here = self._paths.resolve_change(path, follow=False)
+    def _remove_record(self, folders: Folders, path: Name) -> Record | None:
+        here = self._paths.resolve_entry(path, folders)
         was = seen(self._paths.absolute(here))
         if was is None or was.kind != "file":
             return None
         return Record(Do.REMOVE, self._root, here, vault=self._changes.vault(self._root, here), was=was)
 
-    def _put_record(self, draft: str, target: str) -> Record:
-        was, _ = self._dress(draft, target)
+    def _put_record(self, _: Folders, draft: str, target: str) -> Record:
+        was = self._dress(draft, target)[0]
         now = self._look(draft)
         if was is None:
             return Record(Do.CREATE, self._root, target, draft=draft, now=now)
@@ -236,32 +242,21 @@ class _Batch:
         self._folders: dict[str, Record] = {}
         self._records: list[Record] = []
         self._names: set[str] = set()
-        self._above: set[str] = set()
-        """All folders above the names."""
+        self._known: set[str] = set()
+        """Folders that are there, or will be."""
 
     def touches(self, record: Record) -> bool:
-        """Tell whether a name of this record is one of the batch's, or lies above or below one."""
-        return any(name in self._names or name in self._above or self._is_below(name) for name in record.names())
-
-    def _is_below(self, name: str) -> bool:
-        folder = name.rpartition("/")[0]
-        while folder and folder not in self._above:
-            if folder in self._names:
-                return True
-            folder = folder.rpartition("/")[0]
-        return False
+        """Tell whether a name of this record is one of the batch's."""
+        return not self._names.isdisjoint(record.names())
 
     def add(self, record: Record) -> None:
         """Add a record that the batch does not touch."""
         target = record.other if record.do is Do.MOVE else record.path
-        if target.rpartition("/")[0] not in self._above:
+        folder = target.rpartition("/")[0]
+        if folder not in self._known:
+            self._known.add(folder)
             self._folders.update((parent.path, parent) for parent in self._parents(target))
-        for name in record.names():
-            self._names.add(name)
-            folder = name.rpartition("/")[0]
-            while folder and folder not in self._above:
-                self._above.add(folder)
-                folder = folder.rpartition("/")[0]
+        self._names.update(record.names())
         self._records.append(record)
 
     def make(self) -> int:
@@ -274,9 +269,11 @@ class _Batch:
         return self._changes.make_many(folders, records)
 
 
-def _attempt(record_of: Callable[[*Item], Record | None], item: tuple[*Item]) -> Record | None:
+def _attempt(
+    record_of: Callable[[Folders, *Item], Record | None], folders: Folders, item: tuple[*Item]
+) -> Record | None:
     """Give the record of an item; of what fails there is none, and the single verb says why."""
     try:
-        return record_of(*item)
+        return record_of(folders, *item)
     except (OSError, PathError):
         return None

@@ -11,7 +11,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 
 from fietsupdate.errors import FilesError
@@ -100,7 +100,8 @@ class Changes:
         """
         with self.lock:
             self.check_process()
-            names = self._journal(records)
+            names = self._names_when_durable(records)
+            self._journal(records)
             for number, record in enumerate(records):
                 try:
                     if number and self._must_wait(record, names[number]):  # for another one of this batch
@@ -116,7 +117,7 @@ class Changes:
 
         Args:
             folders: Creates the folders above them that are missing, outermost first.
-            records: The changes. No name is in two of them, and none lies below another.
+            records: The changes; no name is in two of them.
 
         Returns:
             How many were made. The next one failed and was not made, nor any after it, nor a folder for these alone.
@@ -126,22 +127,26 @@ class Changes:
         """
         with self.lock:
             self.check_process()
+            names = [self._names(record) for record in records]
+            carries = any(record.do is Do.MOVE for record in records)
             try:
-                names = self._journal([*folders, *records])
+                touched = [*map(self.absolute, folders), *chain(*names)]
+                if self.barrier.is_due(touched, alone=False, carries=carries):
+                    self.barrier.sync()
+                self._journal([*folders, *records])
             except OSError:
                 return 0
             made = 0
             try:
-                for record, touched in zip(folders, names, strict=False):
-                    self._add_to_barrier(record, touched)
+                for record in folders:
+                    self._add_to_barrier(record, self._names(record))
                     self._carry_out(record)
-                if folders and any(map(self._must_wait, records, names[len(folders) :])):
+                if folders and carries:
                     self.barrier.sync()
-                for record, touched in zip(records, names[len(folders) :], strict=True):
-                    self._add_to_barrier(record, touched)
+                self._add_many_to_barrier(records, names)
                 self._save(records)
-                for record in records:
-                    self._carry_out(record, is_saved=True)
+                for record, group in zip(records, names, strict=True):
+                    self._carry_out_saved(record, group)
                     made += 1
             except OSError:
                 self._take_back([*folders, *records[made:]])
@@ -160,8 +165,10 @@ class Changes:
         """
         with self.lock:
             self.check_process()
-            for record, names in zip(records, self._journal(records), strict=True):
-                self._add_to_barrier(record, names)
+            names = self._names_when_durable(records)
+            self._journal(records)
+            for record, group in zip(records, names, strict=True):
+                self._add_to_barrier(record, group)
             try:
                 if prepare is not None:
                     prepare()
@@ -169,17 +176,17 @@ class Changes:
                 self._take_back(records)
                 raise
 
-    def _journal(self, records: Sequence[Record]) -> list[list[str]]:
-        """Make the records durable, with what they need, when what they build on is durable (invariant 1).
-
-        Returns:
-            The absolute names of each record.
-        """
-        if self.is_sealed:
-            raise FilesError("The transaction is complete; nothing more can be changed in it.")
+    def _names_when_durable(self, records: Sequence[Record]) -> list[list[str]]:
+        """Give the absolute names of each record, when what they build on is durable."""
         names = [self._names(record) for record in records]
         if any(map(self._must_wait, records, names)):
             self.barrier.sync()
+        return names
+
+    def _journal(self, records: Sequence[Record]) -> None:
+        """Make the records durable, with what they need (invariant 1)."""
+        if self.is_sealed:
+            raise FilesError("The transaction is complete; nothing more can be changed in it.")
         notes = self._folder_notes(records)
         try:
             self.journal.append([*notes, *self.own.notes(records), *records])
@@ -187,7 +194,6 @@ class Changes:
             for note in notes:
                 self._noted.pop((note.root, note.path), None)
             raise
-        return names
 
     def _take_back(self, records: Sequence[Record]) -> None:
         for record in reversed(records):
@@ -243,6 +249,16 @@ class Changes:
             unsynced = tuple(map(self.roots[record.root].absolute, unsynced))
         self.barrier.add(names, alone=record.is_alone, unsynced=unsynced)
 
+    def _add_many_to_barrier(self, records: Sequence[Record], names: Sequence[list[str]]) -> None:
+        """Do the same for a batch: of a large one the folders will do, which tell what file systems are synced."""
+        if len(records) < durable.MANY:
+            for record, group in zip(records, names, strict=True):
+                self._add_to_barrier(record, group)
+            return
+        touched = [*chain(*names)]
+        unsynced = {*touched[: durable.MANY], *(name.rpartition("/")[0] for name in touched)}
+        self.barrier.add(touched, alone=False, unsynced=unsynced)
+
     def _names(self, record: Record) -> list[str]:
         return [*map(self.roots[record.root].absolute, record.names())]
 
@@ -269,11 +285,18 @@ class Changes:
         if len(self._noted) > _FOLDERS:
             self._noted.popitem(last=False)
 
-    def _carry_out(self, record: Record, *, is_saved: bool = False) -> None:
+    def _carry_out_saved(self, record: Record, names: Sequence[str]) -> None:
+        """Carry out a record of a batch, whose names are known, and what is to be replaced is saved."""
+        if record.do is Do.MOVE:
+            place(*names)
+        elif record.do is Do.REPLACE:
+            os.rename(self.absolute(record, record.draft), names[0])
+        else:
+            self._carry_out(record)
+
+    def _carry_out(self, record: Record) -> None:
         path = self.absolute(record)
         match record.do:
-            case Do.REPLACE if is_saved:
-                os.rename(self.absolute(record, record.draft), path)
             case Do.CREATE:
                 place(self.absolute(record, record.draft), path)
             case Do.REPLACE:

@@ -18,7 +18,7 @@ from typing import BinaryIO, NamedTuple
 
 from fietsupdate.errors import FilesError
 from fietsupdate.filesystem import durable
-from fietsupdate.filesystem.record import Do, Record
+from fietsupdate.filesystem.record import Do, Record, to_lines
 
 NAME = "journal"
 PROGRESS = "progress"
@@ -78,7 +78,7 @@ class Journal:
             raise FilesError(
                 f"{self.path} could not be made durable before; nothing more can be done in this transaction."
             )
-        lines = b"".join(record.to_json().encode() + b"\n" for record in records)
+        lines = to_lines(records)
         crc = zlib.crc32(lines, self._crc)
         mark = _Mark(self.end, len(records), crc)
         if self._has_tail:

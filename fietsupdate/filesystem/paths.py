@@ -14,6 +14,7 @@ from pathlib import Path
 from fietsupdate.errors import FilesError
 from fietsupdate.filesystem.layout import HOME
 
+_NO_NAMES = frozenset({"", ".", "..", HOME})
 _DATABASE_SUFFIXES = ("", "-wal", "-shm", "-journal")
 """The files that belong to one SQLite database (https://sqlite.org/tempfiles.html)."""
 
@@ -91,6 +92,24 @@ class Paths:
         relative = self.resolve(path, follow=follow)
         if not relative:
             raise PathError(f"{os.fspath(path)!r} is the root itself, which must stay.")
+        return relative
+
+    def resolve_entry(self, path: str | os.PathLike[str], folders: dict[str, str]) -> str:
+        """Do as `resolve_change` for a path that will be changed itself, where many lie in the same folders.
+
+        Args:
+            path: What the script gave; a symlink at its end means itself.
+            folders: What the folders that scripts gave turned out to be; to be kept while none of them changes.
+        """
+        text = os.fspath(path)
+        folder, slash, name = text.rpartition("/")
+        if name in _NO_NAMES or "\0" in name or (slash and not folder):
+            return self.resolve_change(path, follow=False)
+        if slash and folder not in folders:
+            folders[folder] = self.resolve(folder)
+        relative = f"{folders[folder]}/{name}" if slash and folders[folder] else name
+        if f"{self.root}/{relative}" in self._keep_out:
+            return self.resolve_change(path, follow=False)
         return relative
 
     def check_tree(self, relative: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,7 +47,7 @@ _NAMELESS = frozenset({Do.FOLDER, Do.MOUNT, Do.MADE})
 _CARRYING = frozenset({Do.MOVE, Do.REMOVE})
 _DRAFTED = frozenset({Do.CREATE, Do.REPLACE})
 _ENCODER = json.JSONEncoder(separators=(",", ":"))
-"""Made once: `json.dumps` would make one for every record."""
+"""Made once: `json.dumps` would make one every time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,21 +104,28 @@ class Record:
             return os.path.dirname(self.path), self.other, os.path.dirname(self.other)
         return None
 
-    def to_json(self) -> str:
-        """Give the record as one line; it begins with ``{"do":``."""
+    def to_values(self) -> dict[str, Any]:
+        """Give the record as JSON values, without what is not set; ``do`` comes first."""
         values: dict[str, Any] = {"do": self.do, "path": self.path}
-        for name in ("root", "other", "draft", "vault"):
-            if value := getattr(self, name):
-                values[name] = value
-        for name in ("was", "now"):
-            if (look := getattr(self, name)) is not None:
-                values[name] = look
-        for name in ("meta", "after"):
-            if (meta := getattr(self, name)) is not None:
-                values[name] = meta.to_json()
+        if self.root:
+            values["root"] = self.root
+        if self.other:
+            values["other"] = self.other
+        if self.draft:
+            values["draft"] = self.draft
+        if self.vault:
+            values["vault"] = self.vault
+        if self.was is not None:
+            values["was"] = self.was
+        if self.now is not None:
+            values["now"] = self.now
+        if self.meta is not None:
+            values["meta"] = self.meta.to_json()
+        if self.after is not None:
+            values["after"] = self.after.to_json()
         if self.size >= 0:
             values["size"] = self.size
-        return _ENCODER.encode(values)
+        return values
 
     @classmethod
     def from_json(cls, line: bytes) -> Record:
@@ -136,3 +144,13 @@ class Record:
             return cls(**{"root": "", **values})
         except (TypeError, KeyError, AttributeError) as error:
             raise ValueError("not an undo record") from error
+
+
+def to_lines(records: Iterable[Record]) -> bytes:
+    """Give records as lines, each of which begins with ``{"do":``.
+
+    They are encoded as one list, which costs a third of encoding each. Nothing in a record looks like the border of
+    two: quotation marks in a text are escaped, and no record holds two objects side by side.
+    """
+    text = _ENCODER.encode([record.to_values() for record in records])[1:-1]
+    return text.replace('},{"do":', '}\n{"do":').encode() + b"\n" if text else b""
