@@ -27,6 +27,10 @@ from fietsupdate.site import Site
 NO_CONNECTION = "check() runs before any transaction begins"
 UNCHANGED = "Nothing was changed."
 
+MODULES = (
+    "Correct `checks` in the configuration, or the module; prepend_sys_path of the Alembic section adds import paths."
+)
+
 PRE, POST = "pre_check", "post_check"
 """What the names of the functions begin with."""
 
@@ -146,14 +150,18 @@ def _functions(name: str) -> list[Callable[[Settings], object]]:
         with put_back(), stdout_on_stderr():
             module = importlib.import_module(name)
     except (Exception, SystemExit) as error:
-        raise ConfigError(f"checks = {name}: it cannot be imported: {described(error)}.", stands=UNCHANGED) from error
+        raise ConfigError(
+            f"checks = {name}: it cannot be imported: {described(error)}.", stands=UNCHANGED, hint=MODULES
+        ) from error
     is_check = re.compile(rf"({PRE}|{POST})(_|$)").match
     found: list[Callable[[Settings], object]] = [
         value for key, value in vars(module).items() if is_check(key) and inspect.isfunction(value)
     ]
     if not found:
         raise ConfigError(
-            f"checks = {name}: it has no function whose name begins with {PRE} or {POST}.", stands=UNCHANGED
+            f"checks = {name}: it has no function whose name begins with {PRE} or {POST}.",
+            stands=UNCHANGED,
+            hint=MODULES,
         )
     return found
 

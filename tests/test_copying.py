@@ -286,7 +286,7 @@ def test_what_is_there_already_is_never_replaced(source, tmp_path):
 
 
 def test_a_source_that_is_not_there_is_an_error(tmp_path):
-    with pytest.raises(FilesError, match="is not there, or no directory"):
+    with pytest.raises(FilesError, match="does not exist, or is no folder"):
         copied(tmp_path / "nowhere", tmp_path / "dest")
 
 

@@ -722,6 +722,11 @@ def test_while_another_process_holds_the_lock_the_instance_is_updating_and_not_i
     )
 
 
+def test_a_process_that_has_not_signed_its_lock_yet_is_told_without_blanks():
+    status = look("a", at="r1", files_view=dataclasses.replace(cut_off(), holder=LockHolder(0, "", "", "")))
+    assert said(status)[1] == "Another process is at work."
+
+
 def test_the_lock_of_this_very_process_hides_nothing():
     view = dataclasses.replace(cut_off(), holder=HOLDER)
     status = diagnose(CHAIN, database("a", at="r1"), view, locked_by_us=True)

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from fietsupdate.copies import Manifest, Reason, Scope, Stored
+from fietsupdate.copies import Backup, Manifest, Reason, Scope, Stored
 from fietsupdate.model import DatabaseView, Direction, Entry, FilesView, fingerprint
 from fietsupdate.planning.going_back import nearest
 from fietsupdate.planning.graph import build
 from fietsupdate.planning.history import compare
+from fietsupdate.render import restores
+from fietsupdate.restore import Candidate
 
 LEDGER = tuple(
     Entry(
@@ -102,3 +104,9 @@ def test_the_nearest_backup_of_both_halves_is_named(files: int, database: int, e
 def test_where_none_fits_none_is_named(shelf: Sequence[Manifest]) -> None:
     ours, theirs = views(3, 5)
     assert nearest(shelf, compare(ours, theirs, build([], [])), ours, theirs) is None
+
+
+def test_a_backup_from_before_the_first_update_is_shown_as_that():
+    backup = Backup(Path("/backups/new"), manifest("new", 0, "2026-01-01"))
+    assert restores.choice([backup]).endswith("base")
+    assert "no update" in restores.question(Candidate(backup, "sqlite://", "sqlite", (Path("/data"),)))

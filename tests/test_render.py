@@ -73,6 +73,20 @@ def test_a_table_has_columns():
 # -- status and check
 
 
+@pytest.mark.parametrize(
+    ("current", "heads", "shown"),
+    [
+        ((), ("bbb222",), "database at no revision; the newest is bbb222"),
+        (("aaa111",), (), "database at aaa111; there are none here"),
+        ((), (), "no revisions"),
+    ],
+)
+def test_status_says_where_alembic_has_nothing(current, heads, shown):
+    assert f"\nAlembic   {shown}\n" in console.status(
+        replace(OUTDATED, alembic_current=current, alembic_heads=heads), 80
+    )
+
+
 def test_status_answers_where_what_and_what_next():
     assert console.status(OUTDATED, 80).splitlines() == [
         "State     outdated - waiting for updates",

@@ -17,6 +17,7 @@ from sqlalchemy import Engine
 
 from fietsupdate.database.dump import Store
 from fietsupdate.database.environment import Environment, Visit
+from fietsupdate.database.failures import TRY_ALEMBIC
 from fietsupdate.database.ledger import BEGUN, DEFAULT_VERSION_TABLE, DONE, FIELDS, TABLE, LedgerTable, ledger_of
 from fietsupdate.database.sqlite import named_file
 from fietsupdate.errors import DatabaseError, FietsupdateError
@@ -68,7 +69,7 @@ def destination(environment: Environment) -> Destination:
             if not urls:
                 raise
     if not urls:
-        raise DatabaseError("env.py opened no database, so nothing can be restored there.")
+        raise DatabaseError("env.py opened no database, so nothing can be restored there.", hint=TRY_ALEMBIC)
     url = urls[-1]
     file = named_file(url.database or "") if url.get_backend_name() == "sqlite" else None
     shown = url.render_as_string(hide_password=True)

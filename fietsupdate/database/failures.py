@@ -57,13 +57,11 @@ def explain(error: BaseException | None, *, running: str, calls: int) -> Fietsup
             return EnvPyError(f"{SWALLOWED}.", hint=RAISE_IT)
         return EnvPyError(NEVER_RAN, hint="See that 'alembic current' works here, and how env.py decides what to run.")
     if isinstance(error, SystemExit):
-        return EnvPyError(f"env.py called sys.exit({error.code!r}){_at(error)}.")
+        return EnvPyError(f"env.py called sys.exit({error.code!r}){_at(error)}.", hint=TRY_ALEMBIC)
     if driver := _missing_driver(error):
         return DatabaseError(f"The database driver is not installed: {driver}.", hint="Install it beside fietsupdate.")
     if calls == 0 and isinstance(error, exc.DBAPIError | exc.ArgumentError | OSError):
-        return DatabaseError(
-            f"The database cannot be reached: {first_line(error)}.", hint="See that 'alembic current' works here."
-        )
+        return DatabaseError(f"The database cannot be reached: {first_line(error)}.", hint=TRY_ALEMBIC)
     if isinstance(error, CommandError):
         return EnvPyError(f"Alembic refuses: {error}", hint=TRY_ALEMBIC)
     return EnvPyError(f"env.py failed{_at(error)}: {first_line(error)}.", hint=_env_hint(error))

@@ -162,7 +162,7 @@ class _Copier:
 
     def run(self) -> None:
         if not os.path.isdir(self._top):
-            raise FilesError(f"{self._top} is not there, or no directory.")
+            raise FilesError(f"{self._top} does not exist, or is no folder.", hint="Is the volume mounted?")
         with suppress(FileExistsError):
             self._make_folder(self._dest)
         waiting = [""]

@@ -29,10 +29,11 @@ MANY = 5
 
 
 def updating(holder: LockHolder) -> Problem:
-    """Another process is at work; `update` waits for it."""
+    """Another process is at work; `update` waits for it. One that has only begun has not signed the lock yet."""
+    who = f": `{holder.command}`, pid {holder.pid} on {holder.host}, since {holder.since}" if holder.pid else ""
     return Problem(
         "updating",
-        f"Another process is at work: `{holder.command}`, pid {holder.pid} on {holder.host}, since {holder.since}.",
+        f"Another process is at work{who}.",
         "Wait until it is done; `fietsupdate update` waits by itself.",
         blocks=False,
     )

@@ -73,7 +73,8 @@ def _meaning(answer: Status) -> str:
 def _alembic(answer: Status) -> str:
     if answer.alembic_current == answer.alembic_heads:
         return several(answer.alembic_current, "no revisions")
-    return f"database at {several(answer.alembic_current)}; the newest is {several(answer.alembic_heads)}"
+    newest = f"the newest is {several(answer.alembic_heads)}" if answer.alembic_heads else "there are none here"
+    return f"database at {several(answer.alembic_current, 'no revision')}; {newest}"
 
 
 def _pending(answer: Status, width: int) -> list[str]:

@@ -21,7 +21,7 @@ ENDS_SESSIONS = frozenset({"postgresql", "mysql", "mariadb"})
 def choice(backups: Sequence[Backup]) -> str:
     """Show the backups that can be restored, numbered, newest first."""
     rows = [
-        (str(number), one.name, _when(one), HOLDS[one.manifest.scope], several(one.manifest.current) or "base")
+        (str(number), one.name, _when(one), HOLDS[one.manifest.scope], several(one.manifest.current, "base"))
         for number, one in enumerate(backups, 1)
     ]
     return "\n".join(table(("", "name", "made (UTC)", "holds", "current updates"), rows))
@@ -30,7 +30,7 @@ def choice(backups: Sequence[Backup]) -> str:
 def question(what: Candidate) -> str:
     """Say what will be replaced, and by what."""
     backup, manifest = what.backup, what.backup.manifest
-    current = several(manifest.current) or "no update"
+    current = several(manifest.current, "no update")
     sessions = "; its open sessions are ended" if what.dialect in ENDS_SESSIONS else ""
     if manifest.scope is Scope.FULL:
         files = (
