@@ -221,7 +221,7 @@ class Restorer:
             restoration.remove(self.data_dir)
         except (OSError, FietsupdateError) as error:
             raise FilesError(
-                f"What was there before the restore could not be cleared away: {error}",
+                f"What was there before the restore could not be cleared away: {str(error).rstrip('.')}.",
                 stands=f"The restore is complete: both halves are as in {found.backup}.",
                 hint=getattr(error, "hint", "") or "Mend the cause, then type 'fietsupdate recover'.",
             ) from error

@@ -101,7 +101,9 @@ def _take_down(site: Site, signals: Signals, tell: Listener, *, killed: bool = F
             removed = maintenance.take_down(site.data_dir)
         except (OSError, FilesError) as error:
             stays = maintenance.left_behind(site.data_dir) or site.config.maintenance
-            _warn(tell, f"The maintenance file {stays} could not be removed: {error}. Remove it by hand.")
+            _warn(
+                tell, f"The maintenance file {stays} could not be removed: {str(error).rstrip('.')}. Remove it by hand."
+            )
             return
         if removed is not None and killed:
             _warn(tell, f"A run that was killed had left the maintenance file {removed}; it is removed now.")

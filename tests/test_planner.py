@@ -327,7 +327,10 @@ def test_update_does_not_turn_an_interrupted_downgrade_round():
     assert error.message == (
         "Update c was interrupted while it was being reverted; that must be finished before anything is updated."
     )
-    assert error.hint == "Type `fietsupdate downgrade b` to go on with it, or `fietsupdate recover`; then update."
+    assert error.hint == (
+        "Type `fietsupdate downgrade b` to go on with it, or `fietsupdate recover --accept` when you have finished "
+        "it by hand; then update."
+    )
 
 
 def test_an_interrupted_downgrade_of_the_root_goes_on_to_base():
@@ -340,7 +343,10 @@ def test_downgrade_does_not_turn_an_interrupted_update_round():
     assert error.message == (
         "Update c was interrupted on its way up; that must be finished before anything is reverted."
     )
-    assert error.hint == "Type `fietsupdate update` to go on with it, or `fietsupdate recover`; then downgrade."
+    assert error.hint == (
+        "Type `fietsupdate update` to go on with it, or `fietsupdate recover --accept` when you have finished it "
+        "by hand; then downgrade."
+    )
 
 
 def test_an_interrupted_update_without_script_stops_everything():

@@ -20,6 +20,8 @@ from fietsupdate.planning.target import resolve_down, resolve_up
 if TYPE_CHECKING:
     from fietsupdate.planning.versions import Versions
 
+BY_HAND = "or `fietsupdate recover --accept` when you have finished it by hand"
+"""The other way on from an interrupted update: only it, or a hand, can finish what is committed in part."""
 UNTOUCHED = "Nothing was changed."
 
 
@@ -202,13 +204,13 @@ def _wrong_way(update: Update, begun: Begun) -> PlanError:
             f"Update {update.update_id} was interrupted on its way up; "
             "that must be finished before anything is reverted.",
             stands=UNTOUCHED,
-            hint="Type `fietsupdate update` to go on with it, or `fietsupdate recover`; then downgrade.",
+            hint=f"Type `fietsupdate update` to go on with it, {BY_HAND}; then downgrade.",
         )
     return PlanError(
         f"Update {update.update_id} was interrupted while it was being reverted; "
         "that must be finished before anything is updated.",
         stands=UNTOUCHED,
-        hint=f"Type `{resume_down(update)}` to go on with it, or `fietsupdate recover`; then update.",
+        hint=f"Type `{resume_down(update)}` to go on with it, {BY_HAND}; then update.",
     )
 
 
