@@ -5,13 +5,16 @@ With ``FIETSUPDATE_SWEEP=full`` every step is struck everywhere; otherwise every
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shutil
+import signal
 import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,7 @@ from support.databases import MARIADB, POSTGRESQL, Database
 from support.dumps import Dump, dump
 from support.injection import Injection
 from support.stores import filled, store_of, sweep
+from support.wire import Wire
 
 ROWS = "CREATE TABLE note (id INTEGER PRIMARY KEY, text TEXT); CREATE INDEX notes ON note (text);"
 HANGING = """
@@ -175,39 +179,100 @@ def server(request: pytest.FixtureRequest, make_database: Callable[[str], Databa
     sweep(database)
 
 
+class Swing:
+    """A live database and one beside it, which change places at each turn; so nothing is made anew for the next."""
+
+    def __init__(self, server: Database, folder: Path) -> None:
+        self.server, self.store, self.turns = server, store_of(server), 0
+        self.store.dump(folder / "dump")
+        self.states = [self.state()]
+        self.store.run("INSERT INTO note VALUES (2, NULL); CREATE TABLE more (n INT); DROP VIEW seen")
+        self.states.append(self.state())
+        self.new, self.live = self.store.load_beside(folder / "dump", "t0"), 1
+
+    def state(self) -> tuple[Dump, str]:
+        """Give all that is live."""
+        return self.server.dump(), self.store.schema_text()
+
+    def strike(self, swap: Callable[[str], bool], about: object) -> bool:
+        """Swap, which may be cut, and see that one of both is live; then go on, and see that all of it is.
+
+        Args:
+            swap: Swaps under a tag; whether it was cut.
+            about: What is told of a failure.
+
+        Returns:
+            Whether it was cut.
+        """
+        tag, other = f"t{self.turns}", self.states[self.live]
+        self.turns += 1
+        was_cut = swap(tag)
+        assert self.server.dump()["rows"] in [state[0]["rows"] for state in self.states], about
+        self.store.swap(self.new, tag)
+        self.live = 1 - self.live
+        assert self.state() == self.states[self.live], about
+        assert self.store.beside(tag) is None
+        old = self.store.old(tag)
+        assert old is not None
+        assert old.row_counts() == {name.removeprefix("public."): len(rows) for name, rows in other[0]["rows"].items()}
+        self.new = old
+        return was_cut
+
+
+DECIDES = {POSTGRESQL: b"COMMIT", MARIADB: b"RENAME TABLE"}
+"""What the one message has in it after which another database is live."""
+
+
+@pytest.mark.timeout(3600)
 def test_servers_are_old_or_new_wherever_the_client_is_killed(
     server: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What was put aside takes the live place the next time, so that nothing is made anew for each step."""
-    stride = 1 if FULL else {POSTGRESQL: 4, MARIADB: 13}[server.kind]
-    store = store_of(server)
-    store.dump(tmp_path / "dump")
-    states = [(server.dump(), store.schema_text())]
-    store.run("INSERT INTO note VALUES (2, NULL); CREATE TABLE more (n INT); DROP VIEW seen")
-    states.append((server.dump(), store.schema_text()))
-    new, live = store.load_beside(tmp_path / "dump", "t0"), 1
+    swing = Swing(server, tmp_path)
+    kill_the_client(swing, monkeypatch)
+    kill_everybody(swing)
+    swing.new.drop()
+
+
+def kill_the_client(swing: Swing, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client's script ends before a statement."""
+    stride = 1 if FULL else {POSTGRESQL: 4, MARIADB: 13}[swing.server.kind]
     killing = Killing(monkeypatch)
-    killed = 0
-    for turn in range(10_000):
-        number = 1 + turn * stride
+
+    def killed(tag: str, number: int) -> bool:
         killing.strike(number)
         with suppress(KilledError):
-            store.swap(new, f"t{turn}")
+            swing.store.swap(swing.new, tag)
         was_killed = killing.has_struck
         killing.strike(0)
-        assert server.dump()["rows"] in [state[0]["rows"] for state in states], number
-        store.swap(new, f"t{turn}")
-        live = 1 - live
-        assert (server.dump(), store.schema_text()) == states[live], number
-        assert store.beside(f"t{turn}") is None
-        old = store.old(f"t{turn}")
-        assert old is not None
-        assert old.row_counts() == {
-            name.removeprefix("public."): len(rows) for name, rows in states[1 - live][0]["rows"].items()
-        }
-        new = old
-        if not was_killed:
-            break
-        killed += 1
-    assert killed >= 3
-    new.drop()
+        return was_killed
+
+    numbers = itertools.count(1, stride)
+    struck = list(itertools.takewhile(lambda number: swing.strike(partial(killed, number=number), number), numbers))
+    assert len(struck) >= 3
+
+
+def kill_everybody(swing: Swing) -> None:
+    """A real SIGKILL, as in a container that is stopped: no client lives on, and nobody hears the last answer."""
+    with closing(Wire(swing.server.url)) as wire:
+
+        def killed(tag: str, is_last: Callable[[int, bytes], bool], *, delivered: bool) -> bool:
+            child = os.fork()
+            if child == 0:
+                with suppress(BaseException):
+                    kind: Any = type(swing.store)
+                    kind(wire.by(swing.store.url)).swap(kind(wire.by(swing.new.url), made=True), tag)
+                    os._exit(0)
+                os._exit(1)
+            status = wire.carry(child, is_last, delivered=delivered)
+            assert status == (signal.SIGKILL if wire.was_cut else 0)
+            return wire.was_cut
+
+        def decides(_number: int, text: bytes) -> bool:
+            return DECIDES[swing.server.kind] in text
+
+        assert swing.strike(partial(killed, is_last=decides, delivered=True), "decided")
+        for delivered in (True, False) if FULL else ():
+            for last in itertools.count(1):
+                is_last = partial(lambda last, number, _text: number == last, last)
+                if not swing.strike(partial(killed, is_last=is_last, delivered=delivered), (last, delivered)):
+                    break
