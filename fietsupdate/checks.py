@@ -20,7 +20,7 @@ from fietsupdate.errors import ChecksFailedError, ConfigError, FietsupdateError,
 from fietsupdate.filesystem.fence import fenced
 from fietsupdate.instance import now
 from fietsupdate.model import Event, Plan
-from fietsupdate.process import as_stop, put_back, stdout_on_stderr
+from fietsupdate.process import as_stop, children_end_here, put_back, stdout_on_stderr
 from fietsupdate.script import Surroundings
 from fietsupdate.site import Site
 
@@ -129,7 +129,7 @@ class Checks:
     def _called(self, function: Callable[[Settings], object], name: str) -> list[FietsupdateError]:
         """Call one check: what it raises is its failure, what it returns are its warnings."""
         try:
-            with put_back(), stdout_on_stderr():
+            with put_back(), stdout_on_stderr(), children_end_here():
                 warnings = list(_texts(function(self.settings)))
         except KeyboardInterrupt as interrupt:
             raise as_stop(interrupt) from None

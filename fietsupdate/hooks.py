@@ -17,7 +17,7 @@ from fietsupdate import versions
 from fietsupdate.config import Settings
 from fietsupdate.errors import FietsupdateError, ScriptError, UpdateFailedError, behind
 from fietsupdate.model import Direction, Phase, Step, Update
-from fietsupdate.process import as_stop
+from fietsupdate.process import as_stop, children_end_here
 from fietsupdate.script import Surroundings, UpdateScript
 
 CLASSES = {Direction.UP: "Up", Direction.DOWN: "Down", Direction.VERSION: versions.CLASS}
@@ -91,7 +91,8 @@ def call(module: ModuleType, step: Step, hook: str, around: Surroundings, settin
     if isinstance(script, UpdateScript):
         script._surroundings = around  # noqa: SLF001  # ours; scripts see only what it offers
     try:
-        return getattr(script, hook)(settings)
+        with children_end_here():
+            return getattr(script, hook)(settings)
     except KeyboardInterrupt as interrupt:
         raise as_stop(interrupt) from None
     except BaseException as error:

@@ -12,8 +12,10 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Iterator
 from types import FrameType
+from typing import NoReturn
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -90,6 +92,39 @@ def ignored() -> Iterator[None]:
     finally:
         for signum, handler in before.items():
             signal.signal(signum, handler if handler is not None else signal.SIG_DFL)
+
+
+@contextlib.contextmanager
+def children_end_here() -> Iterator[None]:
+    """End a forked child that comes out of strangers' code: it must not unwind into the update of its parent.
+
+    It would commit or roll back on the parent's connection, or wait for locks that the parent holds while that waits
+    for it. It ends as a process of its own would: by its `SystemExit`, or with 1 and the error on stderr.
+    """
+    owner = os.getpid()
+    try:
+        yield
+    except BaseException as error:
+        if os.getpid() == owner:
+            raise
+        _end(error)
+    if os.getpid() != owner:
+        _end(SystemExit())
+
+
+def _end(error: BaseException) -> NoReturn:
+    code = 0 if isinstance(error, SystemExit) and error.code is None else 1
+    if isinstance(error, SystemExit) and isinstance(error.code, int):
+        code = error.code & 0xFF
+    try:
+        if not isinstance(error, SystemExit):
+            traceback.print_exception(error)
+        elif isinstance(error.code, str):
+            sys.stderr.write(f"{error.code}\n")
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(code)
 
 
 def _umask() -> int:

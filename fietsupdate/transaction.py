@@ -272,8 +272,8 @@ class StepTransaction:
         )
         with self._watched(files):
             if visit is not None:
-                hooks.call(self.module, step, hook, around, self.instance.settings)
-                visit.still_inside()
+                with visit.transaction_stays():
+                    hooks.call(self.module, step, hook, around, self.instance.settings)
                 return
             with put_back(), stdout_on_stderr(), commits_elsewhere(lambda: files.note_foreign_commit(self.finished)):
                 hooks.call(self.module, step, hook, around, self.instance.settings)

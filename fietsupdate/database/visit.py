@@ -181,6 +181,22 @@ class Visit:
         if self._lost:
             raise EnvPyError(f"The transaction ended in the middle of the update: {self._lost}")
 
+    @contextlib.contextmanager
+    def transaction_stays(self) -> Iterator[None]:
+        """Check that a hook leaves the transaction as it is, where one holds the whole update together.
+
+        Raises:
+            EnvPyError: the hook has committed, or rolled back.
+        """
+        ours = None if self.not_transactional else self.connection.get_transaction()
+        yield
+        self.still_inside()
+        if ours is not None and self.connection.get_transaction() is not ours:
+            raise EnvPyError(
+                "The hook ended the transaction of the update: it called commit() or rollback() on self.connection.",
+                hint="Take that out of the script: the update commits by itself when all of it is done.",
+            )
+
     # -- how a visit goes
 
     def enter(self, configured: Connection, options: dict[str, Any]) -> None:

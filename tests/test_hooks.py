@@ -1,0 +1,59 @@
+"""What hooks must not do to the update around them: end its transaction, or come back twice."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from fietsupdate import Updater
+from fietsupdate.errors import FietsupdateError
+from fietsupdate.process import children_end_here
+from support.notes import notes
+
+CHILD = """
+import os, signal, sys
+child = os.fork()
+if child == 0:
+    signal.alarm(20)
+    {leave}
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == {code}
+"""
+
+
+@pytest.fixture
+def run(project):
+    def run(body):
+        notes(project, 0)
+        project.update("v1", (), None, up_pre=body)
+        return Updater.from_config(project.ini).update()
+
+    return run
+
+
+@pytest.mark.parametrize(("leave", "code"), [("sys.exit(7)", 7), ("return", 0), ("raise ValueError", 1)])
+def test_a_forked_child_that_leaves_the_hook_ends_there(run, leave, code):
+    """Unwinding into the update it would wait for locks of its parent, which waits for it."""
+    assert run(CHILD.format(leave=leave, code=code)).done == ("v1",)
+
+
+@pytest.mark.parametrize(("error", "code"), [(SystemExit(), 0), (SystemExit("words"), 1), (KeyboardInterrupt(), 1)])
+def test_a_forked_child_ends_with_its_own_code(error, code, capfd):
+    owner = os.getpid()
+    try:
+        with children_end_here():
+            child = os.fork()
+            if child == 0:
+                raise error
+    finally:
+        if os.getpid() != owner:
+            os._exit(99)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == code
+    assert ("words" in capfd.readouterr().err) == (str(error) == "words")
+
+
+@pytest.mark.parametrize(("end", "stands"), [("rollback", "Nothing of v1 stands"), ("commit", "v1 is half applied")])
+def test_a_hook_that_ends_the_transaction_is_told_so(run, end, stands):
+    with pytest.raises(FietsupdateError, match="The hook ended the transaction") as caught:
+        run(f"self.files.write('a', 'a')\nself.connection.{end}()")
+    assert caught.value.stands.startswith(stands)
