@@ -165,7 +165,7 @@ def _answer(ledger: LedgerTable, connection: Connection, header: OpenTransaction
 
 def _doubt(header: OpenTransaction, reason: str) -> InDoubtError:
     return InDoubtError(
-        f"It is not known whether the transaction of {header.update_id} was committed: {reason}.",
+        f"It is not known whether the transaction of {header.update_id} was committed: {reason.rstrip('.')}.",
         stands="Nothing was touched: the data directory is as the transaction left it, and its journal is kept.",
         hint="Connect the database that belongs to this data directory, then type 'fietsupdate recover'.",
         details={"txn": header.txn, "update_id": header.update_id},

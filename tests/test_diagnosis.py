@@ -707,7 +707,11 @@ def test_an_open_transaction_that_does_not_fit_the_database_is_touched_by_nobody
 def test_an_open_transaction_whose_header_cannot_be_read_is_touched_by_nobody():
     status = look("a", at="r1", files_view=files("a", version="a", unreadable_header="txn-2"))
     assert status.state is UpdateState.INTERRUPTED
-    assert said(status)[1] == "The data directory holds the open transaction txn-2, and its header cannot be read."
+    assert (
+        said(status)[1]
+        == "The data directory holds the open transaction txn-2, and its header or journal cannot be read."
+    )
+    assert "fietsupdate restore" in status.problems[0].hint
     assert refusal(status) == status.problems[0]
 
 

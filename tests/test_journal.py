@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import tracemalloc
 
 import pytest
@@ -250,6 +251,29 @@ def test_a_missing_header_beside_a_journal_is_doubt(data_dir):
     folder = interrupted(data_dir)
     (folder / "header").unlink()
     doubtful(data_dir, "no readable header")
+
+
+def test_a_missing_journal_beside_a_header_is_doubt(data_dir):
+    """It was there before the header: somebody has deleted it, and the vault is all that is left."""
+    folder = interrupted(data_dir)
+    (folder / "journal").unlink()
+    doubtful(data_dir, "The journal of the open transaction .* is missing")
+    assert ledger.look(data_dir, "VERSION").unreadable_header == HEADER.txn
+
+
+def test_what_is_gone_from_the_vault_is_named_and_all_else_is_put_back(data_dir):
+    before = picture(data_dir)
+    transaction = begin(data_dir)
+    for name in ("new", "VERSION"):
+        transaction.files.write(name, b"new")
+    transaction.files.remove("tracks")
+    shutil.rmtree(data_dir / ".fietsupdate" / "txn" / HEADER.txn / "vault")
+    with pytest.raises(FilesError, match=rf"any more: {data_dir}/tracks, {data_dir}/VERSION\.$"):
+        FileTransaction.reopen(data_dir).play_back()
+    after = picture(data_dir)
+    changed = {name for name in before[0].keys() | after[0] if before[0].get(name) != after[0].get(name)}
+    assert {name.partition("/")[0] for name in changed} == {"tracks", "VERSION"}
+    assert FileTransaction.reopen(data_dir) is None
 
 
 def test_a_header_of_a_later_format_is_doubt(data_dir, monkeypatch):

@@ -21,6 +21,7 @@ from fietsupdate.model import Direction, OpenTransaction
 
 FORMAT = 1
 NAME = "header"
+JOURNAL = "journal"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +63,16 @@ def read(folder: Path) -> Header:
     """Read the header of a transaction.
 
     Raises:
-        FilesError: it is missing, damaged, or of a format that this version does not know.
+        FilesError: it or the journal, which was made before it, is missing; or it is damaged, or of a format that this
+            version does not know.
     """
     path = folder / NAME
+    if path.exists() and not (folder / JOURNAL).exists():
+        raise FilesError(
+            f"The journal of the open transaction {folder.name} is missing.",
+            stands="Nothing was changed.",
+            hint=way_out(folder),
+        )
     try:
         body, check = path.read_bytes().decode().splitlines()
         if int(check, 16) != zlib.crc32(body.encode()):
@@ -81,7 +89,7 @@ def read(folder: Path) -> Header:
         raise FilesError(
             f"The open transaction {folder.name} has no readable header ({error}).",
             stands="Nothing was changed.",
-            hint=f"Look into {folder}: its vault holds the files that the transaction replaced or removed.",
+            hint=way_out(folder),
         ) from error
 
 
@@ -90,6 +98,14 @@ def _parse(values: dict[str, Any]) -> Header:
     return Header(
         OpenTransaction(**{**given, "direction": Direction(given["direction"])}),
         {name: Root(**root) for name, root in values["roots"].items()},
+    )
+
+
+def way_out(folder: Path) -> str:
+    """Say what to do about a transaction whose own notes are lost or damaged."""
+    return (
+        "Take both halves back with 'fietsupdate restore'. Without a backup: if 'fietsupdate history' does not end "
+        f"with this run, put back by hand what the vault in {folder} holds; then move that folder away."
     )
 
 
@@ -109,7 +125,7 @@ def open_folders(data_dir: Path) -> tuple[Path, ...]:
 
 def _has_records(folder: Path) -> bool:
     try:
-        return os.stat(folder / "journal").st_size > 0
+        return os.stat(folder / JOURNAL).st_size > 0
     except OSError:
         return False
 

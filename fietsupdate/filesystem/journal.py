@@ -18,9 +18,9 @@ from typing import BinaryIO, NamedTuple
 
 from fietsupdate.errors import FilesError
 from fietsupdate.filesystem import durable
+from fietsupdate.filesystem.header import JOURNAL, way_out
 from fietsupdate.filesystem.record import Do, Record, to_lines
 
-NAME = "journal"
 PROGRESS = "progress"
 _MARK = b'{"at":'
 _MARK_LENGTH = 72
@@ -54,7 +54,7 @@ class Journal:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.path = folder / NAME
+        self.path = folder / JOURNAL
         self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         with open(self.path, "rb") as file:
             self.end, self._crc = _check(file, self.path)
@@ -205,7 +205,7 @@ def _check_tail(file: BinaryIO, start: int, path: Path) -> None:
             raise FilesError(
                 f"The journal {path} is damaged between bytes {start} and {file.tell()}.",
                 stands="Nothing was changed.",
-                hint=f"Look into {path.parent}: its vault holds the files that the transaction replaced or removed.",
+                hint=way_out(path.parent),
             )
 
 

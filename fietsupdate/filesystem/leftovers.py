@@ -14,7 +14,7 @@ from pathlib import Path
 from fietsupdate.errors import FilesError
 from fietsupdate.filesystem import header as headers
 from fietsupdate.filesystem.durable import sync_many, sync_path
-from fietsupdate.filesystem.journal import NAME as JOURNAL
+from fietsupdate.filesystem.header import JOURNAL
 from fietsupdate.filesystem.journal import Journal
 from fietsupdate.filesystem.layout import done_folder, home, kept_folder, make_folder, open_folder
 from fietsupdate.filesystem.place import erase

@@ -37,7 +37,7 @@ from fietsupdate.filesystem.owner import give_owner
 from fietsupdate.filesystem.paths import Paths, database_files
 from fietsupdate.filesystem.record import Do, Record
 from fietsupdate.filesystem.status import Seen, seen
-from fietsupdate.filesystem.undo import undo
+from fietsupdate.filesystem.undo import tell_lost, undo
 from fietsupdate.model import Entry, OpenTransaction, Phase
 
 _NO_ROOTS: Mapping[str, Path] = MappingProxyType({})
@@ -68,6 +68,7 @@ class FileTransaction:
         self._journal = Journal(self._folder)
         self._is_reopened = False
         self._unnoted = Looks()
+        self._lost: list[Path] = []
         self.changes = Changes(transaction.txn, self._journal, roots)
         self.files = BulkFiles(self.changes, "")
         self.dirs: Mapping[str, BulkFiles] = {name: BulkFiles(self.changes, name) for name in roots if name}
@@ -287,6 +288,7 @@ class FileTransaction:
         with self.changes.lock:
             strange = self._undo_down_to(0, set_aside)
             leftovers.close(self._data_dir, self.header.txn)
+        tell_lost(self._lost)
         return tuple(dict.fromkeys([*self._found(), *strange]))
 
     def play_back_phase(self, *, set_aside: bool = False) -> tuple[Path, ...]:
@@ -302,6 +304,7 @@ class FileTransaction:
             strange = self._undo_down_to(end, set_aside)
             self._journal.forget(end)
             Progress(self._folder).prepare()
+        tell_lost(self._lost)
         return tuple(dict.fromkeys([*self._found(), *strange]))
 
     def _undo_down_to(self, end: int, set_aside: bool) -> list[Path]:
@@ -335,7 +338,9 @@ class FileTransaction:
                 progress.write(position)
             barrier.add(names or [self.changes.absolute(record)], alone=record.is_alone)
             known = partial(self._knows, made, record)
-            strange += undo(record, self.changes.roots, self.header.txn, made=known, set_aside=set_aside)
+            undone = undo(record, self.changes.roots, self.header.txn, made=known, set_aside=set_aside)
+            strange += undone.strange
+            self._lost += undone.lost
             position = after
         barrier.sync()
         progress.write(Position(end))
@@ -388,5 +393,6 @@ def _doubt(message: str, folder: Path) -> FilesError:
     return FilesError(
         f"{message}.",
         stands="Nothing was changed.",
-        hint=f"Look into {folder}; is every volume mounted? Then repeat the command, or restore a backup.",
+        hint=f"Look into {folder}; is every volume mounted, and no copy in its place? Then repeat the command, or take "
+        "both halves back with 'fietsupdate restore'.",
     )

@@ -10,10 +10,12 @@ import errno
 import itertools
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
+from fietsupdate.errors import FilesError
 from fietsupdate.filesystem.layout import found_folder, make_folder
 from fietsupdate.filesystem.paths import Paths
 from fietsupdate.filesystem.place import copy_file, erase, place
@@ -24,6 +26,15 @@ ANY_TIME = -1
 """As a time that a file will have: nobody knows it beforehand."""
 
 
+class Undone(NamedTuple):
+    """What came of undoing one record."""
+
+    strange: tuple[Path, ...]
+    """What was not recognised: its place in ``found``, or where it still is."""
+    lost: tuple[Path, ...]
+    """What is not as before, because the vault does not hold it any more."""
+
+
 def undo(
     record: Record,
     roots: Mapping[str, Paths],
@@ -31,7 +42,7 @@ def undo(
     *,
     made: Callable[[Seen], bool] = lambda _: False,
     set_aside: bool = False,
-) -> tuple[Path, ...]:
+) -> Undone:
     """Undo one record; all later ones are undone already.
 
     Args:
@@ -40,11 +51,22 @@ def undo(
         txn: The transaction's UUID, for the folder ``found``.
         made: Tells whether a file there looks as the transaction's own did when that was looked at.
         set_aside: Whether files that the transaction created go to ``found``, too, instead of being deleted.
-
-    Returns:
-        What was not recognised: its place in ``found``, or where it still is.
     """
     return _Undo(record, roots[record.root], txn, made, set_aside).run()
+
+
+def tell_lost(lost: Sequence[Path]) -> None:
+    """Tell, after all else was undone, of what could not be: somebody has emptied the vault, or the disk has lost it.
+
+    Raises:
+        FilesError: something is lost.
+    """
+    if lost:
+        raise FilesError(
+            f"Not put back, as the vault does not hold them any more: {', '.join(map(str, lost))}.",
+            stands="All other files are as before the update, and so is the database.",
+            hint="Put these back by hand, or take both halves back with 'fietsupdate restore'.",
+        )
 
 
 class _Undo:
@@ -56,8 +78,9 @@ class _Undo:
         self.made = made
         self.set_aside = set_aside
         self.strange: list[Path] = []
+        self.lost: list[Path] = []
 
-    def run(self) -> tuple[Path, ...]:
+    def run(self) -> Undone:
         steps: Mapping[Do, Callable[[], None]] = {
             Do.FOLDER: self._folder,
             Do.CREATE: self._create,
@@ -75,7 +98,7 @@ class _Undo:
         step = steps.get(self.record.do)
         if step is not None:
             step()
-        return tuple(self.strange)
+        return Undone(tuple(self.strange), tuple(self.lost))
 
     def _folder(self) -> None:
         here, was = seen(self.path), self.record.was
@@ -97,6 +120,7 @@ class _Undo:
         vault = self._at(self.record.vault)
         here, old = seen(self.path), seen(vault)
         if old is None:
+            self._check_back(here)
             return
         if here is not None and here.inode == old.inode:  # the second name was made, and nothing else
             os.unlink(vault)
@@ -109,6 +133,7 @@ class _Undo:
         vault = self._at(self.record.vault)
         here, old = seen(self.path), seen(vault)
         if old is None:
+            self._check_back(here)
             return
         if here is not None:
             if here.is_same(self.record.was):  # the file in the vault is its second name, or a copy
@@ -187,6 +212,7 @@ class _Undo:
         vault = self._at(self.record.vault)
         here, was = seen(self.path), self.record.was
         if seen(vault) is None or was is None or was.is_same(here):
+            self._check_back(here)
             return
         if here is None or here.inode != was.inode:
             if here is not None:
@@ -205,6 +231,12 @@ class _Undo:
         here, was = seen(self.path), self.record.was
         if here is not None and was is not None and here.inode == was.inode and self.record.meta is not None:
             self.record.meta.apply(self.path, time=self._has_own_time(here))
+
+    def _check_back(self, here: Seen | None) -> None:
+        """Note what is neither in the vault nor in its place; a copy that was put back is another file."""
+        was = self.record.was
+        if was is not None and (here is None or not here._replace(inode=was.inode).is_same(was)):
+            self.lost.append(Path(self.path))
 
     def _has_own_time(self, here: Seen) -> bool:
         """Tell whether the file's time is one that the transaction knows: a later change is somebody else's."""

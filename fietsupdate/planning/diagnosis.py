@@ -155,8 +155,7 @@ def _interruptions(
 ) -> Iterator[Finding]:
     begun, transaction = database.begun, files.transaction
     if files.unreadable_header:
-        doubt = problems.transaction_doubt(files.unreadable_header, "its header cannot be read")
-        yield UpdateState.INTERRUPTED, doubt
+        yield UpdateState.INTERRUPTED, problems.header_unreadable(files)
     if begun:
         hook = versions.find(begun.update_id) if versions and begun.direction is Direction.VERSION else None
         update = hook or graph.updates.get(begun.update_id)

@@ -130,6 +130,18 @@ def transaction_doubt(name: str, reason: str) -> Problem:
     )
 
 
+def header_unreadable(files: FilesView) -> Problem:
+    """An open transaction that does not say whose it is: only a backup, or somebody who looks, can help."""
+    folder = files.data_dir / ".fietsupdate" / "txn" / files.unreadable_header
+    return Problem(
+        "transaction_doubt",
+        f"The data directory holds the open transaction {files.unreadable_header}, and its header or "
+        "journal cannot be read.",
+        "Take both halves back with `fietsupdate restore`; `fietsupdate recover` tells what can be done without a "
+        f"backup. Until then nothing is touched. What was replaced and removed is in {folder}.",
+    )
+
+
 def ledger_damaged(files: FilesView) -> Problem:
     """The data directory's ledger, or VERSION, cannot be read; `damaged` is a sentence that names the file."""
     return Problem(
