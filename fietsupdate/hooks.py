@@ -79,6 +79,13 @@ def has(module: ModuleType, direction: Direction, hook: str) -> bool:
     return callable(getattr(getattr(module, CLASSES[direction], None), hook, None))
 
 
+def is_empty(module: ModuleType, direction: Direction, hook: str) -> bool:
+    """Tell whether the script leaves a hook as our base class has it, which does nothing."""
+    made = getattr(module, CLASSES[direction], None)
+    names = (hook, "__init__")
+    return all(getattr(made, name, None) is getattr(UpdateScript, name, None) for name in names)
+
+
 def call(module: ModuleType, step: Step, hook: str, around: Surroundings, settings: Settings) -> Any:
     """Call one hook on a fresh object.
 

@@ -125,6 +125,8 @@ def _ask(instance: Instance, header: OpenTransaction) -> tuple[str | None, Begun
     answers: list[tuple[str | None, Begun | None]] = []
 
     def look(visit: Visit) -> Iterable[RevisionStep]:
+        if not visit.ledger.exists(visit.connection):
+            raise _doubt(header, "this database has no ledger")
         answers.append(_answer(visit.ledger, visit.connection, header))
         return ()
 
@@ -147,8 +149,6 @@ def _ask(instance: Instance, header: OpenTransaction) -> tuple[str | None, Begun
 
 
 def _answer(ledger: LedgerTable, connection: Connection, header: OpenTransaction) -> tuple[str | None, Begun | None]:
-    if not ledger.exists(connection):
-        raise _doubt(header, "this database has no ledger")
     instance_id = ledger.instance_id(connection)
     if instance_id != header.instance_id:
         raise _doubt(header, f"this database belongs to the instance {instance_id}, not {header.instance_id}")

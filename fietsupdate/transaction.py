@@ -262,6 +262,8 @@ class StepTransaction:
 
     def _call(self, hook: str, visit: Visit | None) -> None:
         files, step = self.open_files, self.step
+        if hooks.is_empty(self.module, step.direction, hook):
+            return
         around = Surroundings(
             data_dir=self.instance.data_dir,
             files=files.files,

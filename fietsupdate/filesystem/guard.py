@@ -71,7 +71,7 @@ class Guard:
         _release()
         if any(_open_in(changes)):
             gc.collect()  # files that nobody holds any more are closed
-        _refuse_descriptors(changes, "The update fails, because at its end")
+            _refuse_descriptors(changes, "The update fails, because at its end")
         transaction.look_again()
         for path in blind.changed_unseen(transaction, since):
             self._report(f"{path} was changed by something that the guard cannot see; that is not undone.")
