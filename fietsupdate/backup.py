@@ -200,7 +200,7 @@ class Maker:
                 with contextlib.suppress(OSError):
                     erase(str(partial))
             raise _failure(error) from error
-        self.instance.tell("backup_finished", name, {"path": str(backup.path), "bytes": backup.size})
+        self.instance.tell("backup_finished", backup.name, {"path": str(backup.path), "bytes": backup.size})
         return backup
 
     # -- parts

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fietsupdate.backup import Maker, Purpose, folder_of, found, owner, stale
 from fietsupdate.copies import Backup, Reason, Scope, Shelf
-from fietsupdate.errors import RefusedError, UsageError
+from fietsupdate.errors import FilesError, RefusedError, UsageError
 from fietsupdate.filesystem import leftovers, shelf
 from fietsupdate.filesystem.ledger import look as look_at_files
 from fietsupdate.filesystem.verifying import verify
@@ -57,7 +57,7 @@ def make(run: Run, dest: Path | None) -> Backup:
             maker = Maker(run.instance(seen.database), seen.database, dest or folder_of(run.site))
             backup = maker.make(Tip(run.graph, seen.database), Purpose(Scope.FULL, Reason.MANUAL))
             if dest is None:
-                _pruned(run, seen, run.site.config.keep)
+                _pruned(run, seen, run.site.config.keep, done=f"The backup {backup.name} is complete. ")
     return backup
 
 
@@ -166,10 +166,19 @@ def to_prune(run: Run, keep: int | None) -> tuple[str, ...]:
     return (*left, *(backup.name for backup in _unwanted(there, seen, keep)))
 
 
-def _pruned(run: Run, seen: Look, keep: int | None) -> tuple[str, ...]:
+def _pruned(run: Run, seen: Look, keep: int | None, done: str = "") -> tuple[str, ...]:
     there, word = found(run.site), owner(run.site, seen.database.instance_id)
-    swept = shelf.sweep(there.folder, word)
-    gone = shelf.remove(_unwanted(there, seen, keep), word)
+    unwanted = _unwanted(there, seen, keep)
+    try:
+        swept = shelf.sweep(there.folder, word)
+        gone = shelf.remove(unwanted, word)
+    except (OSError, FilesError) as error:
+        names = [backup.name for backup in unwanted if not backup.path.exists()]
+        raise FilesError(
+            f"Not all of what need not be kept could be taken away: {str(error).rstrip('.')}.",
+            stands=f"{done}Taken away: {', '.join(names) or 'none'}. All other backups are whole.",
+            hint="Mend the cause, then type 'fietsupdate backup prune'.",
+        ) from error
     if gone:
         run.tell(Event("backups_pruned", now(), text=", ".join(gone), details={"names": list(gone)}))
     return (*swept, *gone)

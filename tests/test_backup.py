@@ -627,6 +627,44 @@ def test_only_complete_ones_count_and_the_oldest_goes_when_a_new_one_is_there(ma
     assert told(events, "backups_pruned")[0].details == {"names": [made_[0].name]}
 
 
+def test_an_old_one_that_cannot_be_erased_is_told_and_is_no_backup_any_more(make_project, monkeypatch):
+    project = at_v1(make_project(section={"keep": "1"}))
+    run = updater(project)
+    first = run.backup()
+    with monkeypatch.context() as patches:
+        patches.setattr(os, "rmdir", partial(fail, OSError(errno.EIO, "Input/output error", "folder")))
+        with pytest.raises(FilesError) as caught:
+            run.backup()
+        [second] = run.backups().backups
+        assert caught.value.stands == (
+            f"The backup {second.name} is complete. Taken away: {first.name}. All other backups are whole."
+        )
+        with pytest.raises(
+            FilesError, match=r"Not all of what need not be kept could be .* error: 'folder'\."
+        ) as caught:
+            run.prune_backups()
+        assert caught.value.stands == "Taken away: none. All other backups are whole."
+    run.prune_backups()
+    assert names(project) == [second.name]
+    assert verify(second) == ()
+
+
+def test_two_instances_may_finish_a_backup_of_one_name_in_one_folder(tmp_path):
+    """Two timers that strike at the same second, of two instances at the same release."""
+    manifest = made("20261122-030000-v1", 1).manifest
+    begun = [shelf.begin(tmp_path, owner, manifest.name) for owner in ("this", "that")]
+    for path in begun:
+        (path / "database.dump").write_text("x")
+        (path / "files").mkdir()
+    finished = [shelf.complete(path, manifest).name for path in begun]
+    assert finished == ["20261122-030000-v1", "20261122-030000-v1-2"]
+    assert [backup.name for backup in shelf.look(tmp_path).backups] == finished[::-1]
+
+
+def fail(error, *_):
+    raise error
+
+
 def test_a_backup_that_is_made_elsewhere_pushes_nothing_out(make_project, tmp_path):
     project = at_v1(make_project(section={"keep": "1"}))
     first = updater(project).backup()

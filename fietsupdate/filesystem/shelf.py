@@ -6,6 +6,7 @@ durable. It is taken away by the same rename backwards. So whatever is killed, n
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -74,14 +75,17 @@ def free_name(folder: Path, name: str) -> str:
 def complete(partial: Path, manifest: Manifest) -> Backup:
     """Write the manifest and give the backup its name, durably. All else in it is durable already.
 
+    Another instance that shares the folder may have taken the name meanwhile: then it gets the next one.
+
     Raises:
         OSError: it cannot be written; there is no new backup then.
     """
     atomic_write(partial / MANIFEST, manifest.to_json().encode(), mode=0o600)
     path = partial.with_name(manifest.name)
-    os.rename(partial, path)
+    while not _renamed(partial, path):
+        path = partial.with_name(free_name(partial.parent, manifest.name))
     sync_path(path.parent)
-    return Backup(path, manifest)
+    return Backup(path, replace(manifest, name=path.name))
 
 
 def read(path: Path) -> Backup:
@@ -154,6 +158,17 @@ def parts(backup: Backup) -> Iterator[tuple[str, Path]]:
     if backup.manifest.scope is Scope.FULL:
         yield "", backup.tree("")
         yield from ((name, backup.tree(name)) for name in backup.manifest.extra_dirs)
+
+
+def _renamed(partial: Path, path: Path) -> bool:
+    """Give a folder its name; False where there is another one of that name, which rename(2) does not replace."""
+    try:
+        os.rename(partial, path)
+    except OSError as error:
+        if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
+            raise
+        return False
+    return True
 
 
 def _is_one(path: Path) -> bool:
