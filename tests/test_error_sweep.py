@@ -25,6 +25,7 @@ from support.zygote import Zygote
 SERVERS = [(POSTGRESQL, "stock"), (POSTGRESQL, "async"), (MARIADB, "stock")]
 PLACES = [(SQLITE, "stock", VERBS, 17), (SQLITE, "stock", CALLS, 43)]
 if FULL:  # otherwise one of each is struck where the same application is killed
+    SERVERS += [(MARIADB, "async")]
     PLACES += [(kind, variant, work, 1) for kind, variant in SERVERS for work in (VERBS, CALLS)]
 
 

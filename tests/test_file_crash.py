@@ -181,43 +181,68 @@ FULL = """
 import os, pathlib, sys
 sys.path.insert(0, {tests!r})
 from contextlib import suppress
-from fs_support import begin, every_verb, picture, plant, recover
+from fs_support import begin, picture, plant, recover
 from fietsupdate.errors import FilesError
 from fietsupdate.filesystem.guard import Guard
-data = pathlib.Path(sys.argv[1])
+disk = pathlib.Path(sys.argv[1])
+data, others = disk / "data", disk / "others"
+data.mkdir()
 plant(data)
-for way in ("verbs", "plain calls"):
+def fill():
+    for size in (10**5, 4096, 1):
+        with suppress(OSError):
+            for number in range(1000):
+                with open(others / (str(size) + "." + str(number)), "wb") as file:
+                    file.write(b"x" * size)
+    with suppress(OSError):
+        for number in range(1000):
+            os.symlink("x", others / (str(number) + "y" * 200))  # names need space, too
+def change(way):
+    if way == "verbs":
+        for number in range(1000):
+            transaction.files.write("new/" + str(number), b"x" * 300_000)
+    elif way == "plain calls":
+        (data / "one").write_text("in place, by both names")
+        for number in range(40):
+            (data / ("new" + str(number))).write_text("new")
+        with (data / "tracks/2/big").open("r+b") as file:
+            file.write(b"y")
+        fill()
+        (data / "more").write_bytes(b"x" * 10_000)
+    else:
+        os.rename(data / "VERSION", data / "renamed")
+for way in ("verbs", "plain calls", "rename"):
+    others.mkdir()
     before = picture(data)
     transaction = begin(data)
     try:
         with Guard(print).watching(transaction):
-            for number in range(1000):
-                if way == "verbs":
-                    transaction.files.write("new/" + str(number), b"x" * 50_000)
-                else:
-                    (data / ("new" + str(number))).write_bytes(b"x" * 50_000)
-                    with (data / "tracks/2/big").open("r+b") as file:
-                        file.write(b"y")
+            change(way)
     except OSError as error:
         print(error.strerror)
-    with suppress(OSError):
-        (data / "last").write_bytes(b"x" * 1_000_000)  # not a byte is left
-    os.remove(data / "last")
+    fill()  # not a block is left
     print(transaction.play_back(), picture(data) == before)
+    for path in others.iterdir():
+        path.unlink()
+    others.rmdir()
 before = picture(data)
 if os.fork() == 0:
     begin(data).files.remove("one")
     os._exit(0)
 os.wait()
 transaction.changes.journal.close()
-os.system("mount -o remount,ro " + str(data))
+os.system("mount -o remount,ro " + str(disk))
 for effect in (lambda: recover(data), lambda: begin(data)):
     try:
         effect()
     except FilesError as error:
         print(error)
-os.system("mount -o remount,rw " + str(data))
+os.system("mount -o remount,rw " + str(disk))
 print(recover(data), picture(data) == before)
+"""
+MOUNT = """
+truncate -s 4M "$4" && mkfs.ext4 -q -m 0 -N 2000 "$4" 2>/dev/null && mount -o loop "$4" "$1" 2>/dev/null ||
+mount -t tmpfs -o size=2m none "$1" && exec "$2" "$3" "$1"
 """
 
 
@@ -225,17 +250,17 @@ print(recover(data), picture(data) == before)
     os.geteuid() != 0 or shutil.which("unshare") is None or os.system("unshare -m true 2>/dev/null") != 0,
     reason="needs root and mount namespaces",
 )
-def test_on_a_disk_that_is_full_and_on_one_that_cannot_be_written_nothing_is_lost(tmp_path):
-    script, data = tmp_path / "script.py", tmp_path / "data"
+def test_on_a_disk_that_is_full_and_on_one_that_cannot_be_written_nothing_is_lost(tmp_path, data_dir):
+    script, disk, image = tmp_path / "script.py", tmp_path / "disk", data_dir / "image"
     script.write_text(FULL.format(tests=os.path.dirname(__file__)))
-    data.mkdir()
-    mount = 'mount -t tmpfs -o size=2m none "$1" && exec "$2" "$3" "$1"'
-    command = ["unshare", "-m", "sh", "-c", mount, "sh", str(data), sys.executable, str(script)]
+    disk.mkdir()
+    command = ["unshare", "-m", "sh", "-c", MOUNT, "sh", str(disk), sys.executable, str(script), str(image)]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert run.stderr == ""
     assert run.stdout.splitlines() == [
         *["No space left on device", "() True"] * 2,
-        f"The open transaction in {data} cannot be opened: Read-only file system.",
-        f"The transaction {HEADER.txn} is still open in {data}.",
+        "() True",
+        f"The open transaction in {disk / 'data'} cannot be opened: Read-only file system.",
+        f"The transaction {HEADER.txn} is still open in {disk / 'data'}.",
         "() True",
     ]

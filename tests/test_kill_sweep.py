@@ -6,7 +6,8 @@ of the small application on SQLite, and a stride of them elsewhere.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import pytest
@@ -24,8 +25,16 @@ SMALL = [
     pytest.param((POSTGRESQL, "stock", VERBS, 61), id="postgresql-stock-verbs"),
     pytest.param((POSTGRESQL, "async", CALLS, 83), id="postgresql-async-calls"),
     pytest.param((MARIADB, "stock", VERBS, 83), id="mariadb-stock-verbs"),
-    pytest.param((MARIADB, "stock", CALLS, 97), id="mariadb-stock-calls"),
+    pytest.param((MARIADB, "async", CALLS, 97), id="mariadb-async-calls"),
 ]
+if FULL:
+    SMALL = [
+        pytest.param((kind, variant, work, 1), id=f"{kind}-{variant}-{work.partition('(')[0]}")
+        for kind in (SQLITE, POSTGRESQL, MARIADB)
+        for variant in ("stock", "async")
+        for work in (VERBS, CALLS)
+        if (kind, variant, work) != (SQLITE, "stock", VERBS)  # which is always taken whole
+    ]
 UNDONE, DONE, HALF = "undone", "done", "half"
 
 
@@ -42,6 +51,13 @@ class Again:
     work: str = VERBS
     own_connections: bool = False
     stride: int = 151
+    application: Callable[..., AbstractContextManager[Bench]] = small_application
+
+    def made(self, zygote: Zygote) -> AbstractContextManager[Bench]:
+        """Make the application that is killed."""
+        if self.application is example_application:
+            return example_application(zygote, self.kind)
+        return small_application(zygote, self.kind, self.variant, work=self.work, own_connections=self.own_connections)
 
     def moment(self, bench: Bench) -> int:
         """Give the number of the event before which the update is killed."""
@@ -52,6 +68,7 @@ class Again:
 
     def __str__(self) -> str:
         work = "own" if self.own_connections else {VERBS: "verbs", CALLS: "calls"}[self.work]
+        work = "example" if self.application is example_application else work
         return f"{self.end}-{self.kind}-{self.variant}-{work}"
 
 
@@ -75,6 +92,13 @@ AGAIN = [
     Again(HALF, COMMIT, MARIADB, stride=61),
     Again(HALF, COMMIT, MARIADB, own_connections=True),
 ]
+if FULL:
+    AGAIN += [
+        Again(HALF, COMMIT, MARIADB, "async", work=CALLS),
+        Again(DONE, COMMITTED, MARIADB, "async"),
+        *(Again(UNDONE, COMMIT, kind, application=example_application) for kind in (SQLITE, POSTGRESQL, MARIADB)),
+        *(Again(DONE, COMMITTED, kind, application=example_application) for kind in (SQLITE, POSTGRESQL, MARIADB)),
+    ]
 SHARDS = 4
 """In so many tests the sweep that takes every event is divided; several processes share them."""
 
@@ -158,12 +182,20 @@ def test_the_example_is_killed_on_its_way_through_the_releases(zygote: Zygote, k
         also_struck(bench, {SQLITE: {"EIO": 300, "cut": 111}, POSTGRESQL: {"cut": 190}, MARIADB: {"ENOSPC": 410}}[kind])
 
 
+if FULL:
+
+    @pytest.mark.timeout(14400)
+    @pytest.mark.parametrize("kind", [SQLITE, POSTGRESQL])
+    def test_the_example_is_killed_on_its_way_back(zygote: Zygote, kind: str) -> None:
+        with example_application(zygote, kind, back=True) as bench:
+            assert sweep(bench, 1) > 600
+
+
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("case", AGAIN, ids=str)
 def test_recovery_killed_at_any_event_is_recovered(zygote: Zygote, case: Again) -> None:
     """However often recovery is killed, it comes to the same end: back, forward, or to the end of the last phase."""
-    made = small_application(zygote, case.kind, case.variant, work=case.work, own_connections=case.own_connections)
-    with made as bench:
+    with case.made(zygote) as bench:
         at = case.moment(bench)
         assert bench.break_at(Injection("kill", at)).was_killed
         bench.recovered()
@@ -187,7 +219,8 @@ def assert_ended(bench: Bench, end: str, about: str) -> None:
         assert bench.mended_update().code == 0, about
     else:
         assert bench.leftovers() == [], about
-    assert bench.position() == (0 if end == UNDONE else len(bench.states) - 1), f"{about}\n{bench.difference()}"
+    last = len(bench.states) - 1
+    assert bench.position() == (last - 1 if end == UNDONE else last), f"{about}\n{bench.difference()}"
 
 
 def test_a_hook_that_is_run_again_on_mariadb_has_its_files_back(zygote: Zygote) -> None:

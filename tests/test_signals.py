@@ -20,6 +20,8 @@ from support.zygote import Run, Zygote
 EVERYTHING = (FILES, SQL, OUTPUT)
 CODES = {"SIGINT": 130, "SIGTERM": 143}
 PLACES = [(SQLITE, "stock"), (SQLITE, "async"), (POSTGRESQL, "stock"), (POSTGRESQL, "async"), (MARIADB, "stock")]
+if FULL:
+    PLACES += [(MARIADB, "async")]
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Engine, event
 COMMITTED = "COMMITTED"
 Told = Callable[[str, Any], None]
 """Called with the statement and the driver's connection, before it happens."""
-WATCHED = frozenset({"pysqlite", "aiosqlite", "psycopg", "pymysql", "asyncpg"})
+WATCHED = frozenset({"pysqlite", "aiosqlite", "psycopg", "pymysql", "asyncpg", "aiomysql"})
 """SQLAlchemy's names of the drivers whose own methods are replaced."""
 
 
@@ -41,8 +41,10 @@ def _drivers() -> Iterator[tuple[Any, Any]]:
     with contextlib.suppress(ImportError):
         pymysql: Any = importlib.import_module("pymysql")
         yield pymysql.cursors.Cursor, pymysql.connections.Connection
+    from sqlalchemy.dialects.mysql import aiomysql
     from sqlalchemy.dialects.postgresql import asyncpg
 
+    yield aiomysql.AsyncAdapt_aiomysql_cursor, aiomysql.AsyncAdapt_aiomysql_connection
     yield asyncpg.AsyncAdapt_asyncpg_cursor, asyncpg.AsyncAdapt_asyncpg_connection
 
 

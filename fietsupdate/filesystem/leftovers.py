@@ -31,6 +31,7 @@ def keep(data_dir: Path, txn: str) -> None:
     """End a transaction, and keep its vault until `purge`."""
     _end(data_dir, txn, kept_folder(data_dir))
     sync_many([kept_folder(data_dir), home(data_dir)])
+    _drop_parents(data_dir)
 
 
 def purge(data_dir: Path) -> tuple[str, ...]:

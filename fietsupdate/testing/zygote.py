@@ -34,7 +34,8 @@ from fietsupdate.testing.injection import Injection
 
 LONGEST = 60
 """Seconds after which a run is taken to hang; its stacks are then on its stderr."""
-MODULES = ("alembic.command", "sqlalchemy.ext.asyncio", "sqlalchemy.orm", "aiosqlite", "asyncpg", "psycopg", "pymysql")
+DRIVERS = ("aiosqlite", "asyncpg", "psycopg", "pymysql", "aiomysql")
+MODULES = ("alembic.command", "sqlalchemy.ext.asyncio", "sqlalchemy.orm", *DRIVERS)
 """What a run may import, where it is installed."""
 
 

@@ -44,8 +44,11 @@ HALF_A_REVISION = {
     "6e92d4fa0c58": ("DROP TABLE IF EXISTS track_tags", "DROP TABLE IF EXISTS tags"),
 }
 """What takes back the half of a revision, by hand, where each schema change commits (MariaDB)."""
-LAST_OF_A_REVISION = {"9a4d20c6e1b7": ("tracks", "gpx"), "6e92d4fa0c58": ("tracks", "tags")}
-"""The column that the last schema change of a revision drops: without it only the version table is left to be set."""
+LAST_OF_A_REVISION = {
+    "9a4d20c6e1b7": ("gpx", "UPDATE alembic_version SET version_num = '9a4d20c6e1b7'"),
+    "6e92d4fa0c58": ("tags", "INSERT INTO alembic_version (version_num) VALUES ('6e92d4fa0c58')"),  # a second branch
+}
+"""The column of ``tracks`` that a revision drops at its end, and what is left to be done by hand when it is gone."""
 
 
 @dataclass
@@ -122,15 +125,15 @@ class Bench:
         return True
 
     def mended_update(self) -> Run:
-        """Update, by hand where a revision is half done: its message says so."""
-        done = self.run("update", "--yes", "--json")
+        """Repeat the command, by hand where a revision is half done: its message says so."""
+        done = self.run(*self.command, "--json")
         if done.code != 1 or self.is_atomic:
             return done
         error = done.events[-1]["error"]
         assert error["code"] == "revision_failed", done.output
         for statement in _by_hand(self.project.database, error["revision"]):
             self.project.database.execute(statement)
-        return self.run("update", "--yes", "--json")
+        return self.run(*self.command, "--json")
 
     def difference(self) -> str:
         """Say how the instance differs from each of its states."""
@@ -147,9 +150,9 @@ class Bench:
 def _by_hand(database: Database, revision: str) -> Sequence[str]:
     """Give what an administrator types to get over a revision that is half done."""
     if revision in LAST_OF_A_REVISION:
-        table, column = LAST_OF_A_REVISION[revision]
-        if not database.execute(f"SHOW COLUMNS FROM {table} LIKE '{column}'"):
-            return (f"UPDATE alembic_version SET version_num = '{revision}'",)
+        column, rest = LAST_OF_A_REVISION[revision]
+        if not database.execute(f"SHOW COLUMNS FROM tracks LIKE '{column}'"):
+            return (rest,)
     return HALF_A_REVISION[revision]
 
 
@@ -197,23 +200,27 @@ def small_application(
 
 
 @contextmanager
-def example_application(zygote: Zygote, kind: str) -> Iterator[Bench]:
-    """Give the example of the documentation, at its first release."""
+def example_application(zygote: Zygote, kind: str, *, back: bool = False) -> Iterator[Bench]:
+    """Give the example of the documentation, at its first release; or at its last one, to go back from there."""
     with quick_folder() as folder, _dropped(kind, folder) as database:
         example = Example.copy(folder / "example", database).at_first_release()
+        if back:
+            zygote.run(example, ["update", "--yes"]).succeeded()
         age(example.data)
-        with _bench(example, zygote, folder) as bench:
+        with _bench(example, zygote, folder, "v1.0" if back else "") as bench:
             yield bench
 
 
 @contextmanager
-def _bench(project: Project, zygote: Zygote, folder: Path) -> Iterator[Bench]:
-    """Take the copy, and go through all states once."""
+def _bench(project: Project, zygote: Zygote, folder: Path, back_to: str = "") -> Iterator[Bench]:
+    """Take the copy, and go through all states once: forward to the end, or back to an update."""
     snapshot = Snapshot(project, folder)
     bench = Bench(project, zygote, snapshot, [state_of(project)])
+    if back_to:
+        bench.command = ("downgrade", back_to, "--yes")
     try:
-        for _ in bench.run("status", "--json").json["pending"]:
-            bench.run("update", "+1", "--yes").succeeded()
+        for _ in bench.run(*bench.command[:-1], "--dry-run", "--json").json["plan"]["steps"]:
+            bench.run(bench.command[0], "-1" if back_to else "+1", "--yes").succeeded()
             bench.states.append(state_of(project))
         snapshot.restore()
         yield bench

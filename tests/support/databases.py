@@ -33,7 +33,7 @@ SERVERS = {
     POSTGRESQL: "postgresql+psycopg://postgres@127.0.0.1:5432/postgres",
     MARIADB: "mysql+pymysql://root@127.0.0.1:3306/",
 }
-ASYNC_DRIVERS = {SQLITE: "sqlite+aiosqlite", POSTGRESQL: "postgresql+asyncpg"}
+ASYNC_DRIVERS = {SQLITE: "sqlite+aiosqlite", POSTGRESQL: "postgresql+asyncpg", MARIADB: "mysql+aiomysql"}
 
 
 @dataclass(frozen=True)
