@@ -215,16 +215,17 @@ class _Legs:
 
     def _up(self, report: Rehearsal, before: _Moment) -> Rehearsal:
         recorder = self._recorder()
-        at_first = recorder.measure()
+        at_first, looked_ms = recorder.measure().occupied, recorder.looked_ms
         done, failure = self._move(recorder, self.target, Direction.UP, self.plan)
         report = replace(report, timings=tuple(recorder.timings), warnings=tuple(recorder.warnings), failure=failure)
         if done is None:
             return report
+        looked_ms = recorder.looked_ms - looked_ms
         recorder.measure()
         after = self._moment(digested=False)
         return replace(
             report,
-            duration_ms=done.duration_ms,
+            duration_ms=max(done.duration_ms - looked_ms, 0),
             files=self._files(),
             database=Database(before.rows, after.rows, _diff(before.schema, after.schema), before.size, after.size),
             peak_bytes=recorder.most - at_first + max(after.size - before.size, 0),
@@ -252,7 +253,7 @@ class _Legs:
         return replace(report, round_trip=trip, failure=failure or _not_restored(trip))
 
     def _recorder(self) -> Recorder:
-        return Recorder(self.run.tell, tuple(self.clone.roots.values()))
+        return Recorder(self.run.tell, tuple(self.clone.roots.values()), self.clone.place / "moment")
 
     def _move(
         self, recorder: Recorder, target: str | None, direction: Direction, agreed: Plan | None

@@ -264,7 +264,7 @@ def kill_everybody(swing: Swing) -> None:
                     os._exit(0)
                 os._exit(1)
             status = wire.carry(child, is_last, delivered=delivered)
-            assert status == (signal.SIGKILL if wire.was_cut else 0)
+            assert status in ({0, signal.SIGKILL} if wire.was_cut else {0})  # the last message is a farewell
             return wire.was_cut
 
         def decides(_number: int, text: bytes) -> bool:

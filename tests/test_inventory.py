@@ -11,7 +11,7 @@ import pytest
 from fietsupdate.copies import FileRecord
 from fietsupdate.filesystem import inventory
 from fietsupdate.filesystem.copying import copy_tree
-from fietsupdate.filesystem.inventory import Inventory, differences, occupied
+from fietsupdate.filesystem.inventory import Inventory, differences, taken
 
 
 def cloned(source: Path, dest: Path) -> tuple[Inventory, int]:
@@ -115,10 +115,10 @@ def test_what_nobody_has_touched_is_not_read(tmp_path: Path) -> None:
 
 def test_space_is_counted_once_for_all_names_of_a_file(tmp_path: Path) -> None:
     (tmp_path / "one").write_bytes(os.urandom(1 << 20))
-    alone = occupied([tmp_path])
+    alone = taken([tmp_path], 0).occupied
     assert alone >= 1 << 20
     (tmp_path / "two").hardlink_to(tmp_path / "one")
-    assert occupied([tmp_path]) < alone + (1 << 19)
+    assert taken([tmp_path], 0).occupied < alone + (1 << 19)
     (tmp_path / ".fietsupdate").mkdir()
     (tmp_path / ".fietsupdate" / "saved").write_bytes(os.urandom(1 << 20))
-    assert occupied([tmp_path]) >= alone + (1 << 20)
+    assert taken([tmp_path], 0).occupied >= alone + (1 << 20)

@@ -116,23 +116,26 @@ def clones(project: Project) -> list[str]:
 def test_it_tells_what_the_updates_do_and_changes_nothing(make_project: Callable[..., Project], kind, variant) -> None:
     insert = "self.connection.execute(sa.text(\"INSERT INTO notes (id, text) VALUES (2, 'new')\"))"
     delete = "self.connection.execute(sa.text('DELETE FROM notes WHERE id = 2'))"
-    project = at_v1(make_project(variant, kind), up_post=insert, down_pre=delete, up_more=VERIFY)
+    rewritten = "self.files.write('new.txt', 'n' * 6)"
+    project = at_v1(make_project(variant, kind), up_post=f"{insert}; {rewritten}", down_pre=delete, up_more=VERIFY)
     with left_as_it_is(project):
         report = rehearsed(project, round_trip=True)
     assert report.failure is None
     assert (report.current, report.result) == (("v1",), ("v2",))
     assert [timing.update_id for timing in report.timings] == ["v2"]
     assert set(report.timings[0].phases) == {"pre", "alembic", "post"}
+    assert report.timings[0].bytes_written == {"pre": 5005, "alembic": 0, "post": 6}
+    assert report.timings[0].inodes_written == {"pre": 2, "alembic": 0, "post": 1}
     assert report.duration_ms >= report.timings[0].duration_ms
     files = report.files
     assert files is not None
     assert files.changes == (
         Change("changed", "kept.txt", "file", 5),
-        Change("added", "new.txt", "file", 5000),
+        Change("added", "new.txt", "file", 6),
         Change("removed", "old.txt", "file", 300),
     )
     assert (files.added, files.changed, files.removed) == (1, 1, 1)
-    assert (files.bytes_written, files.inodes_written) == (5005, 2)
+    assert (files.bytes_written, files.inodes_written) == (11, 2)
     assert report.peak_bytes >= 5000
     assert report.database is not None
     assert (report.database.rows_before, report.database.rows_after) == ({"notes": 1}, {"notes": 2})
@@ -719,7 +722,11 @@ def test_the_report_is_told_in_words() -> None:
         updates=(Rehearsed("v2", "up", "ab"),),
         duration_ms=192_000,
         clone_ms=48_000,
-        timings=(Timing("v2", "up", 190_000, {"pre": 182_000, "alembic": 4100, "post": 3900}),),
+        timings=(
+            Timing(
+                "v2", "up", 190_000, {"pre": 182_000, "alembic": 4100, "post": 3900}, {"pre": 1_200_000}, {"pre": 13}
+            ),
+        ),
         files=Files(12, 1, 0, 1_200_000_000, 13, tuple(Change("added", f"f{n}", "file", 10) for n in range(12))),
         database=DatabaseFigures(
             {"t": 1, "gone": 2}, {"t": 5}, "--- before\n+++ after\n@@ -1 +1 @@\n-a\n+b", 2_100_000, 900_000
@@ -753,6 +760,9 @@ Verified  v2
 
 update  took        pre        alembic  post
 v2      3 min 10 s  3 min 2 s  4.1 s    3.9 s
+
+update  phase  written  inodes
+v2      pre    1.2 MB   13
 
 Files:
   + f0  10 B

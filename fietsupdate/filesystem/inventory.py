@@ -103,23 +103,45 @@ def differences(
             old, new = next(then, None), next(now, None)
 
 
-def occupied(roots: Iterable[Path]) -> int:
-    """Give the bytes that trees take on disk, our own folders in them included; every inode counts once."""
+class Taken(NamedTuple):
+    """What trees take."""
+
+    occupied: int = 0
+    """Bytes on disk, those in our own folders included."""
+    written: int = 0
+    """Bytes of content in the files that were touched since some moment, our own left out."""
+    inodes: int = 0
+    """So many files and links were; folders do not count."""
+
+
+def taken(roots: Iterable[Path], since_ns: int) -> Taken:
+    """Look at all that is in some trees; every inode counts once.
+
+    Args:
+        roots: The trees.
+        since_ns: A ctime; what has this one or a later one was touched.
+    """
     seen: set[tuple[int, int]] = set()
-    total = 0
+    occupied = written = inodes = 0
     for root in roots:
+        ours = os.path.join(root, HOME)
         for folder, _, names in os.walk(root):
+            is_ours = f"{folder}/".startswith(f"{ours}/")
             for name in ("", *names):
                 try:
                     status = os.lstat(os.path.join(folder, name))
                 except FileNotFoundError:
                     continue
-                if status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode):
+                is_folder = stat.S_ISDIR(status.st_mode)
+                if status.st_nlink > 1 and not is_folder:
                     if (status.st_dev, status.st_ino) in seen:
                         continue
                     seen.add((status.st_dev, status.st_ino))
-                total += status.st_blocks * 512
-    return total
+                occupied += status.st_blocks * 512
+                if status.st_ctime_ns >= since_ns and not is_folder and not is_ours:
+                    inodes += 1
+                    written += status.st_size if stat.S_ISREG(status.st_mode) else 0
+    return Taken(occupied, written, inodes)
 
 
 def _compared(old: FileRecord, new: FileRecord, roots: Mapping[str, Path]) -> Iterator[Difference]:

@@ -1,4 +1,4 @@
-"""Listens to a run on the clone, and notes what it takes: time by phase, space, warnings; everything is passed on."""
+"""Listens to a run on the clone, and notes what it takes: time and bytes by phase, space, warnings; passes all on."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fietsupdate.filesystem.inventory import occupied
-from fietsupdate.model import Event, Phase
+from fietsupdate.filesystem.inventory import Taken, taken
+from fietsupdate.model import Event
 from fietsupdate.rehearsing.report import Timing
 
 PASSED_ON = frozenset({"finished"})
 """What is not: the run of a leg ends, the rehearsal does not."""
+LONGEST_TICK = 0.05
+"""Seconds that the file system's clock may stand still."""
 
 
 @dataclass
@@ -22,19 +24,26 @@ class Recorder:
     Args:
         tell: Who is told of them as well.
         roots: The trees of the clone.
+        stamp: A file beside them, by which the file system tells its time.
     """
 
     tell: Callable[[Event], None]
     roots: Iterable[Path]
+    stamp: Path
     timings: list[Timing] = field(default_factory=list)
     warnings: dict[str, None] = field(default_factory=dict)
     most: int = 0
     """The most bytes that the trees and what was saved of them took."""
+    looked_ms: int = 0
+    """How long the looks at the trees took, which the real run does not make."""
     update_id: str = ""
     phase: str = ""
     direction: str = ""
     _phases: dict[str, int] = field(default_factory=dict)
+    _written: dict[str, Taken] = field(default_factory=dict)
     _began: float = 0.0
+    _since_ns: int = 0
+    _looked_before: int = 0
 
     def __call__(self, event: Event) -> None:
         """Take one event."""
@@ -44,28 +53,47 @@ class Recorder:
         if event.event not in PASSED_ON:
             self.tell(event)
 
-    def measure(self) -> int:
-        """Look at how much is taken now."""
-        now = occupied(self.roots)
-        self.most = max(self.most, now)
+    def measure(self) -> Taken:
+        """Look at how much is taken now, and at what was touched since the last phase began."""
+        began = time.monotonic()
+        now = taken(self.roots, self._since_ns)
+        self.most = max(self.most, now.occupied)
+        self.looked_ms += round((time.monotonic() - began) * 1000)
         return now
 
     def _update_begun(self, event: Event) -> None:
-        self.update_id, self.direction, self.phase, self._phases = event.update_id, event.direction, "", {}
+        self.update_id, self.direction, self.phase = event.update_id, event.direction, ""
+        self._phases, self._written, self._looked_before = {}, {}, self.looked_ms
 
     def _phase_begun(self, event: Event) -> None:
-        self.phase, self._began = event.phase, time.monotonic()
+        self.phase, self._since_ns, self._began = event.phase, self._moment(), time.monotonic()
 
     def _phase_finished(self, event: Event) -> None:
         self._phases[event.phase] = round((time.monotonic() - self._began) * 1000)
-        if event.phase == Phase.POST:
-            self.measure()  # just before the commit: old and new bytes are both there
+        self._written[event.phase] = self.measure()  # after the last one old and new bytes are both there
 
     def _update_finished(self, event: Event) -> None:
-        duration = int(event.details.get("duration_ms", 0))
-        self.timings.append(Timing(event.update_id, event.direction, duration, self._phases))
+        looked = self.looked_ms - self._looked_before
+        self.timings.append(
+            Timing(
+                event.update_id,
+                event.direction,
+                max(int(event.details.get("duration_ms", 0)) - looked, 0),
+                self._phases,
+                {phase: one.written for phase, one in self._written.items()},
+                {phase: one.inodes for phase, one in self._written.items()},
+            )
+        )
         self.update_id = self.phase = ""
 
     def _warning(self, event: Event) -> None:
         about = f"{event.update_id}: " if event.update_id else ""
         self.warnings[f"{about}{event.text}"] = None
+
+    def _moment(self) -> int:
+        """Give a ctime that nothing has yet: the file system's clock goes by ticks of some milliseconds."""
+        self.stamp.touch()
+        first, patience = self.stamp.stat().st_ctime_ns, time.monotonic() + LONGEST_TICK
+        while (now := self.stamp.stat().st_ctime_ns) == first and time.monotonic() < patience:
+            self.stamp.touch()
+        return now

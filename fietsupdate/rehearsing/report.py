@@ -35,6 +35,10 @@ class Timing:
     duration_ms: int
     phases: Mapping[str, int]
     """Milliseconds by phase: ``pre``, ``alembic``, ``post``."""
+    bytes_written: Mapping[str, int] = field(default_factory=dict)
+    """By phase: bytes of content in the files that it made, changed or moved, as they were at its end."""
+    inodes_written: Mapping[str, int] = field(default_factory=dict)
+    """By phase: how many files and links that were; folders do not count."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -172,7 +172,14 @@ def _timings(timings: Sequence[Timing]) -> list[str]:
     if not timings:
         return []
     rows = [(one.update_id, duration(one.duration_ms), *(_phase(one, phase) for phase in Phase)) for one in timings]
-    return ["", *table(("update", "took", *map(str, Phase)), rows)]
+    written = [
+        (one.update_id, phase, size(one.bytes_written.get(phase, 0)), str(inodes))
+        for one in timings
+        for phase, inodes in one.inodes_written.items()
+        if inodes
+    ]
+    lines = ["", *table(("update", "took", *map(str, Phase)), rows)]
+    return [*lines, "", *table(("update", "phase", "written", "inodes"), written)] if written else lines
 
 
 def _phase(timing: Timing, phase: Phase) -> str:

@@ -54,6 +54,7 @@ class Wire:
                 for key, _ in ready.select(0.01):
                     if key.data is None:
                         self._connect(ready)
+                    if key.data is None or key.fd not in ready.get_map():  # the other side has hung up just now
                         continue
                     is_client, other = key.data
                     piece = _received(key.fileobj)
@@ -77,11 +78,12 @@ class Wire:
 
 def kill_all(pid: int) -> None:
     """Kill a process and what it has started, as a container that is stopped does."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    os.kill(pid, signal.SIGKILL)
-    for child in children:
+    children: list[str] = []
+    with suppress(OSError):
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    for one in (pid, *map(int, children)):
         with suppress(ProcessLookupError):
-            os.kill(int(child), signal.SIGKILL)
+            os.kill(one, signal.SIGKILL)
 
 
 def _received(side: socket.socket) -> bytes:
