@@ -8,6 +8,10 @@ often as ours just did. Memory is what the peak has grown by.
 move, write
     ``files.move`` and ``files.write`` one by one, sealed and finished; bare: rename, or write to a new file, sync it
     and rename it, and the rest of the syncs of the verb as fdatasync of a log that gets a line as long as a record.
+move_many, write_many
+    ``files.move_many`` and ``files.write_many``, five thousand files a turn; bare: rename, or write to a new file and
+    rename it, with as many syncs of a log and of the file system. A second row for ``move_many`` has it against the
+    renames alone, without a log and without a sync.
 guard
     ``os.rename`` in a watched hook, sealed and finished; bare: the same renames, with as many syncs of a log.
 rollback
@@ -35,13 +39,15 @@ from fietsupdate.model import Direction, OpenTransaction
 
 FOLDERS = 100
 TURN = 100
+BULK = 5000
 CONTENT = b"x" * 100
 LINE = b"x" * 170 + b"\n"
 """As long as a record with its mark."""
 
 
 Pair = tuple[Callable[[range], None], Callable[[], object]]
-Bare = Callable[[Path, range, int], None]
+Bare = Callable[[Path, range, int, int], None]
+"""Given the folder, the files, the number of syncs, and how many of these are of the whole file system."""
 
 
 def names(data_dir: Path, count: int, kind: str) -> list[str]:
@@ -86,6 +92,24 @@ def write(data_dir: Path, _count: int) -> Pair:
     return work, lambda: _end(transaction)
 
 
+def move_many(data_dir: Path, _count: int) -> Pair:
+    transaction = begin(data_dir)
+
+    def work(numbers: range) -> None:
+        transaction.files.move_many((f"{n % FOLDERS}/a{n}", f"{n % FOLDERS}/b{n}") for n in numbers)
+
+    return work, lambda: _end(transaction)
+
+
+def write_many(data_dir: Path, _count: int) -> Pair:
+    transaction = begin(data_dir)
+
+    def work(numbers: range) -> None:
+        transaction.files.write_many((f"{n % FOLDERS}/a{n}", CONTENT) for n in numbers)
+
+    return work, lambda: _end(transaction)
+
+
 def guard(data_dir: Path, _count: int) -> Pair:
     transaction = begin(data_dir)
     watched = contextlib.ExitStack()
@@ -116,15 +140,30 @@ def _end(transaction: FileTransaction) -> None:
 # -- bare: some files, and so many syncs
 
 
-def bare_rename(data_dir: Path, numbers: range, syncs: int) -> None:
-    with log_of(data_dir, len(numbers), syncs) as log:
+def bare_rename(data_dir: Path, numbers: range, syncs: int, whole: int) -> None:
+    with log_of(data_dir, len(numbers), syncs, whole) as log:
         for number in numbers:
             log()
             os.rename(f"{data_dir}/{number % FOLDERS}/a{number}", f"{data_dir}/{number % FOLDERS}/b{number}")
 
 
-def bare_write(data_dir: Path, numbers: range, syncs: int) -> None:
-    with log_of(data_dir, len(numbers), syncs - len(numbers)) as log:
+def only_rename(data_dir: Path, numbers: range, _syncs: int, _whole: int) -> None:
+    for number in numbers:
+        os.rename(f"{data_dir}/{number % FOLDERS}/a{number}", f"{data_dir}/{number % FOLDERS}/b{number}")
+
+
+def bare_write_many(data_dir: Path, numbers: range, syncs: int, whole: int) -> None:
+    with log_of(data_dir, len(numbers), syncs, whole) as log:
+        for number in numbers:
+            name = f"{data_dir}/{number % FOLDERS}/a{number}"
+            with open(f"{name}.new", "wb") as file:
+                file.write(CONTENT)
+            log()
+            os.rename(f"{name}.new", name)
+
+
+def bare_write(data_dir: Path, numbers: range, syncs: int, whole: int) -> None:
+    with log_of(data_dir, len(numbers), syncs - len(numbers), whole) as log:
         for number in numbers:
             name = f"{data_dir}/{number % FOLDERS}/a{number}"
             with open(f"{name}.new", "wb") as file:
@@ -136,26 +175,42 @@ def bare_write(data_dir: Path, numbers: range, syncs: int) -> None:
 
 
 @contextlib.contextmanager
-def log_of(data_dir: Path, count: int, syncs: int) -> Iterator[Callable[[], None]]:
-    """Give what is called before each change: it appends a line, and syncs so often that there are `syncs` in all."""
+def log_of(data_dir: Path, count: int, syncs: int, whole: int) -> Iterator[Callable[[], None]]:
+    """Give what is called before each change: it appends a line, and syncs so often that there are `syncs` in all.
+
+    Those of the whole file system come at the end.
+    """
     descriptor = os.open(data_dir / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     done = due = 0.0
 
     def log() -> None:
         nonlocal done, due
         os.write(descriptor, LINE)
-        due += syncs / count
+        due += (syncs - whole) / count
         while done + 1 <= due + 1e-6:
             os.fdatasync(descriptor)
             done += 1
 
     try:
         yield log
+        for _ in range(whole):
+            durable.sync_file_system(data_dir)
     finally:
         os.close(descriptor)
 
 
 # -- measuring
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is compared: ours and bare, whether files are there before, and how many a turn takes; 0 for all."""
+
+    name: str
+    ours: Callable[..., Pair]
+    bare: Bare
+    files: bool = False
+    turn: int = TURN
 
 
 @dataclass
@@ -168,24 +223,24 @@ class Cost:
     kilobytes: int = 0
 
 
-def measured(folder: Path, ours: Callable[..., Pair], bare: Bare, count: int, files: bool) -> Cost:
+def measured(folder: Path, row: Row, count: int) -> Cost:
     """Let ours and bare take turns."""
     cost, calls = Cost(), Syncs()
     with tempfile.TemporaryDirectory(dir=folder) as one, tempfile.TemporaryDirectory(dir=folder) as two:
         for name in (one, two):
-            plant(Path(name), count, files=files)
-        work, end = ours(Path(one), count)
+            plant(Path(name), count, files=row.files)
+        work, end = row.ours(Path(one), count)
         memory = _peak()
-        turn = count if ours is rollback else TURN
+        turn = row.turn or count
         for first in range(0, count, turn):
             numbers = range(first, min(first + turn, count))
             last = end if numbers.stop == count else None
-            start, before = time.perf_counter(), calls.count
+            start, before, whole_before = time.perf_counter(), calls.count, calls.whole
             work(numbers)
             if last is not None:
                 last()
-            middle, syncs = time.perf_counter(), calls.count - before
-            bare(Path(two), numbers, syncs)
+            middle, syncs, whole = time.perf_counter(), calls.count - before, calls.whole - whole_before
+            row.bare(Path(two), numbers, syncs, whole)
             cost.ours += middle - start
             cost.bare += time.perf_counter() - middle
             cost.syncs += syncs
@@ -198,12 +253,21 @@ def _peak() -> int:
 
 
 class Syncs:
-    """Count the syncs of this process from now on."""
+    """Count the syncs of this process from now on, and among them those of a whole file system."""
 
     def __init__(self) -> None:
-        self.count = 0
+        self.count = self.whole = 0
+        durable.sync_file_system = self._counted_whole(durable.sync_file_system)
         for name in ("fsync", "fdatasync"):
             setattr(os, name, self._counted(getattr(os, name)))
+
+    def _counted_whole(self, real: Callable[[Path | str], None]) -> Callable[[Path | str], None]:
+        def call(folder: Path | str) -> None:
+            self.count += 1
+            self.whole += 1
+            real(folder)
+
+        return call
 
     def _counted(self, real: Callable[[int], None]) -> Callable[[int], None]:
         def call(descriptor: int) -> None:
@@ -213,20 +277,23 @@ class Syncs:
         return call
 
 
-PAIRS: tuple[tuple[str, Callable[..., Pair], Bare, bool], ...] = (
-    ("move", move, bare_rename, True),
-    ("write", write, bare_write, False),
-    ("guard", guard, bare_rename, True),
-    ("rollback", rollback, bare_rename, True),
+ROWS = (
+    Row("move", move, bare_rename, files=True),
+    Row("write", write, bare_write),
+    Row("move_many", move_many, bare_rename, files=True, turn=BULK),
+    Row("move_many, bare without syncs", move_many, only_rename, files=True, turn=BULK),
+    Row("write_many", write_many, bare_write_many, turn=BULK),
+    Row("guard", guard, bare_rename, files=True),
+    Row("rollback", rollback, bare_rename, files=True, turn=0),
 )
 
 
-def compare(name: str, folder: Path, count: int, ours: Callable[..., Pair], bare: Bare, *, files: bool) -> None:
+def compare(folder: Path, row: Row, count: int) -> None:
     """Print one line of the table."""
     with multiprocessing.get_context("fork").Pool(1) as pool:
-        cost = pool.apply(measured, (folder, ours, bare, count, files))
+        cost = pool.apply(measured, (folder, row, count))
     print(
-        f"| {name} | {count:,} | {cost.ours:.2f} s | {cost.bare:.2f} s | {cost.ours / cost.bare:.2f} "
+        f"| {row.name} | {count:,} | {cost.ours:.2f} s | {cost.bare:.2f} s | {cost.ours / cost.bare:.2f} "
         f"| {(cost.ours - cost.bare) / count * 1e6:.0f} | {cost.syncs / count:.2f} | {cost.kilobytes / 1024:.1f} MiB |",
         flush=True,
     )
@@ -236,13 +303,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("count", nargs="?", type=int, default=100_000)
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()), help="on the disk to be measured")
+    parser.add_argument("--only", default="", help="the row to be measured, and no other")
     options = parser.parse_args()
     print(f"load {os.getloadavg()[0]:.1f}\n")
     print("| what | files | fietsupdate | bare | ratio | µs more a file | syncs a file | memory |")
     print("|---|---:|---:|---:|---:|---:|---:|---:|")
-    for name, ours, bare, files in PAIRS:
-        for count in (options.count // 10, options.count):
-            compare(name, options.folder, count, ours, bare, files=files)
+    for row in ROWS:
+        if options.only in {"", row.name}:
+            for count in (options.count // 10, options.count):
+                compare(options.folder, row, count)
 
 
 if __name__ == "__main__":

@@ -401,7 +401,7 @@ def outcome(root, verbs, way):
     return {name: (entry[0][:4], entry[1]) for name, entry in tree.items()}, links, errors
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(VERB, max_size=6))
 def test_many_at_once_are_as_one_by_one(verbs):
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None

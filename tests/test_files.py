@@ -576,6 +576,9 @@ def work(files):
     files.remove("tracks/2/file")
     files.copy("VERSION", "tracks/2/v")
     files.mkdir("tracks/2/dir")
+    files.write_many([("tracks/2/w", b"w"), ("w", b"w"), ("tracks/2/v", b"other")])
+    files.move_many([("w", "x"), ("x", "tracks/2/x"), ("tracks/2/w", "tracks/2/deep/w")])
+    files.remove_many(["tracks/2/x", "tracks/2/deep"])
     try:
         files.remove("tracks")
     except OSError as error:
@@ -638,7 +641,14 @@ def test_a_subvolume_is_known_by_its_device_where_the_table_of_mounts_has_none(m
 # Random trees, random verbs
 
 NAMES = st.sampled_from(["a", "b", "c", "a/b", "a/c", "b/a", "b/c/a", "c/c"])
+ITEMS = {
+    "write_many": st.tuples(NAMES, st.sampled_from([b"", b"x"])),
+    "move_many": st.tuples(NAMES, NAMES),
+    "remove_many": NAMES,
+}
 VERB = st.one_of(
+    *(st.tuples(st.just(verb), st.lists(items, min_size=1, max_size=4)) for verb, items in ITEMS.items()),
+    st.tuples(st.just("transform"), st.sampled_from(["*", "*/*", "b/**/*"]), st.just(b"new ".__add__)),
     st.tuples(st.just("write"), NAMES, st.sampled_from([b"", b"x", b"long" * 50])),
     st.tuples(st.sampled_from(["move", "copy"]), NAMES, NAMES),
     st.tuples(st.sampled_from(["remove", "mkdir"]), NAMES),
@@ -670,7 +680,7 @@ def random_verbs(files, verbs):
             getattr(files, name)(*arguments)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(NODE, max_size=10), st.lists(VERB, max_size=14))
 def test_random_verbs_on_random_trees_undone_leave_the_same_tree(nodes, verbs):
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
