@@ -149,6 +149,8 @@ def test_move_renames_files_and_whole_folders(files, data_dir):
 
 
 def test_move_and_copy_never_replace(files, data_dir, before):
+    with pytest.raises(OSError, match="cannot be copied into itself"):
+        files.copy("tracks", "tracks/1/copy")
     for verb in (files.move, files.copy):
         with pytest.raises(FileExistsError):
             verb("one", "VERSION")

@@ -280,6 +280,10 @@ class Changes:
                     self._note(key)
         return notes
 
+    def note_folders_anew(self) -> None:
+        """Forget which folders are noted: from here on their times matter once more."""
+        self._noted.clear()
+
     def _note(self, key: tuple[str, str]) -> None:
         self._noted[key] = None
         if len(self._noted) > _FOLDERS:

@@ -134,6 +134,8 @@ class Files(Reading):
         was = self._look(here)
         if was.kind == "folder":
             self._paths.check_tree(here)
+            if there.startswith(f"{here}/"):
+                raise OSError(errno.EINVAL, "A folder cannot be copied into itself", there)
         self._changes.make(*self._parents(there))
         self._copy(here, there, was)
 

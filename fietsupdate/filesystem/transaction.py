@@ -233,6 +233,7 @@ class FileTransaction:
         with self.changes.lock, self.changes.at_work():
             self._make_durable()
             atomic_write(self._folder / FLOOR, str(self._journal.end).encode(), mode=0o600)
+            self.changes.note_folders_anew()  # their times are to come back as they are here
 
     def _make_durable(self) -> None:
         self.changes.check_process()
