@@ -1,13 +1,15 @@
-"""What hooks must not do to the update around them: end its transaction, or come back twice."""
+"""Which hooks are called, and what they must not do to the update around them: end its transaction, or come twice."""
 
 from __future__ import annotations
 
 import os
+from types import SimpleNamespace
 
 import pytest
 
-from fietsupdate import Updater
+from fietsupdate import Updater, UpdateScript, hooks
 from fietsupdate.errors import FietsupdateError
+from fietsupdate.model import Direction
 from fietsupdate.process import children_end_here
 from support.notes import notes
 
@@ -57,3 +59,24 @@ def test_a_hook_that_ends_the_transaction_is_told_so(run, end, stands):
     with pytest.raises(FietsupdateError, match="The hook ended the transaction") as caught:
         run(f"self.files.write('a', 'a')\nself.connection.{end}()")
     assert caught.value.stands.startswith(stands)
+
+
+def test_nothing_but_a_hook_that_the_script_leaves_alone_is_passed_over():
+    class Overrides(UpdateScript):
+        def pre_alembic(self, config):
+            """Do something."""
+
+    class Assigns(UpdateScript):
+        def __init__(self):
+            self.pre_alembic = print
+
+    untouched = type("Up", (UpdateScript,), {})
+    duck = type("Up", (), {"pre_alembic": print, "post_alembic": print})
+    empty = [
+        hooks.is_empty(SimpleNamespace(Up=up), Direction.UP, "pre_alembic")
+        for up in (untouched, Overrides, Assigns, duck)
+    ]
+    assert empty == [True, False, False, False]
+    assert not hooks.is_empty(
+        SimpleNamespace(Up=type("Up", (UpdateScript,), {"verify": print})), Direction.UP, "verify"
+    )
