@@ -6,7 +6,6 @@ applied), 1 and 2.
 
 from __future__ import annotations
 
-import re
 import signal
 from collections.abc import Iterator
 
@@ -15,6 +14,7 @@ import pytest
 from support.breaking import FULL, Bench, every, small_application
 from support.databases import MARIADB, POSTGRESQL, SQLITE
 from support.injection import COMMIT, COMMITTED, FILES, OUTPUT, SQL, Injection
+from support.truth import said
 from support.zygote import Run, Zygote
 
 EVERYTHING = (FILES, SQL, OUTPUT)
@@ -58,22 +58,9 @@ def assert_is_true(bench: Bench, name: str, run: Run) -> None:
         assert not bench.is_atomic, about
         assert_can_go_on(bench, error["hint"], about)
         return
+    assert error["stands"], about
     assert position == said(error["stands"]), about
     assert bench.leftovers() == [], about
-
-
-def said(stands: str) -> int:
-    """Give the state that a message tells of."""
-    assert "lies open" not in stands
-    finished = re.search(r"(\d) of 2 updates of this run were finished before it|Finished by this run: (.*)\.", stands)
-    before = 0
-    if finished:
-        before = int(finished[1]) if finished[1] else len(finished[2].split(", "))
-    if "is complete: database and files both have it." in stands:
-        return before + 1
-    nothing = "Nothing was changed.", "database and files are as they were before it.", "Finished by this run"
-    assert any(text in stands for text in nothing), stands
-    return before
 
 
 def assert_can_go_on(bench: Bench, hint: str, about: str) -> None:
