@@ -19,7 +19,7 @@ from support.breaking import CALLS, FULL, VERBS, every, example_application, sma
 from support.databases import MARIADB, POSTGRESQL, SQLITE
 from support.injection import COMMIT, COMMITTED, FILES, SQL, Injection
 from support.states import files_of
-from support.truth import COMPLETE, ERRORS, UNDONE, assert_is_true, strike
+from support.truth import COMPLETE, ERRORS, UNDONE, assert_is_true, is_open, said, strike
 from support.zygote import Zygote
 
 SERVERS = [(POSTGRESQL, "stock"), (POSTGRESQL, "async"), (MARIADB, "stock")]
@@ -67,7 +67,9 @@ def test_a_disk_that_stays_full_is_told_and_undone_when_there_is_space(zygote: Z
             if not run.fired:
                 break
             if run.code != 0:
-                assert run.events[-1]["error"]["code"] != "unexpected", run.output
+                error = run.events[-1]["error"]
+                assert error["code"] != "unexpected", run.output
+                assert is_open(error) or bench.position() == said(error["stands"]), run.output
             bench.recovered()
             done = bench.mended_update()
             assert done.code == 0, f"{run.fired}\n{run.output}\n{done.output}"
