@@ -342,7 +342,8 @@ def test_a_package_that_was_removed_leaves_ghosts_and_both_ways_out_are_told(lin
     [problem] = status.problems
     assert problem.hint == (
         "If the code is older than the data, or a package is missing: install what has s1, s2. Only if the "
-        "scripts were deleted on purpose, and what they did shall stay: type `fietsupdate stamp c3 w1`, which forgets them."
+        "scripts were deleted on purpose, and what they did shall stay: type `fietsupdate stamp c3 w1`, which forgets "
+        "them."
     )
     assert [one.update_id for one in removed.applied() if one.update is None] == ["s1", "s2"]
 
