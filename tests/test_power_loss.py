@@ -9,6 +9,7 @@ import pytest
 from fs_support import begin, every_plain_call, every_verb, ours, picture, plant, recover
 from power_support import Recorder, restore
 
+from fietsupdate.filesystem import durable
 from fietsupdate.filesystem.guard import Guard
 from fietsupdate.filesystem.transaction import FileTransaction
 
@@ -54,6 +55,17 @@ def after_recovery(disk, folder, monkeypatch, data_dir="restored"):
     return result, strange
 
 
+def test_power_lost_while_a_transaction_begins(folder, monkeypatch):
+    """Seeds with which a header was once there without the journal, or without the progress of playback."""
+    data_dir = fill(folder)
+    before = picture(data_dir, inodes=False)
+    for seed in (5, 10):
+        crashes = crashes_of(data_dir, lambda: begin(data_dir), monkeypatch, seed)
+        for number, disk in enumerate(crashes):
+            assert after_recovery(disk, folder, monkeypatch) == (before, ()), number
+        recover(data_dir)
+
+
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_power_lost_at_any_moment_of_the_verbs(folder, monkeypatch, seed):
     data_dir = fill(folder)
@@ -61,6 +73,23 @@ def test_power_lost_at_any_moment_of_the_verbs(folder, monkeypatch, seed):
     crashes = crashes_of(data_dir, lambda: work(data_dir), monkeypatch, seed)
     assert len(crashes) > 400
     for number, disk in enumerate(crashes):
+        assert after_recovery(disk, folder, monkeypatch) == (before, ()), number
+
+
+def test_power_lost_at_any_moment_of_batches_that_sync_whole_file_systems(folder, monkeypatch):
+    monkeypatch.setattr(durable, "MANY", 2)
+    data_dir = fill(folder)
+    before = picture(data_dir, inodes=False)
+
+    def batches():
+        transaction = begin(data_dir)
+        transaction.files.write_many([("one", "new"), ("VERSION", "new"), ("new/a", "a"), ("new/b", "b")])
+        transaction.files.move_many([("new/a", "to/1/a"), ("tracks/2/big", "to/2/big")])
+        transaction.files.transform(["to/1/a", "one"], bytes.upper)
+        transaction.files.remove_many(["to/1/a", "VERSION"])
+        transaction.seal()
+
+    for number, disk in enumerate(crashes_of(data_dir, batches, monkeypatch)):
         assert after_recovery(disk, folder, monkeypatch) == (before, ()), number
 
 

@@ -137,7 +137,7 @@ class Progress:
         self._path = folder / PROGRESS
 
     def prepare(self) -> None:
-        """Create the file, its space taken durably; its name becomes durable with that of the header beside it."""
+        """Create the file, its space taken durably; its name becomes durable before the header is written."""
         self._put(_progress_line(Position(0), begun=False))
 
     def read(self) -> Position | None:

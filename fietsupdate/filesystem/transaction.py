@@ -113,8 +113,8 @@ class FileTransaction:
         Journal(folder).close()
         for name in os.listdir(folder):
             give_owner(folder / name, os.stat(folder))
-        sync_many(open_folder(root) / header.txn for root in roots.values())
-        headers.write(folder, Header(header, identities))  # which makes all names in the folder durable, too
+        sync_many(open_folder(root) / header.txn for root in all_roots.values())  # with a header they are all there
+        headers.write(folder, Header(header, identities))
         return cls(data_dir, header, _paths(all_roots, keep_out))
 
     @classmethod
