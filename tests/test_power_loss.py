@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from fs_support import begin, every_plain_call, every_verb, ours, picture, plant, recover
+from fs_support import STRIDE, begin, every_plain_call, every_verb, ours, picture, plant, recover
 from power_support import Recorder, restore
 
 from fietsupdate.filesystem import durable
@@ -84,7 +84,7 @@ def test_power_lost_at_any_moment_of_batches_that_sync_whole_file_systems(folder
     def batches():
         transaction = begin(data_dir)
         transaction.files.write_many([("one", "new"), ("VERSION", "new"), ("new/a", "a"), ("new/b", "b")])
-        transaction.files.move_many([("new/a", "to/1/a"), ("tracks/2/big", "to/2/big")])
+        transaction.files.move_many([("new/a", "to/1/a"), ("tracks/2/big", "to/2/big"), ("tracks/other", "to/3/b")])
         transaction.files.transform(["to/1/a", "one"], bytes.upper)
         transaction.files.remove_many(["to/1/a", "VERSION"])
         transaction.seal()
@@ -118,6 +118,48 @@ def test_power_lost_at_any_moment_of_playback(folder, monkeypatch):
     assert len(crashes) > 200
     for number, disk in enumerate(crashes):
         assert after_recovery(disk, folder, monkeypatch) == (before, ()), number
+
+
+def test_power_lost_at_any_moment_of_playback_of_plain_calls(folder, monkeypatch):
+    data_dir = fill(folder)
+    before = picture(data_dir, inodes=False)
+    transaction = begin(data_dir)
+    with Guard(print).watching(transaction):
+        every_plain_call(data_dir)
+    transaction.seal()
+    crashes = crashes_of(data_dir, lambda: recover(data_dir), monkeypatch)
+    assert len(crashes) > 300
+    for number, disk in enumerate(crashes):
+        if number % (2 * STRIDE) == 0:
+            assert after_recovery(disk, folder, monkeypatch) == (before, ()), number
+
+
+def test_power_lost_while_a_phase_is_played_back_both_ends_are_reached(folder, monkeypatch):
+    """First where the last committed phase has ended, then, as nothing was committed after all, the very beginning."""
+    data_dir = fill(folder)
+    before = picture(data_dir, inodes=False)
+    transaction = begin(data_dir)
+    transaction.files.write("pre", b"pre")
+    transaction.files.move("tracks/1", "moved")
+    transaction.end_phase()
+    phase = picture(data_dir, inodes=False)
+    transaction.files.write("pre", b"changed")
+    transaction.files.remove("one")
+    with Guard(print).watching(transaction):
+        (data_dir / "moved" / "track.gpx").write_text("other")
+        shutil.rmtree(data_dir / "tracks")
+    transaction.seal()
+    crashes = crashes_of(data_dir, lambda: FileTransaction.reopen(data_dir).play_back_phase(), monkeypatch)
+    assert len(crashes) > 90
+    for number, disk in enumerate(crashes[::STRIDE]):
+        restored = folder / "restored"
+        with monkeypatch.context() as patches:
+            restore(disk, restored, patches)
+            assert FileTransaction.reopen(restored).play_back_phase() == (), number
+            assert picture(restored, inodes=False) == phase, number
+            assert recover(restored) == (), number
+            assert picture(restored, inodes=False) == before, number
+        shutil.rmtree(restored)
 
 
 def test_power_lost_at_any_moment_of_finish(folder, monkeypatch):
