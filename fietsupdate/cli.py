@@ -17,6 +17,7 @@ from fietsupdate import __version__
 from fietsupdate.arguments import Command, Program
 from fietsupdate.commands import changing, copies, reading, rehearsing, restoring, writing
 from fietsupdate.commands.options import wrong
+from fietsupdate.errors import ConfigError
 from fietsupdate.session import Session
 
 SYSTEM = os.name
@@ -98,11 +99,37 @@ def process() -> int:
     Where nothing was to be changed, Python does not look for garbage at the end: among all that Alembic imports, that
     is a quarter of the time that `status` takes.
     """
+    _open_standard_streams()
     session = Session()
     code = main(session=session)
     if not session.ran:
         gc.freeze()
     return code
+
+
+def _open_standard_streams() -> None:
+    """Open /dev/null where a standard stream is closed, as in ``>&-``.
+
+    Otherwise the next file that is opened would take its number, a database perhaps, and be printed into.
+    """
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_RDWR), number)  # the lowest that is free, which is this one
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
+
+
+def _check_working_directory() -> None:
+    try:
+        os.getcwd()  # which does not need pathlib
+    except FileNotFoundError:
+        raise ConfigError(
+            "The directory in which this command runs does not exist any more.",
+            stands="Nothing was changed.",
+            hint="Go to one that exists ('cd' with its name, also with the same one), then repeat the command.",
+        ) from None
 
 
 def main(arguments: Sequence[str] | None = None, session: Session | None = None) -> int:
@@ -123,6 +150,7 @@ def main(arguments: Sequence[str] | None = None, session: Session | None = None)
         if SYSTEM != "posix":
             session.err.line("fietsupdate runs on POSIX systems only: Linux, macOS, the BSDs.")
             return 1
+        _check_working_directory()
         with root.make_context("fietsupdate", words, obj=session) as ctx:
             return int(root.invoke(ctx) or 0)
     except typer.Exit as end:

@@ -540,6 +540,24 @@ def test_closed_descriptors_do_no_harm():
     assert subprocess.run(["sh", "-c", script], check=False).returncode == 0
 
 
+def test_the_numbers_of_closed_streams_are_taken_by_nothing_else(tmp_path):
+    """A database that is opened as descriptor 1 would be printed into."""
+    code = "import os, fietsupdate.cli as cli; cli._open_standard_streams(); os.open('file', os.O_CREAT); print(1)"
+    opened = "; os.write(3, ' '.join(os.readlink(f'/dev/fd/{n}') for n in range(3)).encode())"
+    script = f'{sys.executable} -c "{code}{opened}" 3>seen <&- >&- 2>&-'
+    subprocess.run(["sh", "-c", script], cwd=tmp_path, check=True)
+    assert (tmp_path / "seen").read_text() == " ".join(["/dev/null"] * 3)
+
+
+def test_a_working_directory_that_is_gone_is_told(fiets, tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    code, _, err = fiets("status")
+    assert code == 1
+    assert "does not exist any more" in err
+
+
 def test_events_reach_the_real_stdout_while_descriptor_1_points_elsewhere(updater, capfd):
     class Redirecting(updater):
         def update(self, target=None, **options):

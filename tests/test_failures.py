@@ -117,6 +117,7 @@ def test_while_the_database_cannot_be_asked_nothing_is_touched(kind, command, ma
     project.ini.write_text(ini.replace(project.url, f"{project.url}_that_is_not_there"))
     told = project.run(*command).exited(1).told
     assert re.search("Nothing was (touched|changed)|nothing is touched|does not exist", told), told
+    assert not list(project.root.parent.rglob("*_that_is_not_there")), "a SQLite file was made"
     assert project.tree(exclude=[".fietsupdate/lock"]) == tree
     project.ini.write_text(ini)
     project.run("recover").succeeded()

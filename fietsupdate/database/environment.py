@@ -100,6 +100,8 @@ class Environment:
         visit, self._last = self._last, None
         if visit is None or visit.raw is None or not visit.calls or visit.context.dialect.is_async:
             return None
+        if visit.missing_file is not None:  # a connection of its own would create it
+            return None
         try:
             with visit.connection.engine.connect() as connection:
                 fresh = connection.connection.dbapi_connection is not visit.raw
