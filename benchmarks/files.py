@@ -178,7 +178,7 @@ def bare_write(data_dir: Path, numbers: range, syncs: int, whole: int) -> None:
 def log_of(data_dir: Path, count: int, syncs: int, whole: int) -> Iterator[Callable[[], None]]:
     """Give what is called before each change: it appends a line, and syncs so often that there are `syncs` in all.
 
-    Those of the whole file system come at the end.
+    So many of them as `whole` says are of the whole file system.
     """
     descriptor = os.open(data_dir / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     done = due = 0.0
@@ -186,15 +186,16 @@ def log_of(data_dir: Path, count: int, syncs: int, whole: int) -> Iterator[Calla
     def log() -> None:
         nonlocal done, due
         os.write(descriptor, LINE)
-        due += (syncs - whole) / count
+        due += syncs / count
         while done + 1 <= due + 1e-6:
-            os.fdatasync(descriptor)
+            if (done + 1) * whole // syncs > done * whole // syncs:
+                durable.sync_file_system(data_dir)
+            else:
+                os.fdatasync(descriptor)
             done += 1
 
     try:
         yield log
-        for _ in range(whole):
-            durable.sync_file_system(data_dir)
     finally:
         os.close(descriptor)
 
