@@ -6,6 +6,7 @@ An error carries data; the texts are made where it is raised, the exit code belo
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -33,6 +34,16 @@ def behind(error: BaseException | None) -> Iterator[BaseException]:
         yield error
         seen.add(id(error))
         error = error.__cause__ or error.__context__
+
+
+def let_go(error: BaseException | None) -> None:
+    """Drop the local variables that an error keeps alive.
+
+    A database connection among them would block our own. SQLite keeps even the lock of a closed one until its last
+    cursor is gone ("zombie", https://sqlite.org/c3ref/close.html), and SQLAlchemy's async engines leave cursors open.
+    """
+    for cause in behind(error):
+        traceback.clear_frames(cause.__traceback__)
 
 
 class FietsupdateError(Exception):

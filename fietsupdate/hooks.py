@@ -15,7 +15,7 @@ from typing import Any
 
 from fietsupdate import versions
 from fietsupdate.config import Settings
-from fietsupdate.errors import FietsupdateError, ScriptError, UpdateFailedError, behind
+from fietsupdate.errors import FietsupdateError, ScriptError, UpdateFailedError, let_go
 from fietsupdate.model import Direction, Phase, Step, Update
 from fietsupdate.process import as_stop, children_end_here
 from fietsupdate.script import Surroundings, UpdateScript
@@ -106,18 +106,12 @@ def call(module: ModuleType, step: Step, hook: str, around: Surroundings, settin
         where, place, words = f"{CLASSES[step.direction]}.{hook}", _place(error, update.path), _words(error)
         what = "Version hook" if step.direction is Direction.VERSION else f"{where} of"
         own = error.hint if isinstance(error, FietsupdateError) else ""
-        _let_go(error)
+        let_go(error)
         raise UpdateFailedError(
             f"{what} {update.update_id} failed at {place}: {words}.",
             hint=own or "Mend what the message names, and run the same command again; '--traceback' shows more.",
             details={"update_id": update.update_id, "hook": where},
         ) from error
-
-
-def _let_go(error: BaseException | None) -> None:
-    """Drop the local variables that an error keeps alive: a database connection among them would block our own."""
-    for cause in behind(error):
-        traceback.clear_frames(cause.__traceback__)
 
 
 def _make(module: ModuleType, update: Update, direction: Direction) -> Any:

@@ -62,10 +62,12 @@ def settle(instance: Instance, files: FileTransaction) -> Settled:
         return Settled(Outcome.DONE)
     if begun is not None and not _only_hooks_ran(header, begun, files):
         return _at_phase_boundary(header, begun, files)
-    found = files.play_back(set_aside=header.own_connections)
-    if answer == BEGUN:
-        instance.visit(lambda visit: _forget(visit, header.txn), command="upgrade")
-    return Settled(Outcome.UNDONE, found)
+
+    def forget() -> None:
+        if answer == BEGUN:  # before the transaction ends: a begun row without one would be half an update
+            instance.visit(lambda visit: _forget(visit, header.txn), command="upgrade")
+
+    return Settled(Outcome.UNDONE, files.play_back(set_aside=header.own_connections, then=forget))
 
 
 def _finish(files: FileTransaction) -> None:

@@ -125,3 +125,12 @@ def test_a_signal_while_our_folder_is_made_leaves_the_data_directory_its_time(zy
         first = seen.index("files: os.utime data") + 1
         for number in (first - 1, first):
             assert_is_true(bench, "SIGINT", bench.break_at(Injection("SIGINT", number, (FILES,))))
+
+
+def test_a_signal_while_rows_are_read_leaves_no_lock_behind(zygote: Zygote) -> None:
+    """An async engine leaves the cursor open, and SQLite the lock of a closed connection until its cursors are gone."""
+    with small_application(zygote, SQLITE, "async", from_nothing=True) as bench:
+        seen = bench.break_at(Injection(kinds=(SQL,))).succeeded().seen
+        reads = [number for number, event in enumerate(seen, 1) if "SELECT alembic_version" in event]
+        for number in reads[-3:]:
+            assert_is_true(bench, "SIGINT", bench.break_at(Injection("SIGINT", number, (SQL,))))

@@ -28,7 +28,7 @@ from fietsupdate.database.ledger import LedgerTable
 from fietsupdate.database.passing import passes
 from fietsupdate.database.pointing import point, refuse_unmarked
 from fietsupdate.database.visit import BusyError, MovedError, Visit, Work
-from fietsupdate.errors import ConfigError
+from fietsupdate.errors import ConfigError, let_go
 from fietsupdate.process import Stop, put_back, stdout_on_stderr
 
 __all__ = ["BusyError", "Environment", "Visit", "Work"]
@@ -88,6 +88,8 @@ class Environment:
                 error = caught
             finally:
                 visit.leave()
+        let_go(error)
+        let_go(visit.failure)
         _judge(visit, error, last=last)
         return visit
 

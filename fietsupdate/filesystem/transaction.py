@@ -14,7 +14,7 @@ The numbers are those of the invariants in the documentation; 5, 7 and 10 are ke
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
@@ -274,11 +274,12 @@ class FileTransaction:
         else:
             leftovers.close(self._data_dir, self.header.txn)
 
-    def play_back(self, *, set_aside: bool = False) -> tuple[Path, ...]:
+    def play_back(self, *, set_aside: bool = False, then: Callable[[], object] = tuple) -> tuple[Path, ...]:
         """Undo everything, backwards, and end the transaction. It may be interrupted and repeated at will.
 
         Args:
             set_aside: Move what the transaction created to ``found`` instead of deleting it.
+            then: Called when everything is back, before the transaction ends: where it fails, it is called again.
 
         Returns:
             What was not recognised as the transaction's own: in ``found``, or where somebody else has put it.
@@ -288,7 +289,8 @@ class FileTransaction:
         """
         with self.changes.lock:
             strange = self._undo_down_to(0, set_aside)
-            leftovers.close(self._data_dir, self.header.txn)
+        then()
+        leftovers.close(self._data_dir, self.header.txn)
         tell_lost(self._lost)
         return tuple(dict.fromkeys([*self._found(), *strange]))
 
@@ -377,8 +379,7 @@ class FileTransaction:
 
 
 def _paths(roots: Mapping[str, Path], keep_out: Collection[Path]) -> dict[str, Paths]:
-    databases = database_files(keep_out)
-    return {name: Paths(root, databases) for name, root in roots.items()}
+    return {name: Paths(root, database_files(keep_out)) for name, root in roots.items()}
 
 
 def _check_identity(root: Path, txn: str, expected: headers.Root) -> None:
