@@ -70,11 +70,10 @@ class BulkFiles(Files):
     def transform(self, paths: str | Iterable[Name], change: Callable[[bytes], bytes | None]) -> int:
         """Replace the content of files by what a function makes of it.
 
-        A file keeps its mode, owner and attributes. One whose content stays the same is not touched.
+        ``paths`` are the files, or a pattern as for `glob`, of which all files are meant, but no symlinks. ``change``
+        is given a whole content, and returns the new one, or ``None`` to leave the file as it is.
 
-        Args:
-            paths: The files, or a pattern as for `glob`, of which all files are meant, but no symlinks.
-            change: Given a whole content, it returns the new one, or ``None`` to leave the file as it is.
+        A file keeps its mode, owner and attributes. One whose content stays the same is not touched.
 
         Returns:
             How many files were changed.
