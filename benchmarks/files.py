@@ -29,6 +29,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +38,7 @@ from fietsupdate.filesystem.guard import Guard
 from fietsupdate.filesystem.transaction import FileTransaction
 from fietsupdate.model import Direction, OpenTransaction
 
+FORK = multiprocessing.get_context("fork")
 FOLDERS = 100
 TURN = 100
 BULK = 5000
@@ -225,9 +227,14 @@ class Cost:
 
 
 def measured(folder: Path, row: Row, count: int) -> Cost:
-    """Let ours and bare take turns."""
-    cost, calls = Cost(), Syncs()
-    with tempfile.TemporaryDirectory(dir=folder) as one, tempfile.TemporaryDirectory(dir=folder) as two:
+    """Let ours and bare take turns, bare in a process of its own: the guard looks at every call in ours."""
+    with (
+        tempfile.TemporaryDirectory(dir=folder) as one,
+        tempfile.TemporaryDirectory(dir=folder) as two,
+        ProcessPoolExecutor(1, mp_context=FORK) as other,
+    ):
+        other.submit(_peak).result()  # it is forked before anything is watched
+        cost, calls = Cost(), Syncs()
         for name in (one, two):
             plant(Path(name), count, files=row.files)
         work, end = row.ours(Path(one), count)
@@ -241,12 +248,17 @@ def measured(folder: Path, row: Row, count: int) -> Cost:
             if last is not None:
                 last()
             middle, syncs, whole = time.perf_counter(), calls.count - before, calls.whole - whole_before
-            row.bare(Path(two), numbers, syncs, whole)
             cost.ours += middle - start
-            cost.bare += time.perf_counter() - middle
+            cost.bare += other.submit(_timed, row.bare, Path(two), numbers, syncs, whole).result()
             cost.syncs += syncs
         cost.kilobytes = _peak() - memory
     return cost
+
+
+def _timed(bare: Bare, folder: Path, numbers: range, syncs: int, whole: int) -> float:
+    start = time.perf_counter()
+    bare(folder, numbers, syncs, whole)
+    return time.perf_counter() - start
 
 
 def _peak() -> int:
@@ -291,8 +303,8 @@ ROWS = (
 
 def compare(folder: Path, row: Row, count: int) -> None:
     """Print one line of the table."""
-    with multiprocessing.get_context("fork").Pool(1) as pool:
-        cost = pool.apply(measured, (folder, row, count))
+    with ProcessPoolExecutor(1, mp_context=FORK) as pool:
+        cost = pool.submit(measured, folder, row, count).result()
     print(
         f"| {row.name} | {count:,} | {cost.ours:.2f} s | {cost.bare:.2f} s | {cost.ours / cost.bare:.2f} "
         f"| {(cost.ours - cost.bare) / count * 1e6:.0f} | {cost.syncs / count:.2f} | {cost.kilobytes / 1024:.1f} MiB |",
