@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from fs_support import begin, picture, plant
 
+from fietsupdate.filesystem.bulk import BulkFiles
+from fietsupdate.filesystem.transaction import FileTransaction
 from support.breaking import FULL
 from support.databases import KINDS, MARIADB, POSTGRESQL, SQLITE, Database, create
 from support.projects import Project
@@ -102,3 +106,32 @@ def project(make_project: Callable[..., Project]) -> Project:
 def any_project(tmp_path: Path, database: Database) -> Project:
     """Give a project without revisions and updates, stock env.py; the test runs once for each kind of database."""
     return Project.create(tmp_path / "project", database)
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    """A data directory with files of every kind."""
+    path = tmp_path / "data"
+    path.mkdir()
+    plant(path)
+    (path / ".fietsupdate").mkdir(mode=0o700)
+    os.utime(path, ns=(10**18, 10**18))
+    return path
+
+
+@pytest.fixture
+def before(data_dir: Path) -> dict[str, object]:
+    """What it looks like before anything is changed."""
+    return picture(data_dir)
+
+
+@pytest.fixture
+def transaction(data_dir: Path, before: dict[str, object]) -> FileTransaction:
+    """A transaction that has begun there."""
+    return begin(data_dir)
+
+
+@pytest.fixture
+def files(transaction: FileTransaction) -> BulkFiles:
+    """Its verbs."""
+    return transaction.files

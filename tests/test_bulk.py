@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from fs_support import begin, ours, picture, plant
+from fs_support import begin, ours, picture
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -17,31 +17,6 @@ from fietsupdate.filesystem import bulk, durable
 from fietsupdate.filesystem import changes as changes_module
 from fietsupdate.filesystem.guard import Guard
 from fietsupdate.filesystem.paths import PathError
-
-
-@pytest.fixture
-def data_dir(tmp_path):
-    path = tmp_path / "data"
-    path.mkdir()
-    plant(path)
-    (path / ".fietsupdate").mkdir(mode=0o700)
-    os.utime(path, ns=(10**18, 10**18))
-    return path
-
-
-@pytest.fixture
-def before(data_dir):
-    return picture(data_dir)
-
-
-@pytest.fixture
-def transaction(data_dir, before):
-    return begin(data_dir)
-
-
-@pytest.fixture
-def files(transaction):
-    return transaction.files
 
 
 @pytest.fixture

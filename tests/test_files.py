@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path, PurePosixPath
 
 import pytest
-from fs_support import HEADER, begin, every_verb, ours, picture, plant, recover
+from fs_support import HEADER, begin, every_verb, ours, picture, recover
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -24,31 +24,6 @@ from fietsupdate.filesystem.ledger import look
 from fietsupdate.filesystem.paths import PathError
 from fietsupdate.filesystem.transaction import FileTransaction
 from fietsupdate.model import Direction, Entry
-
-
-@pytest.fixture
-def data_dir(tmp_path):
-    path = tmp_path / "data"
-    path.mkdir()
-    plant(path)
-    (path / ".fietsupdate").mkdir(mode=0o700)
-    os.utime(path, ns=(10**18, 10**18))
-    return path
-
-
-@pytest.fixture
-def before(data_dir):
-    return picture(data_dir)
-
-
-@pytest.fixture
-def transaction(data_dir, before):
-    return begin(data_dir)
-
-
-@pytest.fixture
-def files(transaction):
-    return transaction.files
 
 
 def entry(seq=1):

@@ -29,7 +29,8 @@ _FULL_SYNC: int | None = getattr(fcntl, "F_FULLFSYNC", None)
 _CANNOT_SYNC_FOLDERS = frozenset({errno.EINVAL, errno.EBADF})
 """What file systems answer that cannot sync a folder at all; PostgreSQL ignores the same (fd.c, fsync_fname)."""
 
-_GONE = (FileNotFoundError, NotADirectoryError)
+_GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
+"""What a path answers that was there; ELOOP, where a symlink to itself has taken the place of its folder."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _syncfs = getattr(_libc, "syncfs", None)
@@ -101,8 +102,9 @@ def sync_many(paths: Iterable[Path | str]) -> None:
         for path in first:
             try:
                 sync_path(path)
-            except _GONE:
-                continue
+            except OSError as error:
+                if error.errno not in _GONE:
+                    raise
         return
     for path in _one_per_device((*first,), remaining):
         sync_file_system(path)
@@ -114,7 +116,9 @@ def _one_per_device(*groups: Iterable[Path | str]) -> list[Path | str]:
         for path in group:
             try:
                 status = os.lstat(path)
-            except _GONE:
+            except OSError as error:
+                if error.errno not in _GONE:
+                    raise
                 continue
             if status.st_dev not in found:
                 found[status.st_dev] = path if stat.S_ISDIR(status.st_mode) else os.path.dirname(path)
