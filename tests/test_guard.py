@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 from fs_support import begin, every_plain_call, every_verb, ours, picture, plant, recover, run_killed
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from fietsupdate.errors import FilesError
@@ -531,6 +531,9 @@ CALLS = {
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@example([], [("mkdir", "b"), ("rename", "b", "a"), ("rmdir", "a")])
+@example([("mkdir", "a")], [("touch", "a"), ("rmdir", "a")])
+@example([], [("write", "a"), ("symlink", "b", "c"), ("rename", "a", "b/a"), ("rename", "c", "b")])
 @given(st.lists(CALL, max_size=8), st.lists(CALL, max_size=14))
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
 def test_random_plain_calls_undone_leave_the_same_tree(first, then):

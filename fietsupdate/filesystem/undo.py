@@ -152,7 +152,12 @@ class _Undo:
         if there is None or was is None:
             return
         if (there.kind, there.inode) != (was.kind, was.inode):
-            if here is None:  # somebody put another file in the place of ours
+            if here is not None:
+                return
+            if was.kind == there.kind == "folder" and not os.listdir(target):  # it was removed, and made anew just now
+                os.makedirs(os.path.dirname(self.path), exist_ok=True)
+                place(target, self.path)
+            else:  # somebody put another file in the place of ours
                 self._to_found(target)
             return
         if here is not None:
@@ -229,7 +234,9 @@ class _Undo:
 
     def _meta(self) -> None:
         here, was = seen(self.path), self.record.was
-        if here is not None and was is not None and here.inode == was.inode and self.record.meta is not None:
+        if here is None or was is None or self.record.meta is None:
+            return
+        if here.inode == was.inode or here.kind == was.kind == "folder":  # one that was removed was made anew just now
             self.record.meta.apply(self.path, time=self._has_own_time(here))
 
     def _check_back(self, here: Seen | None) -> None:
