@@ -14,6 +14,9 @@ from fs_support import is_change
 
 from fietsupdate.filesystem import durable, header, status
 
+SECTOR = 512
+"""So many bytes a disk writes as a whole, or not at all."""
+
 
 @dataclass
 class Node:
@@ -92,9 +95,17 @@ class Recorder:
                 extra = node.content[len(synced.content) :]
                 cut = self.random.randrange(len(extra) + 1) if share else 0
                 return Node(synced.mode, synced.owner, synced.mtime_ns, synced.content + extra[:cut], synced.xattrs)
+            if share and isinstance(node.content, bytes) and len(node.content) == len(synced.content):
+                content = self._some_sectors(synced.content, node.content)
+                return Node(synced.mode, synced.owner, synced.mtime_ns, content, synced.xattrs)
             return synced
         lost = b"" if isinstance(node.content, bytes) else node.content
         return Node(node.mode, node.owner, node.mtime_ns, lost, node.xattrs)
+
+    def _some_sectors(self, synced, last):
+        """Give a content of which some sectors were written."""
+        sectors = range(0, len(synced), SECTOR)
+        return b"".join(self.random.choice((synced, last))[at : at + SECTOR] for at in sectors)
 
     def _synced(self, real):
         def call(descriptor):

@@ -50,13 +50,14 @@ def journal(tmp_path):
 
 @pytest.fixture
 def three_batches(tmp_path):
-    """A journal of batches [a, b], [c], [d, e], and where each one ends."""
+    """A journal of batches [a, b], [c], [d, e], with nothing written ahead, and where each one ends."""
     made = Journal(tmp_path)
     ends = []
     for names in (["a", "b"], ["c"], ["d", "e"]):
         made.append(records(*names))
         ends.append(made.end)
     made.close()
+    os.truncate(tmp_path / "journal", ends[-1])
     return tmp_path, ends
 
 
@@ -110,8 +111,10 @@ def test_a_batch_costs_one_sync_however_long_it_is(journal, monkeypatch):
 def test_wherever_the_last_batch_breaks_off_it_is_passed_over(three_batches):
     folder, ends = three_batches
     whole = (folder / "journal").read_bytes()
-    for length in range(ends[1], ends[2]):
-        for filler in (b"", b"\0" * (ends[2] - length), b"\xff\n"):
+    for length in range(ends[1], ends[2] - 1):
+        middle = (length + ends[2]) // 2
+        gap, rest = middle - length, whole[middle:]  # a disk may write the end of what it was given first
+        for filler in (b"", b"\0" * gap, b"\n" * 5000, b"\n" * gap + rest, b"\0" * gap + rest + b"\n" * 50, b"\xff\n"):
             (folder / "journal").write_bytes(whole[:length] + filler)
             journal = Journal(folder)
             assert paths_in(journal) == ["a", "b", "c"], length
@@ -120,6 +123,57 @@ def test_wherever_the_last_batch_breaks_off_it_is_passed_over(three_batches):
             again = Journal(folder)
             assert paths_in(again) == ["a", "b", "c", "f"], length
             again.close()
+
+
+def test_a_batch_takes_the_place_of_what_was_written_ahead(tmp_path, journal):
+    """The length of the file stays, and is no part of the journal; opening it again finds the end."""
+    journal.append(records("a"))
+    before = os.stat(tmp_path / "journal")
+    journal.append(records("b"))
+    journal.close()
+    again = Journal(tmp_path)
+    again.append(records("c"))
+    after = os.stat(tmp_path / "journal")
+    assert (after.st_size, after.st_blocks) == (before.st_size, before.st_blocks)
+    assert again.end < after.st_size < 10_000
+    assert paths_in(again) == ["a", "b", "c"]
+    again.close()
+
+
+def test_without_space_to_write_ahead_a_journal_works(journal, monkeypatch):
+    def full(descriptor, data, real=os.write):
+        if not bytes(data).strip():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(descriptor, data)
+
+    monkeypatch.setattr(os, "write", full)
+    for name in "abc":
+        journal.append(records(name))
+    assert paths_in(journal) == ["a", "b", "c"]
+    assert journal.path.stat().st_size == journal.end
+
+
+def test_what_a_failed_batch_left_is_gone_when_a_shorter_one_is_appended(journal, monkeypatch):
+    def broken(descriptor):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    journal.append(records("a"))
+    with monkeypatch.context() as patches:
+        patches.setattr(os, "fdatasync", broken)
+        with pytest.raises(FilesError):
+            journal.append(records(*"bcdef"))
+    journal.close()
+    again = Journal(journal.path.parent)  # the disk may have it all the same
+    assert paths_in(again) in (["a"], list("abcdef"))
+    whole = journal.path.read_bytes()
+    journal.path.write_bytes(whole[: again.end - 100] + whole[again.end - 99 :])
+    again.close()
+    again = Journal(journal.path.parent)
+    again.append(records("g"))
+    again.close()
+    again = Journal(journal.path.parent)
+    assert paths_in(again) == ["a", "g"]
+    again.close()
 
 
 def test_any_damage_before_the_last_batch_is_doubt(three_batches):
@@ -367,5 +421,5 @@ def test_a_data_directory_that_is_not_mounted_takes_nothing_from_the_further_roo
 
 def test_the_journal_is_readable_json(data_dir):
     folder = interrupted(data_dir)
-    lines = [json.loads(line) for line in (folder / "journal").read_text().splitlines()]
+    lines = [json.loads(line) for line in (folder / "journal").read_text().splitlines() if line]
     assert [line.get("do", "mark") for line in lines] == ["folder", "create", "mark", "remove", "mark"]
