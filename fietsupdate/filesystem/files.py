@@ -25,7 +25,7 @@ from fietsupdate.filesystem.mounts import mounted_below
 from fietsupdate.filesystem.owner import give_owner
 from fietsupdate.filesystem.place import copy_file
 from fietsupdate.filesystem.reading import Reading
-from fietsupdate.filesystem.record import Do, Record
+from fietsupdate.filesystem.record import Do, Record, folder_of
 from fietsupdate.filesystem.status import Meta, Seen, seen
 
 P = ParamSpec("P")
@@ -106,12 +106,16 @@ class Files(Reading):
             FileNotFoundError: there is nothing to move.
             FileExistsError: the destination is taken.
         """
-        here = self._paths.resolve_change(source, follow=False)
-        there = self._free(destination)
+        folders: dict[str, str] = {}
+        here = self._paths.resolve_entry(source, folders)
+        there = self._paths.resolve_entry(destination, folders)
+        if seen(self._paths.absolute(there)) is not None:
+            raise _error(errno.EEXIST, there)
         was = self._look(here)
         if was.kind == "folder":
             self._check_tree(here)
-        records = [*self._parents(there), Record(Do.MOVE, self._root, here, there, was=was)]
+        parents = [] if folder_of(here) == folder_of(there) else self._parents(there)
+        records = [*parents, Record(Do.MOVE, self._root, here, there, was=was)]
         try:
             self._changes.make(*records)
         except OSError as error:

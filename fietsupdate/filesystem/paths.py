@@ -106,7 +106,10 @@ class Paths:
         if name in _NO_NAMES or "\0" in name or (slash and not folder):
             return self.resolve_change(path, follow=False)
         if slash and folder not in folders:
-            folders[folder] = self.resolve(folder)
+            try:
+                folders[folder] = self.resolve(folder)
+            except PathError:
+                return self.resolve_change(path, follow=False)  # which names all of the path
         relative = f"{folders[folder]}/{name}" if slash and folders[folder] else name
         if f"{self.root}/{relative}" in self._keep_out:
             return self.resolve_change(path, follow=False)
