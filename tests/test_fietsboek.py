@@ -11,6 +11,7 @@ import fcntl
 import gzip
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -97,7 +98,8 @@ def fietsboek_python(request: pytest.FixtureRequest) -> Path:
             shutil.rmtree(venv, ignore_errors=True)
             subprocess.run([sys.executable, "-m", "venv", venv], check=True)
             pip = [venv / "bin" / "python", "-m", "pip", "install", "--quiet"]
-            subprocess.run([*pip, *REQUIREMENTS, "--editable", str(ROOT)], check=True)
+            certified = {name: value for name, value in os.environ.items() if name != "SSL_CERT_FILE"}
+            subprocess.run([*pip, *REQUIREMENTS, "--editable", str(ROOT)], env=certified, check=True)
             (venv / "complete").touch()
     return venv / "bin" / "python"
 
