@@ -14,8 +14,8 @@ commit of the file system's own journal. PostgreSQL does the same with its log (
 from __future__ import annotations
 
 import errno
-import json
 import os
+import re
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -28,6 +28,7 @@ from fietsupdate.filesystem.record import Do, Record, to_lines
 
 PROGRESS = "progress"
 _MARK = b'{"at":'
+_MARK_LINE = re.compile(rb'\{"at":(\d+),"n":(\d+),"crc":"([0-9a-f]{8})"\} *\n')
 _MARK_LENGTH = 72
 """All marks have one length, so that the last one is found from the end of its batch."""
 _LEAST_AHEAD, _MOST_AHEAD = 1 << 12, 1 << 18
@@ -254,10 +255,5 @@ def _check_tail(file: BinaryIO, start: int, length: int, path: Path) -> None:
 
 
 def _read_mark(line: bytes) -> _Mark | None:
-    if len(line) != _MARK_LENGTH or not line.startswith(_MARK):
-        return None
-    try:
-        values = json.loads(line)
-        return _Mark(values["at"], values["n"], int(values["crc"], 16))
-    except (ValueError, KeyError, TypeError):
-        return None
+    found = _MARK_LINE.fullmatch(line)
+    return _Mark(int(found[1]), int(found[2]), int(found[3], 16)) if found and len(line) == _MARK_LENGTH else None

@@ -134,7 +134,7 @@ class Record:
             ValueError: the line is not a record.
         """
         try:
-            values = json.loads(line)
+            values = json.loads(line.decode())  # of bytes it would first guess the encoding
             values["do"] = Do(values["do"])
             for name in values.keys() & {"was", "now"}:
                 values[name] = Seen(*values[name])

@@ -143,8 +143,7 @@ class _Undo:
                 os.unlink(self.path)
             else:
                 self._to_found(self.path)
-        os.makedirs(os.path.dirname(self.path), exist_ok=True)
-        _bring(vault, self.path)
+        _below_folders(_bring, vault, self.path)
 
     def _move(self) -> None:
         target = self._at(self.record.other)
@@ -155,8 +154,7 @@ class _Undo:
             if here is not None:
                 return
             if was.kind == there.kind == "folder" and not os.listdir(target):  # it was removed, and made anew just now
-                os.makedirs(os.path.dirname(self.path), exist_ok=True)
-                place(target, self.path)
+                _below_folders(place, target, self.path)
             else:  # somebody put another file in the place of ours
                 self._to_found(target)
             return
@@ -168,8 +166,7 @@ class _Undo:
                 self._to_found(target)
                 return
             self._to_found(self.path)
-        os.makedirs(os.path.dirname(self.path), exist_ok=True)
-        place(target, self.path)
+        _below_folders(place, target, self.path)
         if not was.is_same(there):  # the same file, which somebody has changed in its place
             self.strange.append(Path(self.path))
 
@@ -302,6 +299,15 @@ def _beside_files(folder: Path) -> Path:
     while os.path.lexists(folder) and (folder.is_symlink() or not folder.is_dir()):
         folder = next(places)
     return folder
+
+
+def _below_folders(fill: Callable[[str, str], None], source: str, target: str) -> None:
+    """Fill a name, in folders that are made where they are missing."""
+    try:
+        fill(source, target)
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        fill(source, target)
 
 
 def _bring(source: str, target: str) -> None:
