@@ -42,6 +42,7 @@ HALF_A_REVISION = {
     "bbbb": ("ALTER TABLE t DROP COLUMN IF EXISTS y", "DROP TABLE IF EXISTS u"),
     "9a4d20c6e1b7": ("ALTER TABLE tracks DROP COLUMN IF EXISTS size",),
     "6e92d4fa0c58": ("DROP TABLE IF EXISTS track_tags", "DROP TABLE IF EXISTS tags"),
+    "c5078be91f34": ("ALTER TABLE tracks DROP COLUMN IF EXISTS sha256",),
 }
 """What takes back the half of a revision, by hand, where each schema change commits (MariaDB)."""
 LAST_OF_A_REVISION = {
