@@ -326,15 +326,21 @@ def test_an_env_py_that_ignores_the_new_url_is_caught_before_it_touches_anything
     assert last(project.data) is None
 
 
-def test_a_connection_made_by_hand_does_not_show_the_clones_mark(postgresql: Database, tmp_path: Path) -> None:
+@pytest.mark.parametrize("stranger", ["", "somebody_else"])
+def test_a_connection_made_by_hand_does_not_show_the_clones_mark(
+    postgresql: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stranger: str
+) -> None:
+    """Where its URL is not enough for the server's programs, that is what is told, and no clone is asked after."""
     project = at_v1(Project.create(tmp_path / "project", postgresql))
     url = sa.make_url(postgresql.url)
+    monkeypatch.setenv("PGUSER", stranger or url.username or "")
     arguments = f"host={url.host!r}, port={url.port!r}, user={url.username!r}, dbname={url.database!r}"
     online = BY_ITS_OWN_HANDS.format(module="psycopg", dialect="postgresql+psycopg", arguments=arguments)
     with_env_py(project, online)
     # The URL of such an engine names no database, so the store cannot be opened by it either.
-    with left_as_it_is(project), pytest.raises(FietsupdateError):
+    with left_as_it_is(project), pytest.raises(FietsupdateError) as caught:
         rehearsed(project)
+    assert not stranger or f'role "{stranger}" does not exist' in str(caught.value)
 
 
 OWN_ENGINE = """

@@ -115,9 +115,11 @@ class Clone:
             OSError: the copy cannot be written.
         """
         tell("cloning", "database", {})
-        removal.database_folder(self.place).mkdir(mode=0o700)
         if self.database.exists:
             self.real_store.check()
+        removal.note_database(self.folder)
+        removal.database_folder(self.place).mkdir(mode=0o700)
+        if self.database.exists:
             pace = Pace(lambda details: tell("progress", "cloned", details), self.real_store.size_of_dump())
             self.real_store.clone(self.tag, removal.database_folder(self.place), pace)
             pace.finish()

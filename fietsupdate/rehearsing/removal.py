@@ -23,6 +23,8 @@ from fietsupdate.filesystem.place import erase
 
 FOLDER = "rehearsals"
 NOTE = "note.json"
+DATABASE = "database"
+"""A file that is there from when the database is cloned: without it nothing is asked of its server."""
 PREFIX = "fietsupdate-rehearsal-"
 """How the names of clones begin that are elsewhere than in the data directory."""
 
@@ -45,6 +47,11 @@ def note(folder: Path, place: Path) -> None:
     """Write down, durably, where the clone will be, before it is there."""
     names = {"place": os.fspath(place), "name": os.fspath(elsewhere(folder))}
     atomic_write(folder / NOTE, json.dumps(names).encode(), mode=0o600)
+
+
+def note_database(folder: Path) -> None:
+    """Write down, durably, that the database is about to be cloned."""
+    atomic_write(folder / DATABASE, b"", mode=0o600)
 
 
 def elsewhere(folder: Path) -> Path:
@@ -86,8 +93,9 @@ def remove(folder: Path, url: str, file: Path | None) -> None:
         place, name = noted
         if name.is_symlink():
             name.unlink(missing_ok=True)
-        with suppress(FileNotFoundError):
-            open_store(url, file=file).sibling(CLONE, folder.name, database_folder(place)).drop()
+        if (folder / DATABASE).exists():
+            with suppress(FileNotFoundError):
+                open_store(url, file=file).sibling(CLONE, folder.name, database_folder(place)).drop()
         if place.is_relative_to(folder) or place.name == f"{PREFIX}{folder.name}":
             _erase(place)
     _erase(folder)
