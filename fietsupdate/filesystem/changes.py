@@ -219,8 +219,9 @@ class Changes:
         make_home(Path(point))
         durable.sync_path(prepare_folder(Path(point), self.txn))
         relative = paths.relative(point)
-        self.journal.append([Record(Do.MOUNT, root, relative, was=seen(point))])
-        self._mounts[point] = root
+        with self.lock:
+            self.journal.append([Record(Do.MOUNT, root, relative, was=seen(point))])
+            self._mounts[point] = root
         return True
 
     def _free_name(self, root: str, path: str, kind: str) -> str:
