@@ -6,7 +6,7 @@ import signal
 import stat
 import sys
 import traceback
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 from fietsupdate.filesystem import durable
 from fietsupdate.filesystem.transaction import FileTransaction
@@ -250,3 +250,15 @@ def every_plain_call(root):
     shutil.rmtree(tracks)
     tracks.mkdir()
     (tracks / "again").touch()
+
+
+@contextmanager
+def somebody_else(uid, gid):
+    """Be an ordinary user."""
+    os.setegid(gid)
+    os.seteuid(uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(0)

@@ -7,10 +7,10 @@ import hashlib
 import os
 import socket
 import tempfile
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from fs_support import somebody_else
 
 from fietsupdate.copies import FileRecord
 from fietsupdate.errors import FilesError
@@ -335,17 +335,6 @@ def open_folder():
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o755)
         yield Path(folder)
-
-
-@contextmanager
-def somebody_else(uid, gid):
-    os.setegid(gid)
-    os.seteuid(uid)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-        os.setegid(0)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")

@@ -4,8 +4,11 @@ import errno
 import os
 import stat
 import subprocess
+import tempfile
+from pathlib import Path
 
 import pytest
+from fs_support import somebody_else
 
 from fietsupdate.errors import FilesError
 from fietsupdate.filesystem import durable
@@ -110,3 +113,15 @@ def test_nothing_else_in_the_package_calls_fsync():
         check=True,
     )
     assert found.stdout.split() == [durable.__file__]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_the_file_system_is_synced_of_what_may_not_be_opened(calls):
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        closed = Path(folder, "closed")
+        closed.mkdir(0o711)
+        (closed / "file").touch(0o600)
+        with somebody_else(23456, 54321):
+            durable.sync_path(closed / "file")
+        assert calls == [("syncfs", os.path.basename(folder))]

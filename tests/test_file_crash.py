@@ -22,6 +22,7 @@ from fs_support import (
     recover,
     run_failing,
     run_killed,
+    somebody_else,
 )
 
 from fietsupdate.errors import FilesError
@@ -264,3 +265,36 @@ def test_on_a_disk_that_is_full_and_on_one_that_cannot_be_written_nothing_is_los
         f"The transaction {HEADER.txn} is still open in {disk / 'data'}.",
         "() True",
     ]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+@pytest.mark.parametrize("is_committed", [False, True])
+def test_what_may_be_moved_but_not_read_is_put_back_or_stays(data_dir, is_committed):
+    """Files of others, and his own without a mode: who may write to the folder may move, replace and remove them."""
+    user = 23456
+    for folder in (data_dir.parent, data_dir / "closed"):
+        folder.mkdir(exist_ok=True)
+        folder.chmod(0o755)
+    for name in ("moved", "removed", "replaced", "renamed", "deleted", "closed/kept"):
+        (data_dir / name).write_text(name)
+        (data_dir / name).chmod(0)
+    for name in (".", "moved", "closed"):
+        os.chown(data_dir / name, user, user)
+    (data_dir / "closed").chmod(0o300)
+    before = picture(data_dir)
+    with somebody_else(user, user):
+        transaction = begin(data_dir)
+        transaction.files.move("moved", "new")
+        transaction.files.move("closed", "open")
+        transaction.files.remove("removed")
+        transaction.files.write("replaced", "new")
+        with Guard(print).watching(transaction):
+            os.rename(data_dir / "renamed", data_dir / "other")
+            os.unlink(data_dir / "deleted")
+        transaction.seal()
+        if is_committed:
+            transaction.finish()
+        assert recover(data_dir) == ()
+    assert (picture(data_dir) == before) is not is_committed
+    if is_committed:
+        assert {path.name for path in data_dir.iterdir()} == {".fietsupdate", "new", "open", "other", "replaced"}

@@ -69,14 +69,21 @@ def sync_data(descriptor: int, name: Path | str) -> None:
 def sync_path(path: Path | str) -> None:
     """Make a file or the entries of a folder durable; what has no content of its own (a symlink) needs nothing.
 
+    Of what this user may move but not open, a file of somebody else, all of its file system is made durable.
+
     Raises:
         FilesError: the system could not write it.
         FileNotFoundError: nothing is there.
     """
-    mode = os.lstat(path).st_mode
+    status = os.lstat(path)
+    mode = status.st_mode
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         return
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except PermissionError:
+        _sync_around(path, status.st_dev)
+        return
     try:
         sync(descriptor, path)
     except FilesError as error:
@@ -85,6 +92,25 @@ def sync_path(path: Path | str) -> None:
             raise
     finally:
         os.close(descriptor)
+
+
+def _sync_around(path: Path | str, device: int) -> None:
+    """Sync the file system of a path by the nearest folder above it that this user may open.
+
+    Raises:
+        PermissionError: there is none on this device.
+    """
+    folder = os.path.dirname(os.path.abspath(path))
+    while os.lstat(folder).st_dev == device:
+        try:
+            sync_file_system(folder)
+        except PermissionError:
+            if folder == os.sep:
+                raise
+            folder = os.path.dirname(folder)
+        else:
+            return
+    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(path))
 
 
 def sync_many(paths: Iterable[Path | str]) -> None:

@@ -186,7 +186,7 @@ class Saving:
         draft, vault = self._names(place)
         path = self._changes.roots[place.root].absolute(draft)
         if empty:
-            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+            create_empty(path)
             Meta.of(place.absolute).apply(path)
         else:
             copy_file(place.absolute, path)
@@ -240,7 +240,10 @@ class Saving:
         """Leave a copy for the call to remove: the file itself is still the same one when it comes back."""
         draft, vault = self._names(place)
         copy, name = self._absolute(place, draft), self._absolute(place, vault)
-        copy_file(place.absolute, copy)
+        try:
+            copy_file(place.absolute, copy)
+        except PermissionError:  # who may not read it may remove it all the same: then an empty one will do
+            create_empty(copy)
 
         def exchange() -> None:
             put(place.absolute, name)
@@ -302,6 +305,11 @@ class Saving:
 
 
 _NEW = os.O_CREAT | os.O_EXCL
+
+
+def create_empty(path: str) -> None:
+    """Create an empty file."""
+    os.close(os.open(path, os.O_WRONLY | _NEW | os.O_CLOEXEC, 0o600))
 
 
 def _is_filled(path: str, look: Seen) -> bool:
