@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from fietsupdate.database.environment import Visit
 from fietsupdate.database.ledger import BEGUN, DONE, LedgerTable
 from fietsupdate.errors import FietsupdateError, FilesError, InDoubtError
+from fietsupdate.filesystem import leftovers
 from fietsupdate.filesystem.transaction import FileTransaction
 from fietsupdate.instance import Instance
 from fietsupdate.model import Begun, Entry, OpenTransaction, Phase, fingerprint
@@ -59,6 +60,7 @@ def settle(instance: Instance, files: FileTransaction) -> Settled:
     answer, begun = _ask(instance, header)
     if answer == DONE:
         _finish(files)
+        warn_of_rubbish(instance, header.txn)
         return Settled(Outcome.DONE)
     if begun is not None and not _only_hooks_ran(header, begun, files):
         return _at_phase_boundary(header, begun, files)
@@ -81,6 +83,14 @@ def _finish(files: FileTransaction) -> None:
             stands=f"{header.update_id} is complete: database and files both have it.",
             hint="Mend the cause, then type 'fietsupdate recover'.",
         ) from error
+
+
+def warn_of_rubbish(instance: Instance, txn: str = "") -> None:
+    """Warn of what ended transactions have removed, or one of them, and this user may not delete."""
+    for folder in leftovers.rubbish(instance.data_dir):
+        if txn in {"", folder.name}:
+            text = f"{folder} holds what an update removed and this user may not delete."
+            instance.tell("warning", f"{text} Nobody needs it any more: have root delete it.")
 
 
 def _only_hooks_ran(header: OpenTransaction, begun: Begun | None, files: FileTransaction) -> bool:

@@ -38,7 +38,7 @@ from fietsupdate.model import (
 )
 from fietsupdate.planning.graph import Graph
 from fietsupdate.process import SIGNALS, Signals, Stop
-from fietsupdate.recovery import Outcome, settle
+from fietsupdate.recovery import Outcome, settle, warn_of_rubbish
 from fietsupdate.restoring import Restorer
 from fietsupdate.safeguard import Safeguard
 from fietsupdate.service import check_service, out_of_service, tidied
@@ -287,6 +287,7 @@ class Run:
             before()
         instance = self.instance(seen.database)
         files = reopen_files(instance)  # which also empties what ended transactions left
+        warn_of_rubbish(instance)
         if files is None:
             return seen
         settled = settle(instance, files)

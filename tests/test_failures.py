@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -345,3 +346,26 @@ def test_a_file_left_open_for_writing_fails_the_update(project):
     assert "is open for writing" in told
     assert_before(project)
     assert_completes(project)
+
+
+def test_what_this_user_may_not_delete_is_told_and_stops_nothing(project: Project) -> None:
+    """Here not even root may: the file is immutable."""
+    notes(project, 3)
+    file = project.data / "tree" / "file"
+    file.parent.mkdir()
+    file.touch()
+    project.update("removes", "v3", up_pre="self.files.remove('tree')")
+    if subprocess.run(["chattr", "+i", file], capture_output=True, check=False).returncode:
+        pytest.skip("no file can be made immutable here")
+    done = project.data / ".fietsupdate" / "done"
+    try:
+        first, *rest = (
+            project.run(*words) for words in (["update", "--yes"], ["recover"], ["downgrade", "v1", "--yes"])
+        )
+        assert "1 warning" in first.succeeded().stdout
+        for result in (first, *rest):
+            assert f"{next(done.iterdir())} holds what an update removed" in " ".join(result.succeeded().output.split())
+    finally:
+        subprocess.run(["chattr", "-R", "-i", project.data], check=True)
+    assert "holds what" not in project.run("recover").succeeded().output
+    assert not done.exists()

@@ -26,6 +26,7 @@ from fs_support import (
 )
 
 from fietsupdate.errors import FilesError
+from fietsupdate.filesystem import leftovers
 from fietsupdate.filesystem.guard import Guard
 from fietsupdate.filesystem.transaction import FileTransaction
 
@@ -298,3 +299,23 @@ def test_what_may_be_moved_but_not_read_is_put_back_or_stays(data_dir, is_commit
     assert (picture(data_dir) == before) is not is_committed
     if is_committed:
         assert {path.name for path in data_dir.iterdir()} == {".fietsupdate", "new", "open", "other", "replaced"}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_a_folder_that_cannot_be_emptied_waits_for_somebody_who_may(data_dir):
+    data_dir.parent.chmod(0o755)
+    for folder in (data_dir, data_dir / "tree"):
+        folder.mkdir(exist_ok=True)
+        os.chown(folder, 23456, 23456)
+    (data_dir / "tree" / "theirs").mkdir()
+    (data_dir / "tree" / "theirs" / "file").touch()
+    with somebody_else(23456, 23456):
+        transaction = begin(data_dir)
+        transaction.files.remove("tree")
+        transaction.seal()
+        transaction.finish()
+        assert [folder.name for folder in leftovers.rubbish(data_dir)] == [HEADER.txn]
+        leftovers.purge(data_dir)
+    assert leftovers.rubbish(data_dir)
+    leftovers.sweep(data_dir)
+    assert leftovers.rubbish(data_dir) == ()

@@ -65,15 +65,25 @@ def living(data_dir: Path) -> frozenset[str]:
 
 
 def sweep(data_dir: Path) -> None:
-    """Go on emptying what is ended."""
+    """Go on emptying what is ended; what this user may not delete stays, see `rubbish`."""
     for folder in _entries(done_folder(data_dir)):
-        for root in _other_roots(data_dir, folder):
-            erase(str(open_folder(root) / folder.name))
-            _leave(root)
-        for name in ("drafts", "vault", JOURNAL, "progress"):
-            erase(str(folder / name))
-        erase(str(folder))
+        with suppress(PermissionError):
+            _empty(data_dir, folder)
     _drop_parents(data_dir)
+
+
+def _empty(data_dir: Path, folder: Path) -> None:
+    for root in _other_roots(data_dir, folder):
+        erase(str(open_folder(root) / folder.name))
+        _leave(root)
+    for name in ("drafts", "vault", JOURNAL, "progress"):
+        erase(str(folder / name))
+    erase(str(folder))
+
+
+def rubbish(data_dir: Path) -> tuple[Path, ...]:
+    """Name what `sweep` has left, as it holds what this user may not delete."""
+    return tuple(_entries(done_folder(data_dir)))
 
 
 def reserve_end(data_dir: Path) -> None:
