@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from fietsupdate.database.environment import Environment
 from fietsupdate.database.view import look as look_at_database
-from fietsupdate.errors import RefusedError
+from fietsupdate.errors import FilesError, RefusedError
 from fietsupdate.filesystem.ledger import look as look_at_files
+from fietsupdate.filesystem.owner import check_readable
 from fietsupdate.model import BASE, Begun, DatabaseView, Direction, FilesView, Plan, Status, fingerprint
 from fietsupdate.planning.diagnosis import diagnose, refusal
 from fietsupdate.planning.graph import Graph
@@ -19,6 +20,7 @@ from fietsupdate.planning.position import settled_entries
 from fietsupdate.site import Site
 
 if TYPE_CHECKING:
+    from fietsupdate.copies import Backup
     from fietsupdate.planning.versions import Versions
 
 MOST_LOOKS = 5
@@ -73,7 +75,9 @@ def look(site: Site, graph: Graph, environment: Environment) -> Look:
 
     Raises:
         DatabaseError: the database cannot be looked at.
+        FilesError: this user may not look at the files.
     """
+    check_readable(site.data_dir)
     files = look_at_files(site.data_dir, site.config.version_file)
     if files.restore is not None and files.restore.is_half:
         return Look(graph, files, unseen(files.restore.database))
@@ -116,18 +120,26 @@ def _versions(site: Site, files: FilesView, database: DatabaseView) -> Versions 
 
 def _nearest(site: Site, graph: Graph, files: FilesView, database: DatabaseView) -> str:
     """Name the backup that brings halves together which do not fit."""
-    from fietsupdate.backup import found
     from fietsupdate.planning.going_back import nearest
 
-    manifests = [backup.manifest for backup in found(site).backups]
+    manifests = [backup.manifest for backup in _backups(site)]
     there = nearest(manifests, compare(files, database, graph), files, database)
     return there.name if there is not None else ""
 
 
 def _way_back(site: Site, database: DatabaseView, begun: Begun) -> str:
     """Name the backup that leads back to before an interrupted update."""
-    from fietsupdate.backup import found
     from fietsupdate.planning.keeping import way_back
 
-    back = way_back(found(site).backups, database.instance_id, begun.txn, fingerprint(database.entries))
+    back = way_back(_backups(site), database.instance_id, begun.txn, fingerprint(database.entries))
     return back.name if back is not None else ""
+
+
+def _backups(site: Site) -> tuple[Backup, ...]:
+    """Find the backups; somebody who may not look for them is told of none."""
+    from fietsupdate.backup import found
+
+    try:
+        return found(site).backups
+    except FilesError:
+        return ()

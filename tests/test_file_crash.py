@@ -319,3 +319,25 @@ def test_a_folder_that_cannot_be_emptied_waits_for_somebody_who_may(data_dir):
     assert leftovers.rubbish(data_dir)
     leftovers.sweep(data_dir)
     assert leftovers.rubbish(data_dir) == ()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_in_a_folder_of_the_group_all_comes_back_but_times_that_only_the_owner_may_set(data_dir):
+    """As where a container runs with any user, and the group alone is known."""
+    group = 54321
+    for folder in (data_dir.parent, data_dir, data_dir / "sub"):
+        folder.mkdir(exist_ok=True)
+        folder.chmod(0o775)
+        os.chown(folder, 12345, group)
+    for name in ("one", "sub/two"):
+        (data_dir / name).write_text(name)
+    with somebody_else(23456, group):
+        transaction = begin(data_dir)
+        transaction.files.write("one", "new")
+        transaction.files.remove("sub/two")
+        with Guard(print).watching(transaction):
+            (data_dir / "sub" / "three").write_text("3")
+        transaction.seal()
+        assert recover(data_dir) == ()
+    assert [(data_dir / name).read_text() for name in ("one", "sub/two")] == ["one", "sub/two"]
+    assert not (data_dir / "sub" / "three").exists()

@@ -7,14 +7,19 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+from pathlib import Path
 
 import pytest
+from fs_support import somebody_else
 
 from fietsupdate.errors import DataDirMissingError, FilesError, LockedError, OwnershipError
 from fietsupdate.filesystem import lock, owner
+from fietsupdate.filesystem.layout import make_home
 from fietsupdate.filesystem.lock import hold, holder
+from fietsupdate.filesystem.shelf import look as look_for_backups
 
 HOLD = """
 import sys
@@ -229,3 +234,26 @@ def test_a_data_directory_of_somebody_else_is_not_writable(tmp_path):
     hidden.chmod(0o700)
     run = subprocess.run([sys.executable, "-c", code, str(hidden / "data")], capture_output=True, text=True, check=True)
     assert run.stdout == f"{hidden / 'data'} cannot be reached: Permission denied.\n"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")
+def test_a_folder_that_only_another_user_may_read_is_named_with_him():
+    with tempfile.TemporaryDirectory() as folder:
+        data_dir = Path(folder)
+        data_dir.chmod(0o755)
+        owner.check_readable(data_dir)
+        make_home(data_dir)
+        shelf = data_dir / ".fietsupdate" / "backups"
+        shelf.mkdir()
+        with (
+            somebody_else(23456, 54321),
+            pytest.raises(FilesError, match="cannot be read: Permission denied") as caught,
+        ):
+            owner.check_readable(data_dir)
+        assert caught.value.hint == "Run as root, the owner of the directory."
+        with somebody_else(23456, 54321), pytest.raises(FilesError, match="cannot be read: Permission denied"):
+            look_for_backups(shelf)
+        data_dir.chmod(0o700)
+        with somebody_else(23456, 54321), pytest.raises(FilesError) as caught:
+            owner.check_readable(data_dir)
+        assert caught.value.hint == "Run as a user who may enter the folders above it."

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 from fietsupdate.errors import DataDirMissingError, FilesError
-from fietsupdate.filesystem.owner import give_owner
+from fietsupdate.filesystem.owner import give_owner, set_times
 
 HOME = ".fietsupdate"
 """Our folder in the data directory and in every further root; no script may touch it."""
@@ -71,7 +71,7 @@ def make_home(root: Path) -> Path:
         before = os.stat(root)
         if not path.is_dir():
             make_folder(path)
-            os.utime(root, ns=(before.st_atime_ns, before.st_mtime_ns))
+            set_times(root, before)
     except FileNotFoundError as error:
         raise DataDirMissingError(f"The data directory {root} does not exist.") from error
     except OSError as error:

@@ -17,6 +17,7 @@ from fietsupdate.filesystem.durable import sync_many, sync_path
 from fietsupdate.filesystem.header import JOURNAL
 from fietsupdate.filesystem.journal import Journal
 from fietsupdate.filesystem.layout import done_folder, home, kept_folder, make_folder, open_folder
+from fietsupdate.filesystem.owner import set_times
 from fietsupdate.filesystem.place import erase
 from fietsupdate.filesystem.record import Do
 
@@ -133,7 +134,7 @@ def _leave(root: Path) -> None:
         _drop(open_folder(root))
         if home(root).is_dir() and not os.listdir(home(root)):
             _drop(home(root))
-            os.utime(root, ns=(before.st_atime_ns, before.st_mtime_ns))
+            set_times(root, before)
 
 
 def _drop_parents(root: Path) -> None:

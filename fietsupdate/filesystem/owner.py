@@ -22,6 +22,20 @@ def give_owner(path: Path | str, like: os.stat_result) -> None:
         os.chown(path, like.st_uid, like.st_gid, follow_symlinks=False)
 
 
+def set_times(path: Path | str, like: os.stat_result) -> None:
+    """Give a folder the times that it had; somebody else's, in which this user may only work, keeps those it has."""
+    set_times_ns(path, like.st_atime_ns, like.st_mtime_ns, follow_symlinks=True)
+
+
+def set_times_ns(path: Path | str, atime_ns: int, mtime_ns: int, *, follow_symlinks: bool = False) -> None:
+    """Do the same with times in nanoseconds since 1970, by default not through a symlink."""
+    try:
+        os.utime(path, ns=(atime_ns, mtime_ns), follow_symlinks=follow_symlinks)
+    except PermissionError:
+        if os.geteuid() in {0, os.stat(path, follow_symlinks=follow_symlinks).st_uid}:
+            raise
+
+
 def refuse_root(data_dir: Path, *, as_root: bool) -> None:
     """Refuse root on a data directory that belongs to somebody else.
 
@@ -73,6 +87,27 @@ def check_writable(data_dir: Path) -> None:
     for folder in (data_dir, data_dir / ".fietsupdate", data_dir / ".fietsupdate" / "txn"):
         if folder.is_dir():
             _check_folder(folder)
+
+
+def check_readable(data_dir: Path) -> None:
+    """Check that this user can look into our folder in the data directory, where there is one.
+
+    Raises:
+        FilesError: it is closed to him, with the user who can.
+    """
+    folder = data_dir / ".fietsupdate"
+    try:
+        os.scandir(folder).close()
+    except PermissionError as error:
+        try:
+            who = f"{_user_name(os.stat(folder).st_uid)}, the owner of the directory"
+        except OSError:
+            who = "a user who may enter the folders above it"
+        raise FilesError(
+            f"{folder} cannot be read: {error.strerror}.", stands="Nothing was changed.", hint=f"Run as {who}."
+        ) from error
+    except OSError:
+        pass  # there is none
 
 
 def _check_folder(folder: Path) -> None:

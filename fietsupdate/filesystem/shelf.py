@@ -111,7 +111,11 @@ def read(path: Path) -> Backup:
 
 
 def look(folder: Path) -> Shelf:
-    """Find the backups in a folder, newest first by their own time, and what looks like one but does not count."""
+    """Find the backups in a folder, newest first by their own time, and what looks like one but does not count.
+
+    Raises:
+        FilesError: this user may not look into the folder.
+    """
     found: list[Backup] = []
     broken: dict[str, str] = {}
     for path in _entries(folder):
@@ -180,3 +184,9 @@ def _entries(folder: Path) -> list[Path]:
         return sorted(folder.iterdir())
     except (FileNotFoundError, NotADirectoryError):
         return []
+    except PermissionError as error:
+        raise FilesError(
+            f"{folder} cannot be read: {error.strerror}.",
+            stands="Nothing was changed.",
+            hint="Run as a user who may read the backups.",
+        ) from error

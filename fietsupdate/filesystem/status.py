@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from fietsupdate.filesystem.owner import set_times_ns
+
 _KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "folder", stat.S_IFLNK: "link"}
 _NO_XATTRS = frozenset({errno.ENOTSUP, errno.EPERM, errno.EACCES, errno.ENODATA, errno.EINVAL})
 
@@ -84,7 +86,7 @@ class Meta:
 
 def set_mtime(path: str, mtime_ns: int) -> None:
     """Set the time of the last change, and leave that of the last access."""
-    os.utime(path, ns=(os.lstat(path).st_atime_ns, mtime_ns), follow_symlinks=False)
+    set_times_ns(path, os.lstat(path).st_atime_ns, mtime_ns)
 
 
 def read_xattrs(path: str) -> dict[str, str]:

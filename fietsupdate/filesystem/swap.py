@@ -32,6 +32,7 @@ from fietsupdate.filesystem.layout import (
     restore_folder,
 )
 from fietsupdate.filesystem.mounts import is_mounted, mounted_below
+from fietsupdate.filesystem.owner import set_times
 from fietsupdate.filesystem.place import copy_file, erase, place
 from fietsupdate.filesystem.status import Meta, seen
 
@@ -293,7 +294,7 @@ def _leave(top: Path) -> None:
         for folder in (restore_folder(top), home(top)):
             with suppress(OSError):
                 os.rmdir(folder)
-        os.utime(top, ns=(before.st_atime_ns, before.st_mtime_ns))
+        set_times(top, before)
 
 
 def _is_copy(source: str, target: str) -> bool:
