@@ -341,3 +341,23 @@ def test_in_a_folder_of_the_group_all_comes_back_but_times_that_only_the_owner_m
         assert recover(data_dir) == ()
     assert [(data_dir / name).read_text() for name in ("one", "sub/two")] == ["one", "sub/two"]
     assert not (data_dir / "sub" / "three").exists()
+
+
+def test_a_tree_with_paths_longer_than_the_system_takes_goes_and_comes_back(data_dir):
+    name = "d" * 200
+    folder = os.open(data_dir, os.O_RDONLY)
+    for _ in range(30):
+        os.mkdir(name, dir_fd=folder)
+        below = os.open(name, os.O_RDONLY, dir_fd=folder)
+        os.close(folder)
+        folder = below
+    os.close(folder)
+    begin(data_dir).files.remove(name)
+    assert recover(data_dir) == ()
+    assert (data_dir / name / name).is_dir()
+    transaction = begin(data_dir)
+    transaction.files.remove(name)
+    transaction.seal()
+    transaction.finish()
+    assert {path.name for path in data_dir.iterdir()} == {".fietsupdate"}
+    assert ours(data_dir) == []

@@ -106,20 +106,29 @@ def reserve(descriptor: int, size: int) -> None:
                 raise
 
 
-def erase(path: str) -> None:
-    """Delete a file or a whole folder of ours, however its modes stand; what is gone is gone."""
+def erase(path: str, folder: int | None = None) -> None:
+    """Delete a file or a whole folder of ours, however its modes stand and long its paths are; what is gone is gone.
+
+    Args:
+        path: It; relative to an open folder, where that is given.
+        folder: Descriptor of the folder.
+    """
     try:
-        os.unlink(path)
+        os.unlink(path, dir_fd=folder)
     except FileNotFoundError:
         return
     except (IsADirectoryError, PermissionError):
-        if not stat.S_ISDIR(os.lstat(path).st_mode):
+        if not stat.S_ISDIR(os.stat(path, dir_fd=folder, follow_symlinks=False).st_mode):
             raise
     else:
         return
     with suppress(OSError):
-        os.chmod(path, 0o700)
-    with os.scandir(path) as entries:
-        for entry in entries:
-            erase(entry.path)
-    os.rmdir(path)
+        os.chmod(path, 0o700, dir_fd=folder)
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+    try:
+        with os.scandir(descriptor) as entries:
+            for entry in entries:
+                erase(entry.name, descriptor)
+    finally:
+        os.close(descriptor)
+    os.rmdir(path, dir_fd=folder)
