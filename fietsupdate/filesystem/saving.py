@@ -237,13 +237,18 @@ class Saving:
         self._announce(place, look, vault, more, lambda: copy_file(place.absolute, name))
 
     def _exchange(self, place: Place, look: Seen, more: Sequence[Record]) -> None:
-        """Leave a copy for the call to remove: the file itself is still the same one when it comes back."""
+        """Leave a copy for the call to remove: the file itself is still the same one when it comes back.
+
+        Should the call fail after that, and the hook go on, the copy has what was there.
+        """
         draft, vault = self._names(place)
         copy, name = self._absolute(place, draft), self._absolute(place, vault)
         try:
             copy_file(place.absolute, copy)
-        except PermissionError:  # who may not read it may remove it all the same: then an empty one will do
-            create_empty(copy)
+        except PermissionError:
+            if more:
+                raise
+            create_empty(copy)  # who may not read it may remove it all the same; that call will not fail any more
 
         def exchange() -> None:
             put(place.absolute, name)
