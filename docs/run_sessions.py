@@ -124,16 +124,18 @@ def run(command: str, folder: Path) -> str:
     strange = ("FIETSUPDATE_", "ALEMBIC_", "PYTHON")
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(strange)}
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    done = subprocess.run(
-        ["bash", "-c", command],
-        cwd=folder,
-        env={**inherited, "PATH": path, "LOGNAME": "kim", "COLUMNS": "100", "PYTHONDONTWRITEBYTECODE": "1"},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
+    own = {"PATH": path, "LOGNAME": "kim", "COLUMNS": "100", "PYTHONDONTWRITEBYTECODE": "1"}
+    with tempfile.TemporaryDirectory() as temporary:  # pytest's own is named after the user: another one's may be there
+        done = subprocess.run(
+            ["bash", "-c", command],
+            cwd=folder,
+            env={**inherited, **own, "PYTEST_DEBUG_TEMPROOT": temporary},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
     return done.stdout
 
 

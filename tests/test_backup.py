@@ -661,7 +661,7 @@ def test_two_instances_may_finish_a_backup_of_one_name_in_one_folder(tmp_path):
     assert [backup.name for backup in shelf.look(tmp_path).backups] == finished[::-1]
 
 
-def fail(error, *_):
+def fail(error, *_, **__):
     raise error
 
 
