@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from fs_support import begin, picture, plant
+from fs_support import begin, fill, picture
 
 from fietsupdate.filesystem.bulk import BulkFiles
 from fietsupdate.filesystem.transaction import FileTransaction
@@ -114,12 +114,7 @@ def any_project(tmp_path: Path, database: Database) -> Project:
 @pytest.fixture
 def data_dir(tmp_path: Path) -> Path:
     """A data directory with files of every kind."""
-    path = tmp_path / "data"
-    path.mkdir()
-    plant(path)
-    (path / ".fietsupdate").mkdir(mode=0o700)
-    os.utime(path, ns=(10**18, 10**18))
-    return path
+    return fill(tmp_path)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import stat
 import sys
 import traceback
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from fietsupdate.filesystem import durable
 from fietsupdate.filesystem.transaction import FileTransaction
@@ -250,6 +251,16 @@ def every_plain_call(root):
     shutil.rmtree(tracks)
     tracks.mkdir()
     (tracks / "again").touch()
+
+
+def fill(folder):
+    """Make a data directory with files of every kind."""
+    data_dir = Path(folder, "data")
+    data_dir.mkdir()
+    plant(data_dir)
+    (data_dir / ".fietsupdate").mkdir(mode=0o700)
+    os.utime(data_dir, ns=(10**18, 10**18))
+    return data_dir
 
 
 @contextmanager

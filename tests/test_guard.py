@@ -17,7 +17,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from fs_support import begin, every_plain_call, every_verb, ours, picture, plant, recover, run_killed
+from fs_support import begin, every_plain_call, every_verb, fill, ours, picture, plant, recover, run_killed
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -35,12 +35,7 @@ from fietsupdate.filesystem.record import Do
 def data_dir():
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as folder:
-        path = Path(folder, "data")
-        path.mkdir()
-        plant(path)
-        (path / ".fietsupdate").mkdir(mode=0o700)
-        os.utime(path, ns=(10**18, 10**18))
-        yield path
+        yield fill(folder)
 
 
 @pytest.fixture

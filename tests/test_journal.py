@@ -37,6 +37,10 @@ def records(*names):
     return [Record(Do.MKDIR, "", name) for name in names]
 
 
+def fail(_descriptor):
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
 def paths_in(journal):
     return [record.path for record in journal.forwards()]
 
@@ -154,12 +158,9 @@ def test_without_space_to_write_ahead_a_journal_works(journal, monkeypatch):
 
 
 def test_what_a_failed_batch_left_is_gone_when_a_shorter_one_is_appended(journal, monkeypatch):
-    def broken(descriptor):
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
-
     journal.append(records("a"))
     with monkeypatch.context() as patches:
-        patches.setattr(os, "fdatasync", broken)
+        patches.setattr(os, "fdatasync", fail)
         with pytest.raises(FilesError):
             journal.append(records(*"bcdef"))
     journal.close()
@@ -196,9 +197,6 @@ def test_a_batch_that_is_missing_in_the_middle_is_doubt(three_batches):
 
 
 def test_after_a_failed_sync_nothing_is_appended_any_more(journal, monkeypatch):
-    def fail(descriptor):
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
-
     journal.append(records("a"))
     with monkeypatch.context() as patches:
         patches.setattr(os, "fdatasync", fail)
@@ -359,10 +357,6 @@ def test_a_progress_that_cannot_be_read_is_doubt(data_dir, rest):
 
 def test_nothing_is_committed_when_a_sync_has_failed_and_the_hook_goes_on(data_dir, monkeypatch):
     """Invariant 4: what was to be synced is not known any more."""
-
-    def fail(_):
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
-
     transaction = begin(data_dir)
     transaction.files.write("new", b"1")
     with monkeypatch.context() as patches:

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from fs_support import STRIDE, begin, every_plain_call, every_verb, ours, picture, plant, recover
+from fs_support import STRIDE, begin, every_plain_call, every_verb, fill, ours, picture, recover
 from power_support import Recorder, restore
 
 from fietsupdate.filesystem import durable
@@ -19,15 +19,6 @@ def folder():
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as name:
         yield Path(name)
-
-
-def fill(folder):
-    data_dir = folder / "data"
-    data_dir.mkdir()
-    plant(data_dir)
-    (data_dir / ".fietsupdate").mkdir(mode=0o700)
-    os.utime(data_dir, ns=(10**18, 10**18))
-    return data_dir
 
 
 def work(data_dir):

@@ -32,6 +32,9 @@ _CANNOT_SYNC_FOLDERS = frozenset({errno.EINVAL, errno.EBADF})
 _GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 """What a path answers that was there; ELOOP, where a symlink to itself has taken the place of its folder."""
 
+NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""What a write answers where there is no room for it."""
+
 _libc = ctypes.CDLL(None, use_errno=True)
 _syncfs = getattr(_libc, "syncfs", None)
 

@@ -109,8 +109,7 @@ class Files(Reading):
         folders: dict[str, str] = {}
         here = self._paths.resolve_entry(source, folders)
         there = self._paths.resolve_entry(destination, folders)
-        if seen(self._paths.absolute(there)) is not None:
-            raise _error(errno.EEXIST, there)
+        self._check_free(there)
         was = self._look(here)
         if was.kind == "folder":
             self._check_tree(here)
@@ -332,9 +331,12 @@ class Files(Reading):
 
     def _free(self, path: Name) -> str:
         here = self._paths.resolve_change(path, follow=False)
+        self._check_free(here)
+        return here
+
+    def _check_free(self, here: str) -> None:
         if seen(self._paths.absolute(here)) is not None:
             raise _error(errno.EEXIST, here)
-        return here
 
     def _parents(self, here: str) -> list[Record]:
         """Give the records that create the folders above a path which are missing, outermost first."""

@@ -13,7 +13,6 @@ commit of the file system's own journal. PostgreSQL does the same with its log (
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import zlib
@@ -33,7 +32,6 @@ _MARK_LENGTH = 72
 """All marks have one length, so that the last one is found from the end of its batch."""
 _LEAST_AHEAD, _MOST_AHEAD = 1 << 12, 1 << 18
 """So many bytes are written ahead: as many as the journal has, within these bounds."""
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 class _Mark(NamedTuple):
@@ -121,7 +119,7 @@ class Journal:
         try:
             self._ahead += os.write(self._descriptor, b"\n" * min(max(end, _LEAST_AHEAD), _MOST_AHEAD))
         except OSError as error:
-            if error.errno not in _FULL:
+            if error.errno not in durable.NO_SPACE:
                 raise
 
     def forwards(self, *kinds: Do) -> Iterator[Record]:
