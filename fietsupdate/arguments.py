@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -18,6 +19,45 @@ from typer.core import TyperCommand, TyperGroup
 
 if TYPE_CHECKING:
     from fietsupdate.errors import UsageError
+
+WORDS_OF_OTHERS: Mapping[str, str] = MappingProxyType(
+    {
+        "apply": "update",
+        "baseline": "stamp",
+        "branches": "heads",
+        "current": "status",
+        "db:migrate": "update",
+        "db:migrate:status": "status",
+        "db:rollback": "downgrade -1",
+        "down": "downgrade -1",
+        "dump": "backup",
+        "ensure_version": "stamp",
+        "fake": "stamp",
+        "generate": "revision",
+        "help": "--help",
+        "info": "status",
+        "list": "history",
+        "log": "history",
+        "make": "revision",
+        "makemigrations": "revision",
+        "merge": "revision --merge",
+        "migrate": "update",
+        "new": "revision",
+        "pending": "history --pending",
+        "plan": "update --dry-run",
+        "repair": "recover",
+        "revert": "downgrade -1",
+        "rollback": "downgrade -1",
+        "showmigrations": "status",
+        "sqlmigrate": "update --dry-run",
+        "undo": "downgrade -1",
+        "up": "update",
+        "upgrade": "update",
+        "validate": "check",
+        "version": "--version",
+    }
+)
+"""What Alembic, Django, Rails and Flyway call a command, and what does that here."""
 
 STEPS_BACK = re.compile(r"-\d+")
 """A target like ``-1``: a word, not an option, as no option here is a digit."""
@@ -125,12 +165,12 @@ class Line:
         return wrong(self.command, what)
 
 
-def wrong(command: str, what: str) -> UsageError:
-    """Make the error for a line that cannot be understood. Our values are not imported before there is one."""
+def wrong(command: str, what: str, hint: str = "") -> UsageError:
+    """Return the error for a line that cannot be understood. Our values are not imported before there is one."""
     from fietsupdate.errors import UsageError
 
     end = "" if what.endswith("?") else "."
-    return UsageError(f"{command}: {what}{end}", hint=f"{command} --help")
+    return UsageError(f"{command}: {what}{end}", hint=hint or f"{command} --help")
 
 
 def _spellings(command: Any, ctx: Any) -> dict[str, Any]:
@@ -234,6 +274,10 @@ class Program(TyperGroup):
         return longer, [*rest[: len(rest) - len(after)], *after[1:]]
 
     def _unknown(self, ctx: Any, name: str) -> UsageError:
+        ours = WORDS_OF_OTHERS.get(name.lower())
+        if ours:
+            meant = f"{ctx.command_path} {ours}"
+            return wrong(ctx.command_path, f"there is no command {name!r}; here that is '{meant}'", hint=meant)
         near = get_close_matches(name, self.commands, n=1)
         meant = f"; did you mean {near[0]!r}?" if near else ""
         return wrong(ctx.command_path, f"there is no command {name!r}{meant}")

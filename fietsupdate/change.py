@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from fietsupdate.errors import UsageError
-from fietsupdate.model import Direction, Event, Plan, Report
+from fietsupdate.model import BASE, Direction, Event, Plan, Report
 from fietsupdate.render import console
 from fietsupdate.render.progress import Listener, listener
 from fietsupdate.session import Session
@@ -78,11 +78,11 @@ class Change:
     def move(self, target: str | None, direction: Direction) -> int:
         """Apply or revert updates, once they are agreed to."""
         agreed: Plan | None = None
-        asked = not self.session.agreed(yes=self.yes)
+        ask = not self.session.agreed(yes=self.yes)
         updater = self.session.updater()
-        if asked:
+        if ask:
             agreed = updater.plan(target, direction=direction, as_root=self.as_root, backup=self.backup)
-            if agreed and not self._asked(self._described(updater, agreed), "Do this now?"):
+            if agreed and not self._asked(lambda: self._described(updater, agreed), "Do this now?", dry_run=True):
                 return self._declined()
         report = self._told(lambda tell: self._run(updater, target, direction, agreed, tell))
         self._summarize(report)
@@ -105,15 +105,12 @@ class Change:
 
     def stamp(self, update_ids: Sequence[str], *, with_alembic: bool = False) -> int:
         """Record where the instance is, once it is agreed to."""
-        asked = not self.session.agreed(yes=self.yes)
+        ask = not self.session.agreed(yes=self.yes)
         updater = self.session.updater()
-        what = (
-            f"The instance will be recorded to be at {', '.join(update_ids)}. No script and no Alembic revision runs."
-        )
-        if with_alembic:
-            what += " Alembic's version table will say that the database has the revisions that these updates need."
-        if asked and not self._asked(what, "Record this?"):
-            return self._declined()
+        if ask:
+            ids = updater.stampable(update_ids)
+            if not self._asked(lambda: _recorded(ids, with_alembic=with_alembic), "Record this?"):
+                return self._declined()
         options = {**self._options, "with_alembic": with_alembic}
         report = self._told(lambda tell: updater.stamp(update_ids, on_event=tell, **options))
         self._summarize(report)
@@ -121,9 +118,9 @@ class Change:
 
     def recover(self, *, accept: bool, purge: bool) -> int:
         """Finish or undo what an interrupted run left; what loses something is asked first."""
-        asked = (accept or purge) and not self.session.agreed(yes=self.yes)
+        ask = (accept or purge) and not self.session.agreed(yes=self.yes)
         updater = self.session.updater()
-        if asked and not self._asked(_consequences(accept=accept, purge=purge), "Do this now?"):
+        if ask and not self._asked(lambda: _consequences(accept=accept, purge=purge), "Do this now?"):
             return self._declined()
         self._told(lambda tell: updater.recover(accept=accept, purge=purge, on_event=tell, **self._options))
         if not self.as_json:
@@ -134,8 +131,9 @@ class Change:
     def _options(self) -> dict[str, Any]:
         return {"lock_timeout": self.lock_timeout, "as_root": self.as_root}
 
-    def _asked(self, what: str, question: str) -> bool:
-        self.session.err.line(f"{what}\n")
+    def _asked(self, what: Callable[[], str], question: str, *, dry_run: bool = False) -> bool:
+        self.session.require_terminal(dry_run=dry_run)
+        self.session.err.line(f"{what()}\n")
         return self.session.ask(question)
 
     def _declined(self) -> int:
@@ -164,6 +162,15 @@ class Change:
         self.session.say(text)
         if report.warnings:
             self.session.say(console.warned(report.warnings, self.session.out.width))
+
+
+def _recorded(update_ids: Sequence[str], *, with_alembic: bool) -> str:
+    """Say what ``stamp`` will write down."""
+    ids = ", ".join(update_ids) or f"{BASE} (no update)"
+    what = f"The instance will be recorded to be at {ids}. No script and no Alembic revision runs."
+    if with_alembic:
+        what += " Alembic's version table will say that the database has the revisions that these updates need."
+    return what
 
 
 def _consequences(*, accept: bool, purge: bool) -> str:

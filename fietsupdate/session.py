@@ -91,18 +91,30 @@ class Session:
         """Tell whether the question was answered beforehand.
 
         Raises:
-            UsageError: it was not, and there is nobody to ask; or ``FIETSUPDATE_YES`` is neither yes nor no.
+            UsageError: ``FIETSUPDATE_YES`` is neither yes nor no.
         """
-        if yes or self._agreed_by_environment():
-            return True
+        return yes or self._agreed_by_environment()
+
+    def require_terminal(self, *, dry_run: bool) -> None:
+        """Refuse to go on where a question must be answered and there is no terminal to ask on.
+
+        To be called after every other refusal, so that a typing error is told first.
+
+        Args:
+            dry_run: Whether the command has an option ``--dry-run``.
+
+        Raises:
+            UsageError: there is no terminal.
+        """
         if self.can_ask:
-            return False
+            return
         from fietsupdate.errors import UsageError
 
         raise UsageError(
             "This changes the instance, and there is no terminal to ask on.",
             stands="Nothing was changed.",
-            hint=f"Add --yes (or set {YES}=1) to run without a question, or --dry-run to see the plan only.",
+            hint=f"Add --yes (or set {YES}=1) to run without a question"
+            + (", or --dry-run to see the plan only." if dry_run else "."),
         )
 
     @property

@@ -126,6 +126,17 @@ class Updater(Observer):
         with self._run(on_event, lock_timeout, as_root=as_root) as run:
             return stamp(run, [update_ids] if isinstance(update_ids, str) else update_ids, with_alembic=with_alembic)
 
+    def stampable(self, update_ids: Sequence[str]) -> tuple[str, ...]:
+        """Return the full ids that `stamp` would record for these words; ``()`` for ``base``. Changes nothing.
+
+        Raises:
+            FietsupdateError: a word names no update, or several.
+        """
+        from fietsupdate.stamping import stampable
+
+        with self._entered() as (_, graph):
+            return stampable(graph, update_ids)
+
     def recover(
         self,
         *,

@@ -109,6 +109,9 @@ class FakeUpdater:
     def stamp(self, update_ids, *, with_alembic=None, **options):
         return self.update(tuple(update_ids), command="stamp", **options)
 
+    def stampable(self, update_ids):
+        return tuple(update_ids)
+
     def recover(self, *, accept, purge, on_event, lock_timeout, as_root):
         self._note("recover", accept, purge, lock_timeout, as_root)
         return Report(NOTHING, (), ("v0.1.0",))

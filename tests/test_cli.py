@@ -16,7 +16,8 @@ import typer
 from fake_updater import GRAPH, NOTHING, OUTDATED, PLAN, FakeUpdater
 
 from fietsupdate import __version__
-from fietsupdate.cli import main
+from fietsupdate.arguments import WORDS_OF_OTHERS
+from fietsupdate.cli import COMMANDS, main
 from fietsupdate.errors import EXIT_CODES, LockedError, PlanError, RefusedError
 from fietsupdate.model import Direction, Event, Problem, UpdateState
 from fietsupdate.process import Stop
@@ -77,7 +78,8 @@ def test_nothing_heavy_is_imported_for_what_needs_no_instance(words):
 import sys
 import typer
 already = set(sys.modules)  # an old typer imports rich itself
-from fietsupdate.cli import main
+from fietsupdate.arguments import WORDS_OF_OTHERS
+from fietsupdate.cli import COMMANDS, main
 main({words!r})
 print([name for name in {HEAVY!r} if name in sys.modules.keys() - already], file=sys.stderr)
 """
@@ -91,7 +93,8 @@ import sys
 import typer
 already = set(sys.modules)
 from fake_updater import FakeUpdater
-from fietsupdate.cli import main
+from fietsupdate.arguments import WORDS_OF_OTHERS
+from fietsupdate.cli import COMMANDS, main
 from fietsupdate.session import Session
 code = main(["-c", "a.ini", "show", "v0.1.0", "--json"], Session(updater_class=lambda: FakeUpdater))
 sys.exit(code or [name for name in ("pydantic", "rich", "alembic") if name in sys.modules.keys() - already] or 0)
@@ -146,12 +149,23 @@ def test_after_two_dashes_everything_is_a_word(fiets, updater):
     assert updater.calls[-1][1] == "--odd"
 
 
+@pytest.mark.parametrize(("word", "ours"), WORDS_OF_OTHERS.items())
+def test_the_words_of_other_tools_lead_to_commands_that_there_are(fiets, word, ours):
+    code, _, err = fiets(word)
+    assert code == 2
+    assert err.splitlines()[-1].split(maxsplit=1)[1].strip() == f"fietsupdate {ours}"
+    assert ours.startswith("--") or ours.split()[0] in COMMANDS
+    assert fiets(*ours.split()[:1], "--help")[0] == 0
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
         ("", "fietsupdate: no command was named."),
         ("statsu", "fietsupdate: there is no command 'statsu'; did you mean 'status'?"),
         ("frobnicate", "fietsupdate: there is no command 'frobnicate'."),
+        ("upgrade head", "fietsupdate: there is no command 'upgrade'; here that is 'fietsupdate update'."),
+        ("rollback", "fietsupdate: there is no command 'rollback'; here that is 'fietsupdate downgrade -1'."),
         (
             "update --lock-timout 3",
             "fietsupdate update: there is no option --lock-timout; did you mean --lock-timeout?",
@@ -199,10 +213,11 @@ def test_without_a_terminal_and_without_yes_it_refuses(command):
     )
     assert result.returncode == 2
     assert result.stdout == ""
+    dry_run = ", or --dry-run to see the plan only" if command.split()[0] in {"update", "downgrade"} else ""
     assert result.stderr.splitlines() == [
         "Error:  This changes the instance, and there is no terminal to ask on.",
         "Now:    Nothing was changed.",
-        "Next:   Add --yes (or set FIETSUPDATE_YES=1) to run without a question, or --dry-run to see the plan only.",
+        f"Next:   Add --yes (or set FIETSUPDATE_YES=1) to run without a question{dry_run}.",
     ]
 
 

@@ -68,6 +68,7 @@ def restore(
         return 0
     if not session.agreed(yes=yes):
         what = updater.restore_plan(backup, despite=accepted, as_root=as_root)
+        session.require_terminal(dry_run=True)
         session.err.line(f"{restores.question(what)}\n")
         if not session.ask("Do this now?"):
             return _declined(session)
