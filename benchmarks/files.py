@@ -36,7 +36,8 @@ from pathlib import Path
 from fietsupdate.filesystem import durable
 from fietsupdate.filesystem.guard import Guard
 from fietsupdate.filesystem.transaction import FileTransaction
-from fietsupdate.model import Direction, OpenTransaction
+from fietsupdate.model import Direction
+from fietsupdate.views import OpenTransaction
 
 FORK = multiprocessing.get_context("fork")
 FOLDERS = 100

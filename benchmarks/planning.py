@@ -21,10 +21,11 @@ from collections.abc import Callable
 from graphlib import TopologicalSorter
 from pathlib import Path
 
-from fietsupdate.model import DatabaseView, FilesView, Folder
+from fietsupdate.model import Folder
 from fietsupdate.planning.graph import build
 from fietsupdate.planning.loader import load
 from fietsupdate.planning.planner import plan_up
+from fietsupdate.views import DatabaseView, FilesView
 
 SCRIPT = '''\
 """Update number {number}.

@@ -43,12 +43,13 @@ from fietsupdate.filesystem.paths import database_files
 from fietsupdate.filesystem.place import erase
 from fietsupdate.filesystem.status import Meta
 from fietsupdate.instance import Instance, now
-from fietsupdate.model import DatabaseView, fingerprint
+from fietsupdate.model import fingerprint
 from fietsupdate.pace import Pace
 from fietsupdate.planning.keeping import outlived
 from fietsupdate.planning.versions import recorded
 from fietsupdate.site import Site
 from fietsupdate.tip import Tip
+from fietsupdate.views import DatabaseView
 
 if TYPE_CHECKING:
     from fietsupdate.database.dump import Store

@@ -18,12 +18,13 @@ from fietsupdate.database.ledger import DONE
 from fietsupdate.errors import FietsupdateError, RefusedError
 from fietsupdate.filesystem.transaction import FileTransaction
 from fietsupdate.instance import Instance, make_entry, now
-from fietsupdate.model import BASE, Adoption, Begun, DatabaseView, Direction, Entry, Plan, Step
+from fietsupdate.model import BASE, Adoption, Begun, Direction, Entry, Plan, Step
 from fietsupdate.recovery import Outcome, Settled, commit_where_needed, settle
 from fietsupdate.safeguard import Safeguard
 from fietsupdate.stands import Progress, failed
 from fietsupdate.tip import Tip
 from fietsupdate.transaction import PlanChangedError, StepTransaction, open_files, reopen_files, take
+from fietsupdate.views import DatabaseView
 
 if TYPE_CHECKING:
     from alembic.runtime.migration import RevisionStep

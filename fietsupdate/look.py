@@ -11,13 +11,14 @@ from fietsupdate.database.view import look as look_at_database
 from fietsupdate.errors import FilesError, RefusedError
 from fietsupdate.filesystem.ledger import look as look_at_files
 from fietsupdate.filesystem.owner import check_readable
-from fietsupdate.model import BASE, Begun, DatabaseView, Direction, FilesView, Plan, Status, fingerprint
+from fietsupdate.model import BASE, Begun, Direction, Plan, Status, fingerprint
 from fietsupdate.planning.diagnosis import diagnose, refusal
 from fietsupdate.planning.graph import Graph
 from fietsupdate.planning.history import compare, is_same_ledger
 from fietsupdate.planning.planner import plan_down, plan_up
 from fietsupdate.planning.position import settled_entries
 from fietsupdate.site import Site
+from fietsupdate.views import DatabaseView, FilesView
 
 if TYPE_CHECKING:
     from fietsupdate.copies import Backup

@@ -19,8 +19,9 @@ from fietsupdate.errors import FietsupdateError, FilesError, InDoubtError
 from fietsupdate.filesystem import leftovers
 from fietsupdate.filesystem.transaction import FileTransaction
 from fietsupdate.instance import Instance
-from fietsupdate.model import Begun, Entry, OpenTransaction, Phase, fingerprint
+from fietsupdate.model import Begun, Entry, Phase, fingerprint
 from fietsupdate.process import Stop
+from fietsupdate.views import OpenTransaction
 
 if TYPE_CHECKING:
     from alembic.runtime.migration import RevisionStep

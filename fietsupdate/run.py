@@ -28,14 +28,7 @@ from fietsupdate.filesystem.ledger import look as look_at_files
 from fietsupdate.filesystem.owner import check_writable, refuse_root
 from fietsupdate.instance import Instance, now
 from fietsupdate.look import Look, look
-from fietsupdate.model import (
-    DatabaseView,
-    Direction,
-    Event,
-    LockHolder,
-    Plan,
-    Report,
-)
+from fietsupdate.model import Direction, Event, Plan, Report
 from fietsupdate.planning.graph import Graph
 from fietsupdate.process import SIGNALS, Signals, Stop
 from fietsupdate.recovery import Outcome, settle, warn_of_rubbish
@@ -44,6 +37,7 @@ from fietsupdate.safeguard import Safeguard
 from fietsupdate.service import check_service, out_of_service, tidied
 from fietsupdate.site import Site
 from fietsupdate.transaction import PlanChangedError, reopen_files
+from fietsupdate.views import DatabaseView, LockHolder
 
 Listener = Callable[[Event], None]
 

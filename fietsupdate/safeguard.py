@@ -15,9 +15,10 @@ from fietsupdate.copies import Backup, Policy, Reason, Scope
 from fietsupdate.errors import FietsupdateError
 from fietsupdate.filesystem import shelf
 from fietsupdate.instance import Instance
-from fietsupdate.model import DatabaseView, Plan, Step, fingerprint
+from fietsupdate.model import Plan, Step, fingerprint
 from fietsupdate.planning.keeping import surplus, way_back
 from fietsupdate.tip import Tip
+from fietsupdate.views import DatabaseView
 
 DECLINED = "declined"
 """What a plan says of its backup where one would be made, and somebody said no."""

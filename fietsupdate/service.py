@@ -18,9 +18,10 @@ from fietsupdate.config import Config
 from fietsupdate.errors import ConfigError, FilesError, RefusedError
 from fietsupdate.filesystem import maintenance
 from fietsupdate.instance import now
-from fietsupdate.model import Event, LockHolder, Problem
+from fietsupdate.model import Event, Problem
 from fietsupdate.process import Signals, Stop
 from fietsupdate.site import Site
+from fietsupdate.views import LockHolder
 
 LONGEST_ANSWER = 30.0
 """Seconds that the command of `running` may take."""

@@ -13,11 +13,12 @@ from fietsupdate.engine import Engine
 from fietsupdate.errors import RefusedError, UsageError
 from fietsupdate.instance import now
 from fietsupdate.look import Look
-from fietsupdate.model import BASE, Adoption, DatabaseView, Direction, Event, Plan, Report
+from fietsupdate.model import BASE, Adoption, Direction, Event, Plan, Report
 from fietsupdate.planning.graph import Graph
 from fietsupdate.planning.revisions import RevisionTree
 from fietsupdate.planning.target import find, resolve_up
 from fietsupdate.run import Run, once
+from fietsupdate.views import DatabaseView
 
 NOT_STAMPED = frozenset(
     {"ledger_damaged", "data_dir_missing", "database_without_ledger", "database_missing", "diverged", "files_older"}

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from fietsupdate.model import BASE, Begun, DatabaseView, Direction, Entry, OpenTransaction, Step, fingerprint
+from fietsupdate.model import BASE, Begun, Direction, Entry, Step, fingerprint
 from fietsupdate.planning.graph import Dag, Graph
 from fietsupdate.planning.history import applied_set, current_of
+from fietsupdate.views import DatabaseView, OpenTransaction
 
 
 class Tip:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from fietsupdate.filesystem import durable
 from fietsupdate.filesystem.transaction import FileTransaction
-from fietsupdate.model import Direction, OpenTransaction
+from fietsupdate.model import Direction
+from fietsupdate.views import OpenTransaction
 
 STRIDE = 1 if os.environ.get("FIETSUPDATE_SWEEP") else 5
 """Error sweeps take every fifth call, or every one with FIETSUPDATE_SWEEP=1."""

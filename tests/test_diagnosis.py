@@ -4,8 +4,9 @@ import dataclasses
 
 import pytest
 
-from fietsupdate.model import Begun, Direction, LockHolder, OpenTransaction, Phase, UpdateState, fingerprint
+from fietsupdate.model import Begun, Direction, Phase, UpdateState, fingerprint
 from fietsupdate.planning.diagnosis import diagnose, refusal
+from fietsupdate.views import LockHolder, OpenTransaction
 from support.instances import DATA, LINE, database, entry, files, graph_of, ledger, update
 
 CHAIN = graph_of(update("a", at="r1"), update("b", "a", at="r1"), update("c", "b", at="r3"))

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from fietsupdate.copies import Backup, Manifest, Reason, Scope, Stored
-from fietsupdate.model import DatabaseView, Direction, Entry, FilesView, fingerprint
+from fietsupdate.model import Direction, Entry, fingerprint
 from fietsupdate.planning.going_back import nearest
 from fietsupdate.planning.graph import build
 from fietsupdate.planning.history import compare
 from fietsupdate.render import restores
 from fietsupdate.restore import Candidate
+from fietsupdate.views import DatabaseView, FilesView
 
 LEDGER = tuple(
     Entry(

@@ -11,7 +11,7 @@ from fietsupdate.database.environment import Environment, Visit
 from fietsupdate.database.pointing import MARK
 from fietsupdate.database.sqlite import named_file
 from fietsupdate.errors import DatabaseError
-from fietsupdate.model import DatabaseView
+from fietsupdate.views import DatabaseView
 
 
 def look(environment: Environment) -> DatabaseView:

@@ -17,7 +17,8 @@ from typing import Any
 from fietsupdate.errors import FilesError
 from fietsupdate.filesystem.durable import atomic_write
 from fietsupdate.filesystem.layout import open_folder
-from fietsupdate.model import Direction, OpenTransaction
+from fietsupdate.model import Direction
+from fietsupdate.views import OpenTransaction
 
 FORMAT = 1
 NAME = "header"

@@ -14,7 +14,8 @@ from fietsupdate.filesystem import header
 from fietsupdate.filesystem.layout import ledger_file, restore_folder
 from fietsupdate.filesystem.lock import holder
 from fietsupdate.filesystem.maintenance import left_behind
-from fietsupdate.model import Entry, FilesView, OpenRestore
+from fietsupdate.model import Entry
+from fietsupdate.views import FilesView, OpenRestore
 
 
 def look(data_dir: Path, version_file: str) -> FilesView:

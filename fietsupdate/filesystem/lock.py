@@ -27,7 +27,7 @@ from fietsupdate.errors import FilesError, LockedError
 from fietsupdate.filesystem.durable import write_all
 from fietsupdate.filesystem.layout import lock_file, make_home
 from fietsupdate.filesystem.owner import give_owner
-from fietsupdate.model import LockHolder
+from fietsupdate.views import LockHolder
 
 _SET: int | None = getattr(fcntl, "F_OFD_SETLK", None)
 _GET: int = getattr(fcntl, "F_OFD_GETLK", fcntl.F_GETLK)

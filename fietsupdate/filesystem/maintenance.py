@@ -18,7 +18,7 @@ from fietsupdate.errors import FilesError
 from fietsupdate.filesystem import durable
 from fietsupdate.filesystem.layout import home
 from fietsupdate.filesystem.owner import give_owner
-from fietsupdate.model import LockHolder
+from fietsupdate.views import LockHolder
 
 NOTE = "maintenance"
 """Name of the note in our own folder."""

@@ -20,7 +20,7 @@ from fietsupdate.filesystem.layout import restore_folder
 from fietsupdate.filesystem.place import erase
 from fietsupdate.filesystem.status import Meta
 from fietsupdate.filesystem.swap import Unit
-from fietsupdate.model import OpenRestore
+from fietsupdate.views import OpenRestore
 
 FORMAT = 1
 NAME = "journal"

@@ -38,7 +38,8 @@ from fietsupdate.filesystem.paths import Paths, database_files
 from fietsupdate.filesystem.record import Do, Record
 from fietsupdate.filesystem.status import Seen, seen
 from fietsupdate.filesystem.undo import tell_lost, undo
-from fietsupdate.model import Entry, OpenTransaction, Phase
+from fietsupdate.model import Entry, Phase
+from fietsupdate.views import OpenTransaction
 
 _NO_ROOTS: Mapping[str, Path] = MappingProxyType({})
 _BATCH = 1000
@@ -173,9 +174,8 @@ class FileTransaction:
     @property
     def finished_phases(self) -> tuple[Phase, ...]:
         """The phases that were complete when a hook committed on a connection of its own."""
-        if not self.foreign_commit:
-            return ()
-        return tuple(Phase(word) for word in (self._folder / FOREIGN_COMMIT).read_text().split())
+        words = (self._folder / FOREIGN_COMMIT).read_text().split() if self.foreign_commit else []
+        return tuple(map(Phase, words))
 
     def record(self, entries: Sequence[Entry], current: Sequence[str], version_file: str) -> None:
         """Append entries to the data directory's ledger, and write the current ids to the VERSION file.

@@ -9,19 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from fietsupdate.model import (
-    Begun,
-    DatabaseView,
-    Direction,
-    FilesView,
-    OpenRestore,
-    OpenTransaction,
-    Problem,
-    Status,
-    Update,
-    UpdateState,
-    fingerprint,
-)
+from fietsupdate.model import Begun, Direction, Problem, Status, Update, UpdateState, fingerprint
 from fietsupdate.planning import problems
 from fietsupdate.planning.graph import Graph
 from fietsupdate.planning.history import Kind, current_of, last_entries, unknown_of
@@ -30,6 +18,7 @@ from fietsupdate.planning.planner import resume_down
 from fietsupdate.planning.position import Position, fitting, locate
 from fietsupdate.planning.revisions import RevisionTree
 from fietsupdate.planning.schema import schema_problems, script_problems, tables_without_alembic, unknown_revision
+from fietsupdate.views import DatabaseView, FilesView, OpenRestore, OpenTransaction
 
 if TYPE_CHECKING:
     from fietsupdate.planning.versions import Versions

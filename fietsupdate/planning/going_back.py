@@ -11,10 +11,11 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from fietsupdate.copies import Backup, Manifest, Scope
-from fietsupdate.model import DatabaseView, Entry, FilesView, Problem, fingerprint
+from fietsupdate.model import Entry, Problem, fingerprint
 from fietsupdate.planning.graph import Graph
 from fietsupdate.planning.history import Pairing, same, unknown_of
 from fietsupdate.planning.problems import up_to
+from fietsupdate.views import DatabaseView, FilesView
 
 MYSQL = frozenset({"mysql", "mariadb"})
 

@@ -10,8 +10,9 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from fietsupdate.model import BASE, DatabaseView, Direction, Entry, FilesView
+from fietsupdate.model import BASE, Direction, Entry
 from fietsupdate.planning.graph import Graph
+from fietsupdate.views import DatabaseView, FilesView
 
 _UPDATE_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 

@@ -10,12 +10,13 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from fietsupdate.errors import PlanError
-from fietsupdate.model import Begun, DatabaseView, Direction, Entry, FilesView, Phase, Plan, Step, Update
+from fietsupdate.model import Begun, Direction, Entry, Phase, Plan, Step, Update
 from fietsupdate.planning.graph import Graph
 from fietsupdate.planning.history import closed, current_of, unknown_of
 from fietsupdate.planning.position import Position, locate
 from fietsupdate.planning.revisions import RevisionTree
 from fietsupdate.planning.target import resolve_down, resolve_up
+from fietsupdate.views import DatabaseView, FilesView
 
 if TYPE_CHECKING:
     from fietsupdate.planning.versions import Versions

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from fietsupdate.model import Adoption, DatabaseView, Entry, FilesView
+from fietsupdate.model import Adoption, Entry
 from fietsupdate.planning.graph import Graph
 from fietsupdate.planning.history import Kind, Pairing, applied_set, closed, compare, current_of
 from fietsupdate.planning.revisions import RevisionTree
+from fietsupdate.views import DatabaseView, FilesView
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,20 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from fietsupdate.model import (
-    Begun,
-    DatabaseView,
-    Direction,
-    Entry,
-    FilesView,
-    LockHolder,
-    OpenRestore,
-    OpenTransaction,
-    Phase,
-    Problem,
-    Update,
-)
+from fietsupdate.model import Begun, Direction, Entry, Phase, Problem, Update
 from fietsupdate.planning.history import Pairing
+from fietsupdate.views import DatabaseView, FilesView, LockHolder, OpenRestore, OpenTransaction
 
 SAME_MOMENT = "Put both halves back to the same moment with `fietsupdate restore`"
 MANY = 5

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from fietsupdate.errors import PlanError
-from fietsupdate.model import DatabaseView, Update
+from fietsupdate.model import Update
 from fietsupdate.planning.graph import Dag, Graph, closest
+from fietsupdate.views import DatabaseView
 
 
 class RevisionTree:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 
-from fietsupdate.model import DatabaseView, Direction, Problem
+from fietsupdate.model import Direction, Problem
 from fietsupdate.planning.graph import Graph
 from fietsupdate.planning.history import current_of
 from fietsupdate.planning.problems import up_to
 from fietsupdate.planning.revisions import RevisionTree, missing_text
+from fietsupdate.views import DatabaseView
 
 
 def schema_problems(

@@ -12,7 +12,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fietsupdate.model import VERSION_MARK, Begun, DatabaseView, Direction, Entry, Problem, Step, Update
+from fietsupdate.model import VERSION_MARK, Begun, Direction, Entry, Problem, Step, Update
+from fietsupdate.views import DatabaseView
 
 if TYPE_CHECKING:
     from packaging.version import Version

@@ -25,12 +25,12 @@ from fietsupdate.filesystem.durable import atomic_write
 from fietsupdate.filesystem.inventory import Inventory
 from fietsupdate.filesystem.layout import ledger_file, make_home
 from fietsupdate.filesystem.paths import database_files
-from fietsupdate.model import DatabaseView
 from fietsupdate.pace import Pace
 from fietsupdate.recovery import commit_where_needed
 from fietsupdate.rehearsing import janitor, removal
 from fietsupdate.rehearsing.aim import Aim, aim_of, aimed, aimed_ini
 from fietsupdate.site import Site
+from fietsupdate.views import DatabaseView
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

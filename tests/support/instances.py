@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fietsupdate.model import DatabaseView, Direction, Entry, FilesView, Update
+from fietsupdate.model import Direction, Entry, Update
 from fietsupdate.planning.graph import Graph, build
+from fietsupdate.views import DatabaseView, FilesView
 
 DATA = Path("/srv/data")
 LINE = {"r1": (), "r2": ("r1",), "r3": ("r2",), "r4": ("r3",)}
