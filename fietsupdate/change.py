@@ -47,6 +47,8 @@ class Change:
     as_json: bool = False
     backup: str | None = None
     """``never`` where no backup is wanted; ``None`` as configured."""
+    below_baseline: bool = False
+    """Whether a downgrade may revert a baseline."""
 
     def dry_run(self, target: str | None, direction: Direction, *, checks: bool) -> int:
         """Show the plan; every refusal of the real run is raised."""
@@ -58,8 +60,7 @@ class Change:
             target,
             direction=direction,
             checks=checks,
-            as_root=self.as_root,
-            backup=self.backup,
+            **self._plan_options,
             on_event=lambda event: said.append(event.text) if event.event == "warning" else None,
         )
         left, known = console.unchecked(checks_ran=checks), updater.outlook(plan, ask=checks)
@@ -81,7 +82,7 @@ class Change:
         ask = not self.session.agreed(yes=self.yes)
         updater = self.session.updater()
         if ask:
-            agreed = updater.plan(target, direction=direction, as_root=self.as_root, backup=self.backup)
+            agreed = updater.plan(target, direction=direction, **self._plan_options)
             if agreed and not self._asked(lambda: self._described(updater, agreed), "Do this now?", dry_run=True):
                 return self._declined()
         report = self._told(lambda tell: self._run(updater, target, direction, agreed, tell))
@@ -99,9 +100,10 @@ class Change:
     def _run(
         self, updater: Updater, target: str | None, direction: Direction, agreed: Plan | None, tell: Listener
     ) -> Report:
-        if direction is Direction.DOWN and target is not None:
-            return updater.downgrade(target, agreed=agreed, on_event=tell, backup=self.backup, **self._options)
-        return updater.update(target, agreed=agreed, on_event=tell, backup=self.backup, **self._options)
+        options = {"agreed": agreed, "on_event": tell, "backup": self.backup, **self._options}
+        if direction is Direction.UP:
+            return updater.update(target, **options)
+        return updater.downgrade(target or BASE, below_baseline=self.below_baseline, **options)
 
     def stamp(self, update_ids: Sequence[str], *, with_alembic: bool = False) -> int:
         """Record where the instance is, once it is agreed to."""
@@ -126,6 +128,10 @@ class Change:
         if not self.as_json:
             self.session.say(f"The instance is {console.check(updater.status())}")
         return 0
+
+    @property
+    def _plan_options(self) -> dict[str, Any]:
+        return {"as_root": self.as_root, "backup": self.backup, "below_baseline": self.below_baseline}
 
     @property
     def _options(self) -> dict[str, Any]:

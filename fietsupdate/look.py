@@ -42,11 +42,11 @@ class Look:
         """Diagnose what was seen."""
         return diagnose(self.graph, self.database, self.files, locked_by_us=locked_by_us, versions=self.versions)
 
-    def plan(self, target: str | None, direction: Direction) -> Plan:
+    def plan(self, target: str | None, direction: Direction, *, below_baseline: bool = False) -> Plan:
         """Plan from what was seen."""
         if direction is Direction.UP:
             return plan_up(self.graph, self.database, self.files, target, versions=self.versions)
-        return plan_down(self.graph, self.database, self.files, target or BASE)
+        return plan_down(self.graph, self.database, self.files, target or BASE, below_baseline=below_baseline)
 
     def refuse(self, *, locked_by_us: bool = False) -> None:
         """Refuse to go on where anything blocks.

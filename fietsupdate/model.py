@@ -204,6 +204,14 @@ class Plan:
     """What is copied first: ``full``, ``database`` (before each step that is not atomic), ``declined``, or ""."""
     backup_dir: str = ""
     """Where it goes; "" where nothing is copied."""
+    tables: tuple[str, ...] = ()
+    """The database's tables, where a baseline is reverted: Alembic drops those that the baseline's revisions made."""
+
+    @property
+    def is_below_baseline(self) -> bool:
+        """Whether a baseline is reverted, and with it what was there before the first update."""
+        down = [step for step in self.steps if step.direction is Direction.DOWN]
+        return any(step.update.baseline and step.revisions for step in down)
 
     def __bool__(self) -> bool:
         """Tell whether there is anything to do."""

@@ -260,7 +260,8 @@ class _Legs:
     ) -> tuple[Report | None, Failure | None]:
         """Run one leg; what fails in it is part of the report."""
         try:
-            return replace(self.run, listener=recorder, warned=[]).move(target, direction, agreed), None
+            run = replace(self.run, listener=recorder, warned=[], below_baseline=True)
+            return run.move(target, direction, agreed), None
         except StoppedError:
             raise
         except FietsupdateError as error:

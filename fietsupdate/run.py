@@ -6,13 +6,14 @@ import contextlib
 import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
 from fietsupdate.checks import Checks
 from fietsupdate.copies import Policy
 from fietsupdate.database.environment import Environment
+from fietsupdate.database.view import application_tables
 from fietsupdate.engine import Engine
 from fietsupdate.errors import (
     FietsupdateError,
@@ -65,6 +66,7 @@ class Run:
         lock_timeout: Seconds to wait for another updater.
         as_root: Whether root may work on somebody else's data directory.
         policy: When backups are made; ``None`` as configured.
+        below_baseline: Whether a downgrade may revert a baseline.
     """
 
     site: Site
@@ -73,6 +75,7 @@ class Run:
     lock_timeout: float
     as_root: bool
     policy: Policy | None = None
+    below_baseline: bool = False
     warned: list[str] = field(default_factory=list)
     """The texts of all warnings so far."""
     told: set[str] = field(default_factory=set)
@@ -108,11 +111,11 @@ class Run:
         """Make the plan that would run; refuse whatever the run would refuse."""
         seen = self.look()
         seen.refuse()
-        plan = seen.plan(target, direction)
+        plan = self._plan(seen, target, direction)
         if plan:
             self.check_hands()
             check_service(self.site)
-            plan = self._safeguard(seen).check(plan)
+            plan = self._safeguard(seen, plan).check(plan)
         if checks:
             Checks(self.site, self.instance(seen.database).settings, self.tell).before(plan)
         return plan
@@ -125,11 +128,11 @@ class Run:
             seen = self.look()
             if not seen.files.is_half_restored:  # no plan begins there; it is settled under the lock
                 seen.refuse()
-                plan = seen.plan(target, direction)
+                plan = self._plan(seen, target, direction)
                 if not plan and not seen.left_something and seen.files.holder is None:
                     return Report(plan, (), plan.current, _since(started))
             self.check_hands()
-            with self.locked(direction):
+            with self.locked(COMMANDS[direction]):
                 plan, current = self._planned_under_lock(target, direction, agreed, done)
             details = {"current": list(current), "done": list(done), "warnings": list(self.warned)}
             self.tell(Event("finished", now(), details=details))
@@ -156,10 +159,10 @@ class Run:
         for _ in range(MOST_PLANS):
             seen = self.settled(leave_service)
             seen.refuse(locked_by_us=True)
-            plan = seen.plan(target, direction)
+            plan = self._plan(seen, target, direction)
             if plan and agreed is not None and not done:
                 _is_agreed(plan, agreed)
-            safeguard = self._safeguard(seen)
+            safeguard = self._safeguard(seen, plan)
             if plan:
                 plan = safeguard.check(plan)
                 leave_service()
@@ -212,7 +215,7 @@ class Run:
             make_home(self.site.data_dir)
         self.signals.raise_pending()
         with (
-            lock.hold(self.site.data_dir, timeout=self.lock_timeout, on_wait=on_wait, command=str(command)),
+            lock.hold(self.site.data_dir, timeout=self.lock_timeout, on_wait=on_wait, command=f"fietsupdate {command}"),
             tidied(self.site, self.signals, self.tell),
         ):
             self._settle_restore()
@@ -260,8 +263,16 @@ class Run:
             keep_out=_own_files(database),
         )
 
-    def _safeguard(self, seen: Look) -> Safeguard:
-        policy = self.site.config.backup if self.policy is None else self.policy
+    def _plan(self, seen: Look, target: str | None, direction: Direction) -> Plan:
+        """Plan from what was seen; a plan that drops what was there before the first update names the tables."""
+        plan = seen.plan(target, direction, below_baseline=self.below_baseline)
+        return replace(plan, tables=application_tables(self.environment)) if plan.is_below_baseline else plan
+
+    def _safeguard(self, seen: Look, plan: Plan | None = None) -> Safeguard:
+        policy = self.policy
+        if policy is None:
+            dropped = plan is not None and plan.is_below_baseline
+            policy = Policy.FULL if dropped else self.site.config.backup
         return Safeguard(self.instance(seen.database), seen.database, policy)
 
     def settled_for(self, command: str) -> Look:

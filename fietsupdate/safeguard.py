@@ -94,7 +94,7 @@ class Safeguard:
         if self._is_new or all(step.only_records for step in steps):
             return ""
         if self._policy is Policy.NEVER:
-            return DECLINED if not_atomic else ""
+            return DECLINED if not_atomic or plan.is_below_baseline else ""
         if self._policy is Policy.FULL and not self._resumes:
             return Scope.FULL.value
         return Scope.DATABASE.value if not_atomic else ""

@@ -38,6 +38,7 @@ class Updater(Observer):
         checks: bool = False,
         as_root: bool = True,
         backup: str | None = None,
+        below_baseline: bool = False,
         on_event: Listener | None = None,
     ) -> Plan:
         """Make the plan that `update` or `downgrade` would run; every refusal of theirs is raised here.
@@ -48,12 +49,13 @@ class Updater(Observer):
             checks: Load the scripts, too, and run their ``check`` hooks and the application's own pre-checks.
             as_root: Whether root may work on somebody else's data directory.
             backup: ``auto``, ``full`` or ``never``; ``None`` as configured.
+            below_baseline: Whether a downgrade may revert a baseline.
             on_event: Told of what the checks say.
 
         Raises:
             FietsupdateError: What stands in the way.
         """
-        with self._run(on_event, as_root=as_root, backup=backup) as run:
+        with self._run(on_event, as_root=as_root, backup=backup, below_baseline=below_baseline) as run:
             return run.plan(target, direction, checks=checks)
 
     # -- changing
@@ -94,9 +96,14 @@ class Updater(Observer):
         lock_timeout: float | None = None,
         as_root: bool = False,
         backup: str | None = None,
+        below_baseline: bool = False,
     ) -> Report:
-        """Revert what came after the target, and nothing else; arguments and errors as for `update`."""
-        with self._run(on_event, lock_timeout, as_root=as_root, backup=backup) as run:
+        """Revert what came after the target, and nothing else; arguments and errors as for `update`.
+
+        With `below_baseline` a baseline may be reverted, too: Alembic then drops what the database held before the
+        first update. Both halves are copied before that, unless `backup` is ``never``.
+        """
+        with self._run(on_event, lock_timeout, as_root=as_root, backup=backup, below_baseline=below_baseline) as run:
             return run.move(target, Direction.DOWN, agreed)
 
     def stamp(
@@ -351,9 +358,11 @@ class Updater(Observer):
         *,
         as_root: bool = True,
         backup: str | None = None,
+        below_baseline: bool = False,
     ) -> Iterator[Run]:
         from fietsupdate.run import Run, nobody
 
         seconds = self.config.lock_timeout if lock_timeout is None else lock_timeout
         with self._entered() as (site, graph):
-            yield Run(site, graph, on_event or nobody, seconds, as_root, Policy(backup) if backup else None)
+            policy = Policy(backup) if backup else None
+            yield Run(site, graph, on_event or nobody, seconds, as_root, policy, below_baseline)

@@ -76,8 +76,18 @@ class FakeUpdater:
         self._note("status")
         return self.answer
 
-    def plan(self, target=None, *, direction=Direction.UP, checks=False, as_root=True, backup=None, on_event=None):
-        self._note("plan", target, direction, checks, as_root, *filter(None, [backup]))
+    def plan(
+        self,
+        target=None,
+        *,
+        direction=Direction.UP,
+        checks=False,
+        as_root=True,
+        backup=None,
+        below_baseline=False,
+        on_event=None,
+    ):
+        self._note("plan", target, direction, checks, as_root, *filter(None, [backup, below_baseline]))
         return self.planned
 
     def outlook(self, plan, *, ask=False):
@@ -96,9 +106,10 @@ class FakeUpdater:
         lock_timeout=None,
         as_root=False,
         backup=None,
+        below_baseline=False,
         command="update",
     ):
-        self._note(command, target, agreed, lock_timeout, as_root, *filter(None, [backup]))
+        self._note(command, target, agreed, lock_timeout, as_root, *filter(None, [backup, below_baseline]))
         for event in self.events:
             on_event(event)
         return Report(self.planned, tuple(step.update.update_id for step in self.planned.steps), ("v0.2.0",), 1500)

@@ -6,7 +6,18 @@ from typing import Annotated
 
 import typer
 
-from fietsupdate.commands.options import AsRoot, Checks, DryRun, Events, LockTimeout, NoBackup, Yes, change_of, is_dry
+from fietsupdate.commands.options import (
+    AsRoot,
+    BelowBaseline,
+    Checks,
+    DryRun,
+    Events,
+    LockTimeout,
+    NoBackup,
+    Yes,
+    change_of,
+    is_dry,
+)
 
 
 def update(
@@ -38,6 +49,7 @@ def downgrade(
     ctx: typer.Context,
     *,
     target: Annotated[str, typer.Argument(metavar="TARGET", help="Where to go back to.")],
+    below_baseline: BelowBaseline = False,
     dry_run: DryRun = False,
     checks: Checks = False,
     yes: Yes = False,
@@ -49,11 +61,19 @@ def downgrade(
     """Revert the updates that came after TARGET, and nothing else.
 
     TARGET is the id of an update, the beginning of an id, -1 or base;
-    PACKAGE:ID or PACKAGE:base for one package.
+    PACKAGE:ID or PACKAGE:base for one package. A baseline is the floor.
     """
     from fietsupdate.model import Direction
 
-    change = change_of(ctx, yes=yes, lock_timeout=lock_timeout, as_root=as_root, as_json=as_json, no_backup=no_backup)
+    change = change_of(
+        ctx,
+        yes=yes,
+        lock_timeout=lock_timeout,
+        as_root=as_root,
+        as_json=as_json,
+        no_backup=no_backup,
+        below_baseline=below_baseline,
+    )
     if is_dry(dry_run, checks=checks):
         return change.dry_run(target, Direction.DOWN, checks=checks)
     return change.move(target, Direction.DOWN)

@@ -24,6 +24,13 @@ LockTimeout = Annotated[
 NoBackup = Annotated[
     bool, typer.Option("--no-backup", help="Make no backup first, not even where an update is not atomic.")
 ]
+BelowBaseline = Annotated[
+    bool,
+    typer.Option(
+        "--below-baseline",
+        help="Revert the baseline, too: Alembic drops what the database held before the first update.",
+    ),
+]
 AsRoot = Annotated[bool, typer.Option("--as-root", help="Let root work on somebody else's data directory.")]
 
 
@@ -42,6 +49,7 @@ def change_of(
     as_root: bool,
     as_json: bool,
     no_backup: bool = False,
+    below_baseline: bool = False,
 ) -> Change:
     """Gather how a command that changes an instance was asked to do it."""
     from fietsupdate.change import Change, seconds
@@ -53,6 +61,7 @@ def change_of(
         as_root=as_root,
         as_json=as_json,
         backup="never" if no_backup else None,
+        below_baseline=below_baseline,
     )
 
 

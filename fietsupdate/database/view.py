@@ -57,7 +57,7 @@ def view(visit: Visit) -> DatabaseView:
         not_transactional=visit.not_transactional,
         file=file,
         exists=visit.missing_file is None,
-        tables=0 if has_ledger or visit.heads else _count_tables(visit),
+        tables=0 if has_ledger or visit.heads else len(_tables(visit)),
     )
 
 
@@ -75,7 +75,19 @@ def branch_labels(revisions: Sequence[Script]) -> Mapping[str, tuple[str, ...]]:
     return found
 
 
-def _count_tables(visit: Visit) -> int:
+def application_tables(environment: Environment) -> tuple[str, ...]:
+    """Return the names of the application's tables, sorted: all but Alembic's and our own."""
+    names: list[str] = []
+
+    def work(visit: Visit) -> tuple[()]:
+        names.extend(sorted(_tables(visit)))
+        return ()
+
+    environment.visit(work, writes=False, command="current")
+    return tuple(names)
+
+
+def _tables(visit: Visit) -> set[str]:
     names = sa.inspect(visit.connection).get_table_names(schema=visit.context.version_table_schema)
     own = {visit.context.version_table, visit.ledger.rows.name, visit.ledger.instance.name, MARK}
-    return len(set(names) - own)
+    return set(names) - own

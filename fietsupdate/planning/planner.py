@@ -72,7 +72,9 @@ def plan_up(
     )
 
 
-def plan_down(graph: Graph, database: DatabaseView, files: FilesView, target: str) -> Plan:
+def plan_down(
+    graph: Graph, database: DatabaseView, files: FilesView, target: str, *, below_baseline: bool = False
+) -> Plan:
     """Plan a downgrade: exactly what depends on the target is reverted, newest first.
 
     Args:
@@ -80,6 +82,7 @@ def plan_down(graph: Graph, database: DatabaseView, files: FilesView, target: st
         database: What was seen of the database.
         files: What was seen of the data directory.
         target: Id, prefix, ``-N``, ``base``.
+        below_baseline: Whether a baseline may be reverted, and with it what was there before the first update.
 
     Raises:
         TargetError: The target names nothing, or several.
@@ -100,6 +103,8 @@ def plan_down(graph: Graph, database: DatabaseView, files: FilesView, target: st
     kept = [update for update in history if update.update_id not in reverted]
     result = current_of(place.applied - reverted, graph)
     steps = tuple(_steps_down(updates, kept, tree, database))
+    if not below_baseline:
+        _refuse_below_baseline([step for step in steps if step.update.update_id not in begun])
     return Plan(Direction.DOWN, result, steps, _current(graph, place), result, place.adoption, _tip(database))
 
 
@@ -234,6 +239,21 @@ def _refuse_unseen_past(graph: Graph, place: Position) -> None:
             stands=UNTOUCHED,
             hint="Type `fietsupdate update` first.",
         )
+
+
+def _refuse_below_baseline(steps: Iterable[Step]) -> None:
+    """Refuse to let Alembic drop what the application had before its first update; the scripts never made it."""
+    for step in steps:
+        if step.update.baseline and step.revisions:
+            name = step.update.update_id
+            raise PlanError(
+                f"{name} is the baseline: reverting it takes back Alembic revision {', '.join(step.revisions)}, and "
+                "drops what the database held before there were update scripts.",
+                stands=UNTOUCHED,
+                hint=f"Type `fietsupdate downgrade {name}` to go down to the baseline. To drop all that as well, add "
+                "--below-baseline: it names what is dropped, and makes a backup of both halves first.",
+                details={"baseline": name, "revisions": list(step.revisions)},
+            )
 
 
 def _refuse_missing_down(updates: Sequence[Update]) -> None:

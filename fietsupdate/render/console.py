@@ -142,7 +142,13 @@ def plan(what: Plan, width: int) -> str:
 
 
 def _way(what: Plan) -> list[tuple[str, str]]:
-    return [("From", _place(what.current)), ("To", _place(what.result)), ("Backup", copies.promise(what))]
+    dropped = f"what the baseline's Alembic revisions made; the tables of today are {several(what.tables)}"
+    return [
+        ("From", _place(what.current)),
+        ("To", _place(what.result)),
+        ("Drops", dropped if what.tables else ""),
+        ("Backup", copies.promise(what)),
+    ]
 
 
 def nothing_to_do(what: Plan) -> str:

@@ -40,7 +40,9 @@ def promise(what: Plan) -> str:
     return {
         Scope.FULL: f"first both halves are copied to {what.backup_dir}",
         Scope.DATABASE: f"the database is dumped to {what.backup_dir} before each update that is not atomic",
-        "declined": "NONE is made: an update that is not atomic and fails half-way cannot be taken back",
+        "declined": "NONE is made: what is dropped is gone"
+        if what.is_below_baseline
+        else "NONE is made: an update that is not atomic and fails half-way cannot be taken back",
     }.get(what.backup, "")
 
 

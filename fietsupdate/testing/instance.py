@@ -83,7 +83,7 @@ class TemporaryInstance:
 
     def downgrade(self, target: str) -> Report:
         """Revert what came after the target; see `fietsupdate.Updater.downgrade`."""
-        return self.run(lambda: self.updater.downgrade(target))
+        return self.run(lambda: self.updater.downgrade(target, below_baseline=True))
 
     def status(self) -> Status:
         """Tell where the instance is; see `fietsupdate.Updater.status`."""
