@@ -1,4 +1,4 @@
-"""The open descriptors of this process, where the system shows them (``/proc/self/fd``)."""
+"""The open descriptors of this process, and the paths that they were opened by."""
 
 from __future__ import annotations
 
@@ -9,15 +9,44 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 _FOLDER = "/proc/self/fd"
+_LISTS = (_FOLDER, "/dev/fd")
+_GETPATH: int | None = getattr(fcntl, "F_GETPATH", None)
+"""How macOS, which has no /proc, is asked for a descriptor's path (fcntl(2))."""
 
 
 def path_of(descriptor: int) -> str:
-    """Give the path that a descriptor was opened by, "" where that cannot be known."""
+    """Return the path that a descriptor was opened by, "" where that cannot be known.
+
+    Without /proc the path of a folder is found by climbing up from it.
+    """
     try:
         path = os.readlink(f"{_FOLDER}/{descriptor}")
     except OSError:
+        with suppress(OSError):
+            return _asked(descriptor) if _GETPATH is not None else _climbed(descriptor)
         return ""
     return path if path.startswith("/") else ""
+
+
+def _asked(descriptor: int) -> str:
+    answer: bytes = fcntl.fcntl(descriptor, _GETPATH or 0, bytes(1024))
+    return os.fsdecode(answer.rstrip(b"\0"))
+
+
+def _climbed(descriptor: int) -> str:
+    """Collect the names of the folders above a folder, as getcwd(3) does where the kernel does not know them."""
+    parent = os.open("..", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=descriptor)
+    try:
+        here = os.fstat(descriptor)
+        if os.path.samestat(here, os.fstat(parent)):
+            return "/"
+        with os.scandir(parent) as entries:
+            alike = (entry.name for entry in entries if os.path.samestat(entry.stat(follow_symlinks=False), here))
+            name = next(alike, "")
+        above = _climbed(parent) if name else ""
+        return os.path.join(above, name) if above else ""
+    finally:
+        os.close(parent)
 
 
 def open_folders() -> list[str]:
@@ -40,11 +69,14 @@ def _writes_file(descriptor: int) -> bool:
 
 
 def _open(is_wanted: Callable[[int], bool]) -> Iterator[tuple[int, str]]:
-    try:
-        names = os.listdir(_FOLDER)
-    except OSError:
-        return
-    for descriptor in sorted(int(name) for name in names):
+    for descriptor in _numbers():
         with suppress(OSError):  # the one that listed the folder is closed by now
             if is_wanted(descriptor) and (path := path_of(descriptor)):
                 yield descriptor, path
+
+
+def _numbers() -> list[int]:
+    for folder in _LISTS:
+        with suppress(OSError):
+            return sorted(int(name) for name in os.listdir(folder))
+    return []

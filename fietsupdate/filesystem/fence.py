@@ -200,7 +200,8 @@ def _names(path: Any, folder: Any, *, anywhere: bool) -> list[str]:
     if os.path.isabs(text):
         return [text]
     if isinstance(folder, int) and folder >= 0:
-        return [f"{descriptors.path_of(folder)}/{text}"]
+        base = descriptors.path_of(folder)
+        return [f"{base}/{text}"] if base else []
     bases = [os.getcwd(), *(descriptors.open_folders() if anywhere else ())]  # ``open`` omits dir_fd
     return [f"{base}/{text}" for base in dict.fromkeys(bases)]
 

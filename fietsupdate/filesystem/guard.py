@@ -132,13 +132,13 @@ class _Watch:
         follow = not flags & os.O_NOFOLLOW and flags & (os.O_CREAT | os.O_EXCL) != os.O_CREAT | os.O_EXCL
         names = _names(path, None, candidates=self._folders(path))
         for name in names:
-            if place := self.saving.find(name, follow=follow):
+            if place := self.saving.find(name, follow=follow, destroys=len(names) == 1):
                 self.saving.write(place, flags, certain=len(names) == 1)
 
     def on_truncate(self, arguments: tuple[Any, ...]) -> None:
         if not isinstance(arguments[0], int):  # a descriptor was journaled when it was opened
             for name in _names(arguments[0], None):
-                if place := self.saving.find(name, follow=True):
+                if place := self.saving.find(name, follow=True, destroys=True):
                     self.saving.write(place, os.O_WRONLY)
 
     def on_rename(self, arguments: tuple[Any, ...]) -> None:
@@ -149,13 +149,13 @@ class _Watch:
 
     def on_remove(self, arguments: tuple[Any, ...]) -> None:
         for name in _names(*arguments[:2]):
-            if place := self.saving.find(name, follow=False):
+            if place := self.saving.find(name, follow=False, destroys=True):
                 self.saving.remove(place)
 
     def on_remove_tree(self, arguments: tuple[Any, ...]) -> None:
         folder = arguments[1] if len(arguments) > 1 else None
         for name in _names(arguments[0], folder):
-            if place := self.saving.find(name, follow=False):
+            if place := self.saving.find(name, follow=False, destroys=True):
                 self.saving.remove_tree(place)
 
     def on_mkdir(self, arguments: tuple[Any, ...]) -> None:

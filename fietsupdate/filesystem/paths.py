@@ -30,6 +30,34 @@ def database_files(paths: Iterable[Path]) -> frozenset[str]:
     return frozenset(os.path.realpath(path) + suffix for path in paths for suffix in _DATABASE_SUFFIXES)
 
 
+def kept_out(databases: Iterable[Path]) -> frozenset[str]:
+    """Name what no script may change: the files of the SQLite databases, and the symlinks that lead to them."""
+    databases = list(databases)
+    return database_files(databases).union(*map(_links_on_the_way, databases))
+
+
+def _links_on_the_way(path: Path) -> set[str]:
+    """Name the symlinks that a path leads through, each by its canonical folder and its own name."""
+    names: set[str] = set()
+    here, parts = "/", os.path.abspath(path).split("/")
+    while parts:
+        part = parts.pop(0)
+        if part in {"", "."}:
+            continue
+        name = os.path.dirname(here) if part == ".." else os.path.join(here, part)
+        try:
+            text = os.readlink(name)
+        except OSError:
+            here = name
+            continue
+        if name in names:
+            break  # a loop leads nowhere
+        names.add(name)
+        here = "/" if text.startswith("/") else here
+        parts = text.split("/") + parts
+    return names
+
+
 class Paths:
     """The paths below one root."""
 
@@ -66,7 +94,7 @@ class Paths:
         if HOME in relative.split("/"):
             raise PathError(f"{os.fspath(path)!r} is in {HOME}, which belongs to fietsupdate.")
         if real in self._keep_out:
-            raise PathError(f"{os.fspath(path)!r} is the application's own database, which changes by SQL only.")
+            raise _is_database(os.fspath(path), real)
         return relative
 
     def real(self, relative: str, *, follow: bool) -> str:
@@ -124,7 +152,7 @@ class Paths:
         inside = self.absolute(relative) + "/"
         for file in self._keep_out:
             if file.startswith(inside):
-                raise PathError(f"{relative!r} holds the application's own database, which must stay.")
+                raise _holds_database(relative)
 
     def check_link(self, folder: str, text: str) -> None:
         """Refuse the text of a symlink in a folder when it leads out.
@@ -135,6 +163,18 @@ class Paths:
         real = os.path.realpath(os.path.join(self.absolute(folder), text))
         if real != self.root and not real.startswith(f"{self.root}/"):
             raise self._outside(text, "a symlink would lead out of it")
+
+    def check_database(self, real: str) -> None:
+        """Refuse a canonical absolute path, also outside of the root, that a plain call is about to destroy or move.
+
+        Raises:
+            PathError: it is the application's database, or leads to it, or holds it.
+        """
+        if real in self._keep_out:
+            raise _is_database(real, real)
+        inside = f"{real.rstrip('/')}/"
+        if any(file.startswith(inside) for file in self._keep_out):
+            raise _holds_database(real)
 
     def find(self, real: str) -> str | None:
         """Give the path below the root of a canonical absolute one that a plain call is about to change.
@@ -154,7 +194,9 @@ class Paths:
 
     def is_kept_out(self, real: str) -> bool:
         """Tell whether a canonical absolute path is the application's own database, or ours."""
-        return real in self._keep_out or f"/{HOME}" in real[len(self.root) :]
+        if real in self._keep_out:
+            return True
+        return real.startswith(f"{self.root}/") and HOME in self.relative(real).split("/")
 
     def _below_root(self, text: str) -> str:
         parts = text.split("/")
@@ -174,6 +216,15 @@ class Paths:
             f"{os.fspath(path)!r} leads out of {self.given}: {why}.",
             hint="Declare further folders as extra_dirs (media=/srv/media) and use self.dirs['media'].",
         )
+
+
+def _is_database(path: str, real: str) -> PathError:
+    what = "leads to" if os.path.islink(real) else "is"
+    return PathError(f"{path!r} {what} the application's own database, which changes by SQL only.")
+
+
+def _holds_database(path: str) -> PathError:
+    return PathError(f"{path!r} holds the application's own database, which must stay.")
 
 
 def is_tidy(path: str) -> bool:

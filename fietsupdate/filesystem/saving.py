@@ -42,19 +42,22 @@ class Saving:
         nested: Mapping[str, Paths] = changes.roots
         self._roots = sorted(nested.items(), key=lambda item: -len(item[1].root))
 
-    def find(self, path: str, *, follow: bool, or_root: bool = False) -> Place | None:
+    def find(self, path: str, *, follow: bool, or_root: bool = False, destroys: bool = False) -> Place | None:
         """Find the root that a path lies in.
 
         Args:
             path: Absolute, as the caller wrote it.
             follow: Whether the call follows a symlink at the end.
             or_root: Whether the root itself is meant, too; its path is "".
+            destroys: Whether what is there now will not be there afterwards, or holds something else.
 
         Raises:
-            PathError: it is in our own folder.
+            PathError: it is in our own folder, or it would take away the application's database.
             FilesError: this is a forked child, and the path is in a root.
         """
         real = self._real(path, follow=follow)
+        if destroys:
+            self._roots[0][1].check_database(real)
         for root, paths in self._roots:
             relative = "" if or_root and real == paths.root else paths.find(real)
             if relative is not None:
@@ -94,7 +97,7 @@ class Saving:
 
     def rename(self, source: str, target: str) -> None:
         """A file or folder is about to be renamed, inside a root, out of it, or into it."""
-        here, there = self.find(source, follow=False), self.find(target, follow=False)
+        here, there = (self.find(path, follow=False, destroys=True) for path in (source, target))
         if here is None:
             self._refuse_root(source)
         was, old = seen(source), seen(target)
@@ -125,10 +128,6 @@ class Saving:
         look = seen(place.absolute)
         if look is None or look.kind != "folder" or not _is_filled(place.absolute, look):
             return
-        try:
-            self._changes.roots[place.root].check_tree(place.path)
-        except PathError:
-            return  # what is not ours to save is in it; its other entries are saved one by one
         if mounted_below(place.absolute):
             return
         empty = Record(Do.MKDIR, place.root, place.path, after=Meta.of(place.absolute))

@@ -34,7 +34,7 @@ from fietsupdate.filesystem.ledger import version_text
 from fietsupdate.filesystem.looks import Looks
 from fietsupdate.filesystem.mounts import is_mounted
 from fietsupdate.filesystem.owner import give_owner
-from fietsupdate.filesystem.paths import Paths, database_files
+from fietsupdate.filesystem.paths import Paths, kept_out
 from fietsupdate.filesystem.record import Do, Record
 from fietsupdate.filesystem.status import Seen, seen
 from fietsupdate.filesystem.undo import tell_lost, undo
@@ -379,7 +379,7 @@ class FileTransaction:
 
 
 def _paths(roots: Mapping[str, Path], keep_out: Collection[Path]) -> dict[str, Paths]:
-    return {name: Paths(root, database_files(keep_out)) for name, root in roots.items()}
+    return {name: Paths(root, kept_out(keep_out)) for name, root in roots.items()}
 
 
 def _check_identity(root: Path, txn: str, expected: headers.Root) -> None:
