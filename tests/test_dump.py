@@ -99,7 +99,11 @@ def test_what_was_dumped_comes_back_whole(full: Database, tmp_path: Path) -> Non
     assert store.beside("t1") is None
     old = store.old("t1")
     assert old is not None
-    assert old.schema_text().replace("DISABLE", "ENABLE") == changed_schema.replace("DISABLE", "ENABLE")
+    if full.kind == MARIADB:  # its tables; what hung on them is kept as text
+        ((kept,),) = old.query("SELECT CONVERT(script USING utf8mb4) FROM fietsupdate_aside WHERE name = 'kept'")
+        assert all(made in str(kept) for made in ("PROCEDURE `forget`", "EVENT `tidy`", "FUNCTION `twice`"))
+    else:
+        assert old.schema_text() == changed_schema
     assert old.row_counts() == changed_counts
     old.drop()
     old.drop()
@@ -107,12 +111,11 @@ def test_what_was_dumped_comes_back_whole(full: Database, tmp_path: Path) -> Non
     assert databases_on(full) == {name_of(full)}
 
 
+@pytest.mark.parametrize("database", [SQLITE, POSTGRESQL], indirect=True)
 def test_what_was_put_aside_can_be_put_back(full: Database, tmp_path: Path) -> None:
     store = store_of(full)
     store.dump(tmp_path / "database.dump")
     store.run(CHANGES[full.kind])
-    if full.kind == MARIADB:
-        store.run("INSERT INTO ticket VALUES (DEFAULT)")
     changed, schema = full.dump(), store.schema_text()
     store.swap(store.load_beside(tmp_path / "database.dump", "t1"), "t1")
     old = store.old("t1")
@@ -120,9 +123,6 @@ def test_what_was_put_aside_can_be_put_back(full: Database, tmp_path: Path) -> N
     store.swap(old, "t2")
     assert full.dump() == changed
     assert store.schema_text() == schema
-    if full.kind == MARIADB:
-        store.run("INSERT INTO ticket VALUES (DEFAULT)")
-        assert store.row_counts()["ticket"] == 3
 
 
 def test_a_clone_is_the_same_and_leaves_the_original_alone(full: Database, tmp_path: Path) -> None:

@@ -15,7 +15,13 @@ import sqlalchemy as sa
 
 from fietsupdate.database import programs
 from fietsupdate.database.dump import open_store
-from fietsupdate.database.stores import mysql_address, mysql_client, postgresql_address, postgresql_place
+from fietsupdate.database.stores import (
+    mysql_address,
+    mysql_client,
+    mysql_origin,
+    postgresql_address,
+    postgresql_place,
+)
 from fietsupdate.errors import DatabaseError
 from fietsupdate.process import Signals, Stop
 from support.databases import MARIADB, POSTGRESQL, Database
@@ -284,15 +290,25 @@ def test_settings_that_are_lists_are_written_as_lists() -> None:
 
 
 def test_lines_of_a_dump_that_name_their_database_are_turned_to_another() -> None:
-    edit = mysql_client.edited_for(sa.make_url("mysql://h/o%60dd"))
+    """And what belonged to the user who dumped; a sequence of another database, and what others own, stay theirs."""
+    edit = mysql_origin.fitting(mysql_origin.Origin("live", "me@%"), sa.make_url("mysql://h/o%60dd"), "you@here")
     assert edit(b"ALTER DATABASE `li``ve` CHARACTER SET utf8mb4 ;\n") == (
         b"ALTER DATABASE `o``dd` CHARACTER SET utf8mb4 ;\n"
     )
     assert edit(b"  `n` bigint(20) NOT NULL DEFAULT nextval(`live`.`counter`),\n") == (
         b"  `n` bigint(20) NOT NULL DEFAULT nextval(`counter`),\n"
     )
-    data = b"INSERT INTO `t` VALUES ('ALTER DATABASE `live` x'),('  `n` nextval(`live`.`c`)');\n"
-    assert edit(data) == data
+    assert edit(b"/*!50003 CREATE*/ /*!50017 DEFINER=`me`@`%`*/ /*!50003 TRIGGER") == (
+        b"/*!50003 CREATE*/ /*!50017 DEFINER=CURRENT_USER*/ /*!50003 TRIGGER"
+    )
+    assert edit(b'CREATE DEFINER="me"@"%" PACKAGE "p" AS') == b'CREATE DEFINER=CURRENT_USER PACKAGE "p" AS'
+    for same in (
+        b"INSERT INTO `t` VALUES ('ALTER DATABASE `live` x'),('  `n` nextval(`live`.`c`)');\n",
+        b"  `n` bigint(20) NOT NULL DEFAULT nextval(`other`.`counter`),\n",
+        b"/*!50013 DEFINER=`root`@`localhost` SQL SECURITY DEFINER */",
+        b"CREATE DEFINER=`me`@`localhost` PROCEDURE `p`()",
+    ):
+        assert edit(same) == same
 
 
 @pytest.mark.parametrize(("kind", "name"), [(POSTGRESQL, "_old_"), (MARIADB, "_old_")])

@@ -97,8 +97,8 @@ def output_of(call: Call, text: str | bytes = b"") -> bytes:
     return bytes(output)
 
 
-def to_file(call: Call, path: Path, moved: Moved = unheard) -> None:
-    """Write a program's output to a file that is there; tell how it grows.
+def to_file(call: Call, path: Path, moved: Moved = unheard, edit: Edit | None = None) -> None:
+    """Write a program's output to a file that is there, each line as ``edit`` makes it; tell how it grows.
 
     Raises:
         ProgramFailedError: it ended with an error.
@@ -108,7 +108,7 @@ def to_file(call: Call, path: Path, moved: Moved = unheard) -> None:
         open(path, "wb", buffering=0) as file,  # before the program, so that a signal meets it inside of its block
         _running(call, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as child,
     ):
-        _pour(child.stdout, file, moved)
+        _pour(child.stdout, file, moved, edit)
 
 
 def from_file(call: Call, path: Path, edit: Edit | None = None, moved: Moved = unheard) -> None:

@@ -26,7 +26,9 @@ from fietsupdate.database.dump import (
 from fietsupdate.database.stores import mysql_address as address
 from fietsupdate.database.stores import mysql_client as client
 from fietsupdate.database.stores.mysql_client import literal, quoted
-from fietsupdate.database.stores.mysql_swap import ASIDE, Exchange, definitions_of, disable_events
+from fietsupdate.database.stores.mysql_origin import Origin, fitting
+from fietsupdate.database.stores.mysql_scripts import ASIDE, definitions_of
+from fietsupdate.database.stores.mysql_swap import Exchange, charset, disable_events
 from fietsupdate.errors import DatabaseError
 
 LONGEST_NAME = 64
@@ -88,33 +90,36 @@ class MySQLStore(Store):
 
     def dump(self, dest: Path, moved: Moved = unheard) -> None:
         """Write one snapshot of all InnoDB tables, with routines, triggers and events."""
+        origin = Origin.on(self._parsed)
         with client.dumping(self._parsed, *self._content()) as call, arriving(dest) as draft:
-            programs.to_file(call, draft, moved)
+            programs.to_file(call, draft, moved, origin.signing())
             _see_whole(draft)
 
     def load_beside(self, dump: Path, tag: str, moved: Moved = unheard) -> Store:
-        """Load into a new database with the live one's character set and collation; its events are switched off."""
+        """Load into a new database with the character set and collation of the old one; its events are switched off."""
         _see_whole(dump)
-        new = self.sibling(NEW, tag)
-        with self._emerging(new):
-            with client.loading(sa.make_url(new.url)) as call:
-                programs.from_file(call, dump, client.edited_for(sa.make_url(new.url)), moved)
+        new, origin = self.sibling(NEW, tag), Origin.of(dump)
+        url = sa.make_url(new.url)
+        with self._emerging(new, (origin.charset, origin.collation)):
+            with client.loading(url) as call:
+                programs.from_file(call, dump, fitting(origin, url, Origin.on(self._parsed).user), moved)
             refuse_empty(new)
-            Exchange.remember(sa.make_url(new.url))
-            disable_events(sa.make_url(new.url))
+            Exchange.remember(url)
+            disable_events(url)
         return new
 
     def clone(self, tag: str, folder: Path | None = None, moved: Moved = unheard) -> Store:
         """Copy by dump and load, in one stream; the copy's events are switched off."""
         del folder  # a server's database lies where the server keeps it
         clone = self.sibling(CLONE, tag)
+        url = sa.make_url(clone.url)
         with self._emerging(clone):
             with (
                 client.dumping(self._parsed, *self._content()) as giver,
-                client.loading(sa.make_url(clone.url)) as taker,
+                client.loading(url) as taker,
             ):
-                programs.through(giver, taker, client.edited_for(sa.make_url(clone.url)), moved)
-            disable_events(sa.make_url(clone.url))
+                programs.through(giver, taker, fitting(Origin(self.name), url), moved)
+            disable_events(url)
         return clone
 
     def swap(self, new: Store, tag: str) -> None:
@@ -134,8 +139,7 @@ class MySQLStore(Store):
                     f"{old.shown} is there already.",
                     hint="Another restore has put it there: drop it, if it is not needed, and try again.",
                 )
-            if not old.exists():
-                self._create(old)
+            exchange.refuse_impossible()
             exchange.rename()
         exchange.finish()
 
@@ -157,7 +161,8 @@ class MySQLStore(Store):
 
     def run(self, sql: str) -> None:
         """Execute statements; schema changes commit each by itself, as always here."""
-        client.execute_script(self._parsed, f"START TRANSACTION;\n{sql.strip().rstrip(';')};\nCOMMIT;\n")
+        script = f"START TRANSACTION;\n{sql.strip().rstrip(';')};\nCOMMIT;\n"
+        client.execute_script(self._parsed, script.encode("utf-8", "surrogateescape"))
 
     def query(self, sql: str) -> list[tuple[str | None, ...]]:
         """Give the rows of one statement; NUL characters arrive as blanks."""
@@ -185,26 +190,23 @@ class MySQLStore(Store):
         return [*_CONTENT, f"--ignore-table={self.name}.{ASIDE}", *(["--dump-history"] if versioned else [])]
 
     @contextmanager
-    def _emerging(self, place: MySQLStore) -> Iterator[None]:
+    def _emerging(self, place: MySQLStore, looks: tuple[str, str] = ("", "")) -> Iterator[None]:
         place.drop()
         try:
-            self._create(place)
+            self._create(place, looks)
             yield
         except BaseException:
             place.drop()
             raise
 
-    def _create(self, place: MySQLStore) -> None:
-        rows = client.select(
-            self._server,
-            "SELECT default_character_set_name, default_collation_name FROM information_schema.schemata "  # noqa: S608
-            f"WHERE schema_name = {literal(self.name)}",
-        )
-        if not rows:
+    def _create(self, place: MySQLStore, looks: tuple[str, str]) -> None:
+        found = charset(self._parsed)
+        if found is None:
             raise DatabaseError(
                 f"There is no database {self.name!r} on the server.", hint="Create it, empty; then go on."
             )
-        sql = f"CREATE DATABASE {quoted(place.name)} CHARACTER SET {rows[0][0]} COLLATE {rows[0][1]}"
+        named, collation = looks if all(looks) else found
+        sql = f"CREATE DATABASE {quoted(place.name)} CHARACTER SET {named} COLLATE {collation}"
         client.execute(self._parsed, [sql])
 
     def _end_sessions(self) -> None:

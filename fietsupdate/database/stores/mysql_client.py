@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 
 import sqlalchemy as sa
@@ -32,13 +32,20 @@ _VERSION = re.compile(r"(?:Distrib|from|Ver) (?!10\.1[0-9] Distrib)(\d+(?:\.\d+)
 _SAID = re.compile(r"ERROR (\d+) \([0-9A-Z]{5}\)(?: at line \d+)?: (.*)")
 _ROW = re.compile(r"<row>(.*?)</row>", re.DOTALL)
 _FIELD = re.compile(r'<field name="[^"]*"(?: xsi:nil="true" />|>(.*?)</field>)', re.DOTALL)
-_ALTERED = re.compile(rb"^ALTER DATABASE `(?:[^`]|``)*` ")
-_SEQUENCE = re.compile(rb"\b(nextval|lastval)\(`(?:[^`]|``)*`\.(?=`)")
 _XML = (("&lt;", "<"), ("&gt;", ">"), ("&quot;", '"'), ("&amp;", "&"))
 _CONFUSING = frozenset("'\"\\")
 """In a database's name, mariadb-dump 10.11 escapes these once too often when it looks for events."""
-_DENIED = frozenset({1044, 1045, 1142, 1227, 1370, 1419})
+_DENIED = frozenset({1044, 1045, 1142, 1370})
 _WAITED = 1205
+_HINTS = {
+    _WAITED: "Stop the application and whatever else has a transaction open, and run the same command again.",
+    1227: "What belongs to another user can be made by a user with SET USER only (SUPER on MySQL): GRANT SET USER ON "
+    "*.* TO this user, or restore as a user who has it.",
+    1418: "SET GLOBAL log_bin_trust_function_creators = 1, or restore as a user with SUPER.",
+    1419: "SET GLOBAL log_bin_trust_function_creators = 1, or restore as a user with SUPER.",
+    1449: "CREATE USER makes the one that is missing; nothing needs to be granted to it.",
+}
+"""What to do, by the server's number of the error."""
 _CLIENTS_OWN = 2
 """The thousand of the numbers that the client gives to errors of its own."""
 
@@ -56,9 +63,7 @@ class StatementFailedError(DatabaseError):
                 "Databases are made beside the live one, under names that begin with its own: "
                 f"GRANT ALL ON `{(url.database or '').replace('_', chr(92) + '_')}%`.* TO this user."
             )
-        if self.number == _WAITED:
-            hint = "Stop the application and whatever else has a transaction open, and run the same command again."
-        super().__init__(f"The database said: {text}.", hint=hint)
+        super().__init__(f"The database said: {text}.", hint=_HINTS.get(self.number, hint))
 
     @property
     def is_answer(self) -> bool:
@@ -74,6 +79,11 @@ def family(url: str) -> tuple[str, tuple[int, ...], str]:
     numbers = re.search(r"\d+(?:\.\d+)*", text.removeprefix("5.5.5-"))
     version = tuple(int(part) for part in numbers[0].split(".")) if numbers else ()
     return ("mariadb" if "mariadb" in text.lower() else "mysql"), version, text
+
+
+def is_mariadb(url: sa.URL) -> bool:
+    """Return whether MariaDB serves a URL."""
+    return family(_server(url))[0] == "mariadb"
 
 
 def program_version(program: str) -> tuple[int, ...]:
@@ -92,16 +102,14 @@ def execute(url: sa.URL, statements: Iterable[str]) -> None:
         _answer(url, _PATIENCE + _PLAIN + script)
 
 
-def execute_script(url: sa.URL, text: str) -> None:
+def execute_script(url: sa.URL, script: bytes) -> None:
     """Execute a script as mariadb-dump writes it, with its DELIMITER lines.
 
     Raises:
         StatementFailedError: a statement failed; those before it were executed.
     """
-    if text:
-        edit = edited_for(url)
-        lines = text.encode("utf-8", "surrogateescape").splitlines(keepends=True)
-        _answer(url, _PATIENCE.encode() + b"".join(map(edit, lines)), "--binary-mode")
+    if script:
+        _answer(url, _PATIENCE.encode() + script, "--binary-mode")
 
 
 def select(url: sa.URL, sql: str) -> Rows:
@@ -110,26 +118,21 @@ def select(url: sa.URL, sql: str) -> Rows:
     return [tuple(_meant(field) for field in _FIELD.finditer(row[1])) for row in _ROW.finditer(text)]
 
 
-def edited_for(url: sa.URL) -> programs.Edit:
-    """Give what makes a dump's lines fit into another database: some name the one that they are from.
+@contextmanager
+def loading(url: sa.URL) -> Iterator[programs.Call]:
+    """Give the call of the client that takes a dump into the URL's database.
 
-    Seen: mariadb-dump alters the character set of the database that it dumped around some triggers, and writes its
-    name before every sequence in a default. Loaded beside, both would reach into the live database.
+    Raises:
+        StatementFailedError: the block fed a statement that failed.
     """
-    alter = b"ALTER DATABASE " + quoted(url.database or "").encode() + b" "
-
-    def edit(line: bytes) -> bytes:
-        if line.startswith(b"ALTER DATABASE `"):
-            return _ALTERED.sub(lambda _: alter, line)
-        return _SEQUENCE.sub(rb"\1(", line) if line.startswith(b"  `") else line
-
-    return edit
-
-
-def loading(url: sa.URL) -> AbstractContextManager[programs.Call]:
-    """Give the call of the client that takes a dump into the URL's database."""
     hint = "If the server has gone away: a row is larger than its max_allowed_packet allows; raise that, and try again."
-    return _client(url, "--binary-mode", LARGEST, hint=hint)
+    with _client(url, "--binary-mode", LARGEST, hint=hint) as call:
+        try:
+            yield call
+        except programs.ProgramFailedError as failure:
+            if failure.details.get("program") != call.name:
+                raise
+            raise StatementFailedError(url, failure) from failure
 
 
 def dumping(url: sa.URL, *arguments: str, names: Sequence[str] = ()) -> AbstractContextManager[programs.Call]:

@@ -1,182 +1,233 @@
 """Puts another database in the place of the live one where no database can be renamed: by its tables.
 
-One RENAME TABLE takes every live table aside and every new one to the live place; it happens or does not (MariaDB since
-10.6, MySQL since 8.0). Views, triggers, routines and events belong to their database, so they are taken down before and
-made again after, from scripts that lie in a table of ours. That table is renamed in the same statement: where it is,
-tells whether it has happened. Whatever is interrupted can be called again.
+1. The new database was loaded whole, by this user, on this server: what it holds can be made here.
+2. What else can fail is looked at before anything live is touched: rights, tables in use, foreign keys from elsewhere.
+3. One RENAME TABLE takes every live table aside and every new one to the live place; it happens or does not (MariaDB
+   since 10.6, MySQL since 8.0). Triggers stand in its way, so they go first, on both sides; if it is refused, the live
+   ones are made again. A table of ours is renamed in the same statement: where it is, tells whether it has happened.
+4. Behind it, views, triggers, routines and events are made from a script in that table. Each step can be repeated.
+5. What hung on the live tables is kept in that table, too, as text.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
+from contextlib import suppress
 
 import sqlalchemy as sa
 
-from fietsupdate.database import programs
 from fietsupdate.database.stores import mysql_client as client
+from fietsupdate.database.stores import mysql_scripts as scripts
 from fietsupdate.database.stores.mysql_client import literal, quoted
+from fietsupdate.database.stores.mysql_origin import Origin, fitting
+from fietsupdate.database.stores.mysql_rights import Rights
+from fietsupdate.database.stores.mysql_scripts import ASIDE, name_of
+from fietsupdate.errors import DatabaseError
 
-ASIDE = "fietsupdate_aside"
-"""The table that lies in a new and in an old database, never in a live one."""
-THESE, THOSE = "these", "those"
-"""Its rows: the scripts of what a database held beside tables; during an exchange also those of the live one."""
-_CREATE = (
-    "CREATE TABLE IF NOT EXISTS {} (name VARCHAR(16) PRIMARY KEY, script LONGTEXT NOT NULL) "
-    "ENGINE = InnoDB CHARACTER SET utf8mb4"
-)
-_VIEWS = "SELECT table_name FROM information_schema.views WHERE table_schema = {} ORDER BY 1"
-_HANGING = """
-SELECT 1, 'EVENT', event_name FROM information_schema.events WHERE event_schema = {0} UNION ALL
-SELECT 2, 'TRIGGER', trigger_name FROM information_schema.triggers WHERE trigger_schema = {0} UNION ALL
-SELECT 3, 'VIEW', table_name FROM information_schema.views WHERE table_schema = {0} UNION ALL
-SELECT CASE routine_type WHEN 'PACKAGE' THEN 5 ELSE 4 END, routine_type, routine_name
-  FROM information_schema.routines WHERE routine_schema = {0} ORDER BY 1, 2, 3
-"""
-"""What belongs to a database and not to a table, in the order in which it goes; events first, as they act."""
+NEXT, TRIGGERS, KEPT = "next", "triggers", "kept"
+"""Rows of our table: what is made in the live place; the live triggers; all that hung on what was live before."""
+_THESE, _THOSE = "these", "those"
+"""What an exchange that an earlier version began calls the first and the last of them."""
+_RENAMED_ROW = f"UPDATE {{}} SET name = '{NEXT}' WHERE name = '{_THESE}'"  # noqa: S608  # our own names
+_CREATE = "CREATE TABLE IF NOT EXISTS {} (name VARCHAR(16) PRIMARY KEY, script LONGBLOB NOT NULL) ENGINE = InnoDB"
 _BASE = "SELECT table_name FROM information_schema.tables WHERE table_schema = {} AND table_type <> 'VIEW' ORDER BY 1"
 _DEFAULTS = (
     "SELECT table_name, column_name, column_default FROM information_schema.columns "
-    "WHERE table_schema = {} AND (column_default LIKE 'nextval(%' OR column_default LIKE 'lastval(%')"
+    "WHERE table_schema = {} AND (column_default LIKE '%nextval(%' OR column_default LIKE '%lastval(%')"
 )
-_NOISE = re.compile(
-    r"--.*|/\*M?![0-9]+\\- .*|/\*!\d+ SET .*|SET (@\w+|character_set_client) .*|ALTER DATABASE .*|DO SETVAL\(.*|\s*"
+_REFERRING = (
+    "SELECT constraint_schema, table_name, constraint_name, referenced_table_name "
+    "FROM information_schema.referential_constraints "
+    "WHERE unique_constraint_schema = {0} AND constraint_schema <> {0} ORDER BY 1, 2, 3"
 )
-_COUNTER = re.compile(r" AUTO_INCREMENT=\d+")
+_CHARSET = (
+    "SELECT default_character_set_name, default_collation_name FROM information_schema.schemata WHERE schema_name = {}"
+)
+_LOCKED = 1205
 
 
 class Exchange:
-    """The live database, the new one, and the place for the old one, which is there and empty."""
+    """The live database, the new one, and the place for the old one."""
 
     def __init__(self, live: sa.URL, new: sa.URL, old: sa.URL) -> None:
         self.live, self.new, self.old = live, new, old
 
     @staticmethod
     def remember(url: sa.URL) -> None:
-        """Keep the scripts of a database in its own table, once."""
-        _keep(url, THESE, url)
+        """Keep in a new database what is to be made of it beside tables."""
+        _keep(url, NEXT, scripts.script_of(url))
 
     def is_renamed(self) -> bool:
-        """Tell whether the tables have changed places."""
+        """Return whether the tables have changed places."""
         return _has_aside(self.old) and not any(_moves(self.new, self.old))
 
+    def refuse_impossible(self) -> None:
+        """Find what would stop the exchange, while nothing live has been touched.
+
+        Raises:
+            DatabaseError: the first such thing.
+        """
+        if found := referring(self.live):
+            raise DatabaseError(
+                f"A foreign key of another database refers to a table that is replaced: {found[0][0]}.",
+                hint=f"Take it away: {found[0][1]}; after the restore, add it again. SHOW CREATE TABLE shows it.",
+            )
+        kinds = {kind for url in (self.live, self.new) for kind, _, _ in scripts.hanging(url)}
+        rights, name = Rights.on(self.live), name_of(self.live)
+        if lacking := ", ".join(rights.lacking(name, kinds)):
+            raise DatabaseError(
+                f"A restore takes rights on the database {name} that this user does not have: {lacking}.",
+                hint=f"GRANT {lacking} ON {quoted(rights.pattern(name))}.* TO this user.",
+            )
+        self._refuse_used()
+
     def rename(self) -> None:
-        """Take down what hangs on the live tables, and let the tables change places."""
-        self.remember(self.new)
-        _keep(self.new, THOSE, self.live)
+        """Take down the triggers, and let the tables change places.
+
+        Raises:
+            DatabaseError: it was refused. Where this user may make them, the live triggers are there again.
+        """
+        self._remember_live()
+        client.execute(self.live, [f"CREATE DATABASE IF NOT EXISTS {quoted(name_of(self.old))}"])
         pairs = [
             *_moves(self.live, self.old),
             *_moves(self.new, self.live, but=ASIDE),
-            f"{quoted(_name(self.new), ASIDE)} TO {quoted(_name(self.old), ASIDE)}",
+            f"{quoted(name_of(self.new), ASIDE)} TO {quoted(name_of(self.old), ASIDE)}",
         ]
         try:
-            client.execute(self.live, [*_drops(self.live), *_drops(self.new)])
+            client.execute(self.live, [*_trigger_drops(self.new), *_trigger_drops(self.live)])
             client.execute(self.live, [f"RENAME TABLE {', '.join(pairs)}"])
         except client.StatementFailedError as error:
             if error.is_answer and not self.is_renamed():
-                self._take_back()
+                with suppress(client.StatementFailedError):  # where the old place stays, it is gone on from there
+                    self._take_back()
             raise
 
-    def _take_back(self) -> None:
-        """Make again what the live tables have lost, and forget that an exchange was begun."""
-        client.execute(self.live, _drops(self.live))
-        client.execute_script(self.live, _scripts(self.new)[THOSE])
-        client.execute(self.new, [f"DELETE FROM {quoted(_name(self.new), ASIDE)} WHERE name = '{THOSE}'"])  # noqa: S608
-        client.execute(self.live, [f"DROP DATABASE IF EXISTS {quoted(_name(self.old))}"])
-
     def finish(self) -> None:
-        """Make again what hangs on the tables, on both sides, and drop the place that is empty now."""
-        scripts = _scripts(self.old)
-        if THOSE in scripts:
-            for url, name in ((self.live, THESE), (self.old, THOSE)):
-                client.execute(url, _drops(url))
-                client.execute_script(url, scripts[name])
+        """Make what hangs on the tables in the live place, and drop the place that is empty now."""
+        there = _scripts(self.old)
+        script = there.get(NEXT, there.get(_THESE) if _THOSE in there else None)
+        if script is not None:
+            client.execute(self.live, [*self._obsolete(), *_database_looks(self.new, self.live)])
+            edit = fitting(Origin(name_of(self.new)), self.live)
+            client.execute_script(self.live, b"".join(map(edit, script.splitlines(keepends=True))))
             _bring_defaults(self.live, self.new)
-            _bring_defaults(self.old, self.live)
-            disable_events(self.old)
-            aside = quoted(_name(self.old), ASIDE)
-            statements = [
-                "START TRANSACTION",
-                f"DELETE FROM {aside} WHERE name = '{THESE}'",  # noqa: S608  # our own names
-                f"UPDATE {aside} SET name = '{THESE}' WHERE name = '{THOSE}'",  # noqa: S608
-                "COMMIT",
-            ]
-            client.execute(self.old, statements)
-        client.execute(self.live, [f"DROP DATABASE IF EXISTS {quoted(_name(self.new))}"])
+            done = f"DELETE FROM {quoted(name_of(self.old), ASIDE)} WHERE name IN ('{NEXT}', '{_THESE}', '{_THOSE}')"  # noqa: S608
+            client.execute(self.old, [done])
+        client.execute(self.live, [f"DROP DATABASE IF EXISTS {quoted(name_of(self.new))}"])
+
+    def _refuse_used(self) -> None:
+        """See that nobody holds a live table: whatever else a lock answers (a trigger that is broken) stops no restore.
+
+        Raises:
+            StatementFailedError: somebody does.
+        """
+        tables = ", ".join(f"{quoted(name_of(self.live), table)} WRITE" for table in _tables(self.live))
+        try:
+            client.execute(self.live, [f"LOCK TABLES {tables}", "UNLOCK TABLES"] if tables else [])
+        except client.StatementFailedError as error:
+            if error.number == _LOCKED:
+                raise
+
+    def _remember_live(self) -> None:
+        """Keep what hangs on the live tables, as it was before this exchange touched it for the first time."""
+        there = _scripts(self.new)
+        if NEXT not in there:
+            client.execute(self.new, [_RENAMED_ROW.format(quoted(name_of(self.new), ASIDE))])
+        if TRIGGERS not in there:
+            _keep(self.new, KEPT, scripts.kept_of(self.live))
+            _keep(self.new, TRIGGERS, scripts.triggers_of(self.live))
+
+    def _take_back(self) -> None:
+        """Make the live triggers again, and leave nothing of the exchange."""
+        there = _scripts(self.new)
+        client.execute_script(self.live, there.get(_THOSE, there.get(TRIGGERS, b"")))
+        client.execute(self.live, [f"DROP DATABASE IF EXISTS {quoted(name_of(self.old))}"])
+        aside = quoted(name_of(self.new), ASIDE)
+        client.execute(self.new, [f"DELETE FROM {aside} WHERE name <> '{NEXT}'"])  # noqa: S608  # our own names
+
+    def _obsolete(self) -> list[str]:
+        """Drop what hangs in the live place, but for the routines that are replaced: the grants on them stay."""
+        new = {(kind, name) for kind, name, _ in scripts.hanging(self.new)} if client.is_mariadb(self.live) else set()
+        replaced = new - {(kind, name) for kind, name in new if kind in {"EVENT", "TRIGGER", "VIEW"}}
+        return [
+            f"DROP {kind} IF EXISTS {quoted(name_of(self.live), name)}"
+            for kind, name, _ in scripts.hanging(self.live)
+            if (kind, name) not in replaced
+        ]
 
 
-def definitions_of(url: sa.URL) -> str:
-    """Give all definitions of a database as text that can be compared."""
-    arguments = ("--no-data", "--routines", "--triggers", "--events", "--skip-comments", "--skip-add-drop-table")
-    with client.dumping(url, *arguments, f"--ignore-table={_name(url)}.{ASIDE}") as call:
-        written = programs.output_of(call)
-    edit = client.edited_for(url)
-    text = b"".join(map(edit, written.splitlines(keepends=True))).decode(errors="surrogateescape")
-    lines = (_COUNTER.sub("", line).rstrip() for line in text.split("\n") if not _NOISE.fullmatch(line))
-    return "\n".join(lines) + "\n"
+def referring(url: sa.URL) -> list[tuple[str, str]]:
+    """Return the foreign keys of other databases to tables of this one: in words, and the statement that drops each."""
+    rows = client.select(url.set(database=""), _REFERRING.format(literal(name_of(url))))
+    return [
+        (
+            f"{schema}.{table} to {referred}, by {name}",
+            f"ALTER TABLE {quoted(schema or '', table or '')} DROP FOREIGN KEY {quoted(name or '')}",
+        )
+        for schema, table, name, referred in rows
+    ]
 
 
 def disable_events(url: sa.URL) -> None:
     """Switch off the events of a database that is not live."""
-    events = client.select(url, client.EVENTS.format(literal(_name(url))))
-    client.execute(url, [f"ALTER EVENT {quoted(_name(url), event or '')} DISABLE" for (event,) in events])
+    events = client.select(url, client.EVENTS.format(literal(name_of(url))))
+    client.execute(url, [f"ALTER EVENT {quoted(name_of(url), event or '')} DISABLE" for (event,) in events])
 
 
-def _keep(aside: sa.URL, name: str, source: sa.URL) -> None:
-    """Store the scripts of a database, unless they are stored: later it may have lost what they make."""
-    table = quoted(_name(aside), ASIDE)
-    client.execute(aside, [_CREATE.format(table)])
-    if name not in _scripts(aside):
-        script = _script_of(source).hex()
-        value = f"X'{script}'" if script else "''"
-        client.execute(aside, [f"INSERT INTO {table} VALUES ('{name}', {value})"])  # noqa: S608  # hexadecimal
+def charset(url: sa.URL) -> tuple[str, str] | None:
+    """Return the default character set and collation of a database, None where it is not there."""
+    rows = client.select(url.set(database=""), _CHARSET.format(literal(name_of(url))))
+    return (rows[0][0] or "", rows[0][1] or "") if rows else None
 
 
-def _script_of(url: sa.URL) -> bytes:
-    """Write down views, triggers, routines and events, as the dump program does."""
-    arguments = ("--no-data", "--no-create-info", "--routines", "--triggers", "--events", "--add-drop-trigger")
-    with client.dumping(url, *arguments, "--skip-comments") as call:
-        script = programs.output_of(call)
-    views = [name or "" for (name,) in client.select(url, _VIEWS.format(literal(_name(url))))]
-    if views:
-        with client.dumping(url, "--no-data", "--skip-triggers", "--skip-comments", names=views) as call:
-            script += programs.output_of(call)
-    return script
+def _database_looks(source: sa.URL, target: sa.URL) -> Iterator[str]:
+    wanted = charset(source)
+    if wanted is not None and wanted != charset(target):
+        yield f"ALTER DATABASE {quoted(name_of(target))} CHARACTER SET {wanted[0]} COLLATE {wanted[1]}"
 
 
-def _scripts(url: sa.URL) -> dict[str, str]:
+def _keep(aside: sa.URL, name: str, script: bytes) -> None:
+    table = quoted(name_of(aside), ASIDE)
+    value = f"X'{script.hex()}'" if script else "''"
+    replace = f"REPLACE INTO {table} VALUES ('{name}', {value})"  # noqa: S608  # hexadecimal
+    client.execute(aside, [_CREATE.format(table), replace])
+
+
+def _scripts(url: sa.URL) -> dict[str, bytes]:
     if not _has_aside(url):
         return {}
-    rows = client.select(url, f"SELECT name, script FROM {quoted(_name(url), ASIDE)}")  # noqa: S608  # quoted
-    return {name or "": script or "" for name, script in rows}
+    rows = client.select(url, f"SELECT name, HEX(script) FROM {quoted(name_of(url), ASIDE)}")  # noqa: S608  # quoted
+    return {name or "": bytes.fromhex(script or "") for name, script in rows}
 
 
 def _has_aside(url: sa.URL) -> bool:
     sql = (
-        f"SELECT 1 FROM information_schema.tables WHERE table_schema = {literal(_name(url))} AND table_name = '{ASIDE}'"  # noqa: S608
+        "SELECT 1 FROM information_schema.tables "  # noqa: S608  # quoted
+        f"WHERE table_schema = {literal(name_of(url))} AND table_name = '{ASIDE}'"
     )
     return bool(client.select(url.set(database=""), sql))
 
 
-def _drops(url: sa.URL) -> Iterator[str]:
-    for _, kind, thing in client.select(url, _HANGING.format(literal(_name(url)))):
-        yield f"DROP {kind} IF EXISTS {quoted(_name(url), thing or '')}"
+def _trigger_drops(url: sa.URL) -> Iterator[str]:
+    return (f"DROP TRIGGER IF EXISTS {quoted(name_of(url), name)}" for name in scripts.triggers(url))
+
+
+def _tables(url: sa.URL) -> Iterator[str]:
+    for (table,) in client.select(url.set(database=""), _BASE.format(literal(name_of(url)))):
+        yield table or ""
 
 
 def _moves(source: sa.URL, target: sa.URL, *, but: str = "") -> Iterator[str]:
-    for (table,) in client.select(source.set(database=""), _BASE.format(literal(_name(source)))):
-        if table and table != but:
-            yield f"{quoted(_name(source), table)} TO {quoted(_name(target), table)}"
+    for table in _tables(source):
+        if table != but:
+            yield f"{quoted(name_of(source), table)} TO {quoted(name_of(target), table)}"
 
 
 def _bring_defaults(url: sa.URL, source: sa.URL) -> None:
     """Let defaults take their numbers from the sequences that came along (a rename leaves them where they were)."""
-    name, before, after = literal(_name(url)), quoted(_name(source)) + ".", quoted(_name(url)) + "."
+    name, before, after = literal(name_of(url)), quoted(name_of(source)) + ".", quoted(name_of(url)) + "."
     for table, column, default in client.select(url, _DEFAULTS.format(name)):
         if default and before in default:
-            where = f"{quoted(_name(url), table or '')} ALTER COLUMN {quoted(column or '')}"
+            where = f"{quoted(name_of(url), table or '')} ALTER COLUMN {quoted(column or '')}"
             client.execute(url, [f"ALTER TABLE {where} SET DEFAULT {default.replace(before, after)}"])
-
-
-def _name(url: sa.URL) -> str:
-    return url.database or ""

@@ -1,0 +1,101 @@
+"""What a user may do on a MariaDB or MySQL server, as the server lists the grants to him and to his active role."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from fietsupdate.database.stores import mysql_client as client
+
+DEFINERS = ("SUPER", "SET USER", "SET_USER_ID", "SET_ANY_DEFINER")
+"""Any of these lets a user make what belongs to another one (MariaDB; MySQL 8.0; MySQL 8.2)."""
+TABLES = ("SELECT", "INSERT", "CREATE", "ALTER", "DROP", "INDEX", "REFERENCES")
+"""What loading tables and exchanging them takes."""
+HANGING = {
+    "TRIGGER": ("TRIGGER",),
+    "VIEW": ("CREATE VIEW", "SHOW VIEW"),
+    "EVENT": ("EVENT",),
+    "FUNCTION": ("CREATE ROUTINE", "ALTER ROUTINE"),
+    "PROCEDURE": ("CREATE ROUTINE", "ALTER ROUTINE"),
+    "PACKAGE": ("CREATE ROUTINE", "ALTER ROUTINE"),
+    "PACKAGE BODY": ("CREATE ROUTINE", "ALTER ROUTINE"),
+}
+"""What each kind of object beside tables takes to be dropped and made again."""
+_GRANT = re.compile(r"GRANT (.+?) ON (\*|`(?:[^`]|``)*`)\.\* TO (`(?:[^`]|``)*`(?:@`(?:[^`]|``)*`)?|\S+)")
+_WILD = re.compile(r"\\(.)|(%)|(_)|(.)", re.DOTALL)
+_FIRST_WILD = re.compile(r"(?<!\\)[%_]")
+SERVER = "*"
+
+
+@dataclass(frozen=True)
+class Grant:
+    """What a user, or his active role, was granted on the whole server or on databases."""
+
+    grantee: str
+    pattern: str
+    """Of database names; `SERVER` for all of it."""
+    privileges: frozenset[str]
+
+    def has(self, privilege: str) -> bool:
+        """Return whether a privilege is among them."""
+        return not self.privileges.isdisjoint({privilege, "ALL PRIVILEGES"})
+
+
+@dataclass(frozen=True)
+class Rights:
+    """Grants on the whole server and on whole databases; those on single tables and routines are left out."""
+
+    granted: tuple[Grant, ...]
+
+    @classmethod
+    def on(cls, url: sa.URL) -> Rights:
+        """Ask the server."""
+        found = [_GRANT.match(line or "") for (line,) in client.select(url.set(database=""), "SHOW GRANTS")]
+        return cls(tuple(Grant(at[3], _unquoted(at[2]), frozenset(at[1].split(", "))) for at in found if at))
+
+    def may(self, privilege: str, database: str = "") -> bool:
+        """Return whether this user has a privilege on a database, or on the whole server where none is named."""
+        everywhere = [grant for grant in self.granted if grant.pattern == SERVER]
+        return any(grant.has(privilege) for grant in (*everywhere, *self._that_count(database)))
+
+    def pattern(self, database: str) -> str:
+        """Return the pattern to grant more on: the one that counts for a database, else one that is its name."""
+        counting = self._that_count(database)
+        return counting[0].pattern if counting else re.sub(r"([%_])", r"\\\1", database)
+
+    def _that_count(self, database: str) -> list[Grant]:
+        """Return the grants on a database: of those that fit, only each grantee's most specific one counts."""
+        fitting = [grant for grant in self.granted if grant.pattern != SERVER and _fits(grant.pattern, database)]
+        best = {grant.grantee: grant for grant in sorted(fitting, key=_specific)}
+        return list(best.values())
+
+    def may_define_for_others(self) -> bool:
+        """Return whether this user can make views, triggers, routines and events that belong to another one."""
+        return any(self.may(privilege) for privilege in DEFINERS)
+
+    def lacking(self, database: str, kinds: Iterable[str] = ()) -> list[str]:
+        """Return the privileges that this user lacks to exchange the tables of a database and what hangs on them."""
+        needed = [*TABLES, *(privilege for kind in kinds for privilege in HANGING[kind])]
+        return [privilege for privilege in dict.fromkeys(needed) if not self.may(privilege, database)]
+
+
+def _unquoted(name: str) -> str:
+    return name if name == SERVER else name[1:-1].replace("``", "`")
+
+
+def _specific(grant: Grant) -> tuple[bool, int]:
+    """Order grants as the server does: the later the first wildcard comes, the more specific a pattern is."""
+    wild = _FIRST_WILD.search(grant.pattern)
+    return wild is None, wild.start() if wild else 0
+
+
+def _fits(pattern: str, database: str) -> bool:
+    """Match a database's name with the pattern of a grant, in which ``%`` and ``_`` stand for anything."""
+
+    def part(match: re.Match[str]) -> str:
+        return ".*" if match[2] else "." if match[3] else re.escape(match[1] or match[4])
+
+    return re.fullmatch(_WILD.sub(part, pattern), database, re.DOTALL) is not None

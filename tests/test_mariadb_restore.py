@@ -1,0 +1,242 @@
+"""MariaDB: what its dump program knows comes back, and what would stop a restore is told before it touches anything.
+
+The users here are ordinary ones: they may do what the documentation tells administrators to grant, on their own
+database and on those beside it, and nothing on the server.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from fietsupdate.database.stores import mysql_client
+from fietsupdate.errors import DatabaseError
+from support import mariadb
+from support.databases import MARIADB, Database
+from support.stores import administer, databases_on, store_of, sweep
+
+NOTES = "CREATE TABLE note (id INT PRIMARY KEY); INSERT INTO note VALUES (1), (2)"
+NOTED = "CREATE TRIGGER noted BEFORE INSERT ON note FOR EACH ROW SET NEW.id = NEW.id + 1"
+
+
+@pytest.fixture
+def live(make_database: Callable[[str], Database]) -> Iterator[Database]:
+    """Give an empty database on the server."""
+    database = make_database(MARIADB)
+    yield database
+    sweep(database)
+
+
+@pytest.fixture
+def user(live: Database) -> Iterator[str]:
+    """Give an ordinary user of that database."""
+    with mariadb.user(live, mariadb.everywhere(live)) as name:
+        yield name
+
+
+def fails(action: Callable[[], object]) -> DatabaseError:
+    with pytest.raises(DatabaseError) as caught:
+        action()
+    return caught.value
+
+
+def whole(database: Database) -> str:
+    """Give what the dump program says of a database, under no name: all definitions with their owners, and all rows."""
+    url = sa.make_url(database.url)
+    login = [f"--user={url.username}", f"--host={url.host}", f"--port={url.port}", "--protocol=tcp"]
+    what = ["--routines", "--events", "--hex-blob", "--dump-history", "--skip-dump-date", "--databases", database.name]
+    done = subprocess.run(["mariadb-dump", *login, *what], capture_output=True, check=True)
+    text = done.stdout.decode(errors="surrogateescape").replace(database.name, "NAME")
+    return re.sub(r"-- Host:.*", "", text)
+
+
+def hanging(database: Database) -> set[str]:
+    """Name what belongs to the database beside tables."""
+    name = database.name
+    rows = database.execute(
+        f"SELECT table_name FROM information_schema.views WHERE table_schema = '{name}' UNION ALL "
+        f"SELECT trigger_name FROM information_schema.triggers WHERE trigger_schema = '{name}' UNION ALL "
+        f"SELECT routine_name FROM information_schema.routines WHERE routine_schema = '{name}' UNION ALL "
+        f"SELECT event_name FROM information_schema.events WHERE event_schema = '{name}'"
+    )
+    return {found for (found,) in rows}
+
+
+# -- every kind of object
+
+
+def test_every_kind_of_object_comes_back_in_place_of_what_became_of_it(live: Database, tmp_path: Path) -> None:
+    """Engines, generated columns, periods, partitions, sequences, packages, events, each to the letter."""
+    mariadb.make_everything(live.url)
+    before, store = whole(live), store_of(live)
+    store.dump(tmp_path / "dump")
+    store.run("DROP VIEW all_owned; DROP TRIGGER gone; DELETE FROM thing; DROP PROCEDURE forget; DROP TABLE parts")
+    administer(live, f"ALTER DATABASE {live.name} CHARACTER SET latin1 COLLATE latin1_german1_ci")
+    store.swap(store.load_beside(tmp_path / "dump", "t1"), "t1")
+    assert whole(live) == before
+
+
+def test_every_kind_of_object_comes_back_under_another_name_for_another_user(
+    live: Database, make_database: Callable[[str], Database], tmp_path: Path
+) -> None:
+    """An ordinary user dumped it, and another one restores it: what belonged to the one belongs to the other."""
+    other = make_database(MARIADB)
+    with (
+        mariadb.user(live, mariadb.everywhere(live)) as owner,
+        mariadb.user(other, mariadb.everywhere(other)) as heir,
+    ):
+        mariadb.make_everything(mariadb.as_user(live.url, owner))
+        before = whole(live)
+        mariadb.store_as(live, owner).dump(tmp_path / "dump")
+        store = mariadb.store_as(other, heir)
+        store.swap(store.load_beside(tmp_path / "dump", "t1"), "t1")
+        assert whole(other) == before.replace(owner, heir)
+    sweep(other)
+
+
+def test_a_sequence_of_another_database_stays_the_one_of_that_database(live: Database, tmp_path: Path) -> None:
+    other = f"{live.name}_apart"
+    administer(live, f"CREATE DATABASE {other}", f"CREATE SEQUENCE {other}.counter START WITH 500")
+    store = store_of(live)
+    store.run(f"CREATE SEQUENCE counter; CREATE TABLE t (n INT DEFAULT NEXTVAL({other}.counter), own INT DEFAULT "
+              "NEXTVAL(counter))")  # fmt: skip
+    store.dump(tmp_path / "dump")
+    store.swap(store.load_beside(tmp_path / "dump", "t1"), "t1")
+    store.run("INSERT INTO t VALUES (DEFAULT, DEFAULT)")
+    assert store.query("SELECT n, own FROM t") == [("500", "1")]
+
+
+def test_those_who_may_execute_a_routine_still_may(live: Database, user: str, tmp_path: Path) -> None:
+    """A routine is replaced, as what is dropped takes its grants along."""
+    store = store_of(live)
+    store.run(f"{NOTES}; CREATE PROCEDURE kept() SELECT 1; CREATE PROCEDURE changed() SELECT 2")
+    store.dump(tmp_path / "dump")
+    with mariadb.user(
+        live, f"EXECUTE ON PROCEDURE {live.name}.kept", f"EXECUTE ON PROCEDURE {live.name}.changed"
+    ) as guest:
+        store.run("CREATE OR REPLACE PROCEDURE changed() SELECT 3; CREATE PROCEDURE newer() SELECT 4")
+        store.swap(store.load_beside(tmp_path / "dump", "t1"), "t1")
+        with mariadb.connected(mariadb.as_user(live.url, guest)) as connection:
+            assert connection.exec_driver_sql("CALL kept()").scalar() == 1
+            assert connection.exec_driver_sql("CALL changed()").scalar() == 2
+    assert hanging(live) == {"kept", "changed"}
+
+
+# -- what others have made meanwhile
+
+
+def test_what_root_has_made_after_the_backup_stops_no_ordinary_user(live: Database, user: str, tmp_path: Path) -> None:
+    """He may drop it, and could not make it again: nothing of it has to be made again, not even beside."""
+    store = mariadb.store_as(live, user)
+    store.run(f"{NOTES}; {NOTED}; CREATE VIEW seen AS SELECT id FROM note; CREATE PROCEDURE own() SELECT 1")
+    store.dump(tmp_path / "dump")
+    store_of(live).run(
+        "DROP TRIGGER noted; CREATE TRIGGER roots BEFORE INSERT ON note FOR EACH ROW SET NEW.id = 7; "
+        "CREATE VIEW of_root AS SELECT * FROM note; CREATE OR REPLACE VIEW seen AS SELECT 1; "
+        "CREATE EVENT at_night ON SCHEDULE EVERY 1 YEAR STARTS '2037-01-01 00:00:00' DO DELETE FROM note"
+    )
+    store.swap(store.load_beside(tmp_path / "dump", "t1"), "t1")
+    assert hanging(live) == {"noted", "seen", "own"}
+    old = store.old("t1")
+    assert old is not None
+    old.drop()
+    assert databases_on(live) == {live.name}
+
+
+def test_live_objects_that_are_broken_do_not_stop_what_mends_them(live: Database, tmp_path: Path) -> None:
+    """A revision broke off between two statements: a view leads nowhere, a trigger writes to a table that is gone."""
+    store = store_of(live)
+    store.run(f"{NOTES}; CREATE TABLE more (id INT); CREATE VIEW seen AS SELECT * FROM more; "
+              "CREATE TRIGGER noted AFTER INSERT ON note FOR EACH ROW INSERT INTO more VALUES (1)")  # fmt: skip
+    store.dump(tmp_path / "dump")
+    store.run("DROP TABLE more")
+    store.swap(store.load_beside(tmp_path / "dump", "t1"), "t1")
+    store.run("INSERT INTO note VALUES (3)")
+    assert store.query("SELECT * FROM seen") == [("1",)]
+
+
+# -- what is refused, before anything live is touched
+
+
+def test_a_foreign_key_from_elsewhere_is_told_with_what_takes_it_away(live: Database, tmp_path: Path) -> None:
+    """A rename would take it along to the old table."""
+    other = f"{live.name}_apart"
+    store = store_of(live)
+    store.run(f"{NOTES}; {NOTED}")
+    store.dump(tmp_path / "dump")
+    administer(
+        live,
+        f"CREATE DATABASE {other}",
+        f"CREATE TABLE {other}.child (n INT, CONSTRAINT fk FOREIGN KEY (n) REFERENCES {live.name}.note (id))",
+    )
+    new, before = store.load_beside(tmp_path / "dump", "t1"), whole(live)
+    error = fails(lambda: store.swap(new, "t1"))
+    assert error.message == (
+        f"A foreign key of another database refers to a table that is replaced: {other}.child to note, by fk."
+    )
+    assert (whole(live), store.old("t1")) == (before, None)
+    statement = re.findall(r"ALTER TABLE .*? DROP FOREIGN KEY `fk`", error.hint)
+    administer(live, *statement)
+    store.swap(new, "t1")
+    assert store.row_counts() == {"note": 2}
+
+
+def test_a_right_that_is_missing_is_told_by_name(live: Database, tmp_path: Path) -> None:
+    """All is granted beside the live database, on which this user may not make what hangs on tables."""
+    beside = live.name.replace("_", "\\_")
+    tables = "SELECT, INSERT, CREATE, ALTER, DROP, INDEX, REFERENCES, LOCK TABLES"
+    store_of(live).run(f"{NOTES}; CREATE VIEW seen AS SELECT 1")
+    with mariadb.user(
+        live, f"{tables}, SHOW VIEW, EXECUTE, EVENT, TRIGGER ON `{beside}`.*", f"ALL ON `{beside}\\_%`.*"
+    ) as name:
+        store_of(live).run(f"CREATE OR REPLACE DEFINER = {name}@'127.0.0.1' VIEW seen AS SELECT id FROM note")
+        store = mariadb.store_as(live, name)
+        store.dump(tmp_path / "dump")
+        new, before = store.load_beside(tmp_path / "dump", "t1"), whole(live)
+        error = fails(lambda: store.swap(new, "t1"))
+        assert error.message.endswith("that this user does not have: CREATE VIEW.")
+        assert (whole(live), store.old("t1")) == (before, None)
+        administer(live, error.hint.replace("this user.", f"{name}@'127.0.0.1'"))
+        store.swap(new, "t1")
+        assert hanging(live) == {"seen"}
+
+
+def test_what_belongs_to_another_user_is_refused_with_what_to_grant(live: Database, user: str, tmp_path: Path) -> None:
+    store_of(live).run(f"{NOTES}; {NOTED}")
+    mariadb.store_as(live, user).dump(tmp_path / "dump")
+    before, store = whole(live), mariadb.store_as(live, user)
+    error = fails(lambda: store.load_beside(tmp_path / "dump", "t1"))
+    assert "GRANT SET USER ON *.* TO this user" in error.hint
+    assert (whole(live), databases_on(live)) == (before, {live.name})
+
+
+def test_an_exchange_that_is_refused_where_roots_trigger_was_dropped_goes_on_later(
+    live: Database, user: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody takes a table between the look and the rename, and this user cannot make the trigger again."""
+    monkeypatch.setattr(mysql_client, "_PATIENCE", "SET SESSION lock_wait_timeout = 1;\n")
+    store = mariadb.store_as(live, user)
+    store.run(f"{NOTES}; CREATE TABLE other (id INT)")
+    store.dump(tmp_path / "dump")
+    store_of(live).run(NOTED)
+    new = store.load_beside(tmp_path / "dump", "t1")
+    real = mysql_client.execute
+
+    def raced(url: sa.URL, statements: object) -> None:
+        listed = list(statements)  # type: ignore[call-overload]
+        if not listed or not listed[0].startswith("LOCK TABLES"):
+            real(url, listed)
+
+    with live.connect() as connection, monkeypatch.context() as racing:
+        connection.exec_driver_sql("INSERT INTO other VALUES (9)")
+        racing.setattr(mysql_client, "execute", raced)
+        error = fails(lambda: store.swap(new, "t1"))
+    assert error.hint.startswith("Stop the application and whatever else has a transaction open")
+    assert store.old("t1") is not None  # which says that it has begun
+    store.swap(new, "t1")
+    assert (store.row_counts(), hanging(live)) == ({"note": 2, "other": 0}, set())
