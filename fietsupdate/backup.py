@@ -146,9 +146,9 @@ class Maker:
     @cached_property
     def store(self) -> Store:
         """The database, to dump."""
-        from fietsupdate.database.dump import open_store
+        from fietsupdate.database.dump import live_store
 
-        return open_store(self.database.url, file=self.database.file)
+        return live_store(self.database.place)
 
     def check(self, scope: Scope) -> int:
         """See that the programs are there, and room for everything; give the bytes of content to copy.

@@ -179,7 +179,8 @@ def _look(run: Run) -> Look:
         if at.file is None:
             _refuse_silent(restorer)
         files = look_at_files(run.site.data_dir, run.site.config.version_file)
-        return Look(run.graph, files, unseen(at.shown, dialect=restorer.store.dialect, url=at.url, file=at.file))
+        dialect = restorer.store.dialect
+        return Look(run.graph, files, unseen(at.shown, dialect=dialect, url=at.place.url, file=at.file))
 
 
 def _refuse_silent(restorer: Restorer) -> None:

@@ -71,9 +71,9 @@ class Restorer:
     @cached_property
     def store(self) -> Store:
         """The live database."""
-        from fietsupdate.database.dump import open_store
+        from fietsupdate.database.dump import live_store
 
-        return open_store(self.destination.url, file=self.destination.file)
+        return live_store(self.destination.place)
 
     def settle(self) -> bool:
         """End what an interrupted restore left: finish it, or sweep away what it had only staged.

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fietsupdate.model import Begun, Direction, Entry
+from fietsupdate.whereabouts import NOWHERE, Whereabouts
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,8 @@ class DatabaseView:
     """Tables beside Alembic's version table and our own."""
     labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Branch labels of the revision tree, each with the revisions that carry it."""
+    place: Whereabouts = NOWHERE
+    """Which database it is, as its server said."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ open is then still to be had: SQLAlchemy is watched while env.py tries.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,24 +18,30 @@ from sqlalchemy import Engine
 from fietsupdate.database.dump import Store
 from fietsupdate.database.environment import Environment, Visit
 from fietsupdate.database.failures import TRY_ALEMBIC
+from fietsupdate.database.identity import of_engine, whereabouts
 from fietsupdate.database.ledger import BEGUN, DEFAULT_VERSION_TABLE, DONE, FIELDS, TABLE, LedgerTable, ledger_of
-from fietsupdate.database.sqlite import named_file
 from fietsupdate.errors import DatabaseError, FietsupdateError
 from fietsupdate.model import Direction, Entry
+from fietsupdate.whereabouts import Whereabouts
 
 
 @dataclass(frozen=True)
 class Destination:
     """The database that env.py connects to."""
 
-    url: str
-    """Password and all; never to be printed."""
-    shown: str
-    """The same with the password masked."""
-    file: Path | None
-    """The database file, for SQLite."""
+    place: Whereabouts
     ledger: LedgerTable | None
     """Names the ledger's table; None where nothing answered."""
+
+    @property
+    def shown(self) -> str:
+        """Its URL with the password masked."""
+        return self.place.shown
+
+    @property
+    def file(self) -> Path | None:
+        """The database file, for SQLite."""
+        return self.place.file
 
 
 @dataclass(frozen=True)
@@ -54,26 +60,41 @@ def destination(environment: Environment) -> Destination:
     """Find out where env.py connects to.
 
     Raises:
-        FietsupdateError: it does not even come to that.
+        FietsupdateError: it does not even come to that, or it connects to several databases before it fails.
     """
-    ledgers: list[LedgerTable] = []
+    found: list[Destination] = []
 
     def work(visit: Visit) -> tuple[()]:
-        ledgers.append(visit.ledger)
+        found.append(Destination(whereabouts(visit.connection, visit.ledger, visit.missing_file), visit.ledger))
         return ()
 
-    with _watching() as urls:
+    with _watching() as engines:
         try:
             environment.visit(work, writes=False, command="current")
         except FietsupdateError:
-            if not urls:
+            if not engines:
                 raise
-    if not urls:
+    if found:
+        return found[-1]
+    if not engines:
         raise DatabaseError("env.py opened no database, so nothing can be restored there.", hint=TRY_ALEMBIC)
-    url = urls[-1]
-    file = named_file(url.database or "") if url.get_backend_name() == "sqlite" else None
-    shown = url.render_as_string(hide_password=True)
-    return Destination(url.render_as_string(hide_password=False), shown, file, ledgers[-1] if ledgers else None)
+    return Destination(of_engine(environment.configured or _only(engines)), None)
+
+
+def _only(engines: Sequence[Engine]) -> Engine:
+    """Give the engine of the one database that env.py opens.
+
+    Raises:
+        DatabaseError: it opens several, and has not come so far as to configure one of them.
+    """
+    if len({str(engine.url) for engine in engines}) == 1:
+        return engines[-1]
+    shown = dict.fromkeys(engine.url.render_as_string(hide_password=True) for engine in engines)
+    raise DatabaseError(
+        f"env.py opens several databases, {', '.join(shown)}, and fails before it configures one of them: which one "
+        "is to be restored cannot be known.",
+        hint="See 'alembic current'. Where a damaged SQLite file is in the way, move it away, and restore again.",
+    )
 
 
 def loaded(store: Store, ledger: LedgerTable | None) -> Loaded:
@@ -116,17 +137,17 @@ def _entry(row: tuple[str | None, ...]) -> Entry:
 
 
 @contextlib.contextmanager
-def _watching() -> Iterator[list[sa.URL]]:
-    """Collect the URLs of all engines that are asked for a connection."""
-    urls: list[sa.URL] = []
+def _watching() -> Iterator[list[Engine]]:
+    """Collect all engines that are asked for a connection."""
+    engines: list[Engine] = []
     original = Engine.raw_connection
 
     def raw_connection(engine: Engine) -> Any:
-        urls.append(engine.url)
+        engines.append(engine)
         return original(engine)
 
     Engine.raw_connection = raw_connection  # type: ignore[assignment,method-assign]
     try:
-        yield urls
+        yield engines
     finally:
         Engine.raw_connection = original  # type: ignore[method-assign]

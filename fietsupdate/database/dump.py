@@ -20,6 +20,7 @@ import sqlalchemy as sa
 from fietsupdate.errors import DatabaseError
 from fietsupdate.filesystem.durable import sync_path
 from fietsupdate.filesystem.owner import give_owner
+from fietsupdate.whereabouts import Whereabouts
 
 NEW, OLD, CLONE = "new", "old", "clone"
 """What the name of a database that we made says of it, before the tag."""
@@ -27,6 +28,13 @@ LONGEST_TAG = 24
 
 Moved = Callable[[int], None]
 """Told how many bytes were copied since the last time."""
+
+
+_UNKNOWN = "Which database env.py's connection leads to could not be asked, so {shown} cannot be shown to be it."
+_SAY_IT_IN_THE_URL = (
+    "Put host, port, user and database into the URL that env.py opens; what is given to the driver beside it "
+    "(creator=, a session's own USE) the database's programs cannot see."
+)
 
 
 def unheard(_moved: int) -> None:
@@ -41,6 +49,8 @@ class Store(ABC):
         url: The SQLAlchemy URL of this database, password and all; never to be printed.
         file: The database file of SQLite, None for servers.
         made: Whether it was made by us, beside a live one; only then it can be dropped.
+        visited: What tells the database that env.py's connection leads to from every other
+            (`fietsupdate.whereabouts`); empty where nobody could tell, None where nobody has asked.
 
     What takes long takes ``moved``, which is told how many bytes were copied since the last time.
     Every method raises DatabaseError, which tells what the database or its program said, without secrets.
@@ -50,6 +60,7 @@ class Store(ABC):
     url: str
     file: Path | None
     made: bool = False
+    visited: tuple[str, ...] | None = None
 
     @property
     def shown(self) -> str:
@@ -59,6 +70,30 @@ class Store(ABC):
     @abstractmethod
     def check(self) -> None:
         """See that the database can be reached, and that the programs are there and not older than the server."""
+
+    @abstractmethod
+    def identity(self) -> tuple[str, ...]:
+        """Tell this database from every other, as its own program comes to it; see `fietsupdate.database.identity`."""
+
+    def refuse_another(self) -> None:
+        """Refuse to go on with a database that cannot be shown to be the one that env.py's connection leads to.
+
+        It is called before anything is dumped or replaced. What we made ourselves is known by its name.
+
+        Raises:
+            DatabaseError: with both answers, or with why there is none.
+        """
+        if self.made or self.visited is None:
+            return
+        found = self.identity()
+        if not self.visited:
+            raise DatabaseError(_UNKNOWN.format(shown=self.shown), hint=_SAY_IT_IN_THE_URL)
+        if found != self.visited:
+            raise DatabaseError(
+                f"env.py's connection leads to {_words(self.visited)}; by the URL that env.py opens, {self.shown}, the "
+                f"database's own programs come to {_words(found)}. Which one is meant cannot be known.",
+                hint=_SAY_IT_IN_THE_URL,
+            )
 
     @abstractmethod
     def exists(self) -> bool:
@@ -136,11 +171,22 @@ class Store(ABC):
         return _if_there(self.sibling(CLONE, tag, folder))
 
 
+def live_store(place: Whereabouts) -> Store:
+    """Give the store of the database that env.py's connection leads to; nothing is connected to yet.
+
+    Raises:
+        DatabaseError: databases of that kind cannot be copied.
+    """
+    store = open_store(place.url, file=place.file)
+    store.visited = place.identity
+    return store
+
+
 def open_store(url: str, *, file: Path | None) -> Store:
-    """Give the store of a database; nothing is connected to yet.
+    """Give the store of a database by its URL alone: nobody has asked whether env.py's connection leads there.
 
     Args:
-        url: What env.py opened, as SQLAlchemy's URL with its password.
+        url: SQLAlchemy's URL with its password.
         file: The database file of SQLite; found from the URL where it is not given.
 
     Raises:
@@ -165,6 +211,12 @@ def open_store(url: str, *, file: Path | None) -> Store:
                 f"{dialect} databases cannot be copied: SQLite, PostgreSQL, MariaDB and MySQL can.",
                 hint="Make a backup with the database's own tools, and repeat with --no-backup.",
             )
+
+
+def _words(identity: tuple[str, ...]) -> str:
+    """Say an identity to people: its name, and in brackets what tells it from others of that name."""
+    name, *rest = identity or ("no database",)
+    return f"{name!r} ({', '.join(filter(None, rest))})" if any(rest) else repr(name)
 
 
 def suffix(kind: str, tag: str, *, mark: str) -> str:

@@ -24,6 +24,7 @@ from sqlalchemy.exc import DBAPIError
 from fietsupdate.config import Config, load_callable
 from fietsupdate.database import lock, sqlite
 from fietsupdate.database.failures import blocked, explain, statement_failed
+from fietsupdate.database.identity import home_of, remembering_arguments
 from fietsupdate.database.ledger import LedgerTable
 from fietsupdate.database.passing import passes
 from fietsupdate.database.pointing import point, refuse_unmarked
@@ -76,11 +77,16 @@ class Environment:
             except MovedError:
                 time.sleep(pause or 0)
 
+    @property
+    def configured(self) -> Engine | None:
+        """The engine whose connection env.py configured in the last visit, also where nothing else came of it."""
+        return self._last.engine if self._last is not None else None
+
     def _visit(self, work: Work, *, writes: bool, command: str, last: bool) -> Visit:
         self._last = visit = Visit(self.script, work, writes=writes)
         error: BaseException | None = None
         self.alembic.cmd_opts = self._cmd_opts(command)
-        with put_back(), stdout_on_stderr():
+        with put_back(), stdout_on_stderr(), remembering_arguments():
             try:
                 with _missing_file_is_memory(visit) if not writes else contextlib.nullcontext():
                     self._run_env(visit)
@@ -97,7 +103,8 @@ class Environment:
         """Read on a fresh connection of the engine that env.py made in the last visit, without entering env.py again.
 
         Returns:
-            What `read` gives; None where such a connection cannot be had (an async engine, a pool of one).
+            What `read` gives; None where such a connection cannot be had (an async engine, a pool of one), or looks
+            names up elsewhere than env.py's own.
         """
         visit, self._last = self._last, None
         if visit is None or visit.raw is None or not visit.calls or visit.context.dialect.is_async:
@@ -107,6 +114,7 @@ class Environment:
         try:
             with visit.connection.engine.connect() as connection:
                 fresh = connection.connection.dbapi_connection is not visit.raw
+                fresh = fresh and home_of(connection) == visit.home
                 return read(visit.ledger, connection) if fresh else None
         except Exception:  # noqa: BLE001  # whatever it is, a visit to env.py tells it better
             return None

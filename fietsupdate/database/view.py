@@ -8,8 +8,8 @@ import sqlalchemy as sa
 from alembic.script import Script
 
 from fietsupdate.database.environment import Environment, Visit
+from fietsupdate.database.identity import whereabouts
 from fietsupdate.database.pointing import MARK
-from fietsupdate.database.sqlite import named_file
 from fietsupdate.errors import DatabaseError
 from fietsupdate.views import DatabaseView
 
@@ -35,17 +35,16 @@ def view(visit: Visit) -> DatabaseView:
     """Describe the database that this visit is connected to."""
     connection, table = visit.connection, visit.ledger
     revisions = list(visit.script.walk_revisions())
-    url = connection.engine.url
-    file = visit.missing_file or named_file(url.database or "") if connection.dialect.name == "sqlite" else None
-    if connection.dialect.name == "sqlite" and file is None:
+    place = whereabouts(connection, table, visit.missing_file)
+    if connection.dialect.name == "sqlite" and place.file is None:
         raise DatabaseError(
             "The database is in memory: nothing of it outlives env.py.", hint="Name a file in 'sqlalchemy.url'."
         )
     has_ledger = table.exists(connection)
     return DatabaseView(
         dialect=connection.dialect.name,
-        url=url.render_as_string(hide_password=False),
-        shown_url=url.render_as_string(hide_password=True),
+        url=place.url,
+        shown_url=place.shown,
         alembic_current=visit.heads,
         revisions=revision_tree(revisions),
         labels=branch_labels(revisions),
@@ -55,9 +54,10 @@ def view(visit: Visit) -> DatabaseView:
         instance_id=table.instance_id(connection) if has_ledger else "",
         begun=table.begun(connection) if has_ledger else None,
         not_transactional=visit.not_transactional,
-        file=file,
+        file=place.file,
         exists=visit.missing_file is None,
         tables=0 if has_ledger or visit.heads else len(_tables(visit)),
+        place=place,
     )
 
 

@@ -13,11 +13,12 @@ from typing import Any
 
 from alembic.runtime.migration import MigrationContext, MigrationStep, RevisionStep
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, event
+from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import DBAPIError
 
 from fietsupdate.database import lock, sqlite
 from fietsupdate.database.failures import SEVERAL_RUNS
+from fietsupdate.database.identity import home_of
 from fietsupdate.database.ledger import MYSQL, LedgerTable, ledger_of
 from fietsupdate.database.passing import passes
 from fietsupdate.errors import EnvPyError, RefusedError
@@ -54,6 +55,10 @@ class Visit:
         self.procedure: sqlite.Procedure | None = None
         self.raw: Any = None
         """The driver's connection that env.py configured."""
+        self.engine: Engine | None = None
+        """The engine behind it."""
+        self.home: tuple[str, ...] = ()
+        """Where that connection looks names up: env.py may have sent it elsewhere (``USE``, ``SET search_path``)."""
         self.context: MigrationContext
         self.heads: tuple[str, ...] = ()
         self.blockers = ""
@@ -202,7 +207,7 @@ class Visit:
     def enter(self, configured: Connection, options: dict[str, Any]) -> None:
         """Prepare env.py's connection, just before Alembic's own ``configure()`` runs."""
         self._configured, self._was_begun = configured, configured.in_transaction()
-        self.raw = configured.connection.dbapi_connection
+        self.raw, self.engine = configured.connection.dbapi_connection, configured.engine
         if not self.writes:
             return
         if self.procedure is not None:
@@ -224,6 +229,7 @@ class Visit:
             if self.calls > 1:
                 raise EnvPyError(SEVERAL_RUNS[0], hint=SEVERAL_RUNS[1])
             self.context, self.heads = context, tuple(sorted(heads))
+            self.home = home_of(self.connection)
             if self.procedure is not None and not sqlite.in_transaction(self.connection):
                 raise EnvPyError(
                     "env.py's connection is not inside a transaction when run_migrations() begins.",

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from fietsupdate.backup import BLOCK, RESERVE, SHARE, folder_of, refuse_shared
 from fietsupdate.config import Pointed
 from fietsupdate.copies import FileRecord
-from fietsupdate.database.dump import CLONE, Store, open_store
+from fietsupdate.database.dump import CLONE, Store, live_store
 from fietsupdate.database.environment import Environment, Visit
 from fietsupdate.database.pointing import mark
 from fietsupdate.errors import FilesError
@@ -72,7 +72,7 @@ class Clone:
     @cached_property
     def real_store(self) -> Store:
         """The real database."""
-        return open_store(self.database.url, file=self.database.file)
+        return live_store(self.database.place)
 
     @cached_property
     def store(self) -> Store:

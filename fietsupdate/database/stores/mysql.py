@@ -23,6 +23,7 @@ from fietsupdate.database.dump import (
     suffix,
     unheard,
 )
+from fietsupdate.database.identity import ASKED
 from fietsupdate.database.stores import mysql_address as address
 from fietsupdate.database.stores import mysql_client as client
 from fietsupdate.database.stores.mysql_client import literal, quoted
@@ -65,6 +66,7 @@ class MySQLStore(Store):
     def check(self) -> None:
         """Compare the programs' versions with the server's, where they are of the same family."""
         programs.find(client.CLIENTS[self.dialect], client.INSTALL)
+        self.refuse_another()
         kind, server, text = client.family(self._server.render_as_string(hide_password=False))
         dumper = programs.find(client.DUMPERS[kind], client.INSTALL)
         own = client.program_version(dumper)
@@ -74,6 +76,10 @@ class MySQLStore(Store):
                 f"{name} is version {'.'.join(map(str, own))}, older than the server, {text}.",
                 hint=f"Install the client programs of version {'.'.join(map(str, server[:2]))} or later.",
             )
+
+    def identity(self) -> tuple[str, ...]:
+        """Ask the server the same question through its client."""
+        return tuple(value or "" for value in client.select(self._parsed, ASKED["mysql"])[0])
 
     def exists(self) -> bool:
         """Look the database up in the server's list."""
@@ -90,6 +96,7 @@ class MySQLStore(Store):
 
     def dump(self, dest: Path, moved: Moved = unheard) -> None:
         """Write one snapshot of all InnoDB tables, with routines, triggers and events."""
+        self.refuse_another()
         origin = Origin.on(self._parsed)
         with client.dumping(self._parsed, *self._content()) as call, arriving(dest) as draft:
             programs.to_file(call, draft, moved, origin.signing())
@@ -111,6 +118,7 @@ class MySQLStore(Store):
     def clone(self, tag: str, folder: Path | None = None, moved: Moved = unheard) -> Store:
         """Copy by dump and load, in one stream; the copy's events are switched off."""
         del folder  # a server's database lies where the server keeps it
+        self.refuse_another()
         clone = self.sibling(CLONE, tag)
         url = sa.make_url(clone.url)
         with self._emerging(clone):
@@ -131,6 +139,7 @@ class MySQLStore(Store):
             if self.exists() and old.exists():
                 return
             raise DatabaseError(f"{new.shown} is not there, so {self.shown} cannot be replaced by it.")
+        self.refuse_another()
         exchange = Exchange(self._parsed, sa.make_url(new.url), sa.make_url(old.url))
         if not exchange.is_renamed():
             refuse_empty(new)

@@ -27,6 +27,7 @@ from fietsupdate.database.dump import (
     suffix,
     unheard,
 )
+from fietsupdate.database.identity import ASKED
 from fietsupdate.database.stores import postgresql_address as address
 from fietsupdate.database.stores.postgresql_client import (
     IN_USE,
@@ -84,6 +85,7 @@ class PostgreSQLStore(Store):
         """Compare the programs' version with the server's; pg_dump refuses a newer server."""
         for program in ("pg_dump", "pg_restore", "psql"):
             programs.find([program], INSTALL)
+        self.refuse_another()
         number, name = self.query("SELECT current_setting('server_version_num'), current_setting('server_version')")[0]
         server = int(number or 0) // 10_000
         for program in ("pg_dump", "pg_restore"):
@@ -93,6 +95,10 @@ class PostgreSQLStore(Store):
                     f"{program} is version {'.'.join(map(str, own))}, older than the PostgreSQL server, {name}.",
                     hint=f"Install the client programs of PostgreSQL {server} (Debian: postgresql-client-{server}).",
                 )
+
+    def identity(self) -> tuple[str, ...]:
+        """Ask the server the same question through psql."""
+        return tuple(value or "" for value in self.query(ASKED["postgresql"])[0])
 
     def exists(self) -> bool:
         """Look the database up in the server's list."""
@@ -105,6 +111,7 @@ class PostgreSQLStore(Store):
 
     def dump(self, dest: Path, moved: Moved = unheard) -> None:
         """Write pg_dump's custom format: one snapshot, whoever writes meanwhile."""
+        self.refuse_another()
         with _dumping(self._parsed) as call, arriving(dest) as draft:
             programs.to_file(call, draft, moved)
 
@@ -124,6 +131,7 @@ class PostgreSQLStore(Store):
     def clone(self, tag: str, folder: Path | None = None, moved: Moved = unheard) -> Store:
         """Copy on the server where nobody else is connected, which is fast; else by dump and restore."""
         del folder  # a server's database lies where the server keeps it
+        self.refuse_another()
         clone = self.sibling(CLONE, tag)
         with self._emerging(clone, template=self._is_alone()) as is_full:
             if not is_full:
@@ -142,6 +150,7 @@ class PostgreSQLStore(Store):
                 return
             raise DatabaseError(f"{new.shown} is not there, so {self.shown} cannot be replaced by it.")
         refuse_empty(new)
+        self.refuse_another()
         if self.exists() and old.exists():
             raise DatabaseError(
                 f"{old.shown} is there already.",

@@ -29,6 +29,7 @@ from fietsupdate.database.dump import (
     suffix,
     unheard,
 )
+from fietsupdate.database.identity import identity_of_file
 from fietsupdate.database.sqlite import named_file, quoted
 from fietsupdate.database.stores.sqlite_copying import connect, copy_file, in_use, inspect, patiently
 from fietsupdate.database.stores.sqlite_schema import definitions
@@ -55,8 +56,13 @@ class SQLiteStore(Store):
 
     def check(self) -> None:
         """See that the file is there and is a database that can be read."""
+        self.refuse_another()
         with self._told("read"), closing(connect(self.place)) as connection:
             patiently(lambda: connection.execute("SELECT count(*) FROM sqlite_master").fetchall())
+
+    def identity(self) -> tuple[str, ...]:
+        """Look at the file that is opened here."""
+        return identity_of_file(self.place)
 
     def exists(self) -> bool:
         """Tell whether the file is there; an empty one in the place of an old database stands for none."""
@@ -79,6 +85,7 @@ class SQLiteStore(Store):
 
     def dump(self, dest: Path, moved: Moved = unheard) -> None:
         """Copy the file as it is at one moment; writers wait meanwhile, unless it has a write-ahead log."""
+        self.refuse_another()
         with self._told("copied"), arriving(dest) as draft:
             copy_file(self.place, draft, moved)
             inspect(draft)
@@ -111,6 +118,7 @@ class SQLiteStore(Store):
             if exchange.has_happened():
                 return
             refuse_empty(new)
+            self.refuse_another()
             exchange.make()
 
     def sibling(self, kind: str, tag: str, folder: Path | None = None) -> SQLiteStore:

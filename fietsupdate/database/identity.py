@@ -1,0 +1,191 @@
+"""Asks the server itself, on env.py's own connection, which database that is.
+
+A URL names that database by accident at the most: ``connect_args``, ``creator``, PGDATABASE, a service file, ``USE``
+and a pooler all lead elsewhere, and env.py may open several databases. What is dumped or replaced is therefore
+compared with this answer (`fietsupdate.database.dump.Store.refuse_another`), and not with a URL.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection, Engine, event
+
+from fietsupdate.database.ledger import INSTANCE_TABLE, MYSQL, LedgerTable
+from fietsupdate.database.sqlite import named_file
+from fietsupdate.whereabouts import Whereabouts
+
+ASKED = {
+    "postgresql": (
+        "SELECT d.datname::text, d.oid::text, extract(epoch FROM pg_postmaster_start_time())::text "
+        "FROM pg_database d WHERE d.datname = current_database()"
+    ),
+    "mysql": "SELECT DATABASE(), @@hostname, CAST(@@port AS CHAR), @@datadir, CAST(@@server_id AS CHAR)",
+}
+"""What the server is asked, on env.py's connection and by the client program: text, the database's name first."""
+
+_SCHEMAS = "SELECT current_schemas(false)::text[], current_setting('search_path'), current_user::text"
+_LEDGERS = f"""
+SELECT n.nspname::text, c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE c.relkind = 'r' AND starts_with(c.relname, '{INSTANCE_TABLE}') ORDER BY 1, 2
+"""  # noqa: S608  # our own name
+_ARGUMENTS = "fietsupdate.arguments"
+_FIELDS = {
+    "host": "host",
+    "port": "port",
+    "user": "username",
+    "username": "username",
+    "password": "password",
+    "passwd": "password",
+    "dbname": "database",
+    "database": "database",
+    "db": "database",
+}
+"""What drivers call the parts of a URL."""
+
+Rows = Sequence[Sequence[Any]]
+Query = Callable[[str], Rows]
+
+
+def whereabouts(connection: Connection, ledger: LedgerTable, missing_file: Path | None = None) -> Whereabouts:
+    """Say which database a connection leads to.
+
+    Args:
+        connection: The one that env.py configured.
+        ledger: Where env.py's configuration puts the ledger.
+        missing_file: The SQLite file that is not there, in whose place an empty database in memory was opened.
+    """
+
+    def query(sql: str) -> Rows:
+        return connection.exec_driver_sql(sql).fetchall()
+
+    url, dialect = as_connected(connection), connection.dialect.name
+    if dialect == "sqlite":
+        return _sqlite(url, query, missing_file)
+    if dialect == "postgresql":
+        return _postgresql(url, query, ledger)
+    return _on_server(url, query) if dialect in MYSQL else of_url(url)
+
+
+def home_of(connection: Connection) -> tuple[str, ...]:
+    """Tell where unqualified names are looked up on a connection: a session may have gone elsewhere than its engine."""
+    dialect = connection.dialect.name
+    if dialect == "postgresql":
+        return tuple(connection.exec_driver_sql("SELECT current_database()::text, current_schemas(false)::text").one())
+    return tuple(connection.exec_driver_sql("SELECT DATABASE()").one()) if dialect in MYSQL else ()
+
+
+def identity_of_file(file: Path) -> tuple[str, ...]:
+    """Tell a SQLite file from every other, by its real path, device and inode; without these while it is not there."""
+    real = os.path.realpath(file)
+    try:
+        status = os.stat(real)
+    except OSError:
+        return real, ""
+    return real, f"{status.st_dev}:{status.st_ino}"
+
+
+def of_url(url: sa.URL) -> Whereabouts:
+    """Give what a URL alone tells: nothing that can be relied on, but for a file."""
+    file = named_file(url.database or "") if url.get_backend_name() == "sqlite" else None
+    return Whereabouts(
+        url.render_as_string(hide_password=False),
+        url.render_as_string(hide_password=True),
+        file,
+        identity_of_file(file) if file is not None else (),
+    )
+
+
+def of_engine(engine: Engine) -> Whereabouts:
+    """Ask on a connection of an engine's own, where env.py has configured none; async engines are out of reach."""
+    dialect = engine.dialect.name
+    if dialect == "sqlite" or dialect not in {"postgresql", *MYSQL} or engine.dialect.is_async:
+        return of_url(engine.url)
+    with contextlib.suppress(Exception), engine.connect() as connection:
+        return _on_server(as_connected(connection), lambda sql: connection.exec_driver_sql(sql).fetchall())
+    return of_url(engine.url)
+
+
+def as_connected(connection: Connection) -> sa.URL:
+    """Give the URL of env.py's engine, with what its driver was given beside it (``connect_args``)."""
+    url = connection.engine.url
+    given: Mapping[str, Any] = connection.info.get(_ARGUMENTS, {})
+    if not given or connection.dialect.name == "sqlite":
+        return url
+    known = connection.dialect.create_connect_args(url)[1]
+    more = {name: value for name, value in given.items() if known.get(name) != value}
+    parts: dict[str, Any] = {
+        _FIELDS[name]: value for name, value in more.items() if name in _FIELDS and isinstance(value, str | int)
+    }
+    rest = {name: value for name, value in more.items() if name not in _FIELDS and isinstance(value, str)}
+    return url.set(**parts).update_query_dict(rest)
+
+
+@contextlib.contextmanager
+def remembering_arguments() -> Iterator[None]:
+    """Let every connection that is opened meanwhile remember what its driver was given; see `as_connected`."""
+
+    def remember(_dialect: Any, record: Any, _arguments: Any, parameters: dict[str, Any]) -> None:
+        if record is not None:
+            record.info[_ARGUMENTS] = parameters
+
+    event.listen(Engine, "do_connect", remember)
+    try:
+        yield
+    finally:
+        event.remove(Engine, "do_connect", remember)
+
+
+def _sqlite(url: sa.URL, query: Query, missing_file: Path | None) -> Whereabouts:
+    files = {str(row[1]): str(row[2] or "") for row in query("PRAGMA database_list")}
+    main = missing_file or (Path(files["main"]) if files.get("main") else None)
+    attached = tuple(sorted(file for name, file in files.items() if name not in {"main", "temp"} and file))
+    there = of_url(url)
+    if main is None:
+        return Whereabouts(there.url, there.shown)
+    if there.file is None or not _is_same_file(there.file, main):  # creator=, or a path that was relative to elsewhere
+        there = of_url(url.set(database=str(main)))
+    return Whereabouts(there.url, there.shown, there.file, identity_of_file(main), attached=attached)
+
+
+def _is_same_file(one: Path, other: Path) -> bool:
+    return os.path.realpath(one) == os.path.realpath(other)
+
+
+def _on_server(url: sa.URL, query: Query) -> Whereabouts:
+    identity = tuple(str(value or "") for value in query(ASKED[_kind(url)])[0])
+    query_without = {name: value for name, value in url.query.items() if name not in {"dbname", "database"}}
+    there = of_url(url.set(database=identity[0], query=query_without) if identity[0] else url)
+    return Whereabouts(there.url, there.shown, identity=identity if identity[0] else ())
+
+
+def _postgresql(url: sa.URL, query: Query, ledger: LedgerTable) -> Whereabouts:
+    there = _on_server(url, query)
+    found, configured, user = query(_SCHEMAS)[0]
+    names = [(row[0], row[1]) for row in query(_LEDGERS)]
+    own = next((schema for schema in found if (schema, ledger.instance.name) in names), next(iter(found), ""))
+    schema = ledger.schema or own
+    return Whereabouts(
+        there.url,
+        there.shown,
+        identity=there.identity,
+        search_path=_names_in(configured, user),
+        schema=schema,
+        others=tuple(f"{one}.{name}" for one, name in names if (one, name) != (schema, ledger.instance.name)),
+    )
+
+
+def _names_in(search_path: str, user: str) -> tuple[str, ...]:
+    """Divide a search path into its schemas; those that are not there yet are among them."""
+    names = [name.strip() for name in search_path.split(",") if name.strip()]
+    plain = [name[1:-1].replace('""', '"') if name.startswith('"') else name for name in names]
+    return tuple(user if name == "$user" else name for name in plain)
+
+
+def _kind(url: sa.URL) -> str:
+    return "postgresql" if url.get_backend_name() == "postgresql" else "mysql"
