@@ -21,7 +21,7 @@ from fietsupdate.instance import Instance, make_entry, now
 from fietsupdate.model import BASE, Adoption, Begun, Direction, Entry, Plan, Step
 from fietsupdate.recovery import Outcome, Settled, commit_where_needed, settle
 from fietsupdate.safeguard import Safeguard
-from fietsupdate.stands import Progress, failed
+from fietsupdate.stands import Progress, failed, not_committed
 from fietsupdate.tip import Tip
 from fietsupdate.transaction import PlanChangedError, StepTransaction, open_files, reopen_files, take
 from fietsupdate.views import DatabaseView
@@ -77,6 +77,8 @@ class Engine:
             return ()
 
         self.instance.visit(work, command="upgrade")
+        if not self.instance.environment.sees(lambda ledger, connection: ledger.exists(connection)):
+            raise not_committed("the ledger", stands="Nothing was changed.")
         self.tip.instance_id, self._has_ledger = ids[-1], True
 
     def adopt(self, adoption: Adoption) -> None:

@@ -112,6 +112,10 @@ class DatabaseError(FietsupdateError):
     code = "database"
 
 
+class DatabaseBusyError(DatabaseError):
+    """Another process has the database for itself at this moment (SQLite)."""
+
+
 class EnvPyError(DatabaseError):
     """The project's env.py did not do what was asked of it."""
 

@@ -11,7 +11,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from fietsupdate.process import Signals
 from fietsupdate.site import Site
 
 PAUSE = 0.2
-"""Seconds between two attempts to get the database's lock."""
+"""Seconds between two attempts to get the database's lock, or to commit."""
 
 
 def now() -> str:
@@ -99,17 +99,55 @@ class Instance:
             LockedError: the lock is still taken after `lock_timeout`.
             FietsupdateError: see `Environment.visit`.
         """
-        deadline, told = time.monotonic() + self.lock_timeout, False
+        writer = Patience(self, self.lock_timeout, "Another process holds the database's lock or writes to it")
+        readers = Patience(self, self.lock_timeout, "The database cannot commit while somebody reads it")
         while True:
             try:
-                return self.environment.visit(work, writes=True, command=command)
+                return self.environment.visit(work, writes=True, command=command, wait=readers)
             except BusyError as error:
-                if time.monotonic() >= deadline:
-                    raise LockedError(
-                        "Another process holds the database's lock or writes to it.",
-                        hint="Wait until it is done, or give '--lock-timeout SECONDS'.",
-                    ) from error
-            if not told:
-                self.tell("waiting", "for the database's lock")
-                told = True
-            time.sleep(PAUSE)
+                writer(str(error))
+
+
+@dataclass
+class Patience:
+    """Waits for other processes that use the database, a moment at each call, until the time is over.
+
+    Args:
+        instance: Whom to tell.
+        seconds: How long to wait, from the first call on.
+        reason: What is said when the time is over.
+    """
+
+    instance: Instance
+    seconds: float
+    reason: str
+    deadline: float | None = None
+    stopped: bool = field(init=False)
+    """Whether a signal had arrived before: it is why there is something to undo, and must not keep it from being so."""
+
+    def __post_init__(self) -> None:
+        self.stopped = self.instance.signals.pending is not None
+
+    def __call__(self, who: str, at_least: float = 0) -> None:
+        """Wait a moment.
+
+        Args:
+            who: Those who are waited for; "" where nobody knows.
+            at_least: Seconds that are waited whatever the lock timeout is.
+
+        Raises:
+            LockedError: the time is over.
+            Stop: a signal has arrived.
+        """
+        if not self.stopped:
+            self.instance.signals.raise_pending()
+        first, self.deadline = self.deadline is None, self.deadline or time.monotonic() + max(self.seconds, at_least)
+        if time.monotonic() >= self.deadline:
+            raise LockedError(
+                f"{self.reason}{f': {who}' if who else ''}.",
+                hint="Stop it or wait until it is done, then run the same command again; '--lock-timeout SECONDS' "
+                "waits longer.",
+            )
+        if first:
+            self.instance.tell("waiting", f"for the database, which is used by {who or 'another process'}")
+        time.sleep(PAUSE)

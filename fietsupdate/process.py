@@ -17,6 +17,8 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import NoReturn
 
+from fietsupdate.logs import logging_back
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -150,6 +152,7 @@ def put_back() -> Iterator[None]:
                 signal.signal(signum, handler)
         for name in [name for name in logging.root.manager.loggerDict if name.partition(".")[0] == "fietsupdate"]:
             logging.getLogger(name).disabled = False
+        logging_back()
 
 
 @contextlib.contextmanager

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fietsupdate.database.environment import Visit
 from fietsupdate.database.ledger import BEGUN, DONE, LedgerTable
-from fietsupdate.errors import FietsupdateError, FilesError, InDoubtError
+from fietsupdate.errors import DatabaseBusyError, FietsupdateError, FilesError, InDoubtError, LockedError
 from fietsupdate.filesystem import leftovers
 from fietsupdate.filesystem.transaction import FileTransaction
 from fietsupdate.instance import Instance
@@ -146,16 +147,23 @@ def _ask(instance: Instance, header: OpenTransaction) -> tuple[str | None, Begun
     def look_under_lock(visit: Visit) -> Iterable[RevisionStep]:
         visit.lock()  # only under the lock does a missing row mean that no COMMIT is still on its way
         with visit.nothing_done():
-            return look(visit)
+            nothing = look(visit)
+        visit.take_nothing_with_it()
+        return nothing
 
     try:
-        instance.environment.visit(look, writes=False, command="current")
-        if answers[-1][0] != DONE:
+        with suppress(DatabaseBusyError):
+            instance.environment.visit(look, writes=False, command="current")
+        if not answers or answers[-1][0] != DONE:
             instance.visit(look_under_lock, command="current")
     except Stop:
         raise
     except InDoubtError:
         raise
+    except LockedError as error:
+        doubt = _doubt(header, f"the database cannot be asked: {error.message}")
+        doubt.hint = "Wait until the other process is done, or stop it; then type 'fietsupdate recover'."
+        raise doubt from error
     except FietsupdateError as error:
         raise _doubt(header, f"the database cannot be asked: {error.message}") from error
     return answers[-1]

@@ -18,6 +18,7 @@ from typing import Any
 from fietsupdate.config import Config, Settings, described, load_callable
 from fietsupdate.errors import ConfigError
 from fietsupdate.keys import package_folder, published_name
+from fietsupdate.logs import logging_kept
 from fietsupdate.model import Folder
 
 DATA_DIR = "fietsupdate.data_dir"
@@ -50,8 +51,8 @@ class Site:
 def enter(config: Config) -> Iterator[Site]:
     """Make the application importable, call its `setup`, and find folders and data directory.
 
-    At exit `sys.path` is as it was, and the context that `setup` gave is left, whatever happens to it: an exception
-    of the caller is never swallowed by it.
+    At exit `sys.path` and Python's logging are as they were, and the context that `setup` gave is left, whatever
+    happens to it: an exception of the caller is never swallowed by it.
 
     Raises:
         ConfigError: `setup` fails, a folder does not exist, or nobody names the data directory.
@@ -59,7 +60,7 @@ def enter(config: Config) -> Iterator[Site]:
     before, token = list(sys.path), _at_work.set(True)
     sys.path[:0] = [str(path) for path in config.prepend_sys_path]
     try:
-        with _set_up(config.setup) as values:
+        with logging_kept(), _set_up(config.setup) as values:
             yield _site(config, values)
     finally:
         sys.path[:] = before

@@ -6,6 +6,7 @@ import errno
 from dataclasses import dataclass
 
 from fietsupdate.config import described
+from fietsupdate.database import limits
 from fietsupdate.errors import FietsupdateError, StoppedError, TerminatedError, UpdateFailedError, behind
 from fietsupdate.model import Direction, Step
 from fietsupdate.process import SIGNALS, Stop
@@ -45,12 +46,18 @@ def failed(
     what = step.update.update_id if step else "the stamp"
     stands = _stands(what, step, settled) + str(progress)
     error = _error(what, failure)
+    error.hint = limits.hint(failure) or error.hint
     error.stands = stands
     if error is not failure:  # which has a cause of its own, that '--traceback' shows
         error.__cause__ = failure
     if settled.outcome is Outcome.BEGUN and step is not None:
         error.hint = " ".join(filter(None, [error.hint, _way_on(step, way_back)]))
     return error
+
+
+def not_committed(what: str, *, stands: str = "") -> UpdateFailedError:
+    """Make the error of an env.py that returns as if all were well, and leaves nothing in the database."""
+    return UpdateFailedError(f"{NO_COMMIT.format(what=what)}.", stands=stands, hint=LOOK_AT_ENV)
 
 
 def _error(what: str, failure: BaseException | None) -> FietsupdateError:
@@ -62,7 +69,7 @@ def _error(what: str, failure: BaseException | None) -> FietsupdateError:
         kind = StoppedError if failure.signum == SIGNALS[0] else TerminatedError
         return kind(f"Stopped by {failure}.", hint="Run the same command again to go on.")
     if failure is None:
-        return UpdateFailedError(f"{NO_COMMIT.format(what=what)}.", hint=LOOK_AT_ENV)
+        return not_committed(what)
     if is_full(failure):
         message = f"The disk is full: {failure}."
         return UpdateFailedError(message, hint="Free some space, then run the same command again.")

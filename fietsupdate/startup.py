@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
-import inspect
 import logging
-import logging.config
 import os
 import shlex
 import sys
@@ -47,7 +45,6 @@ _LEVELS = {
     **dict.fromkeys(("warning", "update_undone", "recovered"), logging.WARNING),
     **dict.fromkeys(("phase_begun", "phase_finished", "revision", "progress", "backup_part"), logging.DEBUG),
 }
-_CONFIGURE = ("fileConfig", "dictConfig")
 _alone = threading.RLock()
 
 
@@ -185,7 +182,7 @@ def _loop_runs() -> bool:
 
 def _quietly(work: Callable[[], T]) -> T:
     # env.py changes what all threads share: import path, working directory, loggers. One at a time.
-    with _alone, _without_log_config(), _alembic_is_quiet():
+    with _alone, _alembic_is_quiet():
         return work()
 
 
@@ -201,43 +198,3 @@ def _alembic_is_quiet() -> Iterator[None]:
     finally:
         for logger, level in before.items():
             logger.setLevel(level)
-
-
-@contextlib.contextmanager
-def _without_log_config() -> Iterator[None]:
-    """Let `fileConfig` and `dictConfig`, which env.py files call, do nothing in this thread.
-
-    They would close the application's log handlers and silence its loggers. What a module calls while it is imported is
-    the application's own, comes only once, and is done. For a module that is imported meanwhile, and keeps the
-    stand-in, it is the real one when this is over.
-    """
-    real, ours, over = {name: getattr(logging.config, name) for name in _CONFIGURE}, threading.get_ident(), False
-
-    def standing_in(name: str) -> Callable[..., None]:
-        def stand_in(*args: Any, **kw: Any) -> None:
-            if over or threading.get_ident() != ours or _is_imported():
-                real[name](*args, **kw)
-
-        return stand_in
-
-    for name in _CONFIGURE:
-        setattr(logging.config, name, standing_in(name))
-    try:
-        yield
-    finally:
-        over = True
-        for name in _CONFIGURE:
-            setattr(logging.config, name, real[name])
-
-
-def _is_imported() -> bool:
-    """Tell whether who calls is a module that is being imported; env.py, which Alembic loads like one, is none."""
-    frame = inspect.currentframe()
-    while frame is not None:
-        where = os.path.basename(frame.f_code.co_filename)
-        if where == "env.py" or frame.f_code is _quietly.__code__:
-            return False
-        if where == "<frozen importlib._bootstrap>":
-            return True
-        frame = frame.f_back
-    return False

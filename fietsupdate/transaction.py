@@ -26,10 +26,14 @@ from fietsupdate.model import Entry, Phase, Step
 from fietsupdate.process import put_back, stdout_on_stderr
 from fietsupdate.recovery import commit_where_needed
 from fietsupdate.script import Surroundings
+from fietsupdate.stands import not_committed
 from fietsupdate.tip import Tip
 
 if TYPE_CHECKING:
     from alembic.runtime.migration import RevisionStep
+    from sqlalchemy import Connection
+
+    from fietsupdate.database.ledger import LedgerTable
 
 NO_CONNECTION = "this update is not atomic: its hooks run outside of the update's transaction"
 
@@ -201,6 +205,7 @@ class StepTransaction:
 
     def _separate(self) -> None:
         self._visit(self._begin_alone)
+        self._check_begun()
         if Phase.PRE not in self.finished:
             self._hook(Phase.PRE, None)
             self.open_files.end_phase()  # invariant 4: the revisions may drop what the hook has saved
@@ -215,6 +220,15 @@ class StepTransaction:
         self._begin(visit)
         commit_where_needed(visit)
         return ()
+
+    def _check_begun(self) -> None:
+        """See that the row is there before a hook commits anything on a connection of its own."""
+
+        def is_there(ledger: LedgerTable, connection: Connection) -> bool:
+            return any(row.txn == self.txn for row in ledger.since(connection, self.seq))
+
+        if not self.instance.environment.sees(is_there):
+            raise not_committed("the beginning of the update")
 
     def _note_alone(self, visit: Visit) -> Iterable[RevisionStep]:
         self._mine(visit)

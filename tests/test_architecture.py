@@ -32,7 +32,7 @@ MODULES = {
     for path in sorted(PACKAGE.rglob("*.py"))
 }
 
-VALUES = {"packages", "copies", "errors", "model", "process", "views", "whereabouts"}
+VALUES = {"packages", "copies", "errors", "logs", "model", "process", "views", "whereabouts"}
 CONFIGURATION = {"published", "config", "keys", "site", "sources"}
 ENGINE = {
     "backup",

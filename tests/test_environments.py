@@ -13,7 +13,7 @@ from fietsupdate import Updater, UpdateState
 from fietsupdate.errors import RevisionFailedError, UpdateFailedError
 from support.databases import MARIADB, POSTGRESQL, SQLITE
 from support.dumps import dump
-from support.environments import NEEDS_PYTHON_312, ONE_TRANSACTION, SQLITE_ONLY
+from support.environments import NEEDS_PYTHON_312, ONE_TRANSACTION, SQLITE_ONLY, env_py
 from support.projects import Project
 
 TABLE = "op.create_table('t', sa.Column('id', sa.Integer, primary_key=True), sa.Column('x', sa.String(20)))"
@@ -109,13 +109,30 @@ def test_an_env_that_swallows_errors_is_a_failure(make_project: Callable[..., Pr
 def test_an_env_that_does_not_commit_is_a_failure(
     make_project: Callable[..., Project], variant: str, kind: str
 ) -> None:
+    """Also at the very first update, which makes the ledger: "no such table" would help nobody."""
     project = written(make_project(variant, kind))
     result = project.run("update", "--yes")
     if variant == "statement_before_configure" and result.code == 0:
         assert project.run("check").code == 0
         return
-    result.exited(1)
+    assert "the database has not committed the ledger" in result.exited(1).told
+    assert "Nothing was changed." in result.told
+    assert "See that env.py commits" in result.told
     assert project.version is None
+
+
+@pytest.mark.parametrize("kind", [SQLITE, POSTGRESQL])
+def test_an_env_that_has_stopped_to_commit_lets_no_hook_commit_either(
+    make_project: Callable[..., Project], kind: str
+) -> None:
+    project = written(make_project("stock", kind))
+    project.run("update", "one", "--yes").succeeded()
+    project.update("two", "one", "bbbb", atomic=False, up_pre=project.trace("the hook ran"))
+    (project.root / "migrations" / "env.py").write_text(env_py("never_commits"))
+    told = project.run("update", "--yes").exited(1).told
+    assert "the database has not committed the beginning of the update" in told
+    assert "Nothing of two stands" in told
+    assert project.traces() == []
 
 
 def test_several_databases_are_refused_with_a_reason(make_project: Callable[..., Project]) -> None:

@@ -17,7 +17,6 @@ import pytest
 
 from fietsupdate import FietsupdateError, NotCurrentError, Updater, UpdateState, ensure_current, require_current
 from fietsupdate.errors import RefusedError
-from fietsupdate.startup import _without_log_config
 from support.databases import POSTGRESQL, SQLITE
 from support.notes import hooks, notes
 from support.projects import Project, Result, result_of
@@ -318,16 +317,3 @@ def test_alembics_loggers_have_their_levels_back(project: Project) -> None:
     notes(project, 1)
     ensure_current(project.ini)
     assert [logging.getLogger(name).level for name in names] == before
-
-
-def test_who_imports_file_config_meanwhile_has_the_real_one_afterwards(tmp_path: Path) -> None:
-    ini = tmp_path / "logging.ini"
-    ini.write_text("nothing that fileConfig could use")
-    with _without_log_config():
-        kept = logging.config.fileConfig
-        kept(ini)  # does nothing
-        with pytest.raises(RuntimeError, match="is invalid"):
-            in_a_thread(lambda: logging.config.fileConfig(ini))
-    with pytest.raises(RuntimeError, match="is invalid"):
-        kept(ini)
-    assert logging.config.fileConfig is not kept

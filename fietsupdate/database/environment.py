@@ -29,7 +29,8 @@ from fietsupdate.database.ledger import LedgerTable
 from fietsupdate.database.passing import passes
 from fietsupdate.database.pointing import point, refuse_unmarked
 from fietsupdate.database.visit import BusyError, MovedError, Visit, Work
-from fietsupdate.errors import ConfigError, let_go
+from fietsupdate.errors import ConfigError, DatabaseBusyError, let_go
+from fietsupdate.logs import logging_back
 from fietsupdate.process import Stop, put_back, stdout_on_stderr
 
 __all__ = ["BusyError", "Environment", "Visit", "Work"]
@@ -54,18 +55,21 @@ class Environment:
         except CommandError as error:
             raise ConfigError(f"Alembic cannot use its configuration: {error}", hint=f"See {config.shown}.") from error
 
-    def visit(self, work: Work, *, writes: bool, command: str) -> Visit:
+    def visit(self, work: Work, *, writes: bool, command: str, wait: sqlite.Wait | None = None) -> Visit:
         """Enter env.py and do the work there.
 
         Args:
             work: Called with the visit; yields what `Visit.steps` gives.
             writes: Whether this visit may change anything at all.
             command: The Alembic command that env.py is told about: ``current``, ``upgrade``, ``downgrade``, ``stamp``.
+            wait: Called while others read a SQLite file that is to be committed, with their names; by default SQLite's
+                own few seconds are all.
 
         Where another process changes the tables before anything was done here, the visit begins anew.
 
         Raises:
             BusyError: the database's lock is held by somebody else; nothing was done.
+            DatabaseBusyError: it cannot even be read, as somebody else writes to it.
             FietsupdateError: what went wrong; whether something was committed is not known here.
             Stop: a signal arrived.
         """
@@ -73,7 +77,8 @@ class Environment:
         while True:
             pause = next(pauses, None)
             try:
-                return self._visit(work, writes=writes, command=command, last=pause is None)
+                visit = Visit(self.script, work, writes=writes, wait=wait)
+                return self._visit(visit, command=command, last=pause is None)
             except MovedError:
                 time.sleep(pause or 0)
 
@@ -82,13 +87,13 @@ class Environment:
         """The engine whose connection env.py configured in the last visit, also where nothing else came of it."""
         return self._last.engine if self._last is not None else None
 
-    def _visit(self, work: Work, *, writes: bool, command: str, last: bool) -> Visit:
-        self._last = visit = Visit(self.script, work, writes=writes)
+    def _visit(self, visit: Visit, *, command: str, last: bool) -> Visit:
+        self._last = visit
         error: BaseException | None = None
         self.alembic.cmd_opts = self._cmd_opts(command)
         with put_back(), stdout_on_stderr(), remembering_arguments():
             try:
-                with _missing_file_is_memory(visit) if not writes else contextlib.nullcontext():
+                with _missing_file_is_memory(visit) if not visit.writes else contextlib.nullcontext():
                     self._run_env(visit)
             except BaseException as caught:  # noqa: BLE001  # env.py may raise anything, SystemExit among it
                 error = caught
@@ -119,6 +124,20 @@ class Environment:
         except Exception:  # noqa: BLE001  # whatever it is, a visit to env.py tells it better
             return None
 
+    def sees(self, read: Callable[[LedgerTable, Connection], bool]) -> bool:
+        """Read what the last visit has committed: on a fresh connection of its engine or, failing that, in env.py."""
+        seen = self.peek(read)
+        if seen is not None:
+            return seen
+        answers: list[bool] = []
+
+        def work(visit: Visit) -> tuple[()]:
+            answers.append(read(visit.ledger, visit.connection))
+            return ()
+
+        self.visit(work, writes=False, command="current")
+        return answers[-1]
+
     def _run_env(self, visit: Visit) -> None:
         context = EnvironmentContext(
             self.alembic, self.script, fn=visit.run, dont_mutate=True, destination_rev="heads", as_sql=False
@@ -131,6 +150,7 @@ class Environment:
                     if self.config.pointed is not None:
                         refuse_unmarked(connection, self.config.pointed)
                     visit.enter(connection, options)
+                logging_back()  # env.py has configured what it wanted
                 logging.getLogger("alembic.runtime.migration").setLevel(logging.WARNING)  # our events say it all
                 original(connection, **options)
 
@@ -203,7 +223,13 @@ def _judge(visit: Visit, error: BaseException | None, *, last: bool) -> None:
         raise error if isinstance(error, Stop) else visit.failure  # type: ignore[misc]
     begin_refused = visit.procedure is not None and visit.procedure.busy
     if begin_refused or (visit.writes and not visit.calls and error is not None and lock.is_busy(error)):
-        raise BusyError
+        raise BusyError(visit.procedure.writer if visit.procedure else "")
+    cause = visit.failure or error
+    if not visit.writes and cause is not None and lock.is_busy(cause):
+        raise DatabaseBusyError(
+            "The database cannot be read: another process writes to it, or waits for its readers.",
+            hint="Wait until it is done, then run the same command again.",
+        ) from cause
     _look_again(visit, error, last=last)
     if isinstance(visit.failure, Exception) and not visit.running:
         if isinstance(visit.failure, DBAPIError):

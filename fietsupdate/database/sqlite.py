@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from sqlalchemy import Connection, event
 
+from fietsupdate.database import sharing
 from fietsupdate.database.lock import is_busy
+
+Wait = Callable[[str, float], None]
+"""Told who is in the way, and for how many seconds env.py's own connection waits; returns to try again, or raises."""
 
 Violation = tuple[str, str, tuple[Any, ...]]
 """Child table, parent table, values of the child's key columns. Row ids are no use: a batch migration renumbers."""
@@ -61,6 +65,8 @@ class Procedure:
         self.connection = connection
         self.busy = False
         """Whether somebody else held the write lock when the transaction was to begin."""
+        self.writer = ""
+        """Who that was, where the system tells."""
         self.is_immediate = False
         """Whether the transaction is our own BEGIN IMMEDIATE, and so holds the write lock from its start."""
         self.raw: Any = connection.connection.dbapi_connection
@@ -95,9 +101,44 @@ class Procedure:
                 self.is_immediate = True
             except Exception as error:
                 self.busy = is_busy(error)
+                self.writer = sharing.writer(self.file) if self.busy else ""
                 raise
             finally:
                 query(connection, f"PRAGMA busy_timeout = {timeout}")
+
+    @property
+    def file(self) -> str:
+        """The database file, as SQLite itself names it."""
+        return str(query(self.connection, "PRAGMA database_list")[0][2])
+
+    def commit(self, connection: Connection, wait: Wait) -> None:
+        """Commit at the driver; while other processes read the file, wait and try again.
+
+        In the default journal mode a COMMIT needs the file for itself. One that is busy has committed nothing, leaves
+        the transaction open, and can be tried again. It is polled like every lock of ours, so that a signal ends it.
+
+        Args:
+            connection: The connection that is to be committed.
+            wait: Called each time that the file was busy. What it raises leaves the transaction rolled back.
+        """
+        timeout = query(connection, "PRAGMA busy_timeout")[0][0]
+        query(connection, "PRAGMA busy_timeout = 0")
+        try:
+            while True:
+                try:
+                    connection.connection.commit()
+                except Exception as error:
+                    if not is_busy(error):
+                        raise
+                else:
+                    return
+                wait(sharing.readers(self.file), timeout / 1000)
+        except BaseException:
+            if in_transaction(connection):
+                connection.connection.rollback()
+            raise
+        finally:
+            query(connection, f"PRAGMA busy_timeout = {timeout}")
 
     def _is_begun(self) -> bool:
         return in_transaction(self.connection)

@@ -7,7 +7,7 @@ transaction (protocol, 3).
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import DBAPIError
 
-from fietsupdate.database import lock, sqlite
+from fietsupdate.database import limits, lock, sqlite
 from fietsupdate.database.failures import SEVERAL_RUNS
 from fietsupdate.database.identity import home_of
 from fietsupdate.database.ledger import MYSQL, LedgerTable, ledger_of
@@ -33,7 +33,7 @@ Work = Callable[["Visit"], Iterable[RevisionStep]]
 
 
 class BusyError(Exception):
-    """Somebody else holds the database's lock; wait outside and come back."""
+    """Somebody else holds the database's lock; wait outside and come back. Its text names them, where that is known."""
 
 
 class MovedError(Exception):
@@ -43,7 +43,7 @@ class MovedError(Exception):
 class Visit:
     """One stay inside env.py: its connection, Alembic's context, and the ledger on that connection."""
 
-    def __init__(self, script: ScriptDirectory, work: Work, *, writes: bool) -> None:
+    def __init__(self, script: ScriptDirectory, work: Work, *, writes: bool, wait: sqlite.Wait | None = None) -> None:
         self.script = script
         self.writes = writes
         self.failure: BaseException | None = None
@@ -64,8 +64,11 @@ class Visit:
         self.blockers = ""
         """The sessions that kept a schema change waiting for too long."""
         self._work = work
+        self._wait = wait
         self._lost = ""
         self._holds_session_lock = False
+        self._limits: Mapping[str, str] = {}
+        """The session's own time limits, to be put back."""
         self._configured: Connection | None = None
         self._was_begun = False
 
@@ -115,6 +118,12 @@ class Visit:
         elif self._sees_the_past and self.ledger.exists(self.connection):
             with self.nothing_done():
                 self.ledger.claim(self.connection)
+        self._limits = self._limits or self._lifted()
+
+    def _lifted(self) -> Mapping[str, str]:
+        """Lift the time limits of this session; an AUTOCOMMIT engine has no transaction to lift them for."""
+        autocommit = self.not_transactional and self.connection.dialect.name == "postgresql"
+        return {} if autocommit else limits.lift(self.connection)
 
     @contextlib.contextmanager
     def nothing_done(self) -> Iterator[None]:
@@ -139,6 +148,10 @@ class Visit:
             level = self.connection.exec_driver_sql("SHOW synchronous_commit").scalar()
             if level not in {"on", "remote_apply"}:
                 self.connection.exec_driver_sql("SET LOCAL synchronous_commit TO on")
+
+    def take_nothing_with_it(self) -> None:
+        """End the transaction of a look: it has changed nothing, and SQLite's COMMIT would wait for readers even so."""
+        self.connection.connection.rollback()
 
     def commit_phase(self) -> None:
         """Commit at the driver, where the database has no transaction around the whole update anyway."""
@@ -194,6 +207,8 @@ class Visit:
             EnvPyError: the hook has committed, or rolled back.
         """
         ours = None if self.not_transactional else self.connection.get_transaction()
+        if self.connection.dialect.name == "postgresql":
+            self._lifted()  # a revision's autocommit_block() may have ended the transaction that they were lifted for
         yield
         self.still_inside()
         if ours is not None and self.connection.get_transaction() is not ours:
@@ -218,6 +233,7 @@ class Visit:
             self.procedure = sqlite.Procedure(configured)
             self.procedure.prepare()
             event.listen(configured.engine, "handle_error", self._look_again)
+            event.listen(configured.engine, "commit", self._commit)
             options.update(transactional_ddl=True, transaction_per_migration=False)
         elif dialect not in NON_TRANSACTIONAL:
             options.update(transaction_per_migration=False)
@@ -251,6 +267,7 @@ class Visit:
             self.procedure.leave()
             with contextlib.suppress(Exception):  # the listener goes with the engine, if that is gone
                 event.remove(self.procedure.connection.engine, "handle_error", self._look_again)
+                event.remove(self.procedure.connection.engine, "commit", self._commit)
         if lock.waited_in_vain(self.failure):
             self._name_blockers()
         connection = self._configured
@@ -275,6 +292,7 @@ class Visit:
         if self.calls and self.writes:
             with contextlib.suppress(Exception):  # with the connection the lock is gone, too
                 lock.unlock(self.connection, self._lock_name)
+                limits.restore(self.connection, self._limits)
 
     @property
     def _sees_the_past(self) -> bool:
@@ -296,6 +314,18 @@ class Visit:
                 raise
 
         return run
+
+    def _commit(self, connection: Connection) -> None:
+        """Let env.py's own commit, when all is done, wait for who reads the database (SQLite)."""
+        ours = connection.connection.dbapi_connection is self.raw
+        if self.procedure is None or self._wait is None or not self.completed or not ours:
+            return
+        try:
+            if sqlite.in_transaction(connection):
+                self.procedure.commit(connection, self._wait)
+        except BaseException as error:
+            self.failure = error  # an env.py that swallows it has committed nothing even so
+            raise
 
     def _look_again(self, context: Any) -> None:
         # Before its first call nothing is lost yet; a signal in Alembic's own first statements must stay a signal.

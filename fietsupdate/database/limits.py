@@ -1,0 +1,138 @@
+"""Time limits of the server that an update would run into while it works on files.
+
+A hook may move files for an hour, and the connection, with its transaction open, says nothing meanwhile. Servers and
+providers end such sessions. Where a limit belongs to the session it is lifted for the length of our transaction; one
+that is set elsewhere (a proxy, a right that is missing) is named by the error, so that somebody can raise it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+
+from fietsupdate.errors import behind
+
+POSTGRESQL = ("idle_in_transaction_session_timeout", "transaction_timeout", "statement_timeout")
+"""Lifted on PostgreSQL; the second exists since 17."""
+
+OWN_WISH = frozenset({"session", "client"})
+"""Sources of a value that env.py asked for itself, by SET or in its URL; such a limit for statements stays."""
+
+MYSQL = {
+    "wait_timeout": 604800,
+    "idle_transaction_timeout": 0,
+    "idle_write_transaction_timeout": 0,
+    "idle_readonly_transaction_timeout": 0,
+    "net_write_timeout": 86400,
+    "max_statement_time": 0,
+}
+"""Set on MariaDB and MySQL, as far as they know it, where less is in force; 0 is no limit, the rest are seconds.
+
+`net_write_timeout` is how long the server waits for a client that takes the rows of a SELECT one by one.
+"""
+
+SQLSTATES: Mapping[str, str] = {
+    "25P03": "idle_in_transaction_session_timeout",
+    "25P04": "transaction_timeout",
+    "57P05": "idle_session_timeout",
+}
+"""The limit that an error of PostgreSQL tells of."""
+
+MESSAGES = {
+    "idle-in-transaction timeout": "idle_in_transaction_session_timeout",
+    "transaction timeout": "transaction_timeout",
+    "idle-session timeout": "idle_session_timeout",
+    "statement timeout": "statement_timeout",
+    "idle transaction timeout": "idle_transaction_timeout of PgBouncer",
+    "query timeout": "query_timeout of PgBouncer",
+}
+"""The same by its words, where a driver passes no code on."""
+
+NUMBERS = {
+    1969: "max_statement_time",
+    3024: "max_execution_time",
+    4031: "wait_timeout",
+}
+"""The same by the number of an error of MariaDB or MySQL."""
+
+LOST_NUMBERS = frozenset({2006, 2013, 2055})
+"""What the drivers of MySQL say of a connection that is gone."""
+
+LOST_MESSAGES = (
+    "server closed the connection unexpectedly",
+    "connection was closed in the middle",
+    "connection is closed",
+    "terminating connection",
+)
+"""What those of PostgreSQL say."""
+
+
+def lift(connection: Connection) -> Mapping[str, str]:
+    """Lift the limits of this session, on PostgreSQL for this transaction.
+
+    Returns:
+        What `restore` has to put back.
+    """
+    match connection.dialect.name:
+        case "postgresql":
+            _lift_postgresql(connection)
+        case "mysql" | "mariadb":
+            return _lift_mysql(connection)
+    return {}
+
+
+def _lift_postgresql(connection: Connection) -> None:
+    names = ", ".join(f"'{name}'" for name in POSTGRESQL)
+    rows = connection.exec_driver_sql(
+        f"SELECT name, setting, source FROM pg_settings WHERE name IN ({names})"  # noqa: S608  # our own constants
+    )
+    for name, setting, source in rows.all():
+        if setting != "0" and not (name == "statement_timeout" and source in OWN_WISH):
+            connection.exec_driver_sql(f"SET LOCAL {name} = 0")
+
+
+def _lift_mysql(connection: Connection) -> Mapping[str, str]:
+    names = ", ".join(f"'{name}'" for name in MYSQL)
+    rows = connection.exec_driver_sql(f"SHOW SESSION VARIABLES WHERE Variable_name IN ({names})")
+    before = {name: value for name, value in rows.all() if 0 < float(value) < (MYSQL[name] or math.inf)}
+    restore(connection, {name: str(MYSQL[name]) for name in before})
+    return before
+
+
+def restore(connection: Connection, values: Mapping[str, str]) -> None:
+    """Set variables of a session of MariaDB or MySQL, as `lift` has found them."""
+    if values:
+        connection.exec_driver_sql("SET SESSION " + ", ".join(f"{name} = {value}" for name, value in values.items()))
+
+
+def hint(error: BaseException | None) -> str:
+    """Say what to do where a time limit has ended a session or a statement, or may have; "" for any other error."""
+    origins = [cause.orig for cause in behind(error) if isinstance(cause, DBAPIError) and cause.orig is not None]
+    for name in filter(None, map(_limit, origins)):
+        return f"The limit {name} ended it: raise it for this user, or lift it, then run the same command again."
+    if any(map(_is_lost, origins)):
+        return (
+            "See that the server is well, then run the same command again. If the connection was lost because a hook "
+            "works on files for long: raise what ends idle sessions, wait_timeout, idle_transaction_timeout or "
+            "idle_in_transaction_session_timeout of the server, or the limit of a proxy in between."
+        )
+    return ""
+
+
+def _limit(origin: BaseException) -> str:
+    """Name the setting that a driver's error tells of, or ""."""
+    state = getattr(origin, "sqlstate", None) or getattr(origin, "pgcode", None)
+    said = (name for words, name in MESSAGES.items() if words in str(origin))
+    return SQLSTATES.get(state or "") or NUMBERS.get(_number(origin), "") or next(said, "")
+
+
+def _number(origin: BaseException) -> int:
+    number = getattr(origin, "errno", None) or next(iter(origin.args), None)
+    return number if isinstance(number, int) else 0
+
+
+def _is_lost(origin: BaseException) -> bool:
+    return _number(origin) in LOST_NUMBERS or any(words in str(origin) for words in LOST_MESSAGES)

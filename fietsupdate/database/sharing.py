@@ -1,0 +1,59 @@
+"""A SQLite file that other processes use: who they are, as the system lists the locks that they hold."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+PENDING, RESERVED, SHARED = 0x40000000, 0x40000001, 0x40000002
+"""The bytes of a database file that SQLite locks on POSIX systems (https://sqlite.org/lockingv3.html, os_unix.c)."""
+
+LOCKS = Path("/proc/locks")
+OURSELVES = "no other process, so probably this one: a connection that env.py or a hook has left open"
+
+
+def readers(file: str) -> str:
+    """Name the processes that read a database file.
+
+    Returns:
+        "process 4711 (python worker.py)", several with commas between them; "" where the system does not tell.
+    """
+    return _users(file, "READ", {SHARED})
+
+
+def writer(file: str) -> str:
+    """Name the process that writes to a database file, in the same way."""
+    return _users(file, "WRITE", {PENDING, RESERVED, SHARED})
+
+
+def _users(file: str, kind: str, places: set[int]) -> str:
+    with suppress(OSError, ValueError, IndexError):  # a system without /proc: the message does without a name
+        pids = sorted(set(_lockers(os.stat(file), kind, places)))
+        others = [pid for pid in pids if pid != os.getpid()]  # who writes reads, too
+        return ", ".join(dict.fromkeys(map(_named, others))) or (OURSELVES if pids else "")
+    return ""
+
+
+def _lockers(file: os.stat_result, kind: str, places: set[int]) -> Iterator[int]:
+    """Give the pids that hold one of SQLite's locks on a file."""
+    device = f"{os.major(file.st_dev):02x}:{os.minor(file.st_dev):02x}:"
+    rows = [line.split() for line in LOCKS.read_text().splitlines() if "->" not in line]  # an arrow: it only waits
+    of_file = [row for row in rows if row[5].rpartition(":")[2] == str(file.st_ino)]
+    # A layered file system has another device number than the kernel notes down here; the bytes are SQLite's.
+    for row in [row for row in of_file if row[5].startswith(device)] or of_file:
+        if row[3] == kind and int(row[6]) in places:
+            yield int(row[4])
+
+
+def _named(pid: int) -> str:
+    if pid <= 0:
+        return "a process outside of this container"
+    words: list[str] = []
+    with suppress(OSError):
+        words = Path(f"/proc/{pid}/cmdline").read_bytes()[:4096].decode(errors="replace").split("\0")
+    # The program and what it runs; further arguments may hold secrets.
+    shown = " ".join(os.path.basename(word) for word in words[:2] if word and not word.startswith("-"))
+    shown = "".join(char if char.isprintable() else "?" for char in shown)
+    return f"process {pid} ({shown})" if shown else f"process {pid}"
