@@ -67,7 +67,7 @@ class Checks:
         """
         loaded, errors = _loaded(plan)
         if plan:
-            with fenced([self.site.data_dir, *self.site.config.extra_dirs.values()]):
+            with fenced([self.site.data_dir, *self.site.config.extra_dirs.values()], one_call=True):
                 errors += self._of_scripts(plan, loaded)
                 errors += self._of_application(PRE)
         _refuse(errors)

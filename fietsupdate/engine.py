@@ -10,6 +10,7 @@ import contextlib
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,7 @@ from fietsupdate.recovery import Outcome, Settled, commit_where_needed, settle
 from fietsupdate.safeguard import Safeguard
 from fietsupdate.stands import Progress, failed, not_committed
 from fietsupdate.tip import Tip
-from fietsupdate.transaction import PlanChangedError, StepTransaction, open_files, reopen_files, take
+from fietsupdate.transaction import PlanChangedError, StepTransaction, guard_of, open_files, reopen_files, take
 from fietsupdate.views import DatabaseView
 
 if TYPE_CHECKING:
@@ -179,7 +180,9 @@ class Engine:
         def work(visit: Visit) -> Iterator[RevisionStep]:
             take(visit, self.tip)
             opened.append(open_files(self.instance, self.tip, txn, None))
-            yield from visit.steps(revisions, Direction.UP)
+            guard = None if visit.not_transactional else guard_of(self.instance, self.instance.tell)
+            around = partial(guard.watching, opened[-1]) if guard is not None else contextlib.nullcontext
+            yield from visit.steps(revisions, Direction.UP, around)
             if alembic is not None:
                 visit.set_heads(alembic)
             made.extend(self._stamps(txn, update_ids, round((time.monotonic() - started) * 1000)))

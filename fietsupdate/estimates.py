@@ -74,7 +74,7 @@ def ask(
         if not hooks.has(module, step.direction, "estimate"):
             continue
         try:
-            with fenced([data_dir, *further.values()]), put_back(), stdout_on_stderr():
+            with fenced([data_dir, *further.values()], one_call=True), put_back(), stdout_on_stderr():
                 found = _read(step, hooks.call(module, step, "estimate", around, settings))
         except FietsupdateError as error:
             failures[update_id] = error.message

@@ -104,7 +104,7 @@ def _at_phase_boundary(header: OpenTransaction, begun: Begun, files: FileTransac
     """Leave a half-done update where its last committed phase ended, as far as that is possible."""
     finished = tuple(dict.fromkeys([*begun.finished, *files.finished_phases]))
     undoes = _phase_is_uncommitted(begun, files)
-    found = files.play_back_phase(set_aside=header.own_connections) if undoes else ()
+    found = files.play_back_phase(begun.finished, set_aside=header.own_connections) if undoes else ()
     return Settled(Outcome.BEGUN, found, replace(begun, finished=finished), phase_undone=undoes)
 
 

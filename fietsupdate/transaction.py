@@ -8,7 +8,7 @@ hooks of scripts that are not atomic run outside of env.py, with no transaction 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from types import ModuleType
@@ -69,6 +69,11 @@ def reopen_files(instance: Instance) -> FileTransaction | None:
     return FileTransaction.reopen(instance.data_dir, roots=roots, keep_out=keep_out)
 
 
+def guard_of(instance: Instance, tell: Callable[[str, str], None]) -> Guard | None:
+    """Return what journals plain Python file calls, ``None`` where the configuration says that nothing does."""
+    return Guard(lambda text: tell("warning", text)) if instance.site.config.guard else None
+
+
 @dataclass
 class StepTransaction:
     """One step while it runs."""
@@ -89,6 +94,10 @@ class StepTransaction:
     final: Entry | None = None
     commits_phases: bool = False
     """Whether the database commits at every schema change, and so phase by phase."""
+    guard: Guard | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.guard = guard_of(self.instance, self.tell)
 
     def run(self) -> None:
         """Go all the way; on return env.py says that it has committed.
@@ -97,10 +106,11 @@ class StepTransaction:
             PlanChangedError: the instance has moved; nothing was done.
             FietsupdateError: something failed; what stands is for `fietsupdate.recovery` to find out.
         """
-        if self.step.update.atomic:
-            self._visit(self._joint)
-        else:
-            self._separate()
+        with self.guard or nullcontext():
+            if self.step.update.atomic:
+                self._visit(self._joint)
+            else:
+                self._separate()
 
     def tell(self, event: str, text: str = "", **details: object) -> None:
         """Emit an event of this step."""
@@ -148,7 +158,9 @@ class StepTransaction:
     def _alembic(self, visit: Visit) -> Iterator[RevisionStep]:
         self.phase = Phase.ALEMBIC
         self.tell("phase_begun")
-        for revision in visit.steps(self.step.revisions, self.step.direction):
+        if visit.not_transactional:
+            visit.ledger.enter(visit.connection, self.txn, Phase.ALEMBIC)
+        for revision in visit.steps(self.step.revisions, self.step.direction, self._watched):
             self.tell("revision", revision.short_log, revision=visit.running)
             yield revision
         visit.still_inside()
@@ -182,21 +194,21 @@ class StepTransaction:
         self._begin(visit)
         if Phase.PRE not in self.finished:
             self._hook(Phase.PRE, visit)
-            self._phase_ends(visit)
+            self._phase_ends(visit, Phase.PRE)
         if Phase.ALEMBIC not in self.finished:
             yield from self._alembic(visit)
-            self._phase_ends(visit)
+            self._phase_ends(visit, Phase.ALEMBIC)
         self._hook(Phase.POST, visit)
         self._end(visit)
 
-    def _phase_ends(self, visit: Visit) -> None:
+    def _phase_ends(self, visit: Visit, phase: Phase) -> None:
         """Write a finished phase into the row: whatever commits in the middle commits that with it.
 
         Where revisions would commit the phase anyway, it is committed here; without any, one commit is enough.
         """
         commits = visit.not_transactional and self.step.revisions
         if commits:
-            self.open_files.end_phase()  # invariant 4, phase by phase
+            self.open_files.end_phase(phase)  # invariant 4, phase by phase
         self._note(visit)
         if commits:
             visit.commit_phase()
@@ -208,7 +220,7 @@ class StepTransaction:
         self._check_begun()
         if Phase.PRE not in self.finished:
             self._hook(Phase.PRE, None)
-            self.open_files.end_phase()  # invariant 4: the revisions may drop what the hook has saved
+            self.open_files.end_phase(Phase.PRE)  # invariant 4: the revisions may drop what the hook has saved
             if self.commits_phases or self.open_files.foreign_commit:
                 self._visit(self._note_alone)  # otherwise a failure from here on undoes the pre hook, too
         if Phase.ALEMBIC not in self.finished and self.step.revisions:
@@ -239,6 +251,7 @@ class StepTransaction:
         self._mine(visit)
         yield from self._alembic(visit)
         visit.refuse_broken_keys()
+        self.open_files.end_phase(Phase.ALEMBIC)
         self._mine(visit)
         commit_where_needed(visit)
 
@@ -268,11 +281,9 @@ class StepTransaction:
             self._call("verify", visit)
         self.tell("phase_finished")
 
-    def _watched(self, files: FileTransaction) -> AbstractContextManager[None]:
-        """Journal the plain Python file calls of a hook, unless the configuration says not to."""
-        if not self.instance.site.config.guard:
-            return nullcontext()
-        return Guard(lambda text: self.tell("warning", text)).watching(files)
+    def _watched(self) -> AbstractContextManager[None]:
+        """Journal the plain Python file calls of a hook or revision, unless the configuration says not to."""
+        return self.guard.watching(self.open_files) if self.guard is not None else nullcontext()
 
     def _call(self, hook: str, visit: Visit | None) -> None:
         files, step = self.open_files, self.step
@@ -286,7 +297,7 @@ class StepTransaction:
             no_connection=NO_CONNECTION,
             emit=lambda event, text, details: self.tell(event, text, **details),
         )
-        with self._watched(files):
+        with self._watched():
             if visit is not None:
                 with visit.transaction_stays():
                     hooks.call(self.module, step, hook, around, self.instance.settings)

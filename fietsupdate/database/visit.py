@@ -161,8 +161,13 @@ class Visit:
         """Read Alembic's version table again."""
         return tuple(sorted(self.context.get_current_heads()))
 
-    def steps(self, revisions: Sequence[str], direction: Direction) -> Iterator[RevisionStep]:
-        """Hand Alembic the revisions to run, in the order in which they are given."""
+    def steps(
+        self,
+        revisions: Sequence[str],
+        direction: Direction,
+        around: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext,
+    ) -> Iterator[RevisionStep]:
+        """Hand Alembic the revisions to run, in the order in which they are given, each inside of a context."""
         if revisions and not self.context._has_version_table():  # noqa: SLF001  # as `alembic ensure_version` does
             self.context._ensure_version_table()  # noqa: SLF001
         lock.limit_waits(self.connection)
@@ -170,7 +175,7 @@ class Visit:
         for revision in revisions:
             step = make(self.script.revision_map, self.script.get_revision(revision))
             self.running = revision
-            step.migration_fn = self._watched(step.migration_fn)
+            step.migration_fn = self._watched(step.migration_fn, around)
             yield step
         self.running = ""
 
@@ -305,10 +310,13 @@ class Visit:
     def _lock_name(self) -> str:
         return lock.lock_name(self.ledger.rows.name, self.ledger.schema)
 
-    def _watched(self, migrate: Callable[..., None]) -> Callable[..., None]:
+    def _watched(
+        self, migrate: Callable[..., None], around: Callable[[], contextlib.AbstractContextManager[None]]
+    ) -> Callable[..., None]:
         def run(**kw: Any) -> None:
             try:
-                migrate(**kw)
+                with around():
+                    migrate(**kw)
             except BaseException as error:
                 self.failure = error
                 raise

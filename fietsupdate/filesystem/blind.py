@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 
+from fietsupdate.filesystem.changes import Changes
 from fietsupdate.filesystem.layout import HOME
 from fietsupdate.filesystem.record import Do
 from fietsupdate.filesystem.transaction import FileTransaction
@@ -26,13 +27,21 @@ def changed_unseen(transaction: FileTransaction, since_ns: int) -> list[str]:
             _suspect(folder, since_ns, suspects)
         if len(suspects) > LIMIT:
             break
-    kept_out = [path for path in suspects if any(paths.is_kept_out(path) for paths in changes.roots.values())]
-    for path in kept_out:
+    for path in [path for path in suspects if _is_for_others(changes, path)]:
         del suspects[path]
     for record in changes.journal.forwards() if suspects else ():
         for name in (record.path, *record.names()):
             suspects.pop(changes.absolute(record, name), None)
     return sorted(suspects)
+
+
+def _is_for_others(changes: Changes, path: str) -> bool:
+    """Tell whether a path is the application's database, ours, or one that another thread was seen to change."""
+    return any(
+        paths.is_kept_out(path)
+        or (path.startswith(f"{paths.root}/") and changes.own.explains(root, paths.relative(path)))
+        for root, paths in changes.roots.items()
+    )
 
 
 def _suspect(folder: str, since_ns: int, suspects: dict[str, None]) -> None:

@@ -67,11 +67,16 @@ class Changes:
         Raises:
             FilesError: this is another process.
         """
-        if os.getpid() != self._pid:
+        if not self.is_own_process:
             raise FilesError(
                 f"Process {os.getpid()} was forked from {self._pid}, which alone may change files in its transaction.",
                 hint="Let the child processes compute, and change the files in the process that runs the hook.",
             )
+
+    @property
+    def is_own_process(self) -> bool:
+        """Whether this is the process that began the transaction, and not a child that was forked from it."""
+        return os.getpid() == self._pid
 
     @property
     def is_at_work(self) -> bool:

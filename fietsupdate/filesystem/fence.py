@@ -15,33 +15,15 @@ import os
 import re
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from fietsupdate.errors import FilesError
 from fietsupdate.filesystem import descriptors
-
-_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
-_PATHS: Mapping[str, tuple[tuple[int, int | None], ...]] = MappingProxyType(
-    {
-        "os.truncate": ((0, None),),
-        "os.rename": ((0, 2), (1, 3)),
-        "os.remove": ((0, 1),),
-        "os.rmdir": ((0, 1),),
-        "shutil.rmtree": ((0, 1),),
-        "os.mkdir": ((0, 2),),
-        "os.symlink": ((1, 2),),
-        "os.link": ((0, 2), (1, 3)),  # through a second name of a real file the real file would change
-        "os.chmod": ((0, 2),),
-        "os.chown": ((0, 3),),
-        "os.utime": ((0, 3),),
-        "os.setxattr": ((0, None),),
-        "os.removexattr": ((0, None),),
-    }
-)
-"""Events, and in their arguments the places of a path and of the descriptor that it is relative to."""
+from fietsupdate.filesystem.calls import PATHS, is_reading, names, paths_of
+from fietsupdate.filesystem.threads import Call, Whose
 
 _NAMES = frozenset({"os.rename", "os.remove", "os.rmdir", "shutil.rmtree", "os.mkdir", "os.symlink"})
 """Events that change a name, wherever a symlink of this name may lead."""
@@ -50,6 +32,8 @@ _PROGRAMS: Mapping[str, tuple[int, int | None]] = MappingProxyType(
     {"subprocess.Popen": (1, 2), "os.system": (0, None), "os.posix_spawn": (1, None), "os.exec": (1, None)}
 )
 """Events of programs that are started, and in their arguments the places of command line and working directory."""
+
+_EVENTS = frozenset({"sqlite3.connect", *PATHS, *_PROGRAMS})
 
 _BETWEEN = re.compile(r"""[\s'"=:;,|&<>()`$]+""")
 """What may stand between the paths in a word of a command line: it may be a whole script."""
@@ -62,15 +46,23 @@ _installed = False
 class Fence:
     """What is fenced, and what was refused."""
 
-    def __init__(self, folders: Collection[Path], gate: Path | None, files: Collection[Path]) -> None:
+    def __init__(
+        self, folders: Collection[Path], gate: Path | None, files: Collection[Path], call: Call | None = None
+    ) -> None:
         self._folders = tuple(os.path.realpath(folder) for folder in folders)
         self._gate = os.path.realpath(gate) if gate else ""
         self._files = frozenset(os.path.realpath(file) for file in files)
-        names = {os.fspath(one) for one in (*folders, *files)} | {*self._folders, *self._files}
-        longest_first = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
+        self._call = call
+        shown = {os.fspath(one) for one in (*folders, *files)} | {*self._folders, *self._files}
+        longest_first = "|".join(re.escape(name) for name in sorted(shown, key=len, reverse=True))
         self._mentions = re.compile(rf"(?<![\w.-])(?:{longest_first})(?![\w.-])")
         self.refused: dict[str, None] = {}
         """Paths that something has tried to change."""
+
+    @property
+    def holds(self) -> bool:
+        """Whether it holds the current thread, and this is not one which goes on with other work."""
+        return self._call is None or self._call.whose() is not Whose.OTHERS
 
     def check(self, path: str, *, follow: bool) -> None:
         """Refuse to change a path.
@@ -131,7 +123,9 @@ class Fence:
 
 
 @contextmanager
-def fenced(folders: Collection[Path], *, gate: Path | None = None, databases: Collection[Path] = ()) -> Iterator[Fence]:
+def fenced(
+    folders: Collection[Path], *, gate: Path | None = None, databases: Collection[Path] = (), one_call: bool = False
+) -> Iterator[Fence]:
     """Keep this process from changing anything in these folders.
 
     Args:
@@ -139,43 +133,52 @@ def fenced(folders: Collection[Path], *, gate: Path | None = None, databases: Co
         gate: A folder inside of them that may be changed all the same; programs that are told of the others are then
             refused as well.
         databases: SQLite files that may not even be opened.
+        one_call: Keep only what is called inside of this context from it, with the threads that it starts. The other
+            threads of the process, which were there before, are left alone.
     """
     _install()
-    fence = Fence(folders, gate, databases)
+    call = Call() if one_call else None
+    fence = Fence(folders, gate, databases, call)
     _fences.append(fence)
     try:
-        yield fence
+        with call.running() if call else nullcontext():
+            yield fence
     finally:
         _fences.remove(fence)
 
 
 def _hook(event: str, arguments: tuple[Any, ...]) -> None:
-    if not _fences:
+    if not _fences or event not in _EVENTS or is_reading(event, arguments):
         return
-    if event == "open":
-        if (arguments[2] or 0) & _WRITING and not isinstance(arguments[0], int):
-            _check(arguments[0], None, anywhere=True)
-    elif event == "sqlite3.connect":
+    for fence in [fence for fence in _fences if fence.holds]:
+        _confront(fence, event, arguments)
+
+
+def _confront(fence: Fence, event: str, arguments: tuple[Any, ...]) -> None:
+    """Check what a call is about to do."""
+    if event == "sqlite3.connect":
         with suppress(TypeError):  # a name that is none is for sqlite3 to refuse
-            name = os.fsdecode(arguments[0]).removeprefix("file:").partition("?")[0]
-            for fence in _fences:
-                fence.check_database(name)
+            fence.check_database(os.fsdecode(arguments[0]).removeprefix("file:").partition("?")[0])
     elif (told := _PROGRAMS.get(event)) is not None:
-        _check_program(_words(arguments[told[0]]), None if told[1] is None else arguments[told[1]])
-    elif (places := _PATHS.get(event)) is not None:
-        for path, folder in places:
-            _check(arguments[path], None if folder is None else arguments[folder], follow=event not in _NAMES)
+        _check_program(fence, _words(arguments[told[0]]), None if told[1] is None else arguments[told[1]])
+    elif event == "open":
+        if not isinstance(arguments[0], int):
+            for name in names(arguments[0], None, descriptors.open_folders()):
+                fence.check(name, follow=True)
+    else:
+        for path, folder in paths_of(event, arguments):
+            for name in names(path, folder):
+                fence.check(name, follow=event not in _NAMES)
 
 
-def _check_program(words: list[str], starts: Any) -> None:
+def _check_program(fence: Fence, words: list[str], starts: Any) -> None:
     try:
         folder = os.getcwd()
     except OSError:
         folder = "/"  # it was removed: nothing is relative to it any more
-    for fence in _fences:
-        if starts is not None:
-            fence.check_program([os.fsdecode(starts)], folder)
-        fence.check_program(words, os.path.join(folder, os.fsdecode(starts or "")))
+    if starts is not None:
+        fence.check_program([os.fsdecode(starts)], folder)
+    fence.check_program(words, os.path.join(folder, os.fsdecode(starts or "")))
 
 
 def _words(argument: Any) -> list[str]:
@@ -183,27 +186,6 @@ def _words(argument: Any) -> list[str]:
     if isinstance(argument, str | bytes | os.PathLike):
         return [os.fsdecode(argument)]
     return [os.fsdecode(word) for word in list(argument or ())[1:]]
-
-
-def _check(path: Any, folder: Any, *, follow: bool = True, anywhere: bool = False) -> None:
-    """Check every path that the arguments of a call may mean."""
-    for name in _names(path, folder, anywhere=anywhere):
-        for fence in _fences:
-            fence.check(name, follow=follow)
-
-
-def _names(path: Any, folder: Any, *, anywhere: bool) -> list[str]:
-    if isinstance(path, int):
-        name = descriptors.path_of(path)
-        return [name] if name else []
-    text = os.fsdecode(path)
-    if os.path.isabs(text):
-        return [text]
-    if isinstance(folder, int) and folder >= 0:
-        base = descriptors.path_of(folder)
-        return [f"{base}/{text}"] if base else []
-    bases = [os.getcwd(), *(descriptors.open_folders() if anywhere else ())]  # ``open`` omits dir_fd
-    return [f"{base}/{text}" for base in dict.fromkeys(bases)]
 
 
 def _is_below(path: str, folder: str) -> bool:

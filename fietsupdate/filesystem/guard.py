@@ -18,28 +18,35 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Self
 
 from fietsupdate.errors import FilesError
 from fietsupdate.filesystem import blind, descriptors
+from fietsupdate.filesystem.calls import PATHS, is_reading, names, paths_of
 from fietsupdate.filesystem.changes import Changes
+from fietsupdate.filesystem.children import Children
 from fietsupdate.filesystem.saving import Saving
+from fietsupdate.filesystem.threads import Call, Left, Whose
 from fietsupdate.filesystem.transaction import FileTransaction
 from fietsupdate.filesystem.undo import ANY_TIME
 
-_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _TEST = "fietsupdate.guard"
+_NOT_UNDONE = "what other programs change is not undone."
 
 _watch: _Watch | None = None
 """What is watched at the moment; there is one transaction in a process at a time."""
+_left: list[tuple[Left, Saving]] = []
+"""Threads that hooks have left running, each with what keeps it from the files of its transaction."""
+_awake = False
+"""Whether anything is watched, or any thread kept away."""
 _installed = False
 
 
 class Guard:
-    """Watches hooks.
+    """Watches hooks and revisions. As a context manager it goes on listening to other threads between them.
 
     Args:
         report: Told, once for each kind, what the guard cannot undo, in one sentence.
@@ -47,43 +54,80 @@ class Guard:
 
     def __init__(self, report: Callable[[str], None]) -> None:
         self._report = report
+        self._stays = False
+
+    def __enter__(self) -> Self:
+        self._stays = True
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stays = False
+        _listen(None)
 
     @contextmanager
     def watching(self, transaction: FileTransaction) -> Iterator[None]:
-        """Journal every plain Python file call in the transaction's roots.
+        """Journal every plain Python file call in the transaction's roots that called code makes.
 
         Raises:
-            FilesError: a descriptor is open for writing in a root, before or afterwards, or Python does not tell us
-                of file calls.
+            FilesError: a descriptor is open for writing in a root, before or afterwards, a thread goes on, or Python
+                does not tell us of file calls.
         """
         _install()
-        changes = transaction.changes
-        _refuse_descriptors(changes, "The update cannot begin while")
-        watch = _Watch(changes, self._report)
+        watch = _Watch(transaction, self._report)
+        journal = transaction.changes.journal
         try:
+            _refuse_descriptors(transaction.changes, "The update cannot begin while")
             since = watch.test()
-            yield
+            begin = journal.end
+            with watch.call.running():
+                yield
         except BaseException:
-            _release()
-            with suppress(FilesError, OSError):
-                transaction.look_again()
+            self._fail(transaction, watch)
             raise
-        _release()
-        if any(_open_in(changes)):
+        if left := watch.call.left_running():
+            self._fail(transaction, watch, left)
+            raise _goes_on(left)
+        if any(_open_in(transaction.changes)):
             gc.collect()  # files that nobody holds any more are closed
-            _refuse_descriptors(changes, "The update fails, because at its end")
+        self._rest(watch)
+        _refuse_descriptors(transaction.changes, "The update fails, because at its end")
+        watch.look_for_children()
+        if journal.end == begin:
+            return  # nothing was changed that we know of
         transaction.look_again()
         for path in blind.changed_unseen(transaction, since):
-            self._report(f"{path} was changed by something that the guard cannot see; that is not undone.")
+            watch.tell(path, f"{path} was changed by something that the guard cannot see; that is not undone.")
+
+    def _rest(self, watch: _Watch) -> None:
+        """Go on listening to other threads, where more hooks are to come."""
+        watch.is_over = True
+        _listen(watch if self._stays else None)
+
+    def _fail(self, transaction: FileTransaction, watch: _Watch, left: Sequence[Left] | None = None) -> None:
+        """Keep threads that go on from the files that will be put back, and see what cannot be known of these."""
+        left = watch.call.left_running() if left is None else left
+        _left.extend((thread, watch.saving) for thread in left)
+        self._rest(watch)
+        watch.look_for_children()
+        if left:
+            for number, path in _open_in(transaction.changes):
+                text = "is still open for writing; what a thread that goes on writes there is not undone."
+                watch.tell(path, f"{path} (descriptor {number}) {text}")
+        with suppress(FilesError, OSError):
+            transaction.look_again()
 
 
 class _Watch:
     """One watched hook."""
 
-    def __init__(self, changes: Changes, report: Callable[[str], None]) -> None:
-        self.changes = changes
-        self.saving = Saving(changes)
+    def __init__(self, transaction: FileTransaction, report: Callable[[str], None]) -> None:
+        self.changes = transaction.changes
+        self.saving = Saving(self.changes)
+        self.call = Call()
         self.tested = False
+        self.is_over = False
+        self._beyond = transaction.beyond
+        self._children = Children()
         self._report = report
         self._reported: set[str] = set()
 
@@ -93,14 +137,13 @@ class _Watch:
         Raises:
             FilesError: they are not: another audit hook has kept ours out.
         """
-        global _watch  # noqa: PLW0603  # an audit hook belongs to the process
-        _watch = self
+        _listen(self)
         with self.changes.at_work():
             folder = self.changes.roots[""].absolute(f".fietsupdate/txn/{self.changes.txn}/vault")
             os.utime(folder)
         sys.audit(_TEST)
         if not self.tested:
-            _release()
+            _listen(None)
             raise FilesError(
                 "Python does not tell the guard of file calls: another audit hook keeps it out.",
                 stands="Nothing was changed.",
@@ -108,17 +151,35 @@ class _Watch:
             )
         return os.stat(folder).st_ctime_ns
 
-    def act(self, action: Callable[[_Watch, tuple[Any, ...]], None], arguments: tuple[Any, ...]) -> None:
+    def hear(self, event: str, arguments: tuple[Any, ...]) -> None:
         """Do what an event calls for, unless it is our own work."""
-        if not self.changes.is_at_work:
+        if self.changes.is_at_work:
+            return
+        whose = Whose.OTHERS if self.is_over else self.call.whose()
+        if whose is not Whose.CALLED:
+            self._share(event, arguments)
+        if whose is not Whose.OTHERS:
             with self.changes.at_work(), self.changes.lock:
-                action(self, arguments)
+                _ACTIONS[event](self, arguments)
+
+    def _share(self, event: str, arguments: tuple[Any, ...]) -> None:
+        """Note that what is at a path is not surely the hook's own work any more."""
+        for path, folder in paths_of(event, arguments):
+            for name in names(path, folder):
+                if place := self.saving.locate(name):
+                    self.changes.own.share(place.root, place.path)
 
     def tell(self, kind: str, text: str) -> None:
-        """Report something, once for each kind."""
-        if kind not in self._reported:
+        """Report something that is not undone, once for each kind, and note it."""
+        if kind not in self._reported and self.changes.is_own_process:
             self._reported.add(kind)
+            self._beyond.note(text)
             self._report(text)
+
+    def look_for_children(self) -> None:
+        """Tell of child processes that no event has told of."""
+        if "program" not in self._reported and self._children.have_changed():
+            self.tell("program", f"Child processes ran while the hook did; {_NOT_UNDONE}")
 
     # -- one for each event; the arguments are those of the audit event
 
@@ -130,49 +191,49 @@ class _Watch:
         if isinstance(path, int):
             return  # an open descriptor gets a file object
         follow = not flags & os.O_NOFOLLOW and flags & (os.O_CREAT | os.O_EXCL) != os.O_CREAT | os.O_EXCL
-        names = _names(path, None, candidates=self._folders(path))
-        for name in names:
-            if place := self.saving.find(name, follow=follow, destroys=len(names) == 1):
-                self.saving.write(place, flags, certain=len(names) == 1)
+        meant = names(path, None, self._folders(path))
+        for name in meant:
+            if place := self.saving.find(name, follow=follow, destroys=len(meant) == 1):
+                self.saving.write(place, flags, certain=len(meant) == 1)
 
     def on_truncate(self, arguments: tuple[Any, ...]) -> None:
         if not isinstance(arguments[0], int):  # a descriptor was journaled when it was opened
-            for name in _names(arguments[0], None):
+            for name in names(arguments[0], None):
                 if place := self.saving.find(name, follow=True, destroys=True):
                     self.saving.write(place, os.O_WRONLY)
 
     def on_rename(self, arguments: tuple[Any, ...]) -> None:
         source, target, source_folder, target_folder = arguments
-        for here in _names(source, source_folder):
-            for there in _names(target, target_folder):
+        for here in names(source, source_folder):
+            for there in names(target, target_folder):
                 self.saving.rename(here, there)
 
     def on_remove(self, arguments: tuple[Any, ...]) -> None:
-        for name in _names(*arguments[:2]):
+        for name in names(*arguments[:2]):
             if place := self.saving.find(name, follow=False, destroys=True):
                 self.saving.remove(place)
 
     def on_remove_tree(self, arguments: tuple[Any, ...]) -> None:
         folder = arguments[1] if len(arguments) > 1 else None
-        for name in _names(arguments[0], folder):
+        for name in names(arguments[0], folder):
             if place := self.saving.find(name, follow=False, destroys=True):
                 self.saving.remove_tree(place)
 
     def on_mkdir(self, arguments: tuple[Any, ...]) -> None:
-        for name in _names(arguments[0], arguments[2]):
+        for name in names(arguments[0], arguments[2]):
             if place := self.saving.find(name, follow=False):
                 self.saving.mkdir(place)
 
     def on_symlink(self, arguments: tuple[Any, ...]) -> None:
-        for name in _names(arguments[1], arguments[2]):
+        for name in names(arguments[1], arguments[2]):
             if place := self.saving.find(name, follow=False):
                 self.saving.symlink(place, os.fsdecode(arguments[0]))
 
     def on_link(self, arguments: tuple[Any, ...]) -> None:
         source, target, source_folder, target_folder = arguments
-        for name in _names(target, target_folder):
+        for name in names(target, target_folder):
             if place := self.saving.find(name, follow=False):
-                self.saving.link(_names(source, source_folder)[0], place)
+                self.saving.link(names(source, source_folder)[0], place)
 
     def on_meta(self, arguments: tuple[Any, ...]) -> None:
         self._meta(arguments[0], arguments[-1], None)
@@ -193,10 +254,13 @@ class _Watch:
     def on_program(self, arguments: tuple[Any, ...]) -> None:
         name = arguments[0]
         name = os.fsdecode(name) if isinstance(name, bytes) else str(name)
-        self.tell("program", f"The hook starts {name}; what other programs change is not undone.")
+        self.tell("program", f"The hook starts {name}; {_NOT_UNDONE}")
+
+    def on_fork(self, _: tuple[Any, ...]) -> None:
+        self.tell("program", f"The hook starts a child process; {_NOT_UNDONE}")
 
     def _meta(self, path: Any, folder: Any, mtime_ns: int | None) -> None:
-        for name in _names(path, folder):
+        for name in names(path, folder):
             for follow in (True, False) if os.path.islink(name) else (True,):
                 if place := self.saving.find(name, follow=follow, or_root=True):
                     self.saving.change_meta(place, mtime_ns)
@@ -229,18 +293,52 @@ _ACTIONS: Mapping[str, Callable[[_Watch, tuple[Any, ...]], None]] = MappingProxy
         "subprocess.Popen": _Watch.on_program,
         "os.posix_spawn": _Watch.on_program,
         "os.system": _Watch.on_program,
+        "os.fork": _Watch.on_fork,
+        "os.forkpty": _Watch.on_fork,
     }
 )
 
 
 def _hook(event: str, arguments: tuple[Any, ...]) -> None:
+    if not _awake:
+        return
+    if event not in _ACTIONS or is_reading(event, arguments):
+        return
+    if _left and event in PATHS:
+        _keep_away(event, arguments)
     watch = _watch
-    if watch is None:
-        return
-    action = _ACTIONS.get(event)
-    if action is None or (event == "open" and not (arguments[2] or 0) & _WRITING):
-        return
-    watch.act(action, arguments)
+    if watch is not None:
+        watch.hear(event, arguments)
+
+
+def _keep_away(event: str, arguments: tuple[Any, ...]) -> None:
+    """Refuse what a thread changes whose hook has ended without it.
+
+    Raises:
+        FilesError: it would change something in a root.
+    """
+    for thread, saving in [*_left]:
+        if thread.is_current:
+            for path, folder in paths_of(event, arguments):
+                for name in names(path, folder):
+                    if saving.is_inside(name):
+                        raise FilesError(
+                            f"The hook that started this thread has ended without it: {name} cannot change any more.",
+                            hint="Join threads before the hook returns.",
+                        )
+        elif not thread.is_alive:
+            _left.remove((thread, saving))
+
+
+def _goes_on(left: Sequence[Left]) -> FilesError:
+    names = ", ".join(repr(thread.name) for thread in left)
+    what = "the thread" if len(left) == 1 else "the threads"
+    return FilesError(
+        f"The update fails, because {what} {names}, which it has started, went on when its code had returned.",
+        hint="Join threads, and shut pools down, before the hook returns. What is to run for longer than an update "
+        "belongs into `setup`.",
+        details={"threads": [thread.name for thread in left]},
+    )
 
 
 def _install() -> None:
@@ -250,38 +348,19 @@ def _install() -> None:
         _installed = True
 
 
-def _release() -> None:
-    global _watch  # noqa: PLW0603  # as above
-    _watch = None
-
-
-def _names(path: Any, folder: int | None, *, candidates: list[str] | None = None) -> list[str]:
-    """Give the absolute paths that the arguments of a call may mean.
-
-    Args:
-        path: Text, bytes, a path object, or a descriptor.
-        folder: The descriptor that a relative path is relative to; negative or ``None`` for the working directory.
-        candidates: Folders that it may be relative to as well.
-    """
-    if isinstance(path, int):
-        name = descriptors.path_of(path)
-        return [name] if name else []
-    text = os.fsdecode(path)
-    if os.path.isabs(text):
-        return [text]
-    if folder is not None and folder >= 0:
-        base = descriptors.path_of(folder)
-        return [f"{base}/{text}"] if base else []
-    with suppress(OSError):
-        return [f"{base}/{text}" for base in dict.fromkeys([os.getcwd(), *(candidates or ())])]
-    return []
+def _listen(watch: _Watch | None) -> None:
+    """Listen to the calls of a hook, or of no one."""
+    global _watch, _awake
+    _watch, _awake = watch, watch is not None or bool(_left)
 
 
 def _open_in(changes: Changes) -> Iterator[tuple[int, str]]:
-    """Give the descriptors that are open for writing in a root, each with its path."""
+    """Return the descriptors that are open for writing in a root, but for those of other threads, with their paths."""
     for number, path in descriptors.open_for_writing():
-        for paths in changes.roots.values():
-            if path.startswith(f"{paths.root}/") and not paths.is_kept_out(path):
+        for root, paths in changes.roots.items():
+            if not path.startswith(f"{paths.root}/") or paths.is_kept_out(path):
+                continue
+            if not changes.own.is_shared(root, paths.relative(path)):
                 yield number, path
 
 

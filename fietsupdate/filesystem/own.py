@@ -27,9 +27,35 @@ class OwnFiles:
         self._absolute = absolute
         self._known: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._due: list[tuple[str, str]] = []
+        self._shared: set[tuple[str, str]] = set()
+        self._entered: set[tuple[str, str]] = set()
+
+    def share(self, root: str, path: str) -> None:
+        """Note that another thread of the process changes a path: what is there is not surely ours any more."""
+        self._shared.add((root, path))
+        self._entered.add((root, path.rpartition("/")[0]))
+        self._known.pop((root, path), None)
+
+    def is_shared(self, root: str, path: str) -> bool:
+        """Tell whether another thread has changed a path, or renamed a folder above it."""
+        while self._shared and path:
+            if (root, path) in self._shared:
+                return True
+            path = path.rpartition("/")[0]
+        return False
+
+    def is_not_ours(self, record: Record) -> bool:
+        """Tell whether what is at a record's path now may be another thread's."""
+        return self.is_shared(record.root, record.path)
+
+    def explains(self, root: str, path: str) -> bool:
+        """Tell whether another thread has changed a path, or an entry of it."""
+        return (root, path) in self._entered or self.is_shared(root, path)
 
     def add(self, root: str, path: str) -> None:
         """Remember a file or folder that is about to be created."""
+        if self.is_shared(root, path):
+            return
         self._known[root, path] = None
         if len(self._known) > LIMIT:
             self._due.append(self._known.popitem(last=False)[0])
@@ -64,5 +90,5 @@ class OwnFiles:
         return [note for root, path in due if (note := self._note(root, path)) is not None]
 
     def _note(self, root: str, path: str) -> Record | None:
-        look = seen(self._absolute(Record(Do.MADE, root, path)))
+        look = None if self.is_shared(root, path) else seen(self._absolute(Record(Do.MADE, root, path)))
         return Record(Do.MADE, root, path, now=look) if look is not None and look.kind == "file" else None

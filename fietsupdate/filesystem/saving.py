@@ -10,8 +10,10 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
+from fietsupdate.errors import FilesError
 from fietsupdate.filesystem import durable
 from fietsupdate.filesystem.changes import Changes
 from fietsupdate.filesystem.mounts import mounted_below
@@ -64,6 +66,20 @@ class Saving:
                 self._changes.check_process()
                 return Place(root, relative, real)
         return None
+
+    def locate(self, path: str) -> Place | None:
+        """Find the root that a path of another thread's call lies in, and refuse nothing."""
+        with suppress(FilesError, OSError, ValueError):
+            real = self._real(path, follow=True)
+            for root, paths in self._roots:
+                if (relative := paths.find(real)) is not None:
+                    return Place(root, relative, real)
+        return None
+
+    def is_inside(self, path: str) -> bool:
+        """Tell whether a call with this path changes something in a root, our own folder among it."""
+        real = {self._real(path, follow=follow) for follow in (True, False)}
+        return any(f"{one}/".startswith(f"{paths.root}/") for one in real for _, paths in self._roots)
 
     def _real(self, path: str, *, follow: bool) -> str:
         for _, paths in self._roots:

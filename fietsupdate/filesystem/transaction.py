@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import chain, islice
+from itertools import chain, filterfalse, islice
 from pathlib import Path
 from types import MappingProxyType
 
@@ -24,9 +24,11 @@ from fietsupdate.errors import FilesError
 from fietsupdate.filesystem import header as headers
 from fietsupdate.filesystem import leftovers
 from fietsupdate.filesystem.barrier import Barrier
+from fietsupdate.filesystem.beyond import Beyond
 from fietsupdate.filesystem.bulk import BulkFiles
 from fietsupdate.filesystem.changes import Changes, prepare_folder
 from fietsupdate.filesystem.durable import atomic_write, sync_many
+from fietsupdate.filesystem.floors import Floors
 from fietsupdate.filesystem.header import Header
 from fietsupdate.filesystem.journal import Journal, Position, Progress
 from fietsupdate.filesystem.layout import HOME, found_folder, ledger_file, make_home, open_folder
@@ -48,8 +50,6 @@ _WRITING = frozenset({Do.CREATE, Do.REPLACE, Do.OVERWRITE})
 PARTLY = "Part of the files is as before the update, part as the update left them."
 AGAIN = "Mend the cause, then type 'fietsupdate recover'."
 FOREIGN_COMMIT = "foreign_commit"
-FLOOR = "floor"
-"""Where in the journal the last committed phase ends."""
 
 
 class FileTransaction:
@@ -60,6 +60,7 @@ class FileTransaction:
         files: The verbs on the data directory.
         dirs: The verbs on the further roots, by name.
         changes: What makes and journals the changes; for the guard.
+        beyond: What undoing it does not reach.
     """
 
     def __init__(self, data_dir: Path, transaction: OpenTransaction, roots: Mapping[str, Paths]) -> None:
@@ -71,6 +72,7 @@ class FileTransaction:
         self._unnoted = Looks()
         self._lost: list[Path] = []
         self.changes = Changes(transaction.txn, self._journal, roots)
+        self.beyond = Beyond(self._folder)
         self.files = BulkFiles(self.changes, "")
         self.dirs: Mapping[str, BulkFiles] = {name: BulkFiles(self.changes, name) for name in roots if name}
 
@@ -223,7 +225,7 @@ class FileTransaction:
             self._make_durable()
             self.changes.is_sealed = True
 
-    def end_phase(self) -> None:
+    def end_phase(self, phase: Phase) -> None:
         """Make durable what was changed so far, before the database commits the phase; see `play_back_phase`.
 
         Raises:
@@ -232,7 +234,7 @@ class FileTransaction:
         """
         with self.changes.lock, self.changes.at_work():
             self._make_durable()
-            atomic_write(self._folder / FLOOR, str(self._journal.end).encode(), mode=0o600)
+            Floors(self._folder).set(phase, self._journal.end)
             self.changes.note_folders_anew()  # their times are to come back as they are here
 
     def _make_durable(self) -> None:
@@ -294,16 +296,14 @@ class FileTransaction:
         tell_lost(self._lost)
         return tuple(dict.fromkeys([*self._found(), *strange]))
 
-    def play_back_phase(self, *, set_aside: bool = False) -> tuple[Path, ...]:
-        """Undo what was changed since `end_phase`; the transaction stays open, to be reopened and gone on with.
+    def play_back_phase(self, finished: Collection[Phase], *, set_aside: bool = False) -> tuple[Path, ...]:
+        """Undo what was changed since the last phase that is committed; the transaction stays open, to be gone on with.
 
-        Arguments, results and errors are those of `play_back`. Without an `end_phase` nothing is undone.
+        Results and errors are those of `play_back`. Where the phase did not end with `end_phase` nothing is undone.
         """
-        floor = self._folder / FLOOR
-        if not floor.exists():
+        if (end := Floors(self._folder).below(finished)) is None:
             return ()
         with self.changes.lock:
-            end = int(floor.read_text())
             strange = self._undo_down_to(end, set_aside)
             self._journal.forget(end)
             Progress(self._folder).prepare()
@@ -315,7 +315,7 @@ class FileTransaction:
         self.changes.check_process()
         self.changes.is_sealed = True
         try:
-            strange = self._undo_all(set_aside, end)
+            strange = self._undo_all(set_aside or self.beyond.has_removed, end)
         except OSError as error:
             message = f"The files could not all be put back: {error}."
             raise FilesError(message, stands=PARTLY, hint=AGAIN) from error
@@ -354,7 +354,7 @@ class FileTransaction:
 
     def _changed_since(self) -> Iterator[Record]:
         """Give a note on every file of the transaction's own that does not look as it did when it was put there."""
-        for record in self._journal.forwards(*_WRITING):
+        for record in filterfalse(self.changes.own.is_not_ours, self._journal.forwards(*_WRITING)):
             now = seen(self.changes.absolute(record))
             if now is not None and now.kind == "file" and not now.is_same(record.now):
                 yield Record(Do.MADE, record.root, record.path, now=now)

@@ -1,0 +1,40 @@
+"""Notices child processes, whichever way they are started: not every one tells Python's audit hooks.
+
+``multiprocessing`` (spawn, forkserver) starts its processes past them, and so does a C library that calls system(3).
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+from contextlib import suppress
+
+_TASKS = "/proc/self/task"
+
+
+class Children:
+    """The child processes of this process at one moment."""
+
+    def __init__(self) -> None:
+        self._ended = _ended()
+        self._alive = _alive()
+
+    def have_changed(self) -> bool:
+        """Tell whether a child was started since then, by whatever thread of this process."""
+        return _ended() != self._ended or bool(_alive() - self._alive)
+
+
+def _ended() -> tuple[float, ...]:
+    """Return what the children used that have ended and were waited for: it grows with each of them."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime, used.ru_stime, used.ru_minflt
+
+
+def _alive() -> frozenset[str]:
+    """Return the numbers of the children that run, where the system shows them."""
+    found: set[str] = set()
+    with suppress(OSError):
+        for task in os.listdir(_TASKS):
+            with suppress(OSError), open(f"{_TASKS}/{task}/children", encoding="ascii") as children:
+                found.update(children.read().split())
+    return frozenset(found)

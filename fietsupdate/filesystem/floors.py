@@ -1,0 +1,37 @@
+"""Where in the journal the phases of an update end: what was done before is not undone once the phase is committed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+from fietsupdate.filesystem.durable import atomic_write
+from fietsupdate.model import Phase
+
+_NAME = "floor"
+
+
+class Floors:
+    """The ends of the phases of one open transaction.
+
+    Args:
+        folder: The transaction's.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / _NAME
+
+    def set(self, phase: Phase, end: int) -> None:
+        """Note, durably, where a phase ends that is about to be committed."""
+        ends = self._read() | {phase: end}
+        atomic_write(self._path, "\n".join(f"{at} {name}" for name, at in ends.items()).encode(), mode=0o600)
+
+    def below(self, finished: Collection[Phase]) -> int | None:
+        """Return where the last of the committed phases ends; ``None`` where no end of one was noted."""
+        return max((end for phase, end in self._read().items() if phase in finished), default=None)
+
+    def _read(self) -> dict[Phase, int]:
+        """Read the ends; one that is noted without its phase, as the first releases did, is that of the first phase."""
+        lines = self._path.read_text().splitlines() if self._path.exists() else []
+        words = [line.split() for line in lines]
+        return {Phase(phase[0]) if phase else Phase.PRE: int(end) for end, *phase in words}
