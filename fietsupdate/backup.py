@@ -7,7 +7,6 @@ Whoever makes a backup holds the OS lock. Where it fails, nothing of it is left,
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import os
 from collections.abc import Collection, Iterator
@@ -41,6 +40,7 @@ from fietsupdate.filesystem.layout import HOME, ledger_file, make_folder
 from fietsupdate.filesystem.owner import give_owner
 from fietsupdate.filesystem.paths import database_files
 from fietsupdate.filesystem.place import erase
+from fietsupdate.filesystem.space import is_full
 from fietsupdate.filesystem.status import Meta
 from fietsupdate.instance import Instance, now
 from fietsupdate.model import fingerprint
@@ -60,7 +60,6 @@ RESERVE = 64 << 20
 """Bytes that stay free at the least; more where the backup is large."""
 SHARE = 20
 """One in so many bytes of a backup is kept free as well."""
-FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 UNTOUCHED = "The instance and its older backups are as they were; nothing of this backup is left."
 LONGEST = 40
 """Characters of a backup's name that say where the instance was."""
@@ -356,7 +355,7 @@ def _looked_at(file: Path | None) -> Appearance | None:
 def _failure(error: BaseException) -> BaseException:
     """Give the error that says what stands; a signal goes on as it is."""
     if isinstance(error, OSError):
-        if error.errno in FULL:
+        if is_full(error):
             return FilesError(
                 f"The disk is full: the backup could not be finished ({error}).",
                 stands=UNTOUCHED,

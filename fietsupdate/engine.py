@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -20,9 +21,10 @@ from fietsupdate.errors import FietsupdateError, RefusedError
 from fietsupdate.filesystem.transaction import FileTransaction
 from fietsupdate.instance import Instance, make_entry, now
 from fietsupdate.model import BASE, Adoption, Begun, Direction, Entry, Plan, Step
+from fietsupdate.planning.planner import resume_command
 from fietsupdate.recovery import Outcome, Settled, commit_where_needed, settle
 from fietsupdate.safeguard import Safeguard
-from fietsupdate.stands import Progress, failed, not_committed
+from fietsupdate.stands import Disk, Progress, WayOn, failed, not_committed
 from fietsupdate.tip import Tip
 from fietsupdate.transaction import PlanChangedError, StepTransaction, guard_of, open_files, reopen_files, take
 from fietsupdate.views import DatabaseView
@@ -112,16 +114,19 @@ class Engine:
             error.stands += str(progress)
             raise
         run.phase = ""
+        first_failure = _unsettled_failure(begun, settled.begun)
         if settled.outcome is Outcome.DONE and run.final is not None:
             self.tip.advance(step, run.final)
             done.append(step.update.update_id)
             run.tell("update_finished", duration_ms=run.final.duration_ms)
         if settled.outcome is not Outcome.DONE or failure is not None:
             if settled.begun is not None:
-                self._note(settled.begun, failure)
+                self._note(settled.begun, failure, first_failure)
             elif settled.outcome is Outcome.UNDONE:
                 run.tell("update_undone", settled.outcome.value, found=[str(path) for path in settled.found])
-            raise failed(step, failure, settled, progress, way_back)
+            resume = resume_command(self.instance.graph, step.update.update_id, step.update, step.direction)
+            disk = Disk(self.instance.data_dir, _rehearsed_bytes(self.instance.data_dir, step))
+            raise failed(step, failure, settled, progress, disk=disk, way_on=WayOn(resume, way_back, first_failure))
         self.instance.signals.deferred = False
 
     def _settled(
@@ -140,12 +145,15 @@ class Engine:
         opened = files() or reopen_files(self.instance)  # it may have been stopped while it began
         return failure, Settled(Outcome.UNDONE) if opened is None else settle(self.instance, opened)
 
-    def _note(self, begun: Begun, failure: BaseException | None) -> None:
-        """Write the failure of an interrupted update into its row; the rest of the row stays as the database has it."""
+    def _note(self, begun: Begun, failure: BaseException | None, first_failure: str) -> None:
+        """Write the failure of an interrupted update into its row; the rest of the row stays as the database has it.
+
+        What the first run failed with is kept until its phase is through: later failures are often its consequence.
+        """
 
         def work(visit: Visit) -> Iterable[RevisionStep]:
             visit.lock()
-            words = str(failure or "env.py did not commit")
+            words = first_failure or str(failure or "env.py did not commit")
             visit.ledger.note(visit.connection, begun.txn, begun.finished, failure=words, running=begun.running)
             commit_where_needed(visit)
             return ()
@@ -237,7 +245,7 @@ class Engine:
         """Do something that has no steps; raise unless both halves have all of it."""
         failure, settled = self._settled(work, lambda: opened[-1] if opened else None)
         if settled.outcome is not Outcome.DONE or failure is not None:
-            raise failed(None, failure, settled, Progress(0, 0))
+            raise failed(None, failure, settled, Progress(0, 0), disk=Disk(self.instance.data_dir))
         self.instance.signals.deferred = False
 
     def _stamps(self, txn: str, update_ids: Sequence[str], duration_ms: int) -> Iterator[Entry]:
@@ -253,3 +261,19 @@ class Engine:
                 duration_ms=duration_ms,
                 app_version=self.instance.site.app_version,
             )
+
+
+def _unsettled_failure(before: Begun | None, after: Begun | None) -> str:
+    """Return what an earlier run of this update failed with, if this one has come no further; "" otherwise."""
+    if before is None or after is None or before.finished != after.finished:
+        return ""
+    return before.failure
+
+
+def _rehearsed_bytes(data_dir: Path, step: Step) -> int:
+    """Return how many bytes the last rehearsal of a step needed at most, with what ran beside it; 0 for none."""
+    from fietsupdate.rehearsal import last
+
+    rehearsal = last(data_dir)
+    names = {one.update_id for one in rehearsal.updates} if rehearsal is not None else set()
+    return rehearsal.peak_bytes if rehearsal is not None and step.update.update_id in names else 0

@@ -16,7 +16,9 @@ from fietsupdate.planning.diagnosis import diagnose, refusal
 from fietsupdate.planning.graph import Graph
 from fietsupdate.planning.history import compare, is_same_ledger
 from fietsupdate.planning.planner import plan_down, plan_up
-from fietsupdate.planning.position import settled_entries
+from fietsupdate.planning.position import locate, settled_entries
+from fietsupdate.planning.revisions import RevisionTree
+from fietsupdate.planning.schema import fits_before, is_past_pending
 from fietsupdate.site import Site
 from fietsupdate.views import DatabaseView, FilesView
 
@@ -92,6 +94,8 @@ def look(site: Site, graph: Graph, environment: Environment) -> Look:
         files = replace(files, way_back=_way_back(site, database, database.begun))
     elif not is_same_ledger(files, database):
         files = replace(files, way_back=_nearest(site, graph, files, database))
+    else:
+        files = replace(files, way_back=_before_pending(site, graph, files, database))
     return Look(graph, files, database, versions)
 
 
@@ -134,6 +138,26 @@ def _way_back(site: Site, database: DatabaseView, begun: Begun) -> str:
 
     back = way_back(_backups(site), database.instance_id, begun.txn, fingerprint(database.entries))
     return back.name if back is not None else ""
+
+
+def _before_pending(site: Site, graph: Graph, files: FilesView, database: DatabaseView) -> str:
+    """Name the newest backup from before the database went past a pending update; "" where it did not."""
+    from fietsupdate.copies import Scope
+
+    applied = locate(graph, database, files).applied
+    tree = RevisionTree.of(database, graph)
+    if not is_past_pending(graph, tree, database, applied):
+        return ""
+    here = fingerprint(database.entries)
+    fits = (
+        one.name
+        for one in _backups(site)
+        if one.manifest.scope is Scope.FULL
+        and one.manifest.instance_id == database.instance_id
+        and one.manifest.tip_hash == here
+        and fits_before(tree, graph, applied, one.manifest.alembic)
+    )
+    return next(fits, "")
 
 
 def _backups(site: Site) -> tuple[Backup, ...]:

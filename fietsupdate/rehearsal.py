@@ -26,6 +26,7 @@ from fietsupdate.errors import FietsupdateError, FilesError, PlanError, RefusedE
 from fietsupdate.filesystem.durable import atomic_write, sync_path
 from fietsupdate.filesystem.fence import Fence, fenced
 from fietsupdate.filesystem.inventory import Difference, differences
+from fietsupdate.filesystem.space import is_full
 from fietsupdate.instance import now
 from fietsupdate.look import Look
 from fietsupdate.model import Direction, Event, Plan, Report, Step
@@ -42,7 +43,6 @@ from fietsupdate.rehearsing.report import (
     rehearsed,
 )
 from fietsupdate.run import Run
-from fietsupdate.stands import is_full
 
 UNTOUCHED = "The real instance was not touched; the clone is gone."
 NOTHING = "Nothing was changed, and nothing was cloned."

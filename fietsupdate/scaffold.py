@@ -242,9 +242,9 @@ def _template(name: str) -> str | None:
 
 
 _SUMMARIES = {
-    Kind.UPDATE: "Update script {}.",
-    Kind.RELEASE: "Release {}.",
-    Kind.MERGE: "Join the updates before {}.",
+    Kind.UPDATE: "Update script {0}.",
+    Kind.RELEASE: "Release {0}.",
+    Kind.MERGE: "Join {1}.",
     Kind.BASELINE: "The state of the application when its first update script was written.",
 }
 
@@ -252,9 +252,14 @@ _SUMMARIES = {
 def _docstring(draft: Draft) -> str:
     """Give the message as the inside of a docstring: it means the message, whatever characters that has."""
     lines = [line.expandtabs().rstrip() for line in draft.message.strip().splitlines()]
-    text = "\n".join(lines) or _SUMMARIES[draft.kind].format(draft.update_id)
+    text = "\n".join(lines) or _SUMMARIES[draft.kind].format(draft.update_id, _joined(draft.previous))
     inside = "".join(char if char == "\n" else _escaped(char) for char in text).replace('"""', r"\"\"\"")
     return f"\\{inside}" if inside.startswith('"') else inside
+
+
+def _joined(names: Sequence[str]) -> str:
+    *others, last = names or ("",)
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def _escaped(char: str) -> str:

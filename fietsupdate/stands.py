@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import errno
 from dataclasses import dataclass
+from pathlib import Path
 
 from fietsupdate.config import described
 from fietsupdate.database import limits
-from fietsupdate.errors import FietsupdateError, StoppedError, TerminatedError, UpdateFailedError, behind
+from fietsupdate.errors import FietsupdateError, StoppedError, TerminatedError, UpdateFailedError
+from fietsupdate.filesystem.space import is_full, name_disk
 from fietsupdate.model import Direction, Step
 from fietsupdate.process import SIGNALS, Stop
 from fietsupdate.recovery import Outcome, Settled
 
 NO_COMMIT = "env.py returned without an error, but the database has not committed {what}"
 LOOK_AT_ENV = "See that env.py commits: 'alembic upgrade' with the same env.py must leave its revision in the database."
-FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +31,35 @@ class Progress:
         return f" {self.done} of {self.steps} {self.what} of this run were finished before it."
 
 
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """What is known of the disk that an update writes to."""
+
+    data_dir: Path
+    needed: int = 0
+    """Bytes that the last rehearsal of this update needed; 0 where there was none."""
+
+
+@dataclass(frozen=True, slots=True)
+class WayOn:
+    """How a step that broke off half-way can go on, or back."""
+
+    resume: str
+    """The command that goes on with it."""
+    back: str = ""
+    """The backup that leads back to before the step; "" for none."""
+    first_failure: str = ""
+    """What an earlier run failed with at the same place; "" for none."""
+
+
 def failed(
-    step: Step | None, failure: BaseException | None, settled: Settled, progress: Progress, way_back: str = ""
+    step: Step | None,
+    failure: BaseException | None,
+    settled: Settled,
+    progress: Progress,
+    *,
+    disk: Disk,
+    way_on: WayOn | None = None,
 ) -> FietsupdateError:
     """Make the error of a transaction that did not go the whole way.
 
@@ -41,17 +68,22 @@ def failed(
         failure: What was raised; None when env.py returned as if all were well.
         settled: What recovery found.
         progress: How far the plan had come.
-        way_back: The backup that leads back to before the step; "" for none.
+        disk: What is known of the disk, should it be full.
+        way_on: How a step that broke off half-way goes on.
     """
     what = step.update.update_id if step else "the stamp"
     stands = _stands(what, step, settled) + str(progress)
+    if way_on is not None and way_on.first_failure:
+        stands += f" It failed first with: {way_on.first_failure}"
     error = _error(what, failure)
     error.hint = limits.hint(failure) or error.hint
     error.stands = stands
+    if is_full(failure):
+        name_disk(error, disk.data_dir, needed=disk.needed)
     if error is not failure:  # which has a cause of its own, that '--traceback' shows
         error.__cause__ = failure
-    if settled.outcome is Outcome.BEGUN and step is not None:
-        error.hint = " ".join(filter(None, [error.hint, _way_on(step, way_back)]))
+    if settled.outcome is Outcome.BEGUN and way_on is not None:
+        error.hint = _ways(way_on, error.hint, settled)
     return error
 
 
@@ -62,8 +94,6 @@ def not_committed(what: str, *, stands: str = "") -> UpdateFailedError:
 
 def _error(what: str, failure: BaseException | None) -> FietsupdateError:
     if isinstance(failure, FietsupdateError):
-        if is_full(failure):
-            failure.hint = "Free some space, then run the same command again."
         return failure
     if isinstance(failure, Stop):
         kind = StoppedError if failure.signum == SIGNALS[0] else TerminatedError
@@ -71,14 +101,8 @@ def _error(what: str, failure: BaseException | None) -> FietsupdateError:
     if failure is None:
         return not_committed(what)
     if is_full(failure):
-        message = f"The disk is full: {failure}."
-        return UpdateFailedError(message, hint="Free some space, then run the same command again.")
+        return UpdateFailedError(f"The disk is full: {failure}.")
     return UpdateFailedError(f"{what} failed: {described(failure)}.", hint="'--traceback' shows more.")
-
-
-def is_full(error: BaseException | None) -> bool:
-    """Tell whether a full disk, or a quota, is what is behind an error."""
-    return any(isinstance(cause, OSError) and cause.errno in FULL for cause in behind(error))
 
 
 def _stands(what: str, step: Step | None, settled: Settled) -> str:
@@ -102,7 +126,9 @@ def _set_aside(settled: Settled) -> str:
     return " Files that are not the update's own work were set aside: " + ", ".join(map(str, settled.found)) + "."
 
 
-def _way_on(step: Step, way_back: str) -> str:
-    command = "downgrade" if step.direction == Direction.DOWN else "update"
-    back = f" 'fietsupdate restore {way_back}' takes both halves back to before it." if way_back else ""
-    return f"When the cause is mended, 'fietsupdate {command}' goes on where it stopped.{back}"
+def _ways(way_on: WayOn, hint: str, settled: Settled) -> str:
+    """Say how to go on; a revision that broke in its middle cannot run again, so there the way back comes first."""
+    back = f"'fietsupdate restore {way_on.back}' takes both halves back to before it." if way_on.back else ""
+    on = f"When the cause is mended, '{way_on.resume}' goes on where it stopped."
+    broken = settled.begun is not None and bool(settled.begun.running)
+    return " ".join(filter(None, [back, hint, on] if broken else [hint, on, back]))

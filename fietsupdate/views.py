@@ -112,8 +112,8 @@ class FilesView:
     maintenance: Path | None = None
     """The maintenance file that a run has put up, and that still stands."""
     way_back: str = ""
-    """Name of the backup that leads back to before the update that was interrupted or, where the halves do not fit
-    together, of the one that is nearest to the older; "" for none."""
+    """Name of the backup that leads back to before the update that was interrupted, or to before the database went past
+    a pending update; where the halves do not fit together, of the one that is nearest to the older; "" for none."""
 
     @property
     def is_half_restored(self) -> bool:

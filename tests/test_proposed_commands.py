@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from support.notes import notes
@@ -84,3 +86,117 @@ def test_a_baseline_without_revisions_drops_nothing_and_is_no_floor(project):
     project.update("v1", (), None, baseline=True)
     project.run("update", "--yes").succeeded()
     project.run("downgrade", "base", "--yes").succeeded()
+
+
+# -- the database is past a pending update
+
+
+TABLE = "op.create_table('notes', sa.Column('id', sa.Integer, primary_key=True), sa.Column('text', sa.String(100)))"
+OUT_OF_ROWS = """
+for row in self.connection.execute(sa.text("SELECT id, text FROM notes")).all():
+    self.files.write(f"notes/{row.id}.txt", row.text)
+"""
+
+
+def blobs_to_files(project: Project) -> Project:
+    """Write an application that moves texts out of a column which the revision then drops, and bring it to v1.
+
+    v1 (r1: the column) - v2 (r2: without it; its pre hook writes the files)
+    """
+    project.revision("r1", None, TABLE, "op.drop_table('notes')")
+    project.revision(
+        "r2",
+        "r1",
+        "with op.batch_alter_table('notes') as batch: batch.drop_column('text')",
+        "with op.batch_alter_table('notes') as batch: batch.add_column(sa.Column('text', sa.String(100)))",
+    )
+    project.update("v1", (), "r1")
+    project.run("update", "--yes").succeeded()
+    project.update("v2", "v1", "r2", up_pre=OUT_OF_ROWS)
+    write_note(project, "precious")
+    return project
+
+
+def test_alembic_typed_by_habit_is_taken_back_by_the_backup_that_is_named(any_project):
+    project = blobs_to_files(any_project)
+    project.run("backup").succeeded()
+    backup = project.run("backup", "list", "--json").json["backups"][0]["name"]
+    assert project.alembic("upgrade", "head").code == 0
+    problem = project.run("status", "--json").json["problems"][0]
+    assert problem["code"] == "database_ahead"
+    assert f"Type `fietsupdate restore {backup}`" in problem["hint"]
+    project.run("restore", backup, "--yes").succeeded()
+    project.run("update", "--yes").succeeded()
+    assert [path.read_text() for path in project.data.glob("notes/*.txt")] == ["precious"]
+
+
+def test_alembic_typed_by_habit_without_a_backup_is_not_said_to_be_undone_by_a_downgrade(project):
+    project = blobs_to_files(project)
+    assert project.alembic("upgrade", "head").code == 0
+    hint = project.run("status", "--json").json["problems"][0]["hint"]
+    assert "What was dropped with that is gone from this database" in hint
+    assert "Only if you know that nothing was dropped: type `alembic downgrade r1`" in hint
+
+
+# -- several heads
+
+
+def test_where_a_folder_has_two_heads_the_next_command_chooses(project):
+    """v1 - v2, v1 - w2."""
+    notes(project, 1)
+    project.run("update", "--yes").succeeded()
+    project.update("v2", "v1", "r2")
+    project.update("w2", "v1", "r1")
+    told = project.run("status").succeeded().stdout
+    assert "several_heads" in told
+    assert "Next  fietsupdate update\n" not in told
+    project.run("update", "w2", "--yes").succeeded()
+    project.run("update", "heads", "--yes").succeeded()
+    project.run("check").succeeded()
+
+
+def test_an_interrupted_update_beside_another_head_is_resumed_by_its_id(project):
+    """v1 - v2 (not atomic, fails in post), v1 - w2."""
+    notes(project, 1)
+    project.run("update", "--yes").succeeded()
+    project.update("w2", "v1", "r1")
+    path = project.update("v2", "v1", "r2", up_post="raise RuntimeError('broken')", atomic=False)
+    hint = project.run("update", "v2", "--yes", "--json").exited(1).events[-1]["error"]["hint"]
+    assert "'fietsupdate update v2' goes on where it stopped" in hint
+    problem = project.run("status", "--json").json["problems"][0]
+    assert "`fietsupdate update v2`" in problem["hint"]
+    path.write_text(path.read_text().replace("raise RuntimeError('broken')", "pass"))
+    project.run("update", "v2", "--yes").succeeded()
+
+
+def test_what_joins_two_heads_names_both_and_joins_alembics_as_well(project):
+    """v1 (r1) - v2 (r2), v1 - w2 (x2): both trees fork."""
+    notes(project, 2)
+    project.revision("x2", "r1", "op.add_column('notes', sa.Column('odd', sa.Integer))")
+    project.update("w2", "v1", "x2")
+    (project.root / "migrations" / "versions" / "r3_.py").unlink()
+    path = project.run("revision", "joined", "--merge").succeeded().stdout.strip()
+    assert '"""Join v2 and w2.' in Path(path).read_text()
+    project.run("update", "--yes").succeeded()
+    assert len(project.alembic_version()) == 1
+    assert project.run("revision", "next", "--autogenerate").exited(1).told.count("MetaData") == 1  # not: several heads
+
+
+# -- a disk, a user, a first failure
+
+
+def test_on_mariadb_the_first_failure_is_kept_until_its_phase_is_through(make_project):
+    """R2 breaks between two schema changes; every later run meets the first of them."""
+    project = notes(make_project(kind="mariadb"), 1)
+    project.run("update", "--yes").succeeded()
+    column = "op.add_column('notes', sa.Column('more', sa.Integer))"
+    project.revision("r2", "r1", f"{column}\nraise RuntimeError('the disk of the server is full')")
+    project.update("v2", "v1", "r2")
+    project.run("update", "--yes").exited(1)
+    error = project.run("update", "--yes", "--json").exited(1).events[-1]["error"]
+    assert "Duplicate column" in error["message"]
+    assert "It failed first with:" in error["stands"]
+    assert "the disk of the server is full" in error["stands"]
+    problem = project.run("status", "--json").json["problems"][0]
+    assert "the disk of the server is full" in problem["message"]
+    assert "Duplicate column" not in problem["message"]

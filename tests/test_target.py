@@ -62,8 +62,8 @@ def test_two_heads_in_one_folder_are_refused_and_named(target):
         up(FORK, target, "root", "left")
     assert caught.value.message == "The folder 'updates' has 2 heads: 'left', 'right'."
     assert caught.value.hint == (
-        "Type `fietsupdate revision --merge` to join them by a new update, "
-        "`fietsupdate update heads` to apply them all, or one of the ids."
+        "Type `fietsupdate update heads` to apply them all, or `fietsupdate update ID` with one of them. "
+        "Developers join them by a new update: `fietsupdate revision --merge`."
     )
 
 

@@ -148,12 +148,26 @@ class LedgerTable:
             self._run(connection, sql, **values, status=status, phases="[]", failure="", running="")
 
     def note(
-        self, connection: Connection, txn: str, phases: Sequence[Phase], *, failure: str = "", running: str = ""
+        self,
+        connection: Connection,
+        txn: str,
+        phases: Sequence[Phase],
+        *,
+        failure: str | None = None,
+        running: str = "",
     ) -> bool:
-        """Write down the finished phases of a begun row; False when the row is not there, or not begun."""
+        """Write down the finished phases of a begun row; return False when the row is not there, or not begun.
+
+        Args:
+            connection: In a transaction.
+            txn: The transaction.
+            phases: Those that are complete.
+            failure: What the update failed with; ``None`` keeps what an earlier run has written.
+            running: The hook or revision that was at work.
+        """
         updated = self._run(
             connection,
-            "UPDATE {rows} SET phases = :phases, failure = :failure, running = :running "
+            "UPDATE {rows} SET phases = :phases, failure = COALESCE(:failure, failure), running = :running "
             "WHERE txn = :txn AND status = :begun",
             phases=json.dumps([str(phase) for phase in phases]),
             failure=failure,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import pwd
+import shutil
 from pathlib import Path
 
 from fietsupdate.errors import DataDirMissingError, FilesError, OwnershipError
@@ -47,16 +48,16 @@ def refuse_root(data_dir: Path, *, as_root: bool) -> None:
     if as_root or os.geteuid() != 0:
         return
     try:
-        uid = os.stat(data_dir).st_uid
+        owner = os.stat(data_dir)
     except OSError:
         return  # check_writable says what is wrong with it
+    uid, name = owner.st_uid, _user_name(owner.st_uid)
     if uid == 0:
         return
-    name = _user_name(uid)
     raise OwnershipError(
         f"You are root, but the data directory {data_dir} belongs to {name}.",
         stands="Nothing was changed.",
-        hint=f"{_as_user(uid, name)}, or repeat with --as-root.",
+        hint=f"{_as_user(uid, owner.st_gid)}. Or repeat with --as-root.",
         details={"owner": name, "uid": uid},
     )
 
@@ -149,9 +150,18 @@ def _user_name(uid: int) -> str:
         return f"user {uid}"
 
 
-def _as_user(uid: int, name: str) -> str:
-    if Path("/.dockerenv").exists() or Path("/run/.containerenv").exists():
-        return f"Type: docker exec -u {uid} CONTAINER fietsupdate ..."
-    if name == f"user {uid}":
-        return f"Type: setpriv --reuid {uid} --clear-groups fietsupdate ..."
-    return f"Type: runuser -u {name} -- fietsupdate ..."
+def _as_user(uid: int, gid: int) -> str:
+    """Return how to run as the owner: what can be typed here and, inside a container, how to enter it as that user."""
+    commands = {
+        "runuser": f"runuser -u {_user_name(uid)} -- fietsupdate ...",
+        "setpriv": f"setpriv --reuid {uid} --regid {gid} --clear-groups fietsupdate ...",
+        "su": f"su -s /bin/sh {_user_name(uid)} -c 'fietsupdate ...'",
+    }
+    needs_name = {"runuser", "su"} if _user_name(uid) == f"user {uid}" else set()
+    here = next((text for name, text in commands.items() if name not in needs_name and shutil.which(name)), "")
+    ways = [f"Type: {here}"] if here else []
+    if "KUBERNETES_SERVICE_HOST" in os.environ:
+        ways.append(f"Set in the pod: securityContext: {{runAsUser: {uid}, runAsGroup: {gid}}}")
+    elif Path("/.dockerenv").exists() or Path("/run/.containerenv").exists():
+        ways.append(f"Type outside of the container: docker exec -u {uid}:{gid} CONTAINER fietsupdate ...")
+    return ". ".join(ways) or f"Run it as {_user_name(uid)}"

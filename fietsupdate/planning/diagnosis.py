@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 from fietsupdate.model import Begun, Direction, Problem, Status, Update, UpdateState, fingerprint
 from fietsupdate.planning import problems
 from fietsupdate.planning.graph import Graph
-from fietsupdate.planning.history import Kind, current_of, last_entries, unknown_of
+from fietsupdate.planning.history import Kind, closed, current_of, last_entries, unknown_of
 from fietsupdate.planning.packages import by_package
-from fietsupdate.planning.planner import resume_down
+from fietsupdate.planning.planner import resume_command
 from fietsupdate.planning.position import Position, fitting, locate
 from fietsupdate.planning.revisions import RevisionTree
 from fietsupdate.planning.schema import schema_problems, script_problems, tables_without_alembic, unknown_revision
+from fietsupdate.planning.target import forks
 from fietsupdate.views import DatabaseView, FilesView, OpenRestore, OpenTransaction
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ def _findings(
         yield UpdateState.TOO_NEW, data_too_new(versions, current_of(place.applied, graph))
     tree = RevisionTree.of(database, graph)
     if not unknown and not files.transaction and (place.pairing.kind in SETTLED or place.adoption):
-        yield from _consistency(graph, tree, database, place)
+        yield from _consistency(graph, tree, database, files, place)
     for problem in _remarks(graph, tree, database, files, place):
         yield UpdateState.OKAY, problem
 
@@ -148,7 +149,8 @@ def _interruptions(
     if begun:
         hook = versions.find(begun.update_id) if versions and begun.direction is Direction.VERSION else None
         update = hook or graph.updates.get(begun.update_id)
-        yield UpdateState.INTERRUPTED, problems.interrupted(begun, update, _resume(begun, update), files.way_back)
+        resume = resume_command(graph, begun.update_id, update, begun.direction)
+        yield UpdateState.INTERRUPTED, problems.interrupted(begun, update, resume, files.way_back)
     if transaction is None:
         return
     if reason := _doubt(transaction, database):
@@ -156,12 +158,6 @@ def _interruptions(
     elif not begun:
         committed = bool(database.entries) and database.entries[-1].txn == transaction.txn
         yield UpdateState.INTERRUPTED, problems.open_transaction(transaction, committed=committed)
-
-
-def _resume(begun: Begun, update: Update | None) -> str:
-    if begun.direction is not Direction.DOWN:
-        return "fietsupdate update"
-    return resume_down(update) if update else "fietsupdate downgrade TARGET"
 
 
 def _doubt(transaction: OpenTransaction, database: DatabaseView) -> str:
@@ -231,7 +227,9 @@ def _unledgered(graph: Graph, database: DatabaseView, files: FilesView, place: P
             yield UpdateState.UNKNOWN, unknown_revision(tree, database) or unrecorded
 
 
-def _consistency(graph: Graph, tree: RevisionTree, database: DatabaseView, place: Position) -> Iterator[Finding]:
+def _consistency(
+    graph: Graph, tree: RevisionTree, database: DatabaseView, files: FilesView, place: Position
+) -> Iterator[Finding]:
     """Judge the ledger by the graph, and the schema by the ledger; every applied update is known."""
     holes = [
         (update_id, previous)
@@ -243,7 +241,7 @@ def _consistency(graph: Graph, tree: RevisionTree, database: DatabaseView, place
         yield UpdateState.DRIFTED, problems.gap(holes, current_of(place.applied, graph))
     # A baseline that is still to be reached is behind on purpose.
     if database.exists and not (place.adoption and place.adoption.revisions):
-        for problem in schema_problems(graph, tree, database, place.applied):
+        for problem in schema_problems(graph, tree, database, place.applied, files.way_back):
             yield UpdateState.DRIFTED if problem.blocks else UpdateState.OKAY, problem
 
 
@@ -254,8 +252,11 @@ def _remarks(
     yield from script_problems(graph, tree)
     if files.maintenance and not files.holder:
         yield problems.maintenance_left(files.maintenance)
+    adopted = closed(place.adoption.update_ids, graph) if place.adoption else frozenset[str]()
+    if forked := forks(graph, place.applied | adopted, graph.folders):
+        yield problems.several_heads(forked)
     if place.adoption:
-        yield problems.not_adopted(place.adoption.reason)
+        yield problems.not_adopted(place.adoption.reason, f"fietsupdate update{' heads' if forked else ''}")
     if place.pairing.kind is Kind.NEW and database.tables and not database.alembic_current and graph.updates:
         yield tables_without_alembic(database)
     if place.pairing.kind is Kind.PAIRED and files.version is None and files.version_path and place.applied:

@@ -15,7 +15,7 @@ from fietsupdate.planning.graph import Graph
 from fietsupdate.planning.history import closed, current_of, unknown_of
 from fietsupdate.planning.position import Position, locate
 from fietsupdate.planning.revisions import RevisionTree
-from fietsupdate.planning.target import resolve_down, resolve_up
+from fietsupdate.planning.target import forks, resolve_down, resolve_up
 from fietsupdate.views import DatabaseView, FilesView
 
 if TYPE_CHECKING:
@@ -216,12 +216,27 @@ def _wrong_way(update: Update, begun: Begun) -> PlanError:
         f"Update {update.update_id} was interrupted while it was being reverted; "
         "that must be finished before anything is updated.",
         stands=UNTOUCHED,
-        hint=f"Type `{resume_down(update)}` to go on with it, {BY_HAND}; then update.",
+        hint=f"Type `{_resume_down(update)}` to go on with it, {BY_HAND}; then update.",
     )
 
 
-def resume_down(update: Update) -> str:
-    """Give the command that goes on with reverting this update."""
+def resume_command(graph: Graph, update_id: str, update: Update | None, direction: Direction) -> str:
+    """Return the command that goes on with an update that was interrupted.
+
+    Args:
+        graph: All updates.
+        update_id: Its id.
+        update: Its script; ``None`` where it is not here.
+        direction: Whether it was applied or reverted.
+    """
+    if direction is Direction.DOWN:
+        return _resume_down(update) if update else "fietsupdate downgrade TARGET"
+    if direction is Direction.UP and forks(graph, frozenset(), graph.folders):
+        return f"fietsupdate update {update_id}"  # without a target it would not know which head is meant
+    return "fietsupdate update"
+
+
+def _resume_down(update: Update) -> str:
     return f"fietsupdate downgrade {update.previous[0] if update.previous else 'base'}"
 
 

@@ -5,11 +5,12 @@ The reader is an administrator at two in the morning: names first, no guessing, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fietsupdate.model import Begun, Direction, Entry, Phase, Problem, Update
 from fietsupdate.planning.history import Pairing
+from fietsupdate.planning.target import FORK_HINT, fork_message
 from fietsupdate.views import DatabaseView, FilesView, LockHolder, OpenRestore, OpenTransaction
 
 SAME_MOMENT = "Put both halves back to the same moment with `fietsupdate restore`"
@@ -71,6 +72,8 @@ def _how_to_resume(begun: Begun, update: Update | None, resume: str, way_back: s
         )
     left = [phase for phase in Phase if phase not in begun.finished]
     where = f"goes on at phase {left[0]}" if left else "records it as done"
+    if begun.running and way_back:  # a revision that broke in its middle cannot run again
+        return f"{back[0].upper()}{back[1:]}; or mend the cause and type `{resume}`, which {where}."
     return f"Mend the cause, then type `{resume}`, which {where}; or {back}."
 
 
@@ -309,12 +312,17 @@ _STAMP_UNFIT = (
 )
 
 
-def not_adopted(reason: str) -> Problem:
-    """The next update writes the first entries of the ledger."""
+def several_heads(forked: Mapping[str, Sequence[str]]) -> Problem:
+    """Folders whose heads `update` cannot choose between; the administrator says which."""
+    return Problem("several_heads", fork_message(forked), FORK_HINT, blocks=False)
+
+
+def not_adopted(reason: str, update: str) -> Problem:
+    """The next update, `update` as it is typed, writes the first entries of the ledger."""
     return Problem(
         "not_adopted",
         f"The instance is not adopted yet: {reason}.",
-        "Nothing is wrong: `fietsupdate update` records it.",
+        f"Nothing is wrong: `{update}` records it.",
         blocks=False,
     )
 

@@ -11,14 +11,24 @@ from fietsupdate.planning.problems import up_to
 from fietsupdate.planning.revisions import RevisionTree, missing_text
 from fietsupdate.views import DatabaseView
 
+AHEAD = "database_ahead"
+"""Code of the problem that the database is past the revision of a pending update."""
+
 
 def schema_problems(
-    graph: Graph, tree: RevisionTree, database: DatabaseView, applied: frozenset[str]
+    graph: Graph, tree: RevisionTree, database: DatabaseView, applied: frozenset[str], backup: str = ""
 ) -> Iterator[Problem]:
-    """Give what does not fit. All updates in `applied` are known.
+    """Yield what does not fit. All updates in `applied` are known.
 
     A revision that a pending update needs may be there already only because an applied update needs it, too. What
     no update reaches at all is a developer's affair and blocks nothing.
+
+    Args:
+        graph: All updates.
+        tree: The Alembic revisions.
+        database: What was seen of the database.
+        applied: The applied updates.
+        backup: Name of a backup of both halves from before the database went past a pending update; "" for none.
     """
     if strange := unknown_revision(tree, database):
         yield strange
@@ -31,7 +41,7 @@ def schema_problems(
     reached = tree.needed_by(graph.ordered)
     extra = have - needed - allowed
     if extra & reached:
-        yield _ahead(graph, tree, applied, needed, extra)
+        yield _ahead(graph, tree, applied, needed, extra, backup=backup)
     elif extra:
         yield _beyond(tree.heads(extra))
 
@@ -102,8 +112,32 @@ def _behind(
     )
 
 
+def is_past_pending(graph: Graph, tree: RevisionTree, database: DatabaseView, applied: frozenset[str]) -> bool:
+    """Tell whether the database has a revision that only a pending update reaches."""
+    if {*database.alembic_current}.issubset(_named(graph, applied)) or applied - graph.updates.keys():
+        return False
+    return any(problem.code == AHEAD for problem in schema_problems(graph, tree, database, applied))
+
+
+def fits_before(tree: RevisionTree, graph: Graph, applied: frozenset[str], alembic: Collection[str]) -> bool:
+    """Tell whether a database at these revisions had run nothing that a pending update brings."""
+    needed = tree.needed_by(graph.updates[update_id] for update_id in applied)
+    return tree.closed(alembic) <= needed
+
+
+def _named(graph: Graph, applied: frozenset[str]) -> set[str]:
+    known = applied & graph.updates.keys()
+    return {revision for update_id in known for revision in graph.updates[update_id].alembic_revisions}
+
+
 def _ahead(
-    graph: Graph, tree: RevisionTree, applied: frozenset[str], needed: frozenset[str], extra: frozenset[str]
+    graph: Graph,
+    tree: RevisionTree,
+    applied: frozenset[str],
+    needed: frozenset[str],
+    extra: frozenset[str],
+    *,
+    backup: str,
 ) -> Problem:
     pending = [update for update in graph.ordered if update.update_id not in applied]
     update, early = next(
@@ -116,11 +150,18 @@ def _ahead(
     ]
     stamp = " ".join(current_of(applied | graph.dag.ancestors(done), graph))
     record = f" If the work of {', '.join(done)} is done already, type `fietsupdate stamp {stamp}`." if done else ""
+    restore = (
+        f"Type `fietsupdate restore {backup}`, which takes both halves back to before that"
+        if backup
+        else "Take both halves back to a backup from before that, if there is one (`fietsupdate backup list`)"
+    )
     return Problem(
         "database_ahead",
         f"The database is already past the revision of a pending update: Alembic revision "
         f"{', '.join(tree.heads(early))} belongs to {update.update_id}, which has not run.",
-        f"To let it run, {_way_back(tree, needed, extra)} after a backup, then type `fietsupdate update`.{record}",
+        "What was dropped with that is gone from this database: Alembic does not bring it back, and the update would "
+        f"find nothing. {restore}, then type `fietsupdate update`. Only if you know that nothing was dropped: "
+        f"{_way_back(tree, needed, extra)}, then type `fietsupdate update`.{record}",
     )
 
 

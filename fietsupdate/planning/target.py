@@ -7,7 +7,7 @@ are refused with everything that is needed to type it right.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
 from fietsupdate.errors import PlanError, TargetError
@@ -163,21 +163,33 @@ def _not_there(graph: Graph, text: str, folder: str) -> TargetError:
     return TargetError(f"{folder} has no update {text!r}{where}", hint="`fietsupdate graph` lists all updates.")
 
 
-def _each_head(graph: Graph, applied: frozenset[str], folders: Sequence[str]) -> tuple[str, ...]:
-    heads = {folder: graph.heads_of(folder) for folder in folders}
-    goal = graph.dag.heads() if folders == graph.folders else heads[folders[0]]
+def forks(graph: Graph, applied: frozenset[str], folders: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Return the folders of which `update` cannot choose a head: several, and not all of them applied."""
+    goal = graph.dag.heads() if folders == graph.folders else graph.heads_of(folders[0])
     open_heads = frozenset(goal) - applied
-    forked = {folder: ids for folder, ids in heads.items() if len(ids) > 1 and open_heads.intersection(ids)}
-    if forked:
+    heads = {folder: graph.heads_of(folder) for folder in folders}
+    return {folder: ids for folder, ids in heads.items() if len(ids) > 1 and open_heads.intersection(ids)}
+
+
+def fork_message(forked: Mapping[str, Sequence[str]]) -> str:
+    """Name the heads of each forked folder."""
+    return "\n".join(f"The folder {name!r} has {len(ids)} heads: {_listed(ids)}." for name, ids in forked.items())
+
+
+FORK_HINT = (
+    "Type `fietsupdate update heads` to apply them all, or `fietsupdate update ID` with one of them. "
+    "Developers join them by a new update: `fietsupdate revision --merge`."
+)
+
+
+def _each_head(graph: Graph, applied: frozenset[str], folders: Sequence[str]) -> tuple[str, ...]:
+    if forked := forks(graph, applied, folders):
         raise PlanError(
-            "\n".join(f"The folder {name!r} has {len(ids)} heads: {_listed(ids)}." for name, ids in forked.items()),
-            hint=(
-                "Type `fietsupdate revision --merge` to join them by a new update, "
-                "`fietsupdate update heads` to apply them all, or one of the ids."
-            ),
+            fork_message(forked),
+            hint=FORK_HINT,
             details={"heads": {folder: list(ids) for folder, ids in forked.items()}},
         )
-    return goal
+    return graph.dag.heads() if folders == graph.folders else graph.heads_of(folders[0])
 
 
 def _relative(target: str) -> tuple[str, int]:
