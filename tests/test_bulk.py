@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from fietsupdate.errors import FilesError
 from fietsupdate.filesystem import bulk, durable
 from fietsupdate.filesystem import changes as changes_module
+from fietsupdate.filesystem import effects as effects_module
 from fietsupdate.filesystem.guard import Guard
 from fietsupdate.filesystem.paths import PathError
 
@@ -203,14 +204,14 @@ def contents(root):
 
 def test_what_a_batch_cannot_do_is_tried_by_itself_and_then_told(files, data_dir, monkeypatch):
     files.write_many((f"many/{n}", f"{n}") for n in range(6))
-    real = changes_module.place
+    real = effects_module.place
 
     def refuse(source, target):
-        if source.endswith("many/3"):
-            raise OSError(errno.EACCES, os.strerror(errno.EACCES), source)
+        if source.path.endswith("many/3"):
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES), source.path)
         real(source, target)
 
-    monkeypatch.setattr(changes_module, "place", refuse)
+    monkeypatch.setattr(effects_module, "place", refuse)
     with pytest.raises(PermissionError):
         files.move_many((f"many/{n}", f"to/{n}/x") for n in range(6))
     assert names(data_dir) == ["3", "4", "5"]

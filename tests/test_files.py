@@ -17,11 +17,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fietsupdate.errors import FilesError
-from fietsupdate.filesystem import changes as changes_module
+from fietsupdate.filesystem import effects as effects_module
 from fietsupdate.filesystem import mounts
 from fietsupdate.filesystem import place as place_module
 from fietsupdate.filesystem.ledger import look
 from fietsupdate.filesystem.paths import PathError
+from fietsupdate.filesystem.slots import path_of
 from fietsupdate.filesystem.transaction import FileTransaction
 from fietsupdate.model import Direction, Entry
 
@@ -357,9 +358,9 @@ def test_a_file_that_is_still_open_for_writing_fails_the_update(transaction, dat
 
 def test_a_verb_that_fails_in_the_middle_has_changed_nothing(files, data_dir, before, monkeypatch):
     def refuse(source, target):
-        raise OSError(errno.EACCES, os.strerror(errno.EACCES), target)
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES), target.path)
 
-    monkeypatch.setattr(changes_module, "place", refuse)
+    monkeypatch.setattr(effects_module, "place", refuse)
     with pytest.raises(PermissionError):
         files.write("new/folder/file", b"")
     tree, links = picture(data_dir)
@@ -513,7 +514,8 @@ def test_folders_that_cannot_be_renamed_go_file_by_file(data_dir, before, monkey
     real = place_module._rename_exclusively
 
     def refuse(source, target):
-        if os.path.isdir(source) and not os.path.islink(source) and b"/vault/" not in source:
+        path = path_of(source)
+        if os.path.isdir(path) and not os.path.islink(path) and "/vault/" not in path:
             return errno.EXDEV
         return real(source, target)
 

@@ -29,6 +29,7 @@ from fietsupdate.filesystem import transaction as transaction_module
 from fietsupdate.filesystem.guard import Guard
 from fietsupdate.filesystem.paths import PathError
 from fietsupdate.filesystem.record import Do
+from fietsupdate.filesystem.slots import path_of
 
 
 @pytest.fixture
@@ -380,7 +381,9 @@ def test_what_cannot_be_linked_or_renamed_to_the_vault_is_copied_there_and_back(
     real = place_module._rename_exclusively
     monkeypatch.setattr(saving_module.os, "link", refuse(18))
     monkeypatch.setattr(
-        place_module, "_rename_exclusively", lambda *names: 18 if b"/vault/" in b"".join(names) else real(*names)
+        place_module,
+        "_rename_exclusively",
+        lambda *names: 18 if "/vault/" in "".join(map(path_of, names)) else real(*names),
     )
 
     def hook():
@@ -437,7 +440,9 @@ def test_folders_that_cannot_be_renamed_are_removed_entry_by_entry(data_dir, bef
     monkeypatch.setattr(
         place_module,
         "_rename_exclusively",
-        lambda source, target: 18 if b"/vault/" in target and os.path.isdir(source) else real(source, target),
+        lambda source, target: (
+            18 if "/vault/" in path_of(target) and os.path.isdir(path_of(source)) else real(source, target)
+        ),
     )
     assert watched(lambda: shutil.rmtree(data_dir / "tracks")) == ()
     assert picture(data_dir) == before

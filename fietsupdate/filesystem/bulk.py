@@ -24,10 +24,11 @@ from typing import Generic, Self, TypeVar, TypeVarTuple
 
 from fietsupdate.filesystem import durable
 from fietsupdate.filesystem.changes import Changes
-from fietsupdate.filesystem.files import Content, Files, Name, at_work, check_replaceable, fill
+from fietsupdate.filesystem.entries import check_replaceable
+from fietsupdate.filesystem.files import Content, Files, Name, at_work, fill
 from fietsupdate.filesystem.paths import PathError
+from fietsupdate.filesystem.place import open_file
 from fietsupdate.filesystem.record import Do, Record
-from fietsupdate.filesystem.status import seen
 
 BATCH = 1000
 """So many items are made together."""
@@ -85,7 +86,7 @@ class BulkFiles(Files):
         changed, targets = 0, set[str]()
         with _Waiting(self._put_waiting) as waiting:
             for path in self._matching(paths) if isinstance(paths, str) else paths:
-                target = self._paths.resolve_change(path)
+                target = self._resolve(path)
                 if target in targets:  # its new content may wait
                     waiting.make()
                 if not waiting:
@@ -102,23 +103,29 @@ class BulkFiles(Files):
 
     def _matching(self, pattern: str) -> Iterator[Name]:
         for path in self.glob(pattern):
-            look = seen(self._paths.absolute(str(path)))
+            with self._changes.at_work():
+                look = self._changes.look(self._root, str(path))
             if look is not None and look.kind == "file":
                 yield path
 
+    @at_work
+    def _resolve(self, path: Name) -> str:
+        return self._target(path)[0]
+
+    @at_work
     def _content(self, target: str) -> bytes:
         check_replaceable(self._look(target), target)
-        with open(self._paths.absolute(target), "rb") as file:
+        with open(open_file(self._slot(target)), "rb") as file:
             return file.read()
 
     @at_work
     def _draft(self, path: Name, content: Content) -> tuple[str, str]:
         """Write a new file, and give its name and the name that it shall take."""
-        target = self._paths.resolve_change(path)
-        check_replaceable(seen(self._paths.absolute(target)), target)
+        target, look = self._target(path)
+        check_replaceable(look, target)
         self._changes.check_process()
         name = self._changes.draft(self._root, target)
-        with open(self._paths.absolute(name), "xb") as file:
+        with open(self._create(name, target, look), "wb") as file:
             fill(file, content)
         return name, target
 
@@ -172,16 +179,15 @@ class BulkFiles(Files):
         make()
 
     def _move_record(self, folders: Folders, source: Name, destination: Name) -> Record | None:
-        here = self._paths.resolve_entry(source, folders)
-        there = self._paths.resolve_entry(destination, folders)
-        was = seen(self._paths.absolute(here))
-        if was is None or was.kind != "file" or seen(self._paths.absolute(there)) is not None:
+        here, there = self._entry(source, folders), self._entry(destination, folders)
+        was = self._changes.look(self._root, here)
+        if was is None or was.kind != "file" or self._changes.look(self._root, there) is not None:
             return None  # undoing a move to a second name of the same file would delete that
         return Record(Do.MOVE, self._root, here, there, was=was)
 
     def _remove_record(self, folders: Folders, path: Name) -> Record | None:
-        here = self._paths.resolve_entry(path, folders)
-        was = seen(self._paths.absolute(here))
+        here = self._entry(path, folders)
+        was = self._changes.look(self._root, here)
         if was is None or was.kind != "file":
             return None
         return Record(Do.REMOVE, self._root, here, vault=self._changes.vault(self._root, here), was=was)

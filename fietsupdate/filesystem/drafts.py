@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Callable
 from types import TracebackType
 
@@ -12,12 +11,13 @@ class Draft(io.FileIO):
     """A new file under a name of ours. Closing it puts it in its place, unless it was given up.
 
     Args:
-        path: The draft's own path; it must be free.
+        descriptor: The new file, open to read and write.
+        path: The draft's own path.
         finish: Called with the open draft before it is closed.
     """
 
-    def __init__(self, path: str, finish: Callable[[Draft], None]) -> None:
-        super().__init__(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666), "r+b")
+    def __init__(self, descriptor: int, path: str, finish: Callable[[Draft], None]) -> None:
+        super().__init__(descriptor, "r+b")
         self.path = path
         self._finish: Callable[[Draft], None] | None = finish
 

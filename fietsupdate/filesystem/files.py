@@ -21,12 +21,12 @@ from typing import IO, Any, Concatenate, Literal, ParamSpec, TypeVar, overload
 from fietsupdate.filesystem import durable
 from fietsupdate.filesystem.changes import Changes
 from fietsupdate.filesystem.drafts import BinaryDraft, Draft, TextDraft
-from fietsupdate.filesystem.mounts import mounted_below
+from fietsupdate.filesystem.entries import Entries, check_replaceable, error_of
 from fietsupdate.filesystem.owner import give_owner
-from fietsupdate.filesystem.place import copy_file
-from fietsupdate.filesystem.reading import Reading
+from fietsupdate.filesystem.place import copy_file, open_file
 from fietsupdate.filesystem.record import Do, Record, folder_of
-from fietsupdate.filesystem.status import Meta, Seen, seen
+from fietsupdate.filesystem.slots import Slot
+from fietsupdate.filesystem.status import Meta, Seen
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -47,7 +47,7 @@ def at_work(verb: Callable[Concatenate[F, P], R]) -> Callable[Concatenate[F, P],
     return marked
 
 
-class Files(Reading):
+class Files(Entries):
     """The files of one root.
 
     Args:
@@ -56,9 +56,7 @@ class Files(Reading):
     """
 
     def __init__(self, changes: Changes, root: str) -> None:
-        super().__init__(changes.roots[root])
-        self._changes = changes
-        self._root = root
+        super().__init__(changes, root)
         self._drafts: set[Draft] = set()
 
     @at_work
@@ -94,8 +92,9 @@ class Files(Reading):
         if mode not in _MODES:
             raise ValueError(f"The mode {mode!r} is none of {', '.join(sorted(_MODES))}.")
         draft = self._open_draft(path, exclusive="x" in mode)
-        if "a" in mode and (existing := self._paths.absolute(self._paths.resolve_change(path))) != draft.path:
-            _copy_content(existing, draft)
+        if "a" in mode:
+            with self._changes.at_work():
+                _copy_content(self._slot(self._target(path)[0]), draft)
         return BinaryDraft(draft) if "b" in mode else TextDraft(draft, encoding)
 
     @at_work
@@ -107,8 +106,7 @@ class Files(Reading):
             FileExistsError: the destination is taken.
         """
         folders: dict[str, str] = {}
-        here = self._paths.resolve_entry(source, folders)
-        there = self._paths.resolve_entry(destination, folders)
+        here, there = self._entry(source, folders), self._entry(destination, folders)
         self._check_free(there)
         was = self._look(here)
         if was.kind == "folder":
@@ -132,7 +130,7 @@ class Files(Reading):
             FileNotFoundError: there is nothing to copy.
             FileExistsError: the destination is taken.
         """
-        here = self._paths.resolve_change(source, follow=False)
+        here = self._entry(source)
         there = self._free(destination)
         was = self._look(here)
         if was.kind == "folder":
@@ -149,7 +147,7 @@ class Files(Reading):
         Raises:
             FileNotFoundError: there is nothing to remove.
         """
-        here = self._paths.resolve_change(path, follow=False)
+        here = self._entry(path)
         was = self._look(here)
         if was.kind == "folder":
             self._check_tree(here)
@@ -163,11 +161,11 @@ class Files(Reading):
             FileExistsError: a file has the name.
         """
         here = self._paths.resolve(path)
-        look = seen(self._paths.absolute(here))
+        look = self._changes.look(self._root, here)
         if look is None:
             self._changes.make(*self._parents(here), Record(Do.MKDIR, self._root, here))
         elif look.kind != "folder":
-            raise _error(errno.EEXIST, here)
+            raise error_of(errno.EEXIST, here)
 
     @at_work
     def symlink(self, path: Name, target: Name) -> None:
@@ -185,9 +183,10 @@ class Files(Reading):
     @at_work
     def chmod(self, path: Name, mode: int) -> None:
         """Change the mode of a file or folder."""
-        here = self._paths.resolve_change(path)
-        was = self._look(here)
-        before = Meta.of(self._paths.absolute(here))
+        here, was = self._target(path)
+        if was is None:
+            raise error_of(errno.ENOENT, here)
+        before = Meta.of(self._slot(here))
         after = replace(before, mode=stat.S_IMODE(mode))
         self._changes.make(Record(Do.META, self._root, here, was=was, meta=before, after=after))
 
@@ -202,10 +201,9 @@ class Files(Reading):
 
     @at_work
     def _open_draft(self, path: Name, *, exclusive: bool) -> Draft:
-        target = self._paths.resolve_change(path)
-        look = seen(self._paths.absolute(target))
+        target, look = self._target(path)
         if look is not None and exclusive:
-            raise _error(errno.EEXIST, target)
+            raise error_of(errno.EEXIST, target)
         check_replaceable(look, target)
         self._changes.check_process()
         name = self._changes.draft(self._root, target)
@@ -214,7 +212,7 @@ class Files(Reading):
             self._drafts.discard(draft)
             self._finish(draft, name, target)
 
-        draft = Draft(self._paths.absolute(name), finish)
+        draft = Draft(self._create(name, target, look), self._paths.absolute(name), finish)
         self._drafts.add(draft)
         return draft
 
@@ -227,15 +225,13 @@ class Files(Reading):
 
     def _dress(self, name: str, target: str) -> tuple[Seen | None, list[Record]]:
         """Give a draft the owner, mode and attributes for its place; tells what is there, and what is missing above."""
-        path, draft = self._paths.absolute(target), self._paths.absolute(name)
-        look = seen(path)
+        look = self._changes.look(self._root, target)
         check_replaceable(look, target)
+        if look is not None:
+            Meta.of(self._slot(target)).apply(self._slot(name), time=False)
+            return look, []
         parents = self._parents(target)
-        if look is None:
-            folder = os.path.dirname(path) if not parents else self._paths.absolute(os.path.dirname(parents[0].path))
-            give_owner(draft, os.stat(folder))
-        else:
-            Meta.of(path).apply(draft, time=False)
+        give_owner(self._slot(name), os.fstat(self._slot(parents[0].path if parents else target).folder))
         return look, parents
 
     def _settle(self, name: str, target: str, look: Seen | None, parents: list[Record]) -> None:
@@ -246,7 +242,7 @@ class Files(Reading):
             if error.errno != errno.EXDEV or not self._changes.know_mount(self._root, target):
                 raise
             near = self._changes.draft(self._root, target)
-            copy_file(self._paths.absolute(name), self._paths.absolute(near))
+            copy_file(self._slot(name), self._slot(near))
             self._put(near, self._look(near), target, look, self._parents(target))
 
     def _put(self, draft: str, now: Seen, target: str, was: Seen | None, parents: list[Record]) -> None:
@@ -275,9 +271,8 @@ class Files(Reading):
 
     def _remove_apart(self, here: str) -> None:
         """Remove a folder file by file: overlayfs renames no folder of a lower layer."""
-        path = self._paths.absolute(here)
-        meta = Meta.of(path)
-        for name in sorted(os.listdir(path)):
+        meta = Meta.of(self._slot(here))
+        for name in self._names(here):
             self._remove(f"{here}/{name}", self._look(f"{here}/{name}"))
         self._changes.make(Record(Do.RMDIR, self._root, here, meta=meta))
 
@@ -288,19 +283,17 @@ class Files(Reading):
             self._copy(here, there, was)
             self._remove(here, was)
             return
-        path = self._paths.absolute(here)
-        meta = Meta.of(path)
+        meta = Meta.of(self._slot(here))
         self._changes.make(*self._parents(there), Record(Do.MKDIR, self._root, there, after=meta))
-        for name in sorted(os.listdir(path)):
+        for name in self._names(here):
             self.move(f"{here}/{name}", f"{there}/{name}")
         self._changes.make(Record(Do.RMDIR, self._root, here, meta=meta))
-        meta.apply(self._paths.absolute(there))
+        meta.apply(self._slot(there))
 
     def _copy(self, here: str, there: str, was: Seen) -> None:
-        source, target = self._paths.absolute(here), self._paths.absolute(there)
         if was.kind == "file":
             draft = self._changes.draft(self._root, there)
-            copy_file(source, self._paths.absolute(draft))
+            copy_file(self._slot(here), self._slot(draft))
             try:
                 self._put(draft, self._look(draft), there, None, [])
             except OSError as error:
@@ -308,44 +301,15 @@ class Files(Reading):
                     raise
                 self._copy(here, there, was)
         elif was.kind == "link":
-            self._changes.make(Record(Do.SYMLINK, self._root, there, os.readlink(source)))
+            self._changes.make(Record(Do.SYMLINK, self._root, there, self._text(here)))
         elif was.kind == "folder":
-            meta = Meta.of(source)
+            meta = Meta.of(self._slot(here))
             self._changes.make(Record(Do.MKDIR, self._root, there, after=meta))
-            for name in sorted(os.listdir(source)):
+            for name in self._names(here):
                 self._copy(f"{here}/{name}", f"{there}/{name}", self._look(f"{here}/{name}"))
-            meta.apply(target)
+            meta.apply(self._slot(there))
         else:
             raise OSError(errno.EINVAL, "Neither a file, nor a symlink, nor a folder", here)
-
-    def _check_tree(self, here: str) -> None:
-        self._paths.check_tree(here)
-        if mounted := mounted_below(self._paths.absolute(here)):
-            raise OSError(errno.EBUSY, "A file system is mounted in it", mounted[0])
-
-    def _look(self, here: str) -> Seen:
-        look = seen(self._paths.absolute(here))
-        if look is None:
-            raise _error(errno.ENOENT, here)
-        return look
-
-    def _free(self, path: Name) -> str:
-        here = self._paths.resolve_change(path, follow=False)
-        self._check_free(here)
-        return here
-
-    def _check_free(self, here: str) -> None:
-        if seen(self._paths.absolute(here)) is not None:
-            raise _error(errno.EEXIST, here)
-
-    def _parents(self, here: str) -> list[Record]:
-        """Give the records that create the folders above a path which are missing, outermost first."""
-        missing: list[Record] = []
-        folder = os.path.dirname(here)
-        while folder and seen(self._paths.absolute(folder)) is None:
-            missing.append(Record(Do.MKDIR, self._root, folder))
-            folder = os.path.dirname(folder)
-        return missing[::-1]
 
 
 def fill(file: IO[bytes], content: Content) -> None:
@@ -359,22 +323,9 @@ def fill(file: IO[bytes], content: Content) -> None:
             file.write(piece.encode() if isinstance(piece, str) else piece)
 
 
-def check_replaceable(look: Seen | None, target: str) -> None:
-    """Refuse to put a file where something is that is not an ordinary file.
-
-    Raises:
-        OSError: EISDIR or EINVAL.
-    """
-    if look is None or look.kind == "file":
-        return
-    if look.kind == "folder":
-        raise _error(errno.EISDIR, target)
-    raise OSError(errno.EINVAL, "Not an ordinary file", target)
-
-
-def _copy_content(source: str, draft: Draft) -> None:
+def _copy_content(source: Slot, draft: Draft) -> None:
     try:
-        with open(source, "rb") as reader:
+        with open(open_file(source), "rb") as reader:
             shutil.copyfileobj(reader, draft, 1 << 20)
     except FileNotFoundError:
         return
@@ -382,7 +333,3 @@ def _copy_content(source: str, draft: Draft) -> None:
         draft.give_up()
         draft.close()
         raise
-
-
-def _error(number: int, path: str) -> OSError:
-    return OSError(number, os.strerror(number), path)

@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 
 from fietsupdate.filesystem.record import Do, Record
-from fietsupdate.filesystem.status import seen
+from fietsupdate.filesystem.status import Seen
 
 LIMIT = 4096
 """So many are remembered; one that is forgotten is saved like any other when it changes, which does no harm."""
@@ -20,11 +20,11 @@ class OwnFiles:
     """A bounded memory of (root, path).
 
     Args:
-        absolute: Gives the absolute path of a record's path.
+        look: Looks at a path of a root, by their names.
     """
 
-    def __init__(self, absolute: Callable[[Record], str]) -> None:
-        self._absolute = absolute
+    def __init__(self, look: Callable[[str, str], Seen | None]) -> None:
+        self._look = look
         self._known: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._due: list[tuple[str, str]] = []
         self._shared: set[tuple[str, str]] = set()
@@ -90,5 +90,5 @@ class OwnFiles:
         return [note for root, path in due if (note := self._note(root, path)) is not None]
 
     def _note(self, root: str, path: str) -> Record | None:
-        look = None if self.is_shared(root, path) else seen(self._absolute(Record(Do.MADE, root, path)))
+        look = None if self.is_shared(root, path) else self._look(root, path)
         return Record(Do.MADE, root, path, now=look) if look is not None and look.kind == "file" else None

@@ -12,28 +12,31 @@ import shutil
 from pathlib import Path
 
 from fietsupdate.errors import DataDirMissingError, FilesError, OwnershipError
+from fietsupdate.filesystem.slots import Where, split
 
 _UNSUPPORTED = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT})
 """What file systems and kernels without O_TMPFILE answer (open(2), BUGS)."""
 
 
-def give_owner(path: Path | str, like: os.stat_result) -> None:
+def give_owner(where: Path | Where, like: os.stat_result) -> None:
     """Give what was just created the owner of ``like``; only root can, and only root needs to."""
     if os.geteuid() == 0 and (like.st_uid or like.st_gid):
-        os.chown(path, like.st_uid, like.st_gid, follow_symlinks=False)
+        name, folder = split(where if isinstance(where, tuple) else os.fspath(where))
+        os.chown(name, like.st_uid, like.st_gid, dir_fd=folder, follow_symlinks=False)
 
 
 def set_times(path: Path | str, like: os.stat_result) -> None:
     """Give a folder the times that it had; somebody else's, in which this user may only work, keeps those it has."""
-    set_times_ns(path, like.st_atime_ns, like.st_mtime_ns, follow_symlinks=True)
+    set_times_ns(os.fspath(path), like.st_atime_ns, like.st_mtime_ns, follow_symlinks=True)
 
 
-def set_times_ns(path: Path | str, atime_ns: int, mtime_ns: int, *, follow_symlinks: bool = False) -> None:
+def set_times_ns(where: Where, atime_ns: int, mtime_ns: int, *, follow_symlinks: bool = False) -> None:
     """Do the same with times in nanoseconds since 1970, by default not through a symlink."""
+    name, folder = split(where)
     try:
-        os.utime(path, ns=(atime_ns, mtime_ns), follow_symlinks=follow_symlinks)
+        os.utime(name, ns=(atime_ns, mtime_ns), dir_fd=folder, follow_symlinks=follow_symlinks)
     except PermissionError:
-        if os.geteuid() in {0, os.stat(path, follow_symlinks=follow_symlinks).st_uid}:
+        if os.geteuid() in {0, os.stat(name, dir_fd=folder, follow_symlinks=follow_symlinks).st_uid}:
             raise
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from fietsupdate.errors import FilesError
 from fietsupdate.filesystem.layout import HOME
+from fietsupdate.filesystem.slots import Folders
 
 _NO_NAMES = frozenset({"", ".", "..", HOME})
 _DATABASE_SUFFIXES = ("", "-wal", "-shm", "-journal")
@@ -76,18 +77,21 @@ class Paths:
         """Give the path below the root of a canonical absolute one."""
         return real[len(self.root) + 1 :]
 
-    def resolve(self, path: str | os.PathLike[str], *, follow: bool = True) -> str:
+    def resolve(self, path: str | os.PathLike[str], *, follow: bool = True, opened: Folders | None = None) -> str:
         """Give the canonical path below the root that a script means; "" is the root itself.
 
         Args:
             path: What the script gave.
             follow: Whether a symlink at the end means what it points to.
+            opened: Opens it where it is a folder, which tells at once that no symlink is on the way.
 
         Raises:
             PathError: the path leads out of the root, or to files that are not the script's.
         """
         text = self._below_root(os.fspath(path))
-        real = self.real(text, follow=follow)
+        real = self.absolute(text)
+        if opened is None or not opened.opens(real):
+            real = self.real(text, follow=follow)
         if real != self.root and not real.startswith(f"{self.root}/"):
             raise self._outside(path, "a symlink leads out of it")
         relative = self.relative(real)
@@ -122,12 +126,13 @@ class Paths:
             raise PathError(f"{os.fspath(path)!r} is the root itself, which must stay.")
         return relative
 
-    def resolve_entry(self, path: str | os.PathLike[str], folders: dict[str, str]) -> str:
+    def resolve_entry(self, path: str | os.PathLike[str], folders: dict[str, str], opened: Folders) -> str:
         """Do as `resolve_change` for a path that will be changed itself, where many lie in the same folders.
 
         Args:
             path: What the script gave; a symlink at its end means itself.
             folders: What the folders that scripts gave turned out to be; to be kept while none of them changes.
+            opened: Opens these folders.
         """
         text = os.fspath(path)
         folder, slash, name = text.rpartition("/")
@@ -135,7 +140,7 @@ class Paths:
             return self.resolve_change(path, follow=False)
         if slash and folder not in folders:
             try:
-                folders[folder] = self.resolve(folder)
+                folders[folder] = self.resolve(folder, opened=opened)
             except PathError:
                 return self.resolve_change(path, follow=False)  # which names all of the path
         relative = f"{folders[folder]}/{name}" if slash and folders[folder] else name

@@ -1,7 +1,7 @@
 """Puts files and folders in their place without ever replacing what is there, copies them, and erases our own.
 
 rename(2) replaces silently. While a transaction runs or is undone, the application may put a file where ours belongs;
-so names are filled with RENAME_NOREPLACE (renameat2(2); ``renamex_np`` on macOS), else by a link, else after a look.
+so names are filled with RENAME_NOREPLACE (renameat2(2); ``renameatx_np`` on macOS), else by a link, else after a look.
 """
 
 from __future__ import annotations
@@ -12,12 +12,15 @@ import os
 import shutil
 import stat
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from fietsupdate.filesystem import durable
-from fietsupdate.filesystem.status import Meta
+from fietsupdate.filesystem.slots import Slot, Where, path_of, split
+from fietsupdate.filesystem.status import Meta, seen, set_mode
 
-_AT_FDCWD = -100
+_AT_FDCWD = -2 if sys.platform == "darwin" else -100
+NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL
 _NOREPLACE = 1
 _EXCL = 4
 _UNKNOWN = frozenset({errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP})
@@ -26,10 +29,10 @@ NO_LINK = frozenset({errno.EPERM, errno.EMLINK, errno.ENOSYS, errno.EOPNOTSUPP, 
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _renameat2 = getattr(_libc, "renameat2", None)
-_renamex_np = getattr(_libc, "renamex_np", None)
+_renameatx_np = getattr(_libc, "renameatx_np", None)
 
 
-def place(source: str, target: str) -> None:
+def place(source: Where, target: Where) -> None:
     """Rename a file, symlink or folder to a name that is free.
 
     Raises:
@@ -37,59 +40,84 @@ def place(source: str, target: str) -> None:
         OSError: as rename(2).
     """
     audit(source, target)
-    number = _rename_exclusively(os.fsencode(source), os.fsencode(target))
+    number = _rename_exclusively(source, target)
     if number in _UNKNOWN:
         _place_by_looking(source, target)
     elif number:
-        raise OSError(number, os.strerror(number), source, None, target)
+        raise OSError(number, os.strerror(number), path_of(source), None, path_of(target))
 
 
-def audit(source: str, target: str) -> None:
+def audit(source: Where, target: Where) -> None:
     """Tell Python's audit hooks of a rename that they cannot see, as os.rename would."""
-    sys.audit("os.rename", source, target, -1, -1)
+    sys.audit("os.rename", path_of(source), path_of(target), -1, -1)
 
 
-def _rename_exclusively(source: bytes, target: bytes) -> int:
+def _rename_exclusively(source: Where, target: Where) -> int:
     """Rename unless the target is there; gives the error number, 0 for success."""
     if _renameat2 is not None:
-        failed = _renameat2(_AT_FDCWD, source, _AT_FDCWD, target, _NOREPLACE)
-    elif _renamex_np is not None:
-        failed = _renamex_np(source, target, _EXCL)
+        failed = _renameat2(*_arguments(source), *_arguments(target), _NOREPLACE)
+    elif _renameatx_np is not None:
+        failed = _renameatx_np(*_arguments(source), *_arguments(target), _EXCL)
     else:
         return errno.ENOSYS
     return ctypes.get_errno() if failed else 0
 
 
-def _place_by_looking(source: str, target: str) -> None:
-    if not stat.S_ISDIR(os.lstat(source).st_mode):
+def _arguments(where: Where) -> tuple[int, bytes]:
+    name, folder = split(where)
+    return _AT_FDCWD if folder is None else folder, os.fsencode(name)
+
+
+def _place_by_looking(source: Where, target: Where) -> None:
+    (old, old_folder), (new, new_folder) = split(source), split(target)
+    if not stat.S_ISDIR(os.stat(old, dir_fd=old_folder, follow_symlinks=False).st_mode):
         try:
-            os.link(source, target, follow_symlinks=False)
+            link(source, target)
         except OSError as error:
             if error.errno not in NO_LINK:
                 raise
         else:
-            os.unlink(source)
+            os.unlink(old, dir_fd=old_folder)
             return
-    if os.path.lexists(target):
-        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target)
-    os.rename(source, target)
+    if seen(target) is not None:
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path_of(target))
+    os.rename(old, new, src_dir_fd=old_folder, dst_dir_fd=new_folder)
 
 
-def copy_file(source: str, target: str) -> None:
+def replace(source: Where, target: Where) -> None:
+    """Rename a file to a name, in the place of what has that."""
+    (old, old_folder), (new, new_folder) = split(source), split(target)
+    os.rename(old, new, src_dir_fd=old_folder, dst_dir_fd=new_folder)
+
+
+def link(source: Where, target: Where) -> None:
+    """Give a file or symlink a second name."""
+    (old, old_folder), (new, new_folder) = split(source), split(target)
+    os.link(old, new, src_dir_fd=old_folder, dst_dir_fd=new_folder, follow_symlinks=False)
+
+
+def open_file(where: Where, flags: int = os.O_RDONLY, mode: int = 0o666) -> int:
+    """Open a file, not through a symlink; one that is no ordinary file does not keep us waiting (FIFO)."""
+    name, folder = split(where)
+    return os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, mode, dir_fd=folder)
+
+
+def copy_file(source: Where, target: Where) -> None:
     """Copy a file or symlink to a new name, durably, with everything that `Meta` holds.
 
     The space is reserved first, so that a disk that is too full is found out before anything depends on the copy.
     """
-    if os.path.islink(source):
-        os.symlink(os.readlink(source), target)
+    (old, old_folder), (new, new_folder) = split(source), split(target)
+    if stat.S_ISLNK(os.stat(old, dir_fd=old_folder, follow_symlinks=False).st_mode):
+        os.symlink(os.readlink(old, dir_fd=old_folder), new, dir_fd=new_folder)
         Meta.of(source).apply(target)
         return
-    with open(source, "rb") as reader, open(target, "xb") as writer:
+    with open(open_file(source), "rb") as reader, open(open_file(target, NEW), "wb") as writer:
         reserve(writer.fileno(), os.fstat(reader.fileno()).st_size)
         shutil.copyfileobj(reader, writer, 1 << 20)
         writer.flush()
         Meta.of(source).apply(target)
-        durable.sync(writer.fileno(), target)
+        durable.sync(writer.fileno(), path_of(target))
 
 
 def reserve(descriptor: int, size: int) -> None:
@@ -106,29 +134,60 @@ def reserve(descriptor: int, size: int) -> None:
                 raise
 
 
-def erase(path: str, folder: int | None = None) -> None:
-    """Delete a file or a whole folder of ours, however its modes stand and long its paths are; what is gone is gone.
-
-    Args:
-        path: It; relative to an open folder, where that is given.
-        folder: Descriptor of the folder.
-    """
+def erase(where: Where) -> None:
+    """Delete a file or a whole folder of ours, however its modes stand and long its paths are; what is gone is gone."""
+    name, folder = split(where)
     try:
-        os.unlink(path, dir_fd=folder)
+        os.unlink(name, dir_fd=folder)
     except FileNotFoundError:
         return
     except (IsADirectoryError, PermissionError):
-        if not stat.S_ISDIR(os.stat(path, dir_fd=folder, follow_symlinks=False).st_mode):
+        if not stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
             raise
     else:
         return
     with suppress(OSError):
-        os.chmod(path, 0o700, dir_fd=folder)
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+        set_mode(where, 0o700)
+    with opened(where) as descriptor:
+        for inside in slots_in(descriptor, path_of(where)):
+            erase(inside)
+    os.rmdir(name, dir_fd=folder)
+
+
+def unlink(slot: Slot) -> None:
+    """Remove a name that is not a folder's."""
+    os.unlink(slot.name, dir_fd=slot.folder)
+
+
+@contextmanager
+def opened(where: Where) -> Iterator[int]:
+    """Open a folder to list it, not through a symlink."""
+    name, folder = split(where)
+    descriptor = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
     try:
-        with os.scandir(descriptor) as entries:
-            for entry in entries:
-                erase(entry.name, descriptor)
+        yield descriptor
     finally:
         os.close(descriptor)
-    os.rmdir(path, dir_fd=folder)
+
+
+def slots_in(descriptor: int, path: str) -> list[Slot]:
+    """List an open folder, sorted; good for as long as it is open.
+
+    Args:
+        descriptor: The folder.
+        path: Its path, for messages.
+    """
+    return [Slot(name, descriptor, f"{path}/{name}") for name in sorted(os.listdir(descriptor))]
+
+
+def copy_tree(source: Slot, target: Slot) -> None:
+    """Copy a file, symlink or whole folder to a new name, durably, with everything that `Meta` holds."""
+    look = seen(source)
+    if look is None or look.kind != "folder":
+        copy_file(source, target)
+        return
+    os.mkdir(target.name, 0o700, dir_fd=target.folder)
+    with opened(source) as old, opened(target) as new:
+        for inside in slots_in(old, source.path):
+            copy_tree(inside, Slot(inside.name, new, f"{target.path}/{inside.name}"))
+    Meta.of(source).apply(target)

@@ -14,8 +14,10 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from fietsupdate.filesystem.owner import set_times_ns
+from fietsupdate.filesystem.slots import IN_THE_WAY, Folders, Where, by_proc, pinned, split
 
 _KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "folder", stat.S_IFLNK: "link"}
+NOT_THERE = IN_THE_WAY | {errno.ENOENT}
 _NO_XATTRS = frozenset({errno.ENOTSUP, errno.EPERM, errno.EACCES, errno.ENODATA, errno.EINVAL})
 
 
@@ -34,12 +36,39 @@ class Seen(NamedTuple):
             return False
         return self.kind != "file" or self == other
 
+    def looks_like(self, other: Seen | None) -> bool:
+        """Tell whether both looks saw the same, but for the inode: a copy has another."""
+        return other is not None and self._replace(inode=other.inode).is_same(other)
 
-def seen(path: str) -> Seen | None:
-    """Look at a path, not through a symlink; ``None`` when nothing is there."""
+    def may_be(self, other: Seen) -> bool:
+        """Tell whether a later look saw the same file, whatever has become of its content.
+
+        Where a file with several names is changed in any way, overlayfs gives it another inode; then it is known by
+        its size and time.
+        """
+        return (self.kind, self.inode) == (other.kind, other.inode) or (self.kind == "file" and self.looks_like(other))
+
+
+def seen(where: Where) -> Seen | None:
+    """Look at a file, not through a symlink at its end; ``None`` when nothing is there."""
+    name, folder = split(where)
     try:
-        status = os.lstat(path)
-    except (FileNotFoundError, NotADirectoryError):
+        status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in NOT_THERE:
+            raise
+        return None
+    return seen_in(status)
+
+
+def seen_below(folders: Folders, path: str) -> Seen | None:
+    """Look at a canonical absolute path, through no symlink at all; ``None`` when nothing is there."""
+    folder, _, name = path.rpartition("/")
+    try:
+        status = os.stat(name, dir_fd=folders.descriptor(folder), follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in NOT_THERE:
+            raise
         return None
     return seen_in(status)
 
@@ -66,27 +95,43 @@ class Meta:
         return [self.mode, self.uid, self.gid, self.mtime_ns, dict(self.xattrs)]
 
     @classmethod
-    def of(cls, path: str) -> Meta:
-        """Read it from a path, not through a symlink."""
-        status = os.lstat(path)
-        return cls(stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid, status.st_mtime_ns, read_xattrs(path))
+    def of(cls, where: Where) -> Meta:
+        """Read it from a file, not through a symlink."""
+        status = _status(where)
+        xattrs = read_xattrs(by_proc(where))
+        return cls(stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid, status.st_mtime_ns, xattrs)
 
-    def apply(self, path: str, *, time: bool = True) -> None:
-        """Give it to a path, not through a symlink; what already fits is not touched."""
-        status = os.lstat(path)
+    def apply(self, where: Where, *, time: bool = True) -> None:
+        """Give it to a file, not through a symlink; what already fits is not touched."""
+        status = _status(where)
         if (status.st_uid, status.st_gid) != (self.uid, self.gid):
-            _chown(path, self.uid, self.gid)
+            _chown(where, self.uid, self.gid)
         if not stat.S_ISLNK(status.st_mode):
-            if stat.S_IMODE(os.lstat(path).st_mode) != self.mode:  # chown may have cleared the set-id bits
-                os.chmod(path, self.mode)
-            _write_xattrs(path, self.xattrs)
+            if stat.S_IMODE(_status(where).st_mode) != self.mode:  # chown may have cleared the set-id bits
+                set_mode(where, self.mode)
+            _write_xattrs(by_proc(where), self.xattrs)
         if time and status.st_mtime_ns != self.mtime_ns:
-            set_mtime(path, self.mtime_ns)
+            set_mtime(where, self.mtime_ns)
 
 
-def set_mtime(path: str, mtime_ns: int) -> None:
+def set_mode(where: Where, mode: int) -> None:
+    """Set the mode of a file or folder, not through a symlink.
+
+    Raises:
+        OSError: ELOOP, it is a symlink.
+    """
+    with pinned(where) as path:
+        os.chmod(path, mode)
+
+
+def set_mtime(where: Where, mtime_ns: int) -> None:
     """Set the time of the last change, and leave that of the last access."""
-    set_times_ns(path, os.lstat(path).st_atime_ns, mtime_ns)
+    set_times_ns(where, _status(where).st_atime_ns, mtime_ns)
+
+
+def _status(where: Where) -> os.stat_result:
+    name, folder = split(where)
+    return os.stat(name, dir_fd=folder, follow_symlinks=False)
 
 
 def read_xattrs(path: str) -> dict[str, str]:
@@ -119,9 +164,10 @@ def _write_xattrs(path: str, wanted: Mapping[str, str]) -> None:
             raise
 
 
-def _chown(path: str, uid: int, gid: int) -> None:
+def _chown(where: Where, uid: int, gid: int) -> None:
+    name, folder = split(where)
     try:
-        os.chown(path, uid, gid, follow_symlinks=False)
+        os.chown(name, uid, gid, dir_fd=folder, follow_symlinks=False)
     except PermissionError:
         if os.geteuid() == 0:
             raise  # somebody else's file cannot be given back by an ordinary user, who did not take it either

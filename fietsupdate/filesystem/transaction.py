@@ -26,20 +26,22 @@ from fietsupdate.filesystem import leftovers
 from fietsupdate.filesystem.barrier import Barrier
 from fietsupdate.filesystem.beyond import Beyond
 from fietsupdate.filesystem.bulk import BulkFiles
-from fietsupdate.filesystem.changes import Changes, prepare_folder
+from fietsupdate.filesystem.changes import Changes
 from fietsupdate.filesystem.durable import atomic_write, sync_many
 from fietsupdate.filesystem.floors import Floors
+from fietsupdate.filesystem.found import found_in
 from fietsupdate.filesystem.header import Header
 from fietsupdate.filesystem.journal import Journal, Position, Progress
-from fietsupdate.filesystem.layout import HOME, found_folder, ledger_file, make_home, open_folder
+from fietsupdate.filesystem.layout import HOME, ledger_file, make_home, open_folder
 from fietsupdate.filesystem.ledger import version_text
 from fietsupdate.filesystem.looks import Looks
 from fietsupdate.filesystem.mounts import is_mounted
 from fietsupdate.filesystem.owner import give_owner
 from fietsupdate.filesystem.paths import Paths, kept_out
 from fietsupdate.filesystem.record import Do, Record
-from fietsupdate.filesystem.status import Seen, seen
-from fietsupdate.filesystem.undo import tell_lost, undo
+from fietsupdate.filesystem.status import Seen
+from fietsupdate.filesystem.undone import Undone, tell_lost
+from fietsupdate.filesystem.vaults import prepare_folder
 from fietsupdate.model import Entry, Phase
 from fietsupdate.views import OpenTransaction
 
@@ -70,7 +72,7 @@ class FileTransaction:
         self._journal = Journal(self._folder)
         self._is_reopened = False
         self._unnoted = Looks()
-        self._lost: list[Path] = []
+        self._undone: list[Undone] = []
         self.changes = Changes(transaction.txn, self._journal, roots)
         self.beyond = Beyond(self._folder)
         self.files = BulkFiles(self.changes, "")
@@ -252,14 +254,15 @@ class FileTransaction:
             FilesError: the notes could not be made durable.
             OSError: they could not be written, the disk is full. This process knows the files again all the same.
         """
-        changed = self._changed_since()
-        while batch := list(islice(changed, _BATCH)):
-            try:
-                self.changes.make(*batch)
-            except (FilesError, OSError):
-                for record in chain(batch, changed):
-                    self._unnoted.add(record)
-                raise
+        with self.changes.at_work():
+            changed = self._changed_since()
+            while batch := list(islice(changed, _BATCH)):
+                try:
+                    self.changes.make(*batch)
+                except (FilesError, OSError):
+                    for record in chain(batch, changed):
+                        self._unnoted.add(record)
+                    raise
         self.changes.own.clear()
 
     def finish(self, *, keep_vault: bool = False) -> None:
@@ -289,11 +292,11 @@ class FileTransaction:
         Raises:
             FilesError: something could not be undone, or is in doubt; what remains is undone by the next call.
         """
-        with self.changes.lock:
+        with self.changes.lock, self.changes.at_work():
             strange = self._undo_down_to(0, set_aside)
         then()
         leftovers.close(self._data_dir, self.header.txn)
-        tell_lost(self._lost)
+        tell_lost(self._undone)
         return tuple(dict.fromkeys([*self._found(), *strange]))
 
     def play_back_phase(self, finished: Collection[Phase], *, set_aside: bool = False) -> tuple[Path, ...]:
@@ -303,11 +306,11 @@ class FileTransaction:
         """
         if (end := Floors(self._folder).below(finished)) is None:
             return ()
-        with self.changes.lock:
+        with self.changes.lock, self.changes.at_work():
             strange = self._undo_down_to(end, set_aside)
             self._journal.forget(end)
             Progress(self._folder).prepare()
-        tell_lost(self._lost)
+        tell_lost(self._undone)
         return tuple(dict.fromkeys([*self._found(), *strange]))
 
     def _undo_down_to(self, end: int, set_aside: bool) -> list[Path]:
@@ -341,9 +344,9 @@ class FileTransaction:
                 progress.write(position)
             barrier.add(names or [self.changes.absolute(record)], alone=record.is_alone)
             known = partial(self._knows, made, record)
-            undone = undo(record, self.changes.roots, self.header.txn, made=known, set_aside=set_aside)
+            undone = self.changes.undo(record, made=known, set_aside=set_aside)
             strange += undone.strange
-            self._lost += undone.lost
+            self._undone += [undone] if undone.lost or undone.homeless else []
             position = after
         barrier.sync()
         progress.write(Position(end))
@@ -355,7 +358,7 @@ class FileTransaction:
     def _changed_since(self) -> Iterator[Record]:
         """Give a note on every file of the transaction's own that does not look as it did when it was put there."""
         for record in filterfalse(self.changes.own.is_not_ours, self._journal.forwards(*_WRITING)):
-            now = seen(self.changes.absolute(record))
+            now = self.changes.look(record.root, record.path)
             if now is not None and now.kind == "file" and not now.is_same(record.now):
                 yield Record(Do.MADE, record.root, record.path, now=now)
 
@@ -365,12 +368,7 @@ class FileTransaction:
 
     def _found(self) -> list[Path]:
         """List what lies in ``found`` for this transaction, also from a playback that was interrupted."""
-        return [
-            Path(folder, name)
-            for paths in self.changes.roots.values()
-            for folder, folders, names in os.walk(found_folder(Path(paths.root), self.header.txn))
-            for name in [*names, *(name for name in folders if not os.listdir(os.path.join(folder, name)))]
-        ]
+        return [path for paths in self.changes.roots.values() for path in found_in(Path(paths.root), self.header.txn)]
 
     def _check_mounts(self) -> None:
         for record in self._journal.forwards(Do.MOUNT):

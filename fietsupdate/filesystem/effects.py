@@ -1,0 +1,116 @@
+"""Carries out what undo records announce. `fietsupdate.filesystem.undo` is its counterpart.
+
+Each effect goes through the open folder that a file is in (invariant 12).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+
+from fietsupdate.filesystem import durable
+from fietsupdate.filesystem.owner import give_owner
+from fietsupdate.filesystem.place import NO_LINK, link, place, replace
+from fietsupdate.filesystem.record import Do, Record
+from fietsupdate.filesystem.slots import Slot, folder_above
+
+At = Callable[[str], Slot]
+"""Opens the folder of a path of a record."""
+
+
+def carry_out(record: Record, at: At) -> None:
+    """Carry out one record.
+
+    Raises:
+        OSError: it failed, and nothing was changed; or it was left half done, for `undo`.
+    """
+    try:
+        _carry_out(record, at)
+    except OSError as error:
+        raise _with_path(error, record, at) from None
+
+
+def carry_out_saved(record: Record, at: At) -> None:
+    """Do the same for a file whose second name in the vault was made by `save`."""
+    if record.do is not Do.REPLACE:
+        carry_out(record, at)
+        return
+    try:
+        replace(at(record.draft), at(record.path))
+    except OSError as error:
+        raise _with_path(error, record, at) from None
+
+
+def save(records: Iterable[Record], at: Callable[[str, str], Slot]) -> None:
+    """Give files that will be replaced their second names in the vault, all durable before the first one goes.
+
+    Args:
+        records: Any; only replacements matter.
+        at: Opens the folder of a path, in the root of that name.
+    """
+    vaults = set()
+    for record in records:
+        if record.do is Do.REPLACE:
+            vault = at(record.root, record.vault)
+            link(at(record.root, record.path), vault)
+            vaults.add(folder_above(vault.path))
+    durable.sync_many(vaults)
+
+
+def _with_path(error: OSError, record: Record, at: At) -> OSError:
+    """Have an error name the whole path, not only the name in its folder."""
+    if error.filename == record.path.rpartition("/")[2]:
+        with suppress(OSError):
+            error.filename = at(record.path).path
+    return error
+
+
+def _carry_out(record: Record, at: At) -> None:
+    match record.do:
+        case Do.CREATE:
+            place(at(record.draft), at(record.path))
+        case Do.REPLACE:
+            _replace(at(record.path), at(record.draft), at(record.vault))
+        case Do.REMOVE:
+            place(at(record.path), at(record.vault))  # invariant 2: the same file under another name
+        case Do.MOVE:
+            place(at(record.path), at(record.other))
+        case Do.MKDIR:
+            slot = at(record.path)
+            os.mkdir(slot.name, 0o777 if record.after is None else record.after.mode, dir_fd=slot.folder)
+            _adopt(slot, record)
+        case Do.RMDIR:
+            slot = at(record.path)
+            os.rmdir(slot.name, dir_fd=slot.folder)
+        case Do.SYMLINK:
+            slot = at(record.path)
+            os.symlink(record.other, slot.name, dir_fd=slot.folder)
+            _adopt(slot, record)
+        case Do.META if record.after is not None:
+            record.after.apply(at(record.path))
+        case _:
+            pass
+
+
+def _adopt(slot: Slot, record: Record) -> None:
+    """Give a new folder or symlink its owner: that of the folder it is in, or what the record says."""
+    if record.after is not None:
+        record.after.apply(slot, time=False)
+    else:
+        give_owner(slot, os.fstat(slot.folder))
+
+
+def _replace(slot: Slot, draft: Slot, vault: Slot) -> None:
+    """Put a draft in the place of a file: at no moment is there none, and the old one keeps its inode."""
+    try:
+        link(slot, vault)
+    except OSError as error:
+        if error.errno not in NO_LINK:
+            raise
+        place(slot, vault)
+        durable.sync_path(folder_above(vault.path))
+        place(draft, slot)
+        return
+    durable.sync_path(folder_above(vault.path))  # invariant 2: the name in the vault is durable before the old goes
+    replace(draft, slot)

@@ -1,0 +1,94 @@
+"""Sets aside, in ``found``, what playback does not recognise, or cannot put back: nothing of it is overwritten."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from fietsupdate.filesystem.layout import found_folder, make_folder
+from fietsupdate.filesystem.place import copy_file, copy_tree, erase, place
+from fietsupdate.filesystem.slots import Folders, Slot
+from fietsupdate.filesystem.status import Seen, seen_below
+
+
+class Found:
+    """What one transaction has set aside in a root.
+
+    Args:
+        root: The root.
+        txn: The transaction's UUID.
+        folders: Opens folders.
+    """
+
+    def __init__(self, root: Path, txn: str, folders: Folders) -> None:
+        self._folder = found_folder(root, txn)
+        self._folders = folders
+
+    def bring(self, slot: Slot, path: str) -> Path:
+        """Move a file or folder here, under the name of a path below the root, and return where it is."""
+        target = self._prepared(path)
+        free = next(name for number in itertools.count() if not os.path.lexists(name := _numbered(target, number)))
+        bring(slot, self._folders.slot(free))
+        return Path(free)
+
+    def copy(self, slot: Slot, path: str) -> Path:
+        """Copy a file here, unless that was done already, and return where it is."""
+        target = self._prepared(path)
+        if not os.path.lexists(target):
+            copy_file(slot, self._folders.slot(target))
+        return Path(target)
+
+    def kept(self, path: str, was: Seen) -> Path | None:
+        """Find what was set aside under the name of a path, and looks as the file there did."""
+        return next((Path(name) for name in self._names(path) if was.looks_like(seen_below(self._folders, name))), None)
+
+    def _names(self, path: str) -> Iterator[str]:
+        names = (_numbered(str(self._place(path)), number) for number in itertools.count())
+        return itertools.takewhile(os.path.lexists, names)
+
+    def _prepared(self, path: str) -> str:
+        """Name the place for a path, in a folder that is there."""
+        target = self._place(path)
+        for folder in (self._folder.parent, self._folder, *reversed(target.relative_to(self._folder).parents[:-1])):
+            make_folder(self._folder / folder)
+        return str(target)
+
+    def _place(self, path: str) -> Path:
+        folder = self._folder
+        *folders, name = Path(path).parts
+        for part in folders:
+            folder = _beside_files(folder / part)
+        return folder / name
+
+
+def found_in(root: Path, txn: str) -> Iterator[Path]:
+    """List what lies in ``found`` for a transaction, also from a playback that was interrupted."""
+    for folder, folders, names in os.walk(found_folder(root, txn)):
+        for name in [*names, *(name for name in folders if not os.listdir(os.path.join(folder, name)))]:
+            yield Path(folder, name)
+
+
+def _numbered(name: str, number: int) -> str:
+    return f"{name}.{number}" if number else name
+
+
+def _beside_files(folder: Path) -> Path:
+    """Give a folder's place in ``found``: where a file of that name was set aside before, the first one beside it."""
+    places = (folder.with_name(f"{folder.name}.{number}") for number in itertools.count(1))
+    while os.path.lexists(folder) and (folder.is_symlink() or not folder.is_dir()):
+        folder = next(places)
+    return folder
+
+
+def bring(source: Slot, target: Slot) -> None:
+    """Rename a file or folder to a name that is free; what cannot be renamed there is copied."""
+    try:
+        place(source, target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        copy_tree(source, target)
+        erase(source)

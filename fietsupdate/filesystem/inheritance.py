@@ -1,0 +1,75 @@
+"""Creates new files as a plain call would in the folder that they are for, though they are written elsewhere first.
+
+A folder may hand down its group (set-group-ID bit) and an access control list (``system.posix_acl_default``), also a
+group that this user is not in, and could not give to a file that is there. So the kernel makes the file in that very
+folder, without a name (O_TMPFILE), and it gets its first name among the drafts.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from contextlib import suppress
+
+from fietsupdate.filesystem.place import NEW, open_file
+from fietsupdate.filesystem.slots import Slot
+
+_DEFAULT_ACL = "system.posix_acl_default"
+_NO_ACL = frozenset({errno.ENODATA, errno.ENOTSUP, errno.EPERM, errno.EACCES, errno.ENOENT})
+_NAMELESS = getattr(os, "O_TMPFILE", 0)
+
+
+def create(draft: Slot, folder: int) -> int:
+    """Create a draft for a new file in a folder, and open it to read and write.
+
+    Where the file system makes no files without names, the group is given, and a list is not.
+
+    Raises:
+        FileExistsError: the draft's name is taken.
+    """
+    status = os.fstat(folder)
+    is_of_group = bool(status.st_mode & stat.S_ISGID)
+    if is_of_group or _has_default_list(folder):
+        descriptor = _create_in(folder, draft)
+        if descriptor is not None:
+            return descriptor
+    descriptor = open_file(draft, NEW)
+    if is_of_group:
+        _give_group(descriptor, status.st_gid)
+    return descriptor
+
+
+def _create_in(folder: int, draft: Slot) -> int | None:
+    """Create the file in its folder, and name it as a draft; ``None`` where that cannot be."""
+    if not _NAMELESS:
+        return None
+    try:
+        descriptor = os.open(".", _NAMELESS | os.O_RDWR | os.O_CLOEXEC, 0o666, dir_fd=folder)
+    except OSError:  # whoever may not write there is told so when the file takes its place
+        return None
+    try:
+        os.link(f"/proc/self/fd/{descriptor}", draft.name, dst_dir_fd=draft.folder, follow_symlinks=True)
+    except OSError as error:
+        os.close(descriptor)
+        if error.errno == errno.EEXIST:
+            raise
+        return None
+    return descriptor
+
+
+def _has_default_list(folder: int) -> bool:
+    if not hasattr(os, "getxattr"):
+        return False
+    try:
+        os.getxattr(f"/proc/self/fd/{folder}", _DEFAULT_ACL)
+    except OSError as error:
+        if error.errno not in _NO_ACL:
+            raise
+        return False
+    return True
+
+
+def _give_group(descriptor: int, gid: int) -> None:
+    with suppress(PermissionError):  # a group that this user is not in, which only the kernel gives
+        os.fchown(descriptor, -1, gid)

@@ -1,0 +1,220 @@
+"""Opens folders without following symlinks: what is done in them stays inside, whoever exchanges what meanwhile.
+
+A path that was checked may lead elsewhere a moment later: a folder on the way was exchanged for a symlink. So changes
+name a file by an open folder and a name in it (`Slot`), and folders are opened by their canonical path, on which no
+symlink is followed (invariant 12): by openat2(2) or O_NOFOLLOW_ANY, else one part after the other.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import functools
+import os
+import stat
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+LIMIT = 64
+"""So many folders are open at a time in one thread; few enough for ``ulimit -n 256``."""
+IN_THE_WAY = frozenset({errno.ELOOP, errno.ENOTDIR})
+"""What opening a folder answers where a symlink or a file has its name, or that of a folder above it."""
+
+_AT_FDCWD = -100
+_OPENAT2 = 437
+"""Number of the system call, the same on all of Linux's architectures but alpha; the C library has no name for it."""
+_RESOLVE_NO_SYMLINKS = 4
+_SEARCH = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC
+"""A folder that is opened by O_PATH need not be readable for this user."""
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Slot(NamedTuple):
+    """A name in an open folder, as system calls take it: ``os.unlink(slot.name, dir_fd=slot.folder)``.
+
+    It is good for the next steps only: a few more folders later its own is closed.
+    """
+
+    name: str
+    folder: int
+    path: str
+    """The same as an absolute path, for messages."""
+
+
+Where = str | Slot
+"""A file: by its path, or by a name in an open folder."""
+
+
+def split(where: Where) -> tuple[str, int | None]:
+    """Return a name and the descriptor that it is relative to, as functions of `os` take them."""
+    return (where, None) if isinstance(where, str) else (where.name, where.folder)
+
+
+def path_of(where: Where) -> str:
+    """Return the path of a file, for messages."""
+    return where if isinstance(where, str) else where.path
+
+
+def by_proc(where: Where) -> str:
+    """Return a path of a file for calls that take no descriptor of a folder; its last part may still be a symlink.
+
+    Where /proc is not mounted it is the plain one.
+    """
+    if isinstance(where, str) or not _has_proc():
+        return path_of(where)
+    return f"/proc/self/fd/{where.folder}/{where.name}"
+
+
+@contextmanager
+def pinned(where: Where) -> Iterator[str]:
+    """Hold a file that is no symlink, and give a path that leads to it and nothing else.
+
+    For chmod(2), which follows symlinks at the end of a path.
+
+    Raises:
+        OSError: ELOOP, it is a symlink.
+    """
+    name, folder = split(where)
+    if not hasattr(os, "O_PATH") or not _has_proc():
+        yield name if folder is None else path_of(where)
+        return
+    descriptor = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+    try:
+        if stat.S_ISLNK(os.fstat(descriptor).st_mode):
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path_of(where))
+        yield f"/proc/self/fd/{descriptor}"
+    finally:
+        os.close(descriptor)
+
+
+def open_real(path: str) -> int:
+    """Open a folder by a canonical absolute path, on which no symlink is followed, for use as ``dir_fd``.
+
+    Raises:
+        FileNotFoundError: it is missing.
+        OSError: one of `IN_THE_WAY`, another thing has its name or that of a folder above it; or as open(2).
+    """
+    if _has_openat2():
+        descriptor = _openat2(path)
+        if descriptor >= 0:
+            return descriptor
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), path)
+    if hasattr(os, "O_NOFOLLOW_ANY"):
+        return os.open(path, _SEARCH | os.O_NOFOLLOW_ANY)
+    return _open_part_by_part(path)
+
+
+def folder_above(path: str) -> str:
+    """Return the path of the folder that a canonical absolute path is in."""
+    return path.rpartition("/")[0] or "/"
+
+
+class _How(ctypes.Structure):
+    """``struct open_how`` of openat2(2)."""
+
+    _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
+
+
+_HOW = ctypes.byref(_How(_SEARCH, 0, _RESOLVE_NO_SYMLINKS))
+_SIZE = ctypes.c_size_t(ctypes.sizeof(_How))
+_NUMBER, _HERE = ctypes.c_long(_OPENAT2), ctypes.c_int(_AT_FDCWD)
+
+
+def _openat2(path: str) -> int:
+    return _libc.syscall(_NUMBER, _HERE, os.fsencode(path), _HOW, _SIZE)  # type: ignore[no-any-return]  # a C int
+
+
+@functools.cache
+def _has_openat2() -> bool:
+    """Tell whether the system call is there and allowed: containers of old answer EPERM for what they do not know."""
+    if sys.platform != "linux":
+        return False
+    descriptor = _openat2("/")
+    if descriptor < 0:
+        return False
+    os.close(descriptor)
+    return True
+
+
+@functools.cache
+def _has_proc() -> bool:
+    return os.path.isdir("/proc/self/fd")
+
+
+def _open_part_by_part(path: str) -> int:
+    descriptor = os.open("/", _SEARCH)
+    for part in path.split("/"):
+        if part:
+            try:
+                below = os.open(part, _SEARCH | os.O_NOFOLLOW, dir_fd=descriptor)
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, path) from error
+            finally:
+                os.close(descriptor)
+            descriptor = below
+    return descriptor
+
+
+class Folders:
+    """The folders that each thread has opened for the verb at hand, each once."""
+
+    def __init__(self) -> None:
+        self._thread = _Opened()
+        self._generation = 0
+
+    def slot(self, path: str) -> Slot:
+        """Return the slot of a canonical absolute path.
+
+        Raises:
+            OSError: as `open_real`, for the folder that it is in.
+        """
+        folder, _, name = path.rpartition("/")
+        return Slot(name, self.descriptor(folder), path)
+
+    def descriptor(self, folder: str) -> int:
+        """Return the descriptor of a folder, by its canonical absolute path; "" is ``/``.
+
+        Raises:
+            OSError: as `open_real`.
+        """
+        thread = self._thread
+        if thread.generation != self._generation:
+            self.close()
+            thread.generation = self._generation
+        descriptor = thread.folders.get(folder)
+        if descriptor is None:
+            if len(thread.folders) >= LIMIT:
+                os.close(thread.folders.pop(next(iter(thread.folders))))
+            descriptor = thread.folders[folder] = open_real(folder or "/")
+        return descriptor
+
+    def opens(self, folder: str) -> bool:
+        """Tell whether a folder can be opened by this path, in which no symlink is followed."""
+        try:
+            self.descriptor(folder)
+        except OSError:
+            return False
+        return True
+
+    def forget(self) -> None:
+        """Open every folder anew, in all threads: a folder is taking another name, or goes."""
+        self._generation += 1
+
+    def close(self) -> None:
+        """Close what this thread has opened."""
+        folders = self._thread.folders
+        while folders:
+            os.close(folders.popitem()[1])
+
+
+class _Opened(threading.local):
+    """What one thread has opened, and since which generation."""
+
+    def __init__(self) -> None:
+        self.folders: dict[str, int] = {}
+        self.generation = 0

@@ -1,0 +1,92 @@
+"""Names in a transaction's vaults and among its drafts, each on the file system of the file that it is for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from itertools import count
+from pathlib import Path
+
+from fietsupdate.filesystem import durable
+from fietsupdate.filesystem.journal import Journal
+from fietsupdate.filesystem.layout import HOME, make_folder, open_folder
+from fietsupdate.filesystem.paths import Paths
+from fietsupdate.filesystem.record import Do
+
+_KINDS = ("drafts", "vault")
+
+
+class Vaults:
+    """Gives names that no file has, and that are never given again.
+
+    Args:
+        txn: The transaction's UUID.
+        roots: The paths of each root, by name.
+        journal: What the transaction has done so far.
+    """
+
+    def __init__(self, txn: str, roots: Mapping[str, Paths], journal: Journal) -> None:
+        self._roots = roots
+        self._below_home = f"{HOME}/txn/{txn}"
+        self._mounts: set[str] = set()
+        last = 0
+        for record in journal.forwards():
+            last = max([last, *(int(os.path.basename(name), 16) for name in (record.draft, record.vault) if name)])
+            if record.do is Do.MOUNT:
+                self.add_mount(roots[record.root].absolute(record.path))
+        self._numbers = count(max([last, *map(_last, self.folders())]) + 1)
+
+    def folders(self) -> list[str]:
+        """Name the folders of drafts and old files, by absolute paths."""
+        homes = [*(paths.root for paths in self._roots.values()), *self._mounts]
+        return [f"{home}/{self._below_home}/{kind}" for home in homes for kind in _KINDS]
+
+    def has_mount(self, point: str) -> bool:
+        """Tell whether a mount point, an absolute path, is known."""
+        return point in self._mounts
+
+    def add_mount(self, point: str) -> None:
+        """From now on give names on this file system, for what lies on it."""
+        self._mounts.add(point)
+
+    def draft(self, root: str, path: str) -> str:
+        """Give a name for a new file that will be put at ``path``."""
+        return self._name(root, path, "drafts")
+
+    def vault(self, root: str, path: str) -> str:
+        """Give a name for what is now at ``path``."""
+        return self._name(root, path, "vault")
+
+    def _name(self, root: str, path: str, kind: str) -> str:
+        paths = self._roots[root]
+        return f"{self._home_for(paths.absolute(path), paths.root)}{self._below_home}/{kind}/{next(self._numbers):x}"
+
+    def _home_for(self, absolute: str, root: str) -> str:
+        """Give the path below the root, with a slash, of the mount point that has a file; "" for the root."""
+        if not self._mounts:
+            return ""
+        holding = [point for point in self._mounts if absolute.startswith(f"{point}/")]
+        return f"{max(holding, key=len)[len(root) + 1 :]}/" if holding else ""
+
+
+def _last(folder: str) -> int:
+    """Give the highest number that is in use: a crash may have left files of which no record is durable."""
+    last = 0
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+        for entry in entries:
+            with suppress(ValueError):
+                last = max(last, int(entry.name, 16))
+    return last
+
+
+def prepare_folder(root: Path, txn: str) -> Path:
+    """Create the folder of a transaction in a root, with its drafts and vault; what is there will do.
+
+    All is durable then but the names in the folder, which its maker has to sync.
+    """
+    folder = open_folder(root) / txn
+    for path in (folder.parent, folder, *(folder / kind for kind in _KINDS)):
+        make_folder(path)
+    durable.sync_many([folder.parent, folder.parent.parent, root])
+    return folder
