@@ -34,7 +34,7 @@ from fietsupdate.copies import (
 from fietsupdate.errors import FietsupdateError, FilesError
 from fietsupdate.filesystem import leftovers, shelf
 from fietsupdate.filesystem.content import can_share
-from fietsupdate.filesystem.copying import copy_tree, digest, measure, room, standing
+from fietsupdate.filesystem.copying import Links, copy_tree, digest, measure, room, standing
 from fietsupdate.filesystem.durable import atomic_write, sync
 from fietsupdate.filesystem.layout import HOME, ledger_file, make_folder
 from fietsupdate.filesystem.owner import give_owner
@@ -281,6 +281,7 @@ class Maker:
         self.instance.tell("backup_part", "files")
         if self.instance.site.config.extra_dirs:
             make_folder(partial / DIRS)
+        links = Links()
         with Listing.written(partial / LISTING) as listing:
             for root, source in self._roots.items():
                 copy_tree(
@@ -291,6 +292,7 @@ class Maker:
                     root=root,
                     warn=lambda text: self.instance.tell("warning", f"{text}."),
                     moved=pace,
+                    links=links,
                 )
         pace.finish()
         return listing

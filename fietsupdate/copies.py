@@ -240,14 +240,22 @@ class FileRecord(NamedTuple):
     xattrs: Mapping[str, str] = {}
     """Extended attributes, in base64."""
     target: str = ""
-    """Text of a symlink; for a hard link the path, in the same root, of the file that it is another name of."""
+    """Text of a symlink; for a hard link the path of the file that it is another name of."""
+    target_root: str | None = None
+    """The root that this path is in, where it is another one than its own."""
+
+    @property
+    def linked_root(self) -> str:
+        """The root of the file that a hard link is another name of."""
+        return self.root if self.target_root is None else self.target_root
 
     def to_json(self) -> str:
         """Give one line of the listing: ASCII, whatever the name is."""
         text, xattrs = _quoted, json.dumps(dict(self.xattrs)) if self.xattrs else "{}"
+        more = "" if self.target_root is None else f", {text(self.target_root)}"
         return (
             f"[{text(self.root)}, {text(self.path)}, {text(self.kind)}, {self.size}, {text(self.sha256)}, {self.mode}, "
-            f"{self.uid}, {self.gid}, {self.mtime_ns}, {xattrs}, {text(self.target)}]"
+            f"{self.uid}, {self.gid}, {self.mtime_ns}, {xattrs}, {text(self.target)}{more}]"
         )
 
     @classmethod

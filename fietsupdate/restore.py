@@ -18,7 +18,7 @@ from fietsupdate.backups import chosen
 from fietsupdate.copies import Backup, Scope
 from fietsupdate.database.dump import NEW, OLD, draft_of
 from fietsupdate.errors import DatabaseError, FietsupdateError, FilesError, RefusedError, UsageError
-from fietsupdate.filesystem import leftovers, restoration, swap
+from fietsupdate.filesystem import leftovers, movable, restoration, swap
 from fietsupdate.filesystem.copying import room
 from fietsupdate.filesystem.durable import atomic_write, sync_path
 from fietsupdate.filesystem.layout import HOME, LOST_FOUND, home, make_folder, restore_folder
@@ -110,6 +110,7 @@ def check(run: Run, name: str | None, despite: Collection[Despite]) -> Candidate
     refuse(run, backup, seen, despite)
     if Despite.RUNNING not in despite:
         check_service(run.site)
+    _Staging(run, Restorer(run.site, run.environment, run.signals, run.tell), backup, seen).begun()  # finds obstacles
     roots = {"": run.site.data_dir, **run.site.config.extra_dirs}
     taken = tuple(roots[root] for root in ("", *backup.manifest.extra_dirs))
     return Candidate(backup, seen.database.shown_url, seen.database.dialect, taken)
@@ -237,7 +238,7 @@ class _Staging:
     def go(self) -> tuple[Path, ...]:
         """Stage, commit, and go forward; give what stood in the way."""
         run, data_dir = self.run, self.restorer.data_dir
-        begun = self._begun()
+        begun = self.begun()
         run.tell(Event("restore_begun", now(), text=self.backup.name, details={"path": str(self.backup.path)}))
         staged = begun
         try:
@@ -259,14 +260,15 @@ class _Staging:
         finally:
             run.signals.deferred = False
 
-    def _begun(self) -> Restoration:
+    def begun(self) -> Restoration:
+        """Give the first page of the journal; refuse where something in the live roots cannot be moved."""
         restorer, manifest = self.restorer, self.backup.manifest
         tag = secrets.token_hex(4)
         units: list[swap.Unit] = []
         if manifest.scope is Scope.FULL:
             for name in ("", *manifest.extra_dirs):
                 units += swap.units_of(name, restorer.roots[name], self._keep(tag, name))
-                swap.refuse_unmovable(restorer.roots[name], [unit for unit in units if unit.root == name])
+                movable.refuse_unmovable(restorer.roots[name], [unit for unit in units if unit.root == name])
         return Restoration(
             self.backup.name,
             tag,

@@ -229,7 +229,8 @@ class Restorer:
     def _clear_roots(self, found: Restoration) -> None:
         """Erase what is staged and what was moved out. Rubbish in a root that is gone need stop nobody."""
         for name, root in self.roots.items():
-            swap.clear(root, found.of_root(name))
+            for path in swap.clear(root, found.of_root(name), found.tag):
+                self._warn(f"{path} holds what this user may not delete: what was there before the restore.")
 
     def _drop(self, found: Restoration, *kinds: str) -> None:
         """Remove databases that this restore has made, also what is left of one that was not complete."""

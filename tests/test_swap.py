@@ -12,7 +12,7 @@ import fs_support
 import pytest
 
 from fietsupdate.errors import FilesError
-from fietsupdate.filesystem import swap
+from fietsupdate.filesystem import movable, swap
 from fietsupdate.filesystem.layout import restore_folder
 from support.states import quick_folder
 
@@ -100,7 +100,7 @@ def test_what_cannot_be_renamed_is_moved_byte_by_byte(root: Path) -> None:
         assert swap.move_in(root, units, "tag") == ()
         after, _ = fs_support.picture(root, inodes=False)
         with pytest.raises(FilesError, match="Something is mounted at"):
-            swap.clear(root, units)
+            swap.clear(root, units, "tag")
     assert {name: look for name, look in after.items() if name != "."} == {
         name: look for name, look in before.items() if name != "."
     }
@@ -118,7 +118,7 @@ def test_a_folder_of_an_image_is_moved_although_it_cannot_be_renamed(root: Path,
         assert os.listdir(merged) == [".fietsupdate"]
         assert sorted(os.listdir(restore_folder(merged) / "old")) == names
         assert (restore_folder(merged) / "old" / "tracks" / "1" / "track.gpx").read_text() == "<gpx/>"
-        swap.clear(merged, units)
+        swap.clear(merged, units, "tag")
         assert list(restore_folder(merged).iterdir()) == []
 
 
@@ -161,7 +161,7 @@ def test_a_user_who_cannot_move_the_folders_is_told_before_anything_moves() -> N
             try:
                 if os.geteuid() == 0:
                     os.setuid(65534)
-                swap.refuse_unmovable(root, units)
+                movable.refuse_unmovable(root, units)
             except FilesError as error:
                 os._exit(0 if f"{root / 'tracks'} cannot be moved" in error.message else 2)
             except BaseException:  # noqa: BLE001  # the child says everything by its exit code

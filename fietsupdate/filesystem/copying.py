@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from fietsupdate.copies import FileRecord
 from fietsupdate.errors import FilesError
@@ -26,11 +27,36 @@ from fietsupdate.filesystem.status import Meta, read_xattrs
 _VANISHED = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ESTALE})
 _REPLACED = frozenset({errno.ELOOP, errno.ENXIO})
 """What opening a file answers that has just become a symlink or a pipe."""
-_CANNOT_LINK = frozenset({errno.EPERM, errno.EMLINK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOENT})
+_CANNOT_LINK = frozenset({errno.EPERM, errno.EMLINK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOENT, errno.EXDEV})
 
 
 def nothing(*_told: object) -> None:
     """Listen to nothing."""
+
+
+class Name(NamedTuple):
+    """One of the names of a file with several."""
+
+    root: str
+    path: str
+    copy: str
+    """The absolute path of its copy."""
+
+
+class Links:
+    """Files with several names, in whichever of several trees these are."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, int], tuple[Name, int]] = {}
+        """The name by which each was copied, and how many more are to come."""
+
+    def first(self, status: os.stat_result, name: Name) -> Name:
+        """Give the name by which a file was copied: this one, where none was met before."""
+        key = status.st_dev, status.st_ino
+        known, to_come = self._known.pop(key, (name, status.st_nlink))
+        if to_come > 1:
+            self._known[key] = known, to_come - 1
+        return known
 
 
 def copy_tree(
@@ -42,6 +68,7 @@ def copy_tree(
     root: str = "",
     warn: Callable[[str], None] = nothing,
     moved: Callable[[int], None] = nothing,
+    links: Links | None = None,
 ) -> None:
     """Copy a folder with all that is in it, durably.
 
@@ -55,12 +82,14 @@ def copy_tree(
         root: The name of the root, for the records.
         warn: Told, in words, of what vanished or changed while it was copied.
         moved: Told how many bytes were copied since the last time.
+        links: What is shared by trees in which files may have names of the same file.
 
     Raises:
         FilesError: something cannot be read, or could not be made durable.
         OSError: the copy cannot be written: ``ENOSPC``, the disk is full.
     """
-    _Copier(source, dest, leave_out=leave_out, told=told, root=root, warn=warn, moved=moved).run()
+    shared = Links() if links is None else links
+    _Copier(source, dest, leave_out=leave_out, told=told, root=root, warn=warn, moved=moved, links=shared).run()
 
 
 def measure(source: Path, leave_out: Collection[Path]) -> tuple[int, int]:
@@ -147,6 +176,7 @@ class _Copier:
         root: str,
         warn: Callable[[str], None],
         moved: Callable[[int], None],
+        links: Links,
     ) -> None:
         self._top = os.path.realpath(source)
         self._dest = os.path.realpath(dest)
@@ -155,8 +185,7 @@ class _Copier:
         self._told = told
         self._warn = warn
         self._content = Content(moved)
-        self._linked: dict[tuple[int, int], tuple[str, int]] = {}
-        """Files with several names: the first one that was copied, and how many are to come."""
+        self._links = links
         self._made: list[str] = []
         """The first paths that were made; whether there are more than `MANY` is all that matters."""
 
@@ -165,6 +194,7 @@ class _Copier:
             raise FilesError(f"{self._top} does not exist, or is no folder.", hint="Is the volume mounted?")
         with suppress(FileExistsError):
             self._make_folder(self._dest)
+        _drop_default_acl(self._dest)
         waiting = [""]
         while waiting:
             waiting += self._folder(waiting.pop())
@@ -220,8 +250,7 @@ class _Copier:
 
     def _make_folder(self, dest: str) -> None:
         os.mkdir(dest, 0o700)
-        with suppress(OSError, AttributeError):  # what is copied has access control lists of its own
-            os.removexattr(dest, "system.posix_acl_default")
+        _drop_default_acl(dest)
         self._note(dest)
 
     def _link(self, path: str, source: str, dest: str) -> None:
@@ -254,20 +283,21 @@ class _Copier:
 
     def _second_name(self, path: str, dest: str, status: os.stat_result) -> bool:
         """Make another name of a file that was copied already; false for its first name."""
-        key = status.st_dev, status.st_ino
-        first, to_come = self._linked.pop(key, ("", status.st_nlink))
-        if to_come > 1:
-            self._linked[key] = first or path, to_come - 1
-        if not first:
+        name = Name(self._root, path, dest)
+        first = self._links.first(status, name)
+        if first is name:
             return False
         try:
-            os.link(f"{self._dest}/{first}", dest, follow_symlinks=False)
+            os.link(first.copy, dest, follow_symlinks=False)
         except OSError as error:
             if error.errno not in _CANNOT_LINK:
                 raise
+            other = os.path.join(first.root, first.path)
+            self._warn(f"{self._paths(path)[0]} is another name of {other}; its copy is a file of its own")
             return False
         self._note(dest)
-        self._told(FileRecord(self._root, path, "hardlink", target=first))
+        target_root = None if first.root == self._root else first.root
+        self._told(FileRecord(self._root, path, "hardlink", target=first.path, target_root=target_root))
         return True
 
     def _copied(self, reader: int, dest: str, status: os.stat_result, xattrs: Mapping[str, str]) -> tuple[int, str]:
@@ -288,6 +318,12 @@ class _Copier:
         self._told(
             FileRecord(self._root, path, kind, 0, "", meta.mode, meta.uid, meta.gid, meta.mtime_ns, meta.xattrs, target)
         )
+
+
+def _drop_default_acl(folder: str) -> None:
+    """Let what is copied into a folder have access control lists of its own alone."""
+    with suppress(OSError, AttributeError):
+        os.removexattr(folder, "system.posix_acl_default")
 
 
 def _has_xattrs(descriptor: int) -> bool:

@@ -142,4 +142,5 @@ def _parse(values: dict[str, Any]) -> Restoration:
 
 def _unit(values: dict[str, Any]) -> Unit:
     meta = values["meta"]
-    return Unit(**{**values, "stays": tuple(values["stays"]), "meta": Meta(**meta) if meta else None})
+    closed = tuple((str(name), int(mode)) for name, mode in values.get("closed", ()))
+    return Unit(**{**values, "stays": tuple(values["stays"]), "meta": Meta(**meta) if meta else None, "closed": closed})

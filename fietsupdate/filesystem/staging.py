@@ -17,13 +17,15 @@ from fietsupdate.copies import Appearance, Backup, FileRecord
 from fietsupdate.errors import FilesError
 from fietsupdate.filesystem import swap
 from fietsupdate.filesystem.content import FICLONE
-from fietsupdate.filesystem.copying import copy_tree, measure, nothing
+from fietsupdate.filesystem.copying import Links, copy_tree, measure, nothing
 from fietsupdate.filesystem.layout import restore_folder
 from fietsupdate.filesystem.place import erase
 from fietsupdate.filesystem.shelf import parts
-from fietsupdate.filesystem.status import Meta
+from fietsupdate.filesystem.status import Meta, read_xattrs
 from fietsupdate.filesystem.swap import Unit
 from fietsupdate.filesystem.verifying import records
+
+MOST_NAMED = 5
 
 
 def stage(
@@ -50,6 +52,7 @@ def stage(
         FilesError: something in the backup does not fit to what must stay here.
         OSError: the disk is full, or something else cannot be written.
     """
+    links = Links()
     for name, tree in parts(backup):
         own = [unit for unit in units if unit.root == name]
         swap.prepare(roots[name], own)
@@ -57,11 +60,14 @@ def stage(
         for top in dict.fromkeys(unit.top for unit in own):
             if (tree / top).is_dir():
                 dest = restore_folder(Path(os.path.realpath(roots[name]), top)) / swap.NEW
-                copy_tree(tree / top, dest, leave_out=left_out, told=nothing, root=name, warn=warn, moved=moved)
-    metas = _as_listed(backup, roots, units)
+                copy_tree(
+                    tree / top, dest, leave_out=left_out, told=nothing, root=name, warn=warn, moved=moved, links=links
+                )
+    listed = _Listed(backup, roots, units, warn)
+    listed.follow()
     for name, _ in parts(backup):
         swap.complete(roots[name], [unit for unit in units if unit.root == name])
-    return tuple(replace(unit, meta=metas.get((unit.root, unit.path))) for unit in units)
+    return tuple(listed.finished(unit) for unit in units)
 
 
 def needs(backup: Backup, roots: Mapping[str, Path]) -> Iterator[tuple[Path, int, int]]:
@@ -99,27 +105,69 @@ def _fixed(units: Sequence[Unit]) -> Iterator[tuple[Unit, str]]:
                 yield unit, name
 
 
-def _as_listed(backup: Backup, roots: Mapping[str, Path], units: Sequence[Unit]) -> dict[tuple[str, str], Meta]:
-    """Make what is staged look as the listing says; give what it says of the folders that stay."""
-    by_root = {name: [unit for unit in units if unit.root == name] for name in roots}
-    places = {name: _Places(roots[name], own) for name, own in by_root.items() if own}
-    metas: dict[tuple[str, str], Meta] = {}
-    try:
-        for record in records(backup):
-            if record.root not in places or record.kind == "hardlink":
-                continue
-            meta = Meta(record.mode, record.uid, record.gid, record.mtime_ns, record.xattrs)
-            if places[record.root].is_unit(record.path):
-                _refuse_another_kind(backup, record)
-                metas[record.root, record.path] = _attainable(meta)
-            else:
-                _give(places[record.root].staged(record.path), meta)
-    except ValueError as error:
-        raise FilesError(
-            f"The listing of the backup {backup.name} cannot be followed: {error}.",
-            hint="Restore another backup: 'fietsupdate backup list' shows them.",
-        ) from error
-    return metas
+class _Listed:
+    """Makes what is staged look as the listing says, and learns what it says of the folders that stay."""
+
+    def __init__(
+        self, backup: Backup, roots: Mapping[str, Path], units: Sequence[Unit], warn: Callable[[str], None]
+    ) -> None:
+        self._backup, self._roots, self._warn = backup, roots, warn
+        by_root = {name: [unit for unit in units if unit.root == name] for name in roots}
+        self._places = {name: _Places(roots[name], own) for name, own in by_root.items() if own}
+        self._metas: dict[tuple[str, str], Meta] = {}
+        self._closed: dict[tuple[str, str], list[tuple[str, int]]] = {}
+        self._others: list[str] = []
+        """What comes back, but cannot belong to whom it belonged."""
+
+    def follow(self) -> None:
+        """Go through the listing.
+
+        Raises:
+            FilesError: it is damaged, or does not fit to what must stay here.
+        """
+        try:
+            for record in records(self._backup):
+                if record.root in self._places and record.kind != "hardlink":
+                    self._place(record, self._places[record.root])
+            if self._others:
+                self._warn(
+                    f"{len(self._others)} files and folders belonged to another user or group, and come back as this "
+                    f"user's own, open to no more than before: {', '.join(self._others[:MOST_NAMED])}"
+                )
+        except ValueError as error:
+            raise FilesError(
+                f"The listing of the backup {self._backup.name} cannot be followed: {error}.",
+                hint="Restore another backup: 'fietsupdate backup list' shows them.",
+            ) from error
+
+    def finished(self, unit: Unit) -> Unit:
+        """Give a unit with what its folder, and those that come into it, shall look like afterwards."""
+        key, live = (unit.root, unit.path), os.stat(unit.live(self._roots[unit.root]))
+        is_ours = os.geteuid() in {0, live.st_uid}  # nobody else changes its look: it stays as it is
+        meta = self._metas.get(key) if is_ours else None
+        return replace(unit, meta=meta, closed=tuple(self._closed.get(key, ())))
+
+    def _place(self, record: FileRecord, places: _Places) -> None:
+        meta = Meta(record.mode, record.uid, record.gid, record.mtime_ns, record.xattrs)
+        if places.is_unit(record.path):
+            _refuse_another_kind(self._backup, record)
+            self._metas[record.root, record.path] = _attainable(meta)
+            return
+        above, _, name = record.path.rpartition("/")
+        if record.kind == "folder" and ~record.mode & 0o300 and places.is_unit(above):
+            self._closed.setdefault((record.root, above), []).append((name, _attainable(meta).mode))
+        path, where = places.staged(record.path), os.path.join(record.root, record.path)
+        _give(path, meta)
+        if record.xattrs and (lost := _refused(path, record.xattrs)):
+            self._warn(f"{where} comes back without {', '.join(lost)}: this user, or the file system, cannot set that")
+        if _attainable(meta) != meta:
+            self._others.append(where)
+
+
+def _refused(path: str, xattrs: Mapping[str, str]) -> list[str]:
+    """Name the attributes that a staged entry did not get; access control lists are among them."""
+    there = read_xattrs(path) if os.path.lexists(path) else xattrs
+    return [name for name in sorted(xattrs) if there.get(name) != xattrs[name]]
 
 
 class _Places:
@@ -165,11 +213,16 @@ def _give(path: str, meta: Meta) -> None:
 
 
 def _attainable(meta: Meta) -> Meta:
-    """Give what this user can give: what stays his own stays open to him."""
+    """Give what this user can give: what becomes his own stays open to him, and to no group that it was closed to."""
     user = os.geteuid()
-    if user in {0, meta.uid}:
+    if not user:
         return meta
-    return replace(meta, mode=meta.mode | 0o600)
+    if meta.uid != user:
+        meta = replace(meta, uid=user, mode=meta.mode | 0o600)
+    if meta.gid not in {os.getegid(), *os.getgroups()}:
+        others = (meta.mode & 0o007) << 3
+        meta = replace(meta, gid=os.getegid(), mode=meta.mode & ~0o2070 | meta.mode & others)
+    return meta
 
 
 def _refuse_another_kind(backup: Backup, record: FileRecord) -> None:

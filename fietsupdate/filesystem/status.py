@@ -9,7 +9,8 @@ import base64
 import errno
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -138,30 +139,35 @@ def read_xattrs(path: str) -> dict[str, str]:
     """Read the extended attributes that this user may read; none where the system has none."""
     if not hasattr(os, "listxattr"):
         return {}
+    found: dict[str, str] = {}
+    with _refusals():
+        for name in sorted(os.listxattr(path, follow_symlinks=False)):
+            with _refusals():
+                found[name] = base64.b64encode(os.getxattr(path, name, follow_symlinks=False)).decode()
+    return found
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """Pass over what the system refuses of one attribute: the others have nothing to do with it."""
     try:
-        names = os.listxattr(path, follow_symlinks=False)
-        return {
-            name: base64.b64encode(os.getxattr(path, name, follow_symlinks=False)).decode() for name in sorted(names)
-        }
+        yield
     except OSError as error:
         if error.errno not in _NO_XATTRS:
             raise
-        return {}
 
 
 def _write_xattrs(path: str, wanted: Mapping[str, str]) -> None:
     if not hasattr(os, "listxattr"):
         return
     there = read_xattrs(path)
-    try:
-        for name in there.keys() - wanted.keys():
+    for name in there.keys() - wanted.keys():
+        with _refusals():
             os.removexattr(path, name, follow_symlinks=False)
-        for name in wanted:
-            if there.get(name) != wanted[name]:
+    for name in wanted:
+        if there.get(name) != wanted[name]:
+            with _refusals():
                 os.setxattr(path, name, base64.b64decode(wanted[name]), follow_symlinks=False)
-    except OSError as error:
-        if error.errno not in _NO_XATTRS:
-            raise
 
 
 def _chown(where: Where, uid: int, gid: int) -> None:

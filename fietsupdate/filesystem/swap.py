@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from fietsupdate.filesystem.durable import sync_many
 from fietsupdate.filesystem.layout import (
     HOME,
     LOST_FOUND,
+    done_folder,
     found_folder,
     home,
     make_folder,
@@ -55,6 +57,8 @@ class Unit:
     """Names of entries that are not moved."""
     meta: Meta | None = None
     """What the folder shall look like afterwards; None leaves it as it is."""
+    closed: tuple[tuple[str, int], ...] = ()
+    """Folders that come in, by name, with the mode that closes each to its owner: it is given when they are there."""
 
     def live(self, root: Path) -> str:
         """Name the folder itself."""
@@ -130,28 +134,6 @@ def tops(root: Path, units: Iterable[Unit]) -> list[Path]:
     return [Path(_join(real, top)) for top in dict.fromkeys(unit.top for unit in units)]
 
 
-def refuse_unmovable(root: Path, units: Iterable[Unit]) -> None:
-    """Find out before anything is touched whether this user can move what is there.
-
-    To move a folder to another one, rename(2) needs the right to write into it, as its ``..`` changes.
-
-    Raises:
-        FilesError: names the first entry that cannot be moved.
-    """
-    if os.geteuid() == 0:
-        return
-    effective = os.access in os.supports_effective_ids
-    for unit in units:
-        folder = unit.live(root)
-        for path in (folder, *(f"{folder}/{name}" for name in _names(folder, unit.stays))):
-            if _is_folder(path) and not os.access(path, os.W_OK | os.X_OK, effective_ids=effective):
-                raise FilesError(
-                    f"{path} cannot be moved: this user may not write into it.",
-                    stands="Nothing was changed.",
-                    hint="Run as the owner of the files, or as root with --as-root.",
-                )
-
-
 def move_out(root: Path, units: Iterable[Unit], tag: str) -> None:
     """Move what is live away, durably.
 
@@ -162,7 +144,8 @@ def move_out(root: Path, units: Iterable[Unit], tag: str) -> None:
     mover = _Mover(root, tag)
     for unit in units:
         live, old = unit.live(root), unit.old(root)
-        for name in _names(live, unit.stays):
+        for name in names_in(live, unit.stays):
+            _open_own(f"{live}/{name}")
             mover.move(f"{live}/{name}", _free(f"{old}/{name}"))
         mover.touched |= {live, old}
     mover.sync()
@@ -181,7 +164,8 @@ def move_in(root: Path, units: Sequence[Unit], tag: str) -> tuple[Path, ...]:
     mover = _Mover(root, tag)
     for unit in units:
         live, new = unit.live(root), unit.new(root)
-        for name in _names(new, unit.stays):
+        for name in names_in(new, unit.stays):
+            _open_own(f"{new}/{name}")  # `Unit.closed` knows its mode
             mover.move(f"{new}/{name}", f"{live}/{name}")
         mover.touched |= {live, new}
     give_looks(root, units)
@@ -192,16 +176,23 @@ def move_in(root: Path, units: Sequence[Unit], tag: str) -> tuple[Path, ...]:
 def give_looks(root: Path, units: Sequence[Unit]) -> None:
     """Make the folders that stayed look as they shall; to be repeated when something of ours was removed from them."""
     for unit in reversed(units):
+        for name, mode in unit.closed:
+            with suppress(FileNotFoundError):  # it was taken away meanwhile
+                os.chmod(f"{unit.live(root)}/{name}", mode)
         if unit.meta is not None:
             unit.meta.apply(unit.live(root))
 
 
-def clear(root: Path, units: Sequence[Unit]) -> None:
+def clear(root: Path, units: Sequence[Unit], tag: str) -> tuple[Path, ...]:
     """Erase what was staged and what was moved out; it can be repeated.
+
+    Returns:
+        Where that is now which this user may not delete: folders of others in a folder of his.
 
     Raises:
         FilesError: a file system is mounted in there, which was not when the restore began; nothing was erased.
     """
+    kept: list[Path] = []
     for top in tops(root, units):
         folder = restore_folder(top)
         if mounted := mounted_below(str(folder)):
@@ -211,11 +202,31 @@ def clear(root: Path, units: Sequence[Unit]) -> None:
                 hint="Unmount it, mount it where it belongs, and type fietsupdate recover.",
             )
         for name in (NEW, OLD):
-            erase(str(folder / name))
+            try:
+                erase(str(folder / name))
+            except PermissionError:
+                kept.append(_put_away(top, folder / name, f"{tag}-{name}"))
         if folder.is_dir():
             sync_many([folder])  # the journal, which tells of them, goes next
         if top != Path(os.path.realpath(root)) or units[0].root:
             _leave(top)
+    return tuple(kept)
+
+
+def _put_away(top: Path, folder: Path, name: str) -> Path:
+    """Move a folder of ours to where rubbish lies that only somebody else can delete."""
+    make_folder(done_folder(top))
+    place = Path(_free(str(done_folder(top) / name)))
+    os.rename(folder, place)
+    sync_many([place.parent, home(top)])
+    return place
+
+
+def _open_own(path: str) -> None:
+    """Open a folder of ours that its own mode closes: else it could not be moved, nor anything in it be erased."""
+    status = os.lstat(path)
+    if stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and ~status.st_mode & 0o300:
+        os.chmod(path, stat.S_IMODE(status.st_mode) | 0o300)
 
 
 class _Mover:
@@ -225,6 +236,8 @@ class _Mover:
         self._found = found_folder(Path(os.path.realpath(root)), tag)
         self.touched: set[str] = set()
         self.strange: list[Path] = []
+        self._copied: dict[tuple[int, int], str] = {}
+        """Files with several names that were copied, each with the first name of its copy."""
 
     def sync(self) -> None:
         """Make every move durable."""
@@ -262,12 +275,13 @@ class _Mover:
         if not _is_folder(source):
             draft = f"{folder}/.{name}.moving"
             erase(draft)
-            copy_file(source, draft)
+            self._copy(source, draft, target)
             place(draft, target)
             sync_many([folder])  # the old name goes when the new one is there for good
             os.unlink(source)
         else:
             meta = Meta.of(source)
+            _open_own(source)
             with suppress(FileExistsError):
                 os.mkdir(target, 0o700)
             for inside in sorted(os.listdir(source)):
@@ -276,6 +290,18 @@ class _Mover:
             with _mount_point_stays():
                 os.rmdir(source)
         self.touched |= {target, folder, os.path.dirname(source)}
+
+    def _copy(self, source: str, draft: str, target: str) -> None:
+        """Copy a file; another name of one that was copied already becomes another name of that copy."""
+        status = os.lstat(source)
+        key = status.st_dev, status.st_ino
+        if first := self._copied.get(key):
+            with suppress(OSError):
+                os.link(first, draft, follow_symlinks=False)
+                return
+        copy_file(source, draft)
+        if status.st_nlink > 1:
+            self._copied[key] = target
 
 
 @contextmanager
@@ -305,7 +331,8 @@ def _is_copy(source: str, target: str) -> bool:
     return there.is_same(ours._replace(inode=there.inode))
 
 
-def _names(folder: str, stays: Collection[str]) -> list[str]:
+def names_in(folder: str, stays: Collection[str]) -> list[str]:
+    """Name what is in a folder, sorted, but for what stays."""
     return sorted(set(os.listdir(folder)) - set(stays))
 
 

@@ -47,7 +47,7 @@ def records(backup: Backup) -> Iterator[FileRecord]:
     roots = {"", *backup.manifest.extra_dirs}
     with backup.listing.open(encoding="ascii") as lines:
         for record in map(FileRecord.from_json, lines):
-            if record.root not in roots or not record.is_inside():
+            if not {record.root, record.linked_root} <= roots or not record.is_inside():
                 raise ValueError(f"it names {os.path.join(record.root, record.path)!r}, which is not in the backup")
             yield record
 
@@ -91,7 +91,7 @@ def _difference(record: FileRecord, path: str, backup: Backup, moved: Callable[[
         if kind == "link" and os.readlink(path) != record.target:
             return "points to another place"
         if record.kind == "hardlink":
-            first = os.path.join(backup.tree(record.root), record.target)
+            first = os.path.join(backup.tree(record.linked_root), record.target)
             return (
                 "" if os.path.samestat(status, os.lstat(first)) else f"is no other name of {record.target!r} any more"
             )

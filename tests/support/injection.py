@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import os
 import sqlite3
 from dataclasses import dataclass
 from typing import Any
@@ -12,9 +14,11 @@ from fietsupdate.testing import injection
 from fietsupdate.testing.injection import COMMIT, COMMITTED, FILES, ROLLBACK, SQL, short
 from support.databases import MARIADB, POSTGRESQL, server_url
 
-__all__ = ["COMMIT", "COMMITTED", "FILES", "OUTPUT", "ROLLBACK", "SQL", "Injection", "cut"]
+__all__ = ["COMMIT", "COMMITTED", "FILES", "OUTPUT", "ROLLBACK", "SQL", "USER", "Injection", "cut"]
 
 OUTPUT = "output"
+USER = "FIETSUPDATE_TEST_USER"
+"""The environment variable with the number of the ordinary user, and of his group, who runs a command of a project."""
 
 
 @dataclass
@@ -26,6 +30,12 @@ class Injection(injection.Injection):
     """
 
     def install(self) -> None:
+        if user := int(os.environ.pop(USER, "0")):
+            for name in ("ascii", "idna", "latin-1"):  # an interpreter in root's home loads nothing any more
+                codecs.lookup(name)
+            os.setgroups([])
+            os.setgid(user)
+            os.setuid(user)
         super().install()
         if OUTPUT in self.kinds:
             self._watch_output()
