@@ -12,7 +12,8 @@ from support.instances import DATA, LINE, database, entry, files, graph_of, ledg
 CHAIN = graph_of(update("a", at="r1"), update("b", "a", at="r1"), update("c", "b", at="r3"))
 """a (r1) - b (r1, a release) - c (r3)     revisions: r1 - r2 - r3 - r4"""
 
-RESTORE = "Put both halves back to the same moment with `fietsupdate restore`"
+RESTORE = "Put both halves back to the same moment with a backup of both (`fietsupdate backup list` shows them)"
+MIDDLE = f"{RESTORE[0].lower()}{RESTORE[1:]}"
 PAST = (
     "What was dropped with that is gone from this database: Alembic does not bring it back, and the update would find "
     "nothing. Take both halves back to a backup from before that, if there is one (`fietsupdate backup list`), then "
@@ -302,7 +303,7 @@ def test_an_alembic_revision_that_this_code_does_not_know_is_drift():
                     "different ways: next comes entry 2 (down a, 2026-03-02T12:00:00.000Z) in the data directory, "
                     "entry 2 (up b, 2026-03-02T12:00:00.000Z) in the database."
                 ),
-                f"Check `data_dir` and the database's URL. {RESTORE}, if both are right.",
+                f"Check `data_dir` and the database's URL. If both are right: {MIDDLE}.",
             ),
         ),
         (
@@ -314,7 +315,7 @@ def test_an_alembic_revision_that_this_code_does_not_know_is_drift():
                     "2026-03-01T12:00:00.000Z) in the data directory, entry 1 (up a, 2026-03-01T12:00:00.000Z) in the "
                     "database."
                 ),
-                f"Check `data_dir` and the database's URL. {RESTORE}, if both are right.",
+                f"Check `data_dir` and the database's URL. If both are right: {MIDDLE}.",
             ),
         ),
         (
@@ -443,10 +444,7 @@ def test_a_database_behind_its_current_updates_is_drifted(at, now):
     assert said(status) == (
         "database_behind",
         f"The database is behind its current updates: c needs Alembic revision r3, the database is at {now}.",
-        (
-            "If only Alembic was taken back, type `alembic upgrade r3`. If the database was restored alone, put both "
-            "halves back to the same moment with `fietsupdate restore`."
-        ),
+        f"If only Alembic was taken back, type `alembic upgrade r3`. If the database was restored alone: {MIDDLE}.",
     )
 
 
@@ -587,7 +585,7 @@ def test_an_interrupted_update_tells_how_far_it_came_and_how_it_goes_on():
         ),
         (
             "Mend the cause, then type `fietsupdate update`, which goes on at phase alembic; "
-            "or go back to a backup of both halves with `fietsupdate restore`."
+            "or restore a backup of both halves from before (`fietsupdate backup list` shows them)."
         ),
     )
 
@@ -602,7 +600,7 @@ def test_an_interrupted_downgrade_names_the_command_that_goes_on():
         ),
         (
             "Mend the cause, then type `fietsupdate downgrade b`, which goes on at phase pre; "
-            "or go back to a backup of both halves with `fietsupdate restore`."
+            "or restore a backup of both halves from before (`fietsupdate backup list` shows them)."
         ),
     )
 
@@ -716,7 +714,7 @@ def test_an_open_transaction_whose_header_cannot_be_read_is_touched_by_nobody():
         said(status)[1]
         == "The data directory holds the open transaction txn-2, and its header or journal cannot be read."
     )
-    assert "fietsupdate restore" in status.problems[0].hint
+    assert "fietsupdate backup list" in status.problems[0].hint
     assert refusal(status) == status.problems[0]
 
 

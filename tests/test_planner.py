@@ -199,7 +199,7 @@ def test_updates_without_down_are_named_before_anything_starts():
         "Update c cannot be reverted: /app/updates/upd_c.py has no class Down.\n"
         "Update b cannot be reverted: /app/updates/upd_b.py has no class Down."
     )
-    assert error.hint == "Go back to a backup of both halves from before: `fietsupdate restore`."
+    assert error.hint == "Restore a backup of both halves from before, if there is one: `fietsupdate backup list`."
     assert drawn(down(graph, "c", history="a b c d")) == ["d:"]
 
 

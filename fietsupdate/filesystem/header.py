@@ -105,7 +105,7 @@ def _parse(values: dict[str, Any]) -> Header:
 def way_out(folder: Path) -> str:
     """Say what to do about a transaction whose own notes are lost or damaged."""
     return (
-        "Take both halves back with 'fietsupdate restore'. Without a backup: if 'fietsupdate history' does not end "
+        "Restore a backup of both halves ('fietsupdate backup list' shows them). Without one: if 'fietsupdate history' does not end "
         f"with this run, put back by hand what the vault in {folder} holds; then move that folder away."
     )
 

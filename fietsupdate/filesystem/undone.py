@@ -31,5 +31,5 @@ def tell_lost(undone: Iterable[Undone]) -> None:
         raise FilesError(
             f"Not put back, as the vault does not hold them any more: {', '.join(lost)}.",
             stands="All other files are as before the update, and so is the database.",
-            hint="Put these back by hand, or take both halves back with 'fietsupdate restore'.",
+            hint="Put these back by hand, or restore a backup of both halves: 'fietsupdate backup list' shows them.",
         )

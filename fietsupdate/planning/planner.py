@@ -279,7 +279,7 @@ def _refuse_missing_down(updates: Sequence[Update]) -> None:
                 f"Update {update.update_id} cannot be reverted: {update.path} has no class Down." for update in lacking
             ),
             stands=UNTOUCHED,
-            hint="Go back to a backup of both halves from before: `fietsupdate restore`.",
+            hint="Restore a backup of both halves from before, if there is one: `fietsupdate backup list`.",
         )
 
 

@@ -13,7 +13,7 @@ from fietsupdate.planning.history import Pairing
 from fietsupdate.planning.target import FORK_HINT, fork_message
 from fietsupdate.views import DatabaseView, FilesView, LockHolder, OpenRestore, OpenTransaction
 
-SAME_MOMENT = "Put both halves back to the same moment with `fietsupdate restore`"
+SAME_MOMENT = "put both halves back to the same moment with a backup of both (`fietsupdate backup list` shows them)"
 MANY = 5
 """More suggestions than this help nobody."""
 
@@ -62,7 +62,7 @@ _WAYS = {
 
 
 def _how_to_resume(begun: Begun, update: Update | None, resume: str, way_back: str) -> str:
-    back = "go back to a backup of both halves with `fietsupdate restore`"
+    back = "restore a backup of both halves from before (`fietsupdate backup list` shows them)"
     if way_back:
         back = f"type `fietsupdate restore {way_back}`, which takes both halves back to before it"
     if update is None:
@@ -129,8 +129,8 @@ def header_unreadable(files: FilesView) -> Problem:
         "transaction_doubt",
         f"The data directory holds the open transaction {files.unreadable_header}, and its header or "
         "journal cannot be read.",
-        "Take both halves back with `fietsupdate restore`; `fietsupdate recover` tells what can be done without a "
-        f"backup. Until then nothing is touched. What was replaced and removed is in {folder}.",
+        f"{_same_moment(files)}; `fietsupdate recover` tells what can be done without one. Until then nothing is "
+        f"touched. What was replaced and removed is in {folder}.",
     )
 
 
@@ -219,7 +219,7 @@ def diverged(pairing: Pairing) -> Problem:
     return Problem(
         "diverged",
         f"Data directory and database {start}: next comes {ours} in the data directory, {theirs} in the database.",
-        f"Check `data_dir` and the database's URL. {SAME_MOMENT}, if both are right.",
+        f"Check `data_dir` and the database's URL. If both are right: {SAME_MOMENT}.",
     )
 
 
@@ -371,8 +371,10 @@ def script_changed(changed: Sequence[Update]) -> Problem:
 
 
 def _same_moment(files: FilesView) -> str:
-    """Say what brings the halves together, and by which backup, where one fits."""
-    return f"{SAME_MOMENT[:-1]} {files.way_back}`" if files.way_back else SAME_MOMENT
+    """Say what brings the halves together, and by which backup, where one fits; it begins a sentence."""
+    if files.way_back:
+        return f"Put both halves back to the same moment with `fietsupdate restore {files.way_back}`"
+    return f"{SAME_MOMENT[0].upper()}{SAME_MOMENT[1:]}"
 
 
 def _named(pairing: Pairing) -> tuple[str, str]:

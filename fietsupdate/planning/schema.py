@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from fietsupdate.model import Direction, Problem
 from fietsupdate.planning.graph import Graph
 from fietsupdate.planning.history import current_of
-from fietsupdate.planning.problems import up_to
+from fietsupdate.planning.problems import SAME_MOMENT, up_to
 from fietsupdate.planning.revisions import RevisionTree, missing_text
 from fietsupdate.views import DatabaseView
 
@@ -107,8 +107,7 @@ def _behind(
         "database_behind",
         f"The database is behind its current updates: {update.update_id} needs Alembic revision "
         f"{', '.join(lacks)}, the database is at {at}.",
-        f"If only Alembic was taken back, type {commands}. If the database was restored alone, put both halves back to "
-        "the same moment with `fietsupdate restore`.",
+        f"If only Alembic was taken back, type {commands}. If the database was restored alone: {SAME_MOMENT}.",
     )
 
 
