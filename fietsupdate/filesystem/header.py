@@ -105,8 +105,8 @@ def _parse(values: dict[str, Any]) -> Header:
 def way_out(folder: Path) -> str:
     """Say what to do about a transaction whose own notes are lost or damaged."""
     return (
-        "Restore a backup of both halves ('fietsupdate backup list' shows them). Without one: if 'fietsupdate history' does not end "
-        f"with this run, put back by hand what the vault in {folder} holds; then move that folder away."
+        "Restore a backup of both halves ('fietsupdate backup list' shows them). Without one: if 'fietsupdate history' "
+        f"does not end with this run, put back by hand what the vault in {folder} holds; then move that folder away."
     )
 
 
