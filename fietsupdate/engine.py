@@ -123,7 +123,7 @@ class Engine:
             if settled.begun is not None:
                 self._note(settled.begun, failure, first_failure)
             elif settled.outcome is Outcome.UNDONE:
-                run.tell("update_undone", settled.outcome.value, found=[str(path) for path in settled.found])
+                run.tell("update_undone", settled.outcome.value, **settled.details)
             resume = resume_command(self.instance.graph, step.update.update_id, step.update, step.direction)
             disk = Disk(self.instance.data_dir, _rehearsed_bytes(self.instance.data_dir, step))
             raise failed(step, failure, settled, progress, disk=disk, way_on=WayOn(resume, way_back, first_failure))

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fietsupdate.database import engines
 from fietsupdate.database.environment import Visit
 from fietsupdate.database.ledger import BEGUN, DONE, LedgerTable
 from fietsupdate.errors import DatabaseBusyError, FietsupdateError, FilesError, InDoubtError, LockedError
@@ -46,10 +47,21 @@ class Settled:
 
     outcome: Outcome
     found: tuple[Path, ...] = ()
-    """What playback did not recognise as the transaction's own work, and set aside."""
+    """What playback has set aside: what is not the transaction's own work and, with a `reason`, all that it made."""
     begun: Begun | None = None
     phase_undone: bool = False
     """Whether what came after the last committed phase was undone, so that its hook runs again on the same files."""
+    reason: str = ""
+    """Why rows of it may stand although the ledger row does not tell of them, a part of a sentence: nothing was deleted
+    then. "" where that cannot be."""
+    unseen: str = ""
+    """What was not watched and so is not undone, a sentence; "" where nothing is known of such changes."""
+
+    @property
+    def details(self) -> dict[str, object]:
+        """What an event tells of it."""
+        found = [str(path) for path in self.found]
+        return {"outcome": self.outcome.value, "found": found, "reason": self.reason, "unseen": self.unseen}
 
 
 def settle(instance: Instance, files: FileTransaction) -> Settled:
@@ -59,19 +71,29 @@ def settle(instance: Instance, files: FileTransaction) -> Settled:
         InDoubtError: the database cannot be asked, or its answer does not fit. Nothing was touched.
     """
     header = files.header
-    answer, begun = _ask(instance, header)
+    answer, begun, unsafe = _ask(instance, header)
+    reason, unseen = _reason(header, files, unsafe), " ".join(files.beyond.texts)
+    if not instance.site.config.guard:
+        unseen = "What hooks changed by plain Python calls is not undone (guard = false)."
     if answer == DONE:
         _finish(files)
         warn_of_rubbish(instance, header.txn)
         return Settled(Outcome.DONE)
     if begun is not None and not _only_hooks_ran(header, begun, files):
-        return _at_phase_boundary(header, begun, files)
+        return _at_phase_boundary(begun, files, reason, unseen)
 
     def forget() -> None:
         if answer == BEGUN:  # before the transaction ends: a begun row without one would be half an update
             instance.visit(lambda visit: _forget(visit, header.txn), command="upgrade")
 
-    return Settled(Outcome.UNDONE, files.play_back(set_aside=header.own_connections, then=forget))
+    found = files.play_back(set_aside=bool(reason), then=forget)
+    return Settled(Outcome.UNDONE, found, reason=reason, unseen=unseen)
+
+
+def _reason(header: OpenTransaction, files: FileTransaction, unsafe: tuple[str, ...]) -> str:
+    """Say why rows of a transaction may stand that its ledger row does not tell of (invariants 11 and 13)."""
+    own = "its hooks work on database connections of their own" if header.own_connections else ""
+    return files.notes.unknown or engines.named(unsafe) or own
 
 
 def _finish(files: FileTransaction) -> None:
@@ -97,15 +119,16 @@ def warn_of_rubbish(instance: Instance, txn: str = "") -> None:
 
 def _only_hooks_ran(header: OpenTransaction, begun: Begun | None, files: FileTransaction) -> bool:
     """Tell whether hooks with connections of their own ran alone, and none of them was seen to commit."""
-    return header.own_connections and begun is not None and not begun.finished and not files.foreign_commit
+    return header.own_connections and begun is not None and not begun.finished and not files.notes.foreign_commit
 
 
-def _at_phase_boundary(header: OpenTransaction, begun: Begun, files: FileTransaction) -> Settled:
+def _at_phase_boundary(begun: Begun, files: FileTransaction, reason: str, unseen: str) -> Settled:
     """Leave a half-done update where its last committed phase ended, as far as that is possible."""
-    finished = tuple(dict.fromkeys([*begun.finished, *files.finished_phases]))
+    finished = tuple(dict.fromkeys([*begun.finished, *files.notes.finished_phases]))
     undoes = _phase_is_uncommitted(begun, files)
-    found = files.play_back_phase(begun.finished, set_aside=header.own_connections) if undoes else ()
-    return Settled(Outcome.BEGUN, found, replace(begun, finished=finished), phase_undone=undoes)
+    found = files.play_back_phase(begun.finished, set_aside=bool(reason)) if undoes else ()
+    begun = replace(begun, finished=finished)
+    return Settled(Outcome.BEGUN, found, begun, phase_undone=undoes, reason=reason, unseen=unseen)
 
 
 def _phase_is_uncommitted(begun: Begun, files: FileTransaction) -> bool:
@@ -114,7 +137,7 @@ def _phase_is_uncommitted(begun: Begun, files: FileTransaction) -> bool:
     Then its changes to files are taken back to where the last committed phase ended, as its rows were by the database;
     otherwise it would meet its own changes (invariant 7, phase by phase).
     """
-    committed_by_hook = files.foreign_commit and Phase.PRE in files.finished_phases
+    committed_by_hook = files.notes.foreign_commit and Phase.PRE in files.notes.finished_phases
     return Phase.PRE in begun.finished and not begun.running and not committed_by_hook
 
 
@@ -131,17 +154,24 @@ def commit_where_needed(visit: Visit) -> None:
         visit.commit_phase()
 
 
-def _ask(instance: Instance, header: OpenTransaction) -> tuple[str | None, Begun | None]:
-    """Read the transaction's row: first without the lock, as a row that is seen done is done."""
+def _ask(instance: Instance, header: OpenTransaction) -> tuple[str | None, Begun | None, tuple[str, ...]]:
+    """Read the transaction's row: first without the lock, as a row that is seen done is done.
+
+    Returns:
+        The row's status, the row where it is begun, and the tables that keep no transaction.
+    """
     seen = instance.environment.peek(lambda ledger, connection: _answer(ledger, connection, header))
     if seen is not None and seen[0] == DONE:
-        return seen
+        return *seen, ()
     answers: list[tuple[str | None, Begun | None]] = []
+    unsafe: tuple[str, ...] = ()
 
     def look(visit: Visit) -> Iterable[RevisionStep]:
+        nonlocal unsafe
         if not visit.ledger.exists(visit.connection):
             raise _doubt(header, "this database has no ledger")
         answers.append(_answer(visit.ledger, visit.connection, header))
+        unsafe = engines.tables_without_transaction(visit.connection)
         return ()
 
     def look_under_lock(visit: Visit) -> Iterable[RevisionStep]:
@@ -166,7 +196,7 @@ def _ask(instance: Instance, header: OpenTransaction) -> tuple[str | None, Begun
         raise doubt from error
     except FietsupdateError as error:
         raise _doubt(header, f"the database cannot be asked: {error.message}") from error
-    return answers[-1]
+    return *answers[-1], unsafe
 
 
 def _answer(ledger: LedgerTable, connection: Connection, header: OpenTransaction) -> tuple[str | None, Begun | None]:

@@ -297,8 +297,7 @@ class Run:
             return seen
         settled = settle(instance, files)
         if settled.outcome is not Outcome.BEGUN:
-            details = {"outcome": settled.outcome.value, "found": [str(path) for path in settled.found]}
-            instance.tell("recovered", settled.outcome.value, details, update_id=files.header.update_id)
+            instance.tell("recovered", settled.outcome.value, settled.details, update_id=files.header.update_id)
         return self.look()
 
 

@@ -17,6 +17,7 @@ from fietsupdate.errors import UpdateFailedError
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
+    from sqlalchemy.orm import Session
 
     from fietsupdate.config import Settings
     from fietsupdate.filesystem.bulk import BulkFiles
@@ -57,6 +58,8 @@ class Surroundings:
     connection: Connection | None = None
     no_connection: str = NOT_RUNNING
     """Why there is no connection, in words for the author of the script."""
+    session: Callable[[Connection], Session] | None = None
+    """Makes an ORM session that joins the connection's transaction by a savepoint."""
     emit: Callable[[str, str, Mapping[str, Any]], None] = _print
     """Takes the event's name, its text and its details."""
 
@@ -136,6 +139,18 @@ class UpdateScript:
                 hint="Say 'atomic = True' in the script, or open a connection to config['sqlalchemy.url'].",
             )
         return connection
+
+    def session(self) -> Session:
+        """Return an ORM session inside the update's transaction, which it joins by a savepoint.
+
+        Its ``commit()`` keeps what was done since the savepoint, its ``rollback()`` takes back that alone; the
+        transaction of the update goes on.
+
+        Raises:
+            UpdateFailedError: as for `connection`.
+        """
+        connection = self.connection
+        return _there(self._surroundings.session, "session()")(connection)
 
 
 def _there(value: T | None, name: str) -> T:

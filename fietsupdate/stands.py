@@ -109,21 +109,35 @@ def _stands(what: str, step: Step | None, settled: Settled) -> str:
     if settled.outcome is Outcome.DONE:
         return f"{what} is complete: database and files both have it."
     if settled.outcome is Outcome.UNDONE:
-        return f"Nothing of {what} stands: database and files are as they were before it." + _set_aside(settled)
+        return undone(what, settled)
     phases = " and ".join(settled.begun.finished if settled.begun else ()) or "none"
     way = "reverted" if step is not None and step.direction == Direction.DOWN else "applied"
     reason = f" ({step.not_atomic})" if step is not None and step.not_atomic else ""
-    undone = "what it did after that part was undone" if settled.phase_undone else "nothing was undone"
+    files = "what it did to files after that part was undone" if settled.phase_undone else "nothing was undone"
+    unknown = f" Rows of it may stand, too: {settled.reason}." if settled.phase_undone and settled.reason else ""
     return (
-        f"{what} is half {way}: the database has committed a part of it{reason}; {undone}, and every replaced file is "
-        f"kept. Finished phases: {phases}.{_set_aside(settled)}"
+        f"{what} is half {way}: the database has committed a part of it{reason}; {files}, and every replaced file is "
+        f"kept. Finished phases: {phases}.{unknown}{_set_aside(settled)}"
+    )
+
+
+def undone(what: str, settled: Settled) -> str:
+    """Say what stands of a transaction whose ledger row is not there: what was looked at, no more (invariant 13)."""
+    if not settled.reason and not settled.unseen:
+        return f"Nothing of {what} stands: it was rolled back, and its file changes are undone.{_set_aside(settled)}"
+    rows = f" Rows that it wrote may stand: {settled.reason}; so nothing was deleted." if settled.reason else ""
+    files = f" {settled.unseen}" if settled.unseen else ""
+    return (
+        f"The database has no record of {what}, and the file changes in its journal are undone.{rows}{files}"
+        f"{_set_aside(settled)}"
     )
 
 
 def _set_aside(settled: Settled) -> str:
     if not settled.found:
         return ""
-    return " Files that are not the update's own work were set aside: " + ", ".join(map(str, settled.found)) + "."
+    whose = "it had made, or that stood in the way," if settled.reason or settled.unseen else "are not its own work"
+    return f" Files that {whose} were set aside: {', '.join(map(str, settled.found))}."
 
 
 def _ways(way_on: WayOn, hint: str, settled: Settled) -> str:

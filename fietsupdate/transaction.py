@@ -7,6 +7,7 @@ hooks of scripts that are not atomic run outside of env.py, with no transaction 
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -18,6 +19,7 @@ from fietsupdate import hooks
 from fietsupdate.database.environment import Visit
 from fietsupdate.database.foreign import commits_elsewhere
 from fietsupdate.database.ledger import BEGUN
+from fietsupdate.database.visit import joined_session
 from fietsupdate.errors import EnvPyError
 from fietsupdate.filesystem.guard import Guard
 from fietsupdate.filesystem.transaction import FileTransaction
@@ -137,19 +139,21 @@ class StepTransaction:
 
     def _begin(self, visit: Visit) -> None:
         take(visit, self.tip)
-        if not self.resumed:
+        self.commits_phases = bool(visit.not_transactional)
+        self.files = reopen_files(self.instance) if self.resumed else None
+        self.files = self.files or open_files(self.instance, self.tip, self.txn, self.step)
+        if not self.resumed:  # after the header: where that is missing, no row was ever written
             begun = replace(self._entry(), finished_at=self.began_at)
             visit.ledger.insert(visit.connection, [begun], status=BEGUN)
-        self.files = reopen_files(self.instance) if self.resumed else None
-        self.commits_phases = bool(visit.not_transactional)
-        self.files = self.files or open_files(self.instance, self.tip, self.txn, self.step)
-        self.finished += [phase for phase in self.files.finished_phases if phase not in self.finished]
+        visit.watch(self.txn, self.files.notes.note_unknown)
+        self.finished += [phase for phase in self.files.notes.finished_phases if phase not in self.finished]
 
     def _mine(self, visit: Visit) -> None:
         """Lock, and write the finished phases into our own row: nobody else may have touched it."""
         visit.lock()
         visit.make_durable()
         self._note(visit)
+        visit.watch(self.txn, self.open_files.notes.note_unknown)
 
     def _note(self, visit: Visit) -> None:
         if not visit.ledger.note(visit.connection, self.txn, self.finished):
@@ -221,7 +225,7 @@ class StepTransaction:
         if Phase.PRE not in self.finished:
             self._hook(Phase.PRE, None)
             self.open_files.end_phase(Phase.PRE)  # invariant 4: the revisions may drop what the hook has saved
-            if self.commits_phases or self.open_files.foreign_commit:
+            if self.commits_phases or self.open_files.notes.foreign_commit:
                 self._visit(self._note_alone)  # otherwise a failure from here on undoes the pre hook, too
         if Phase.ALEMBIC not in self.finished and self.step.revisions:
             self._visit(self._alembic_alone)
@@ -295,12 +299,17 @@ class StepTransaction:
             dirs=files.dirs,
             connection=visit.connection if visit else None,
             no_connection=NO_CONNECTION,
+            session=joined_session,
             emit=lambda event, text, details: self.tell(event, text, **details),
         )
         with self._watched():
             if visit is not None:
-                with visit.transaction_stays():
+                with visit.hook_runs():
                     hooks.call(self.module, step, hook, around, self.instance.settings)
                 return
-            with put_back(), stdout_on_stderr(), commits_elsewhere(lambda: files.note_foreign_commit(self.finished)):
-                hooks.call(self.module, step, hook, around, self.instance.settings)
+            noting = commits_elsewhere(lambda: files.notes.note_foreign_commit(self.finished))
+            try:
+                with put_back(), stdout_on_stderr(), noting:
+                    hooks.call(self.module, step, hook, around, self.instance.settings)
+            finally:
+                gc.collect()  # a connection that the hook has never closed would block the next schema change

@@ -186,5 +186,5 @@ def test_a_typer_program_that_cannot_update_says_why_and_stops(application) -> N
     started.run("")
     (started.root / "data" / "1.txt").mkdir()  # in the way of the note
     stopped = started.python("notes.py", "show", "1", code=1)
-    assert "Nothing of v2 stands: database and files are as they were before it." in stopped.stderr
+    assert "Nothing of v2 stands: it was rolled back, and its file changes are undone." in stopped.stderr
     assert started.state() is UpdateState.OUTDATED

@@ -252,7 +252,7 @@ def test_the_broken_downgrade_of_the_last_revision_is_named_and_changes_nothing(
     assert "Alembic revision 2ebe1bf66430 failed" in result.told
     cause = {"sqlite": "no such column", "postgresql": "cannot be cast automatically"}
     assert cause[fietsboek.database.kind] in result.told
-    assert "Nothing of v0.11.0 stands" in result.told
+    assert "The database has no record of v0.11.0" in result.told
     assert fietsboek.database.dump(bookkeeping=False) == then
     assert fietsboek.version == "v0.11.0"
     fietsboek.run("check").exited(0)

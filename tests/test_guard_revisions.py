@@ -39,7 +39,7 @@ def test_what_a_revision_changed_comes_back_with_the_rows(written: Project, fail
     written.update("v2", "v1", "r2", up_post=FAIL)
     before = written.tree(exclude=[".fietsupdate"])
     result = written.run("update", "--yes").exited(1)
-    assert "Nothing of v2 stands: database and files are as they were before it." in result.told
+    assert "Nothing of v2 stands: it was rolled back, and its file changes are undone." in result.told
     assert written.tree(exclude=[".fietsupdate"]) == before
     assert written.alembic_version() == ["r1"]
 

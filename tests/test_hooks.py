@@ -54,11 +54,11 @@ def test_a_forked_child_ends_with_its_own_code(error, code, capfd):
     assert ("words" in capfd.readouterr().err) == (str(error) == "words")
 
 
-@pytest.mark.parametrize(("end", "stands"), [("rollback", "Nothing of v1 stands"), ("commit", "v1 is half applied")])
-def test_a_hook_that_ends_the_transaction_is_told_so(run, end, stands):
-    with pytest.raises(FietsupdateError, match="The hook ended the transaction") as caught:
+@pytest.mark.parametrize("end", ["rollback", "commit"])
+def test_a_hook_that_ends_the_transaction_is_told_so(run, end):
+    with pytest.raises(FietsupdateError, match=rf"{end}\(\) would end the transaction of the update") as caught:
         run(f"self.files.write('a', 'a')\nself.connection.{end}()")
-    assert caught.value.stands.startswith(stands)
+    assert caught.value.stands.startswith("Nothing of v1 stands")
 
 
 def test_nothing_but_a_hook_that_the_script_leaves_alone_is_passed_over():

@@ -169,7 +169,7 @@ def test_an_update_that_fails_leaves_the_others_and_is_run_again_alone(one):
     move = 'self.files.move(f"records/{number}.json", f"files/{number}/metadata.json")'
     script.write_text(text.replace(move, f"{move}\n            raise ValueError(number)", 1))
     told = one.run("update", "--yes").exited(1)
-    assert "Nothing of buckets_2 stands: database and files are as they were before it." in told.told
+    assert "Nothing of buckets_2 stands: it was rolled back, and its file changes are undone." in told.told
     assert sorted(one.content()) == ["records/1.json", "records/2.json"]
     script.write_text(text)
     assert one.updater.update().done == ("buckets_2", "communities_1", "communities_2")

@@ -484,7 +484,7 @@ def test_a_run_is_told_in_lines():
         "      done in 1.2 s",
         "[2/2] Reverting b",
         "Warning: Something is odd.",
-        "      undone: files and database are as before this update",
+        "      rolled back in the database, undone in the files",
     ]
 
 
@@ -513,7 +513,7 @@ def test_a_verbose_run_names_phases_and_revisions():
         ),
         (
             Event("recovered", "T", update_id="a", text="undone"),
-            "An earlier run of a was interrupted: what it left was undone.",
+            "An earlier run of a was interrupted: it is not in the database, and its journal of files was played back.",
         ),
     ],
 )

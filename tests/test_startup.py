@@ -165,7 +165,7 @@ def test_a_failing_update_does_not_let_the_application_start(project: Project) -
     project.update("one", up_pre="self.files.write('x', 'x'); raise RuntimeError('the cause')")
     with pytest.raises(FietsupdateError, match="RuntimeError: the cause") as caught:
         ensure_current(project.ini)
-    stands = "Nothing of one stands: database and files are as they were before it."
+    stands = "Nothing of one stands: it was rolled back, and its file changes are undone."
     assert caught.value.__notes__ == [stands, caught.value.hint]
     assert not (project.data / "x").exists()
 

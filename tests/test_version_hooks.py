@@ -244,7 +244,7 @@ def test_a_failing_hook_is_undone_in_both_halves_and_the_next_run_begins_with_it
         failed = app.run("update", "--yes").exited(1)
         assert "Version hook hooks:two failed at " in failed.told
         assert "RuntimeError: the cause" in failed.told
-        assert "Nothing of hooks:two stands: database and files are as they were before it." in failed.told
+        assert "Nothing of hooks:two stands: it was rolled back, and its file changes are undone." in failed.told
         assert files(app) == {"one.txt": "one"}
         assert app.project.database.execute("SELECT id FROM t") == [(1,)]
         assert app.run("check").code == 3

@@ -3,30 +3,66 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from sqlalchemy import Connection, Engine, event
 
+from fietsupdate.database import sqlite, statements
+from fietsupdate.database.ledger import MYSQL
+
 
 @contextlib.contextmanager
-def commits_elsewhere(note: Callable[[], None]) -> Iterator[None]:
-    """Call `note` before any SQLAlchemy connection commits for the first time (protocol, 5).
+def commits_elsewhere(note: Callable[[], object], ours: Any = None) -> Iterator[None]:
+    """Call `note` before any SQLAlchemy connection but ours commits for the first time (protocol, 5).
 
-    Raw driver connections and engines in AUTOCOMMIT mode escape this; that is why undoing such a hook never deletes.
-    Afterwards garbage is collected: a hook that never closes its connection would block the next schema change.
+    A statement that commits by itself counts: on a connection in AUTOCOMMIT mode, and a schema change on MariaDB or
+    SQLite. Connections that the hook opens at a driver escape this.
+
+    Args:
+        note: What is called; where it raises, nothing is committed.
+        ours: The driver's connection that holds the update's transaction, if there is one.
     """
     noted = False
 
-    def on_commit(_connection: Connection) -> None:
+    def on_commit(connection: Connection) -> None:
         nonlocal noted
-        if not noted:
+        if not noted and _driver(connection) is not ours:
             note()
             noted = True
 
+    def before_statement(connection: Connection, _cursor: Any, statement: str, *_: Any) -> None:
+        if not noted and _commits_itself(connection, statement):
+            on_commit(connection)
+
     event.listen(Engine, "commit", on_commit)
+    event.listen(Engine, "before_cursor_execute", before_statement)
     try:
         yield
     finally:
         event.remove(Engine, "commit", on_commit)
-        gc.collect()
+        event.remove(Engine, "before_cursor_execute", before_statement)
+
+
+def _commits_itself(connection: Connection, statement: str) -> bool:
+    """Tell whether a statement commits without being asked to."""
+    if statements.commits(statement):
+        return True
+    if connection.dialect.name in MYSQL | {"sqlite"} and statements.changes_schema(statement):
+        return True
+    return _in_autocommit(connection) and not statements.only_reads(statement)
+
+
+def _in_autocommit(connection: Connection) -> bool:
+    if connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT":
+        return True
+    driver: Any = _driver(connection)
+    if connection.dialect.name == "sqlite":
+        return driver.isolation_level is None and not sqlite.in_transaction(connection)
+    asked = getattr(driver, "get_autocommit", None)  # of MySQL's drivers
+    return bool(asked() if asked is not None else getattr(driver, "autocommit", False))
+
+
+def _driver(connection: Connection) -> Any:
+    usable = not connection.closed and not connection.invalidated
+    return connection.connection.dbapi_connection if usable else None

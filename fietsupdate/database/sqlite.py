@@ -1,15 +1,19 @@
 """SQLite's procedure: one real transaction around everything that env.py and the hooks do.
 
 pysqlite begins no transaction before DDL, so ``BEGIN IMMEDIATE`` goes through the raw driver connection (protocol, 4).
-Before it, two settings that cannot be changed inside a transaction: foreign keys are off, because a batch migration's
-``DROP TABLE`` would cascade, and a commit is durable even when the power fails while the rollback journal is unlinked.
+Before it, settings that cannot be changed inside a transaction: foreign keys are off, because a batch migration's
+``DROP TABLE`` would cascade; a commit is durable even when the power fails while the rollback journal is unlinked;
+there is such a journal, or a WAL; and whoever reads what became of the commit is not locked out.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
+import gc
+import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -18,6 +22,17 @@ from sqlalchemy import Connection, event
 
 from fietsupdate.database import sharing
 from fietsupdate.database.lock import is_busy
+from fietsupdate.errors import EnvPyError
+
+SETTINGS: Mapping[str, tuple[str, frozenset[object]]] = {
+    "foreign_keys": ("OFF", frozenset({0})),
+    "synchronous": ("EXTRA", frozenset({3})),
+    "journal_mode": ("DELETE", frozenset({"delete", "truncate", "persist", "wal"})),
+    "locking_mode": ("NORMAL", frozenset({"normal"})),
+}
+"""What holds in our transaction, unless it is one of the values behind it; put back afterwards."""
+UNSAFE_JOURNALS = frozenset({"memory", "off"})
+"""A crash while a commit writes tears the database, as nothing on the disk could undo that."""
 
 Wait = Callable[[str, float], None]
 """Told who is in the way, and for how many seconds env.py's own connection waits; returns to try again, or raises."""
@@ -58,6 +73,49 @@ def named_file(name: str) -> Path | None:
     return Path(unquote(urlsplit(name).path) if name.startswith("file:") else name).absolute()
 
 
+@contextlib.contextmanager
+def endings_refused(connection: Connection, is_allowed: Callable[[str], bool]) -> Iterator[None]:
+    """Let SQLite ask before it compiles a statement, whoever hands it over, also at the driver.
+
+    A connection has one authorizer and nobody can read it back, so the application's own one is left where it is.
+
+    Args:
+        connection: Whose statements are meant; another database than SQLite is left alone.
+        is_allowed: Called with COMMIT, ROLLBACK or BEGIN, or with "" for anything else.
+    """
+    if connection.dialect.name != "sqlite" or _has_callbacks(_sqlite3(connection)):
+        yield
+        return
+
+    def authorize(action: int, operation: str | None, *_: object) -> int:
+        allowed = is_allowed(str(operation) if action == sqlite3.SQLITE_TRANSACTION else "")
+        return sqlite3.SQLITE_OK if allowed else sqlite3.SQLITE_DENY
+
+    _set_authorizer(connection, authorize)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(Exception):  # the hook may have closed the connection
+            _set_authorizer(connection, None)
+
+
+def _has_callbacks(driver: Any) -> bool:
+    """Tell whether an authorizer, or a progress or trace callback, is set; the driver tells the collector alone."""
+    known = (type, type(functools.lru_cache(print)))  # its own class, and the cache of compiled statements
+    factories = {id(driver.row_factory), id(driver.text_factory)}
+    held = (held for held in gc.get_referents(driver) if callable(held) and not isinstance(held, known))
+    return any(id(callback) not in factories for callback in held)
+
+
+def _set_authorizer(connection: Connection, authorize: Callable[..., int] | None) -> None:
+    adapted: Any = connection.connection.dbapi_connection
+    if hasattr(adapted, "run_async"):  # aiosqlite, in whose own thread the connection lives
+        # Its own set_authorizer is newer than what we support.
+        adapted.run_async(lambda driver: driver._execute(driver._conn.set_authorizer, authorize))  # noqa: SLF001
+    else:
+        _sqlite3(connection).set_authorizer(authorize)
+
+
 class Procedure:
     """What happens to env.py's connection to make its transaction a real one."""
 
@@ -71,7 +129,7 @@ class Procedure:
         """Whether the transaction is our own BEGIN IMMEDIATE, and so holds the write lock from its start."""
         self.raw: Any = connection.connection.dbapi_connection
         self.enforces_foreign_keys = bool(query(connection, "PRAGMA foreign_keys")[0][0])
-        self.synchronous = int(query(connection, "PRAGMA synchronous")[0][0])
+        self._changed: dict[str, object] = {}
         self._was_autocommit = self._in_autocommit()
         self._violations: Counter[Violation] = Counter()
 
@@ -85,11 +143,27 @@ class Procedure:
             query(self.connection, "ROLLBACK")  # Python 3.12's autocommit=False is always inside an empty one
         if not in_transaction(self.connection):
             self._violations = self.violations()
-            query(self.connection, "PRAGMA foreign_keys = OFF")
-            query(self.connection, "PRAGMA synchronous = EXTRA")
+            self._change_settings()
+        self._refuse_unsafe_journal()
         if begun:
             self._begin(self.connection)
         event.listen(self.connection.engine, "begin", self._begin)
+
+    def _change_settings(self) -> None:
+        event.listen(self.connection.engine.pool, "checkin", self._put_back)
+        for name, (value, fine) in SETTINGS.items():
+            old = query(self.connection, f"PRAGMA {name}")[0][0]
+            if old not in fine:
+                self._changed[name] = old
+                query(self.connection, f"PRAGMA {name} = {value}")
+
+    def _refuse_unsafe_journal(self) -> None:
+        if (mode := query(self.connection, "PRAGMA journal_mode")[0][0]) in UNSAFE_JOURNALS:
+            raise EnvPyError(
+                f"The database has journal_mode={mode}, and env.py has begun a transaction in which that cannot be "
+                "changed: a crash in COMMIT would destroy the database.",
+                hint="Set no such journal_mode for migrations, or let env.py run no statement before configure().",
+            )
 
     def _begin(self, connection: Connection) -> None:
         in_autocommit_block = self._in_autocommit() and not self._was_autocommit
@@ -166,14 +240,26 @@ class Procedure:
         return sorted((self.violations() - self._violations).elements(), key=repr)
 
     def leave(self) -> None:
-        """Take our listener away and put the settings back, where the connection is still open."""
+        """Take our listeners away and put the settings back, where the connection is still open."""
         with contextlib.suppress(Exception):  # the listener goes with the engine, if that is gone
             event.remove(self.connection.engine, "begin", self._begin)
-        raw = getattr(self.raw, "driver_connection", self.raw)
+        self._put_back(self.raw)
+        if not self._changed:  # else an async connection that env.py keeps; it gets them when it is given back
+            with contextlib.suppress(Exception):
+                event.remove(self.connection.engine.pool, "checkin", self._put_back)
+
+    def _put_back(self, raw: Any, _record: object = None) -> None:
+        """Put the settings back, through SQLAlchemy's own adaptation of the driver, when the pool gets the connection.
+
+        Later an async one is out of reach.
+        """
         with contextlib.suppress(Exception):  # a closed connection has no settings to put back
-            if not raw.in_transaction:
-                raw.execute(f"PRAGMA foreign_keys = {int(self.enforces_foreign_keys)}")
-                raw.execute(f"PRAGMA synchronous = {self.synchronous}")
+            if raw is self.raw and not getattr(raw, "driver_connection", raw).in_transaction:
+                cursor = raw.cursor()
+                while self._changed:
+                    name, value = self._changed.popitem()
+                    cursor.execute(f"PRAGMA {name} = {value}")
+                cursor.close()
 
 
 def quoted(name: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import sqlalchemy as sa
 from alembic.script import Script
 
+from fietsupdate.database import engines
 from fietsupdate.database.environment import Environment, Visit
 from fietsupdate.database.identity import whereabouts
 from fietsupdate.database.pointing import MARK
@@ -53,7 +54,7 @@ def view(visit: Visit) -> DatabaseView:
         has_ledger=has_ledger,
         instance_id=table.instance_id(connection) if has_ledger else "",
         begun=table.begun(connection) if has_ledger else None,
-        not_transactional=visit.not_transactional,
+        not_transactional=_not_transactional(visit),
         file=place.file,
         exists=visit.missing_file is None,
         tables=0 if has_ledger or visit.heads else len(_tables(visit)),
@@ -73,6 +74,12 @@ def branch_labels(revisions: Sequence[Script]) -> Mapping[str, tuple[str, ...]]:
         for label in revision.branch_labels:
             found[label] = (*found.get(label, ()), revision.revision)
     return found
+
+
+def _not_transactional(visit: Visit) -> str:
+    """Say why updates cannot be atomic here, and which tables cannot even take a row back."""
+    unsafe = engines.named(engines.tables_without_transaction(visit.connection))
+    return ", and ".join(filter(None, [visit.not_transactional, unsafe]))
 
 
 def application_tables(environment: Environment) -> tuple[str, ...]:

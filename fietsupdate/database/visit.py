@@ -9,20 +9,24 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from alembic.runtime.migration import MigrationContext, MigrationStep, RevisionStep
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import DBAPIError
 
-from fietsupdate.database import limits, lock, sqlite
+from fietsupdate.database import held, limits, lock, sqlite
+from fietsupdate.database.endings import Endings
 from fietsupdate.database.failures import SEVERAL_RUNS
 from fietsupdate.database.identity import home_of
 from fietsupdate.database.ledger import MYSQL, LedgerTable, ledger_of
 from fietsupdate.database.passing import passes
 from fietsupdate.errors import EnvPyError, RefusedError
 from fietsupdate.model import Direction
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
 
 NON_TRANSACTIONAL = {"mysql": "MySQL", "mariadb": "MariaDB", "oracle": "Oracle"}
 
@@ -38,6 +42,13 @@ class BusyError(Exception):
 
 class MovedError(Exception):
     """Another process changed what was looked at, and nothing was done yet: look again in a fresh transaction."""
+
+
+def joined_session(connection: Connection) -> Session:
+    """Return an ORM session that joins the transaction of a connection by a savepoint, and ends only that."""
+    from sqlalchemy.orm import Session  # takes as long to import as all the rest, and few scripts use it
+
+    return Session(connection, join_transaction_mode="create_savepoint")
 
 
 class Visit:
@@ -65,7 +76,8 @@ class Visit:
         """The sessions that kept a schema change waiting for too long."""
         self._work = work
         self._wait = wait
-        self._lost = ""
+        self.endings: Endings | None = None
+        """What keeps strangers' code from ending the transaction, from `watch` on."""
         self._holds_session_lock = False
         self._limits: Mapping[str, str] = {}
         """The session's own time limits, to be put back."""
@@ -195,32 +207,43 @@ class Visit:
                 hint="Delete or repair the child rows in the update; cascades do not fire inside an update.",
             )
 
+    def watch(self, txn: str, note: Callable[[str], object]) -> None:
+        """See to it that from here on nobody but us ends the transaction (invariant 11).
+
+        Args:
+            txn: The transaction, whose row is written in it by now.
+            note: Takes the reason, durably, when it was ended all the same.
+        """
+        connection, is_atomic = self.connection, not self.not_transactional
+        is_mysql = connection.dialect.name in MYSQL
+
+        def row_is_there() -> bool:
+            begun = self.ledger.begun(connection)
+            return begun is not None and begun.txn == txn and (bool(begun.running) or not is_mysql)
+
+        def hold() -> held.Held:
+            return held.hold(connection, txn) if is_atomic or is_mysql else held.Unknown()
+
+        self.endings = Endings(connection, hold, row_is_there, note)
+
     def still_inside(self) -> None:
         """Check that the transaction that began is still the one that runs (SQLite can end it by itself).
 
         Raises:
             EnvPyError: it is not.
         """
-        if self._lost:
-            raise EnvPyError(f"The transaction ended in the middle of the update: {self._lost}")
+        if self.endings is not None:
+            self.endings.check()
 
-    @contextlib.contextmanager
-    def transaction_stays(self) -> Iterator[None]:
-        """Check that a hook leaves the transaction as it is, where one holds the whole update together.
+    def hook_runs(self) -> contextlib.AbstractContextManager[None]:
+        """Keep a hook from ending the transaction.
 
         Raises:
-            EnvPyError: the hook has committed, or rolled back.
+            FietsupdateError: the hook has tried, or done it.
         """
-        ours = None if self.not_transactional else self.connection.get_transaction()
         if self.connection.dialect.name == "postgresql":
             self._lifted()  # a revision's autocommit_block() may have ended the transaction that they were lifted for
-        yield
-        self.still_inside()
-        if ours is not None and self.connection.get_transaction() is not ours:
-            raise EnvPyError(
-                "The hook ended the transaction of the update: it called commit() or rollback() on self.connection.",
-                hint="Take that out of the script: the update commits by itself when all of it is done.",
-            )
+        return contextlib.nullcontext() if self.endings is None else self.endings.hook()
 
     # -- how a visit goes
 
@@ -237,7 +260,6 @@ class Visit:
         if dialect == "sqlite" and not sqlite.never_commits(configured):
             self.procedure = sqlite.Procedure(configured)
             self.procedure.prepare()
-            event.listen(configured.engine, "handle_error", self._look_again)
             event.listen(configured.engine, "commit", self._commit)
             options.update(transactional_ddl=True, transaction_per_migration=False)
         elif dialect not in NON_TRANSACTIONAL:
@@ -268,17 +290,17 @@ class Visit:
 
     def leave(self) -> None:
         """Take our listeners away; close what env.py forgot to close."""
-        if self.procedure is not None:
-            self.procedure.leave()
-            with contextlib.suppress(Exception):  # the listener goes with the engine, if that is gone
-                event.remove(self.procedure.connection.engine, "handle_error", self._look_again)
-                event.remove(self.procedure.connection.engine, "commit", self._commit)
         if lock.waited_in_vain(self.failure):
             self._name_blockers()
         connection = self._configured
         if connection is not None and not connection.closed and not self._was_begun:
             with contextlib.suppress(Exception):  # an async connection is out of reach here
                 connection.rollback()  # "idle in transaction" would block the next schema change
+                connection.connection.rollback()  # an ending that was refused has left SQLAlchemy without a transaction
+        if self.procedure is not None:
+            self.procedure.leave()
+            with contextlib.suppress(Exception):  # the listener goes with the engine, if that is gone
+                event.remove(self.procedure.connection.engine, "commit", self._commit)
         if connection is not None and self.missing_file is not None:
             # An engine that outlives env.py (Flask-SQLAlchemy's) would go on with the database in memory.
             connection.engine.dispose(close=not connection.dialect.is_async)
@@ -313,9 +335,11 @@ class Visit:
     def _watched(
         self, migrate: Callable[..., None], around: Callable[[], contextlib.AbstractContextManager[None]]
     ) -> Callable[..., None]:
+        endings = None if self.not_transactional else self.endings  # elsewhere the row is committed before
+
         def run(**kw: Any) -> None:
             try:
-                with around():
+                with around(), contextlib.nullcontext() if endings is None else endings.revision():
                     migrate(**kw)
             except BaseException as error:
                 self.failure = error
@@ -334,8 +358,3 @@ class Visit:
         except BaseException as error:
             self.failure = error  # an env.py that swallows it has committed nothing even so
             raise
-
-    def _look_again(self, context: Any) -> None:
-        # Before its first call nothing is lost yet; a signal in Alembic's own first statements must stay a signal.
-        if self.calls and not sqlite.in_transaction(self.connection):
-            self._lost = f"after {type(context.original_exception).__name__}: {context.original_exception}"

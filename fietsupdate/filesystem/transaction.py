@@ -27,7 +27,7 @@ from fietsupdate.filesystem.barrier import Barrier
 from fietsupdate.filesystem.beyond import Beyond
 from fietsupdate.filesystem.bulk import BulkFiles
 from fietsupdate.filesystem.changes import Changes
-from fietsupdate.filesystem.durable import atomic_write, sync_many
+from fietsupdate.filesystem.durable import sync_many
 from fietsupdate.filesystem.floors import Floors
 from fietsupdate.filesystem.found import found_in
 from fietsupdate.filesystem.header import Header
@@ -36,6 +36,7 @@ from fietsupdate.filesystem.layout import HOME, ledger_file, make_home, open_fol
 from fietsupdate.filesystem.ledger import version_text
 from fietsupdate.filesystem.looks import Looks
 from fietsupdate.filesystem.mounts import is_mounted
+from fietsupdate.filesystem.notes import Notes
 from fietsupdate.filesystem.owner import give_owner
 from fietsupdate.filesystem.paths import Paths, kept_out
 from fietsupdate.filesystem.record import Do, Record
@@ -49,9 +50,8 @@ _NO_ROOTS: Mapping[str, Path] = MappingProxyType({})
 _BATCH = 1000
 _WRITING = frozenset({Do.CREATE, Do.REPLACE, Do.OVERWRITE})
 """After these a file holds something new."""
-PARTLY = "Part of the files is as before the update, part as the update left them."
+PARTLY = "What the update did to files is not all undone; its journal keeps the rest."
 AGAIN = "Mend the cause, then type 'fietsupdate recover'."
-FOREIGN_COMMIT = "foreign_commit"
 
 
 class FileTransaction:
@@ -63,6 +63,7 @@ class FileTransaction:
         dirs: The verbs on the further roots, by name.
         changes: What makes and journals the changes; for the guard.
         beyond: What undoing it does not reach.
+        notes: What is known of the database's half.
     """
 
     def __init__(self, data_dir: Path, transaction: OpenTransaction, roots: Mapping[str, Paths]) -> None:
@@ -75,6 +76,7 @@ class FileTransaction:
         self._undone: list[Undone] = []
         self.changes = Changes(transaction.txn, self._journal, roots)
         self.beyond = Beyond(self._folder)
+        self.notes = Notes(self._folder, self.changes)
         self.files = BulkFiles(self.changes, "")
         self.dirs: Mapping[str, BulkFiles] = {name: BulkFiles(self.changes, name) for name in roots if name}
 
@@ -160,26 +162,6 @@ class FileTransaction:
         transaction._is_reopened = True
         transaction._check_mounts()
         return transaction
-
-    @property
-    def foreign_commit(self) -> bool:
-        """Whether a hook committed on a database connection of its own; from then on nothing is undone."""
-        return (self._folder / FOREIGN_COMMIT).exists()
-
-    def note_foreign_commit(self, finished: Sequence[Phase] = ()) -> None:
-        """Write down, durably, that a hook is about to commit on a connection of its own (invariant 7).
-
-        Args:
-            finished: The phases that are complete by then, and that must not run again.
-        """
-        with self.changes.at_work():
-            atomic_write(self._folder / FOREIGN_COMMIT, " ".join(finished).encode(), mode=0o600)
-
-    @property
-    def finished_phases(self) -> tuple[Phase, ...]:
-        """The phases that were complete when a hook committed on a connection of its own."""
-        words = (self._folder / FOREIGN_COMMIT).read_text().split() if self.foreign_commit else []
-        return tuple(map(Phase, words))
 
     def record(self, entries: Sequence[Entry], current: Sequence[str], version_file: str) -> None:
         """Append entries to the data directory's ledger, and write the current ids to the VERSION file.

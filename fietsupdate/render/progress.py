@@ -69,7 +69,7 @@ class JsonListener(Listener):
 
 
 RECOVERED = {
-    "undone": "what it left was undone",
+    "undone": "it is not in the database, and its journal of files was played back",
     "done": "it was complete, and is now tidied up",
 }
 """What recovery found, by the outcome that a ``recovered`` event names."""
@@ -78,6 +78,13 @@ RECOVERED = {
 def _set_aside(event: Event, indent: str) -> list[str]:
     """Name the files that stood in the way of an undo and are kept."""
     return [f"{indent}set aside: {path}" for path in event.details.get("found", ())]
+
+
+def _not_undone(event: Event, indent: str) -> list[str]:
+    """Tell what may stand of an update that was undone, and what was set aside."""
+    reason, unseen = event.details.get("reason"), event.details.get("unseen")
+    rows = [f"{indent}rows that it wrote may stand: {reason}; nothing was deleted"] if reason else []
+    return [*rows, *([f"{indent}{unseen}"] if unseen else []), *_set_aside(event, indent)]
 
 
 @dataclass
@@ -110,7 +117,7 @@ class Narrator:
         if event.text == "restored":
             return [f"A restore of {event.update_id} was interrupted: it is finished now.", *_set_aside(event, "")]
         what = RECOVERED.get(event.text, event.text)
-        return [f"An earlier run of {event.update_id} was interrupted: {what}.", *_set_aside(event, "")]
+        return [f"An earlier run of {event.update_id} was interrupted: {what}.", *_not_undone(event, "")]
 
     def _adopted(self, event: Event) -> list[str]:
         ids = ", ".join(event.details.get("update_ids", ())) or event.update_id
@@ -142,7 +149,7 @@ class Narrator:
         return [f"{INDENT}done in {duration(took)}" if took is not None else f"{INDENT}done"]
 
     def _update_undone(self, event: Event) -> list[str]:
-        return [f"{INDENT}undone: files and database are as before this update", *_set_aside(event, INDENT)]
+        return [f"{INDENT}rolled back in the database, undone in the files", *_not_undone(event, INDENT)]
 
     def _warning(self, event: Event) -> list[str]:
         return [f"Warning: {event.text}"]

@@ -1,0 +1,103 @@
+"""Whether the transaction that began is still the one that runs, asked of the driver or of the database itself.
+
+SQLAlchemy does not know: a driver's own ``commit()``, a statement like SQLite's ``INSERT OR ROLLBACK``, or a deadlock
+on MariaDB ends the transaction behind its back.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from sqlalchemy import Connection
+
+from fietsupdate.database import sqlite
+from fietsupdate.database.ledger import MYSQL
+
+_IN_TRANSACTION = 1
+"""The bit of MySQL's server status that is set while a transaction is open."""
+
+
+class Held(Protocol):
+    """A transaction that is to stay."""
+
+    def lasts(self, *, failed: bool = False) -> bool | None:
+        """Tell whether the transaction is still open; None where only the ledger row can tell.
+
+        Args:
+            failed: Whether a statement has just failed.
+        """
+
+
+def hold(connection: Connection, txn: str) -> Held:
+    """Hold the transaction of a connection that has already written something in it."""
+    dialect = connection.dialect.name
+    if dialect == "sqlite" and sqlite.in_transaction(connection):
+        return _Sqlite(connection)
+    if dialect == "postgresql":
+        return _Postgresql(connection, txn)
+    return _Mysql(connection) if dialect in MYSQL else Unknown()
+
+
+class _Sqlite:
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def lasts(self, *, failed: bool = False) -> bool | None:  # noqa: ARG002  # it costs nothing to ask always
+        return sqlite.in_transaction(self._connection)
+
+
+class _Postgresql:
+    """Known by a setting that is local to the transaction, which the server reports to its client when it changes.
+
+    So asking costs no round trip. Where the driver or a pooler in between does not pass it on, the transaction's id is
+    asked for.
+    """
+
+    def __init__(self, connection: Connection, txn: str) -> None:
+        self._connection = connection
+        self._name = f"fietsupdate {txn}"
+        self._id = self._ask(f"txid_current(), set_config('application_name', '{self._name}', true)")
+
+    def lasts(self, *, failed: bool = False) -> bool | None:
+        if self._reported() == self._name:
+            return True
+        try:
+            return failed or self._ask("txid_current_if_assigned()") == self._id
+        except Exception:  # noqa: BLE001  # drivers have errors of their own: a transaction that failed answers nothing
+            return True
+
+    def _ask(self, what: str) -> object:
+        """Ask at the driver, so that SQLAlchemy begins nothing and tells nobody."""
+        cursor = self._connection.connection.cursor()
+        try:
+            cursor.execute(f"SELECT {what}")
+            return list(cursor.fetchone() or ())[:1]
+        finally:
+            cursor.close()
+
+    def _reported(self) -> str:
+        driver: Any = self._connection.connection.driver_connection
+        if (info := getattr(driver, "info", None)) is not None:  # psycopg, psycopg2
+            return str(info.parameter_status("application_name"))
+        if (settings := getattr(driver, "get_settings", None)) is not None:  # asyncpg
+            return str(getattr(settings(), "application_name", ""))
+        return ""
+
+
+class _Mysql:
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def lasts(self, *, failed: bool = False) -> bool | None:
+        driver: Any = self._connection.connection.driver_connection
+        status = getattr(driver, "server_status", _IN_TRANSACTION)
+        is_open = isinstance(status, int) and bool(status & _IN_TRANSACTION)
+        return None if failed or not is_open else True
+
+
+class Unknown:
+    """No transaction, or one of which nothing is known."""
+
+    def lasts(self, *, failed: bool = False) -> bool | None:  # noqa: ARG002  # as `Held` has it
+        """Tell that nothing has ended."""
+        return True

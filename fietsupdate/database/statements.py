@@ -1,0 +1,57 @@
+"""What the text of a SQL statement says of transactions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+_ASIDE = re.compile(
+    r"""--[^\n]*|\#[^\n]*|/\*.*?\*/            # comments
+      |'(?:[^'\\]|''|\\.)*'|"(?:[^"]|"")*"|`[^`]*`  # strings and names
+      |\$(\w*)\$.*?\$\1\$                    # PostgreSQL's dollar quotes""",
+    re.DOTALL | re.VERBOSE,
+)
+_BODY = re.compile(
+    r"CREATE\s(?:.*\s)?(?:TRIGGER|PROCEDURE|FUNCTION|EVENT|PACKAGE)\b|BEGIN\s+NOT\s+ATOMIC", re.IGNORECASE | re.DOTALL
+)
+"""What may hold statements of its own, which do not run now."""
+_COMMIT = re.compile(
+    r"COMMIT\b|END\b(?!\s+(?:IF|LOOP|CASE|WHILE|REPEAT))|PREPARE\s+TRANSACTION\b|BEGIN\b|START\s+TRANSACTION\b"
+    r"|SET\s+(?:(?:SESSION|LOCAL)\s+|@@(?:SESSION\.|LOCAL\.)?)?AUTOCOMMIT\b|XA\s",
+    re.IGNORECASE,
+)
+"""BEGIN and the like commit on MySQL what was begun before."""
+_ROLLBACK = re.compile(r"ROLLBACK\b(?!(?:\s+(?:WORK|TRANSACTION))?\s+TO\b)|ABORT\b", re.IGNORECASE)
+
+_READS = re.compile(r"(?:SELECT|SHOW|EXPLAIN|DESCRIBE|DESC|PRAGMA|VALUES|TABLE|SET|USE|FETCH)\b", re.IGNORECASE)
+_CHANGES_SCHEMA = re.compile(r"(?:CREATE|ALTER|DROP|RENAME|TRUNCATE)\b", re.IGNORECASE)
+
+
+def commits(text: str) -> bool:
+    """Tell whether a text commits the transaction, or begins another one in its place."""
+    return any(_COMMIT.match(statement) for statement in _statements(text))
+
+
+def rolls_back(text: str) -> bool:
+    """Tell whether a text rolls the whole transaction back; back to a savepoint does not count."""
+    return any(_ROLLBACK.match(statement) for statement in _statements(text))
+
+
+def only_reads(text: str) -> bool:
+    """Tell whether a text surely writes no row, unless a function that it calls does."""
+    return all(_READS.match(statement) for statement in _statements(text))
+
+
+def changes_schema(text: str) -> bool:
+    """Tell whether a text creates, alters or drops something."""
+    return any(_CHANGES_SCHEMA.match(statement) for statement in _statements(text))
+
+
+def _statements(text: str) -> Iterator[str]:
+    """Give the statements of a text, without comments, strings and what follows the head of a routine."""
+    bare = _ASIDE.sub(" ", text)
+    for statement in bare.split(";"):
+        if stripped := statement.strip():
+            yield stripped
+            if _BODY.match(stripped):
+                return

@@ -1,0 +1,73 @@
+"""What an open transaction knows of the database's half, noted durably in its folder before it happens.
+
+Whoever settles the transaction after a crash knows then what the process knew that ran it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from fietsupdate.filesystem.changes import Changes
+from fietsupdate.filesystem.durable import atomic_write
+from fietsupdate.model import Phase
+
+FOREIGN_COMMIT = "foreign_commit"
+UNKNOWN = "unknown"
+LONGEST = 2000
+"""Bytes of a note that are read or written."""
+
+
+class Notes:
+    """The notes of one open transaction."""
+
+    def __init__(self, folder: Path, changes: Changes) -> None:
+        self._folder = folder
+        self._changes = changes
+        self._reason = ""
+
+    @property
+    def foreign_commit(self) -> bool:
+        """Whether a hook committed on a database connection of its own; from then on nothing is undone."""
+        return (self._folder / FOREIGN_COMMIT).exists()
+
+    def note_foreign_commit(self, finished: Sequence[Phase] = ()) -> None:
+        """Write down, durably, that a hook is about to commit on a connection of its own (invariant 7).
+
+        Args:
+            finished: The phases that are complete by then, and that must not run again.
+        """
+        self._write(FOREIGN_COMMIT, " ".join(finished))
+
+    @property
+    def finished_phases(self) -> tuple[Phase, ...]:
+        """The phases that were complete when a hook committed on a connection of its own."""
+        return tuple(Phase(word) for word in self._read(FOREIGN_COMMIT).split())
+
+    @property
+    def unknown(self) -> str:
+        """Why rows of the update may stand without its ledger row, a part of a sentence; "" where that cannot be."""
+        return self._reason or self._read(UNKNOWN)
+
+    def note_unknown(self, reason: str) -> None:
+        """Write down, durably, that rows may stand without the ledger row: from here on nothing is deleted (11).
+
+        Args:
+            reason: A part of a sentence; the first one stays.
+        """
+        if not self.unknown:
+            self._reason = reason  # this process knows it even if the disk is full
+            self._write(UNKNOWN, reason)
+
+    def _write(self, name: str, text: str) -> None:
+        with self._changes.at_work():
+            atomic_write(self._folder / name, text.encode()[:LONGEST], mode=0o600)
+
+    def _read(self, name: str) -> str:
+        try:
+            descriptor = os.open(self._folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except FileNotFoundError:
+            return ""
+        with open(descriptor, "rb") as file:
+            return file.read(LONGEST).decode(errors="replace")
