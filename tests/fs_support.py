@@ -9,6 +9,7 @@ import traceback
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from fietsupdate.errors import FilesError
 from fietsupdate.filesystem import durable
 from fietsupdate.filesystem.transaction import FileTransaction
 from fietsupdate.model import Direction
@@ -173,6 +174,29 @@ def run_failing(work, number, at):
             _before_each_change(at, fail)
             work()
             status = 0 if failed else 1
+        finally:
+            if status == 70:
+                traceback.print_exc()
+            os._exit(status)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert status in {0, 1}
+    return status == 0
+
+
+def run_struck(work, at, strike):
+    """Run ``work`` in a forked child that does something else right before its ``at``-th file-changing call.
+
+    Returns whether it came to that. ``work`` may fail as file calls and verbs do.
+    """
+    child = os.fork()
+    if child == 0:
+        status = 70
+        struck = []
+        try:
+            _before_each_change(at, lambda: (struck.append(True), strike()))
+            with suppress(OSError, FilesError):
+                work()
+            status = 0 if struck else 1
         finally:
             if status == 70:
                 traceback.print_exc()

@@ -371,7 +371,7 @@ def removals(data_dir):
 
 
 def test_where_links_are_refused_the_call_removes_a_copy(data_dir, before, watched, monkeypatch):
-    monkeypatch.setattr(saving_module.os, "link", refuse(1))
+    monkeypatch.setattr(place_module.os, "link", refuse(1))
     assert watched(lambda: removals(data_dir)) == ()
     assert picture(data_dir) == before
 
@@ -379,7 +379,7 @@ def test_where_links_are_refused_the_call_removes_a_copy(data_dir, before, watch
 def test_what_cannot_be_linked_or_renamed_to_the_vault_is_copied_there_and_back(data_dir, before, watched, monkeypatch):
     """As between folders with quotas of their own (XFS), which no table of mounts tells apart."""
     real = place_module._rename_exclusively
-    monkeypatch.setattr(saving_module.os, "link", refuse(18))
+    monkeypatch.setattr(place_module.os, "link", refuse(18))
     monkeypatch.setattr(
         place_module,
         "_rename_exclusively",

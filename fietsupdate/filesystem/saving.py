@@ -18,9 +18,10 @@ from fietsupdate.filesystem import durable
 from fietsupdate.filesystem.changes import Changes
 from fietsupdate.filesystem.mounts import mounted_below
 from fietsupdate.filesystem.paths import PathError, Paths, is_tidy
-from fietsupdate.filesystem.place import NO_LINK, copy_file, reserve
+from fietsupdate.filesystem.place import NEW, NO_LINK, copy_file, link, open_file, reserve
 from fietsupdate.filesystem.place import place as put
 from fietsupdate.filesystem.record import Do, Record
+from fietsupdate.filesystem.slots import Slot, folder_above
 from fietsupdate.filesystem.status import Meta, Seen, seen
 
 
@@ -96,11 +97,11 @@ class Saving:
             flags: Those of open(2).
             certain: Whether it is surely this file; else its content must stay.
         """
-        look = seen(place.absolute)
+        look = self._look(place)
         if look is None:
             self._create(place, flags)
         elif look.kind == "file" and not self._is_own(place) and flags & _NEW != _NEW:
-            if os.lstat(place.absolute).st_nlink > 1:
+            if self._has_more_names(place):
                 self._overwrite(place, look)
                 return
             empty = certain and bool(flags & os.O_TRUNC)
@@ -122,10 +123,10 @@ class Saving:
         if old is not None and ((old.kind == "folder") != (was.kind == "folder") or _is_filled(target, old)):
             return  # the call will fail
         if here is None and there is not None:
-            move = Record(Do.MOVE, there.root, os.path.abspath(source), there.path, was=was)
+            move = Record(Do.MOVE, there.root, self._real(source, follow=False), there.path, was=was)
         elif here is not None:
             inside = there is not None and there.root == here.root
-            other = there.path if there is not None and inside else os.path.abspath(target)
+            other = there.path if there is not None and inside else self._real(target, follow=False)
             move = Record(Do.MOVE, here.root, here.path, other, was=was)
         if there is not None and old is not None and not self._drop_own(there):
             self._save(there, old, move)
@@ -134,19 +135,19 @@ class Saving:
 
     def remove(self, place: Place) -> None:
         """A file, a symlink or an empty folder is about to be removed."""
-        look = seen(place.absolute)
+        look = self._look(place)
         if look is None or _is_filled(place.absolute, look) or self._drop_own(place):
             return
         self._save(place, look)
 
     def remove_tree(self, place: Place) -> None:
         """A whole folder is about to be removed, entry by entry: it goes to the vault, and an empty one stays."""
-        look = seen(place.absolute)
+        look = self._look(place)
         if look is None or look.kind != "folder" or not _is_filled(place.absolute, look):
             return
         if mounted_below(place.absolute):
             return
-        empty = Record(Do.MKDIR, place.root, place.path, after=Meta.of(place.absolute))
+        empty = Record(Do.MKDIR, place.root, place.path, after=Meta.of(self._slot(place)))
         try:
             self._take_away(place, look)
         except OSError as error:
@@ -178,11 +179,11 @@ class Saving:
             place: The file or folder.
             mtime_ns: The time it will have; ``None`` when that stays.
         """
-        look = seen(place.absolute)
+        look = self._look(place)
         if look is None or self._is_own(place):
             return
         now = look if mtime_ns is None else look._replace(mtime_ns=mtime_ns)
-        meta = Meta.of(place.absolute)
+        meta = Meta.of(self._slot(place))
         self._changes.announce(Record(Do.META, place.root, place.path, was=look, now=now, meta=meta))
 
     def _create(self, place: Place, flags: int) -> None:
@@ -192,20 +193,19 @@ class Saving:
 
     def _announce_new(self, place: Place, record: Record) -> bool:
         """Journal something new; False where the call is going to fail, as its place is taken or its folder missing."""
-        if seen(place.absolute) is not None or not os.path.isdir(os.path.dirname(place.absolute)):
+        if self._look(place) is not None or not os.path.isdir(os.path.dirname(place.absolute)):
             return False
         self._changes.announce(record)
         return True
 
     def _replace(self, place: Place, was: Seen, *, empty: bool) -> None:
         draft, vault = self._names(place)
-        path = self._changes.roots[place.root].absolute(draft)
         if empty:
-            create_empty(path)
-            Meta.of(place.absolute).apply(path)
+            create_empty(self._slot(place, draft))
+            Meta.of(self._slot(place)).apply(self._slot(place, draft))
         else:
-            copy_file(place.absolute, path)
-        now = seen(path)
+            copy_file(self._slot(place), self._slot(place, draft))
+        now = self._changes.look(place.root, draft)
         replaced = Record(Do.REPLACE, place.root, place.path, "", draft, vault, was, now)
         self._changes.make(replaced, Record(Do.MADE, place.root, place.path, now=now))  # others will write into it
         self._changes.own.add(place.root, place.path)
@@ -213,10 +213,9 @@ class Saving:
     def _overwrite(self, place: Place, was: Seen) -> None:
         """Save a file with several names: all of them must show what is written, so it is copied."""
         space, vault = self._names(place)
-        paths = self._changes.roots[place.root]
-        copy_file(place.absolute, paths.absolute(vault))
-        durable.sync_path(os.path.dirname(paths.absolute(vault)))
-        descriptor = os.open(paths.absolute(space), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        copy_file(self._slot(place), self._slot(place, vault))
+        durable.sync_path(folder_above(self._slot(place, vault).path))
+        descriptor = open_file(self._slot(place, space), NEW, 0o600)
         try:
             reserve(descriptor, was.size)
         finally:
@@ -227,7 +226,7 @@ class Saving:
     def _save(self, place: Place, look: Seen, *more: Record) -> None:
         """Announce that something is removed, and what happens with that, and save its bytes (invariant 2)."""
         if look.kind == "folder":
-            gone = Record(Do.RMDIR, place.root, place.path, meta=Meta.of(place.absolute))
+            gone = Record(Do.RMDIR, place.root, place.path, meta=Meta.of(self._slot(place)))
             self._changes.announce(gone, *more)
             return
         try:
@@ -243,13 +242,11 @@ class Saving:
 
     def _link(self, place: Place, look: Seen, more: Sequence[Record]) -> None:
         vault = self._changes.vault(place.root, place.path)
-        name = self._absolute(place, vault)
-        self._announce(place, look, vault, more, lambda: os.link(place.absolute, name, follow_symlinks=False))
+        self._announce(place, look, vault, more, lambda: link(self._slot(place), self._slot(place, vault)))
 
     def _copy(self, place: Place, look: Seen, more: Sequence[Record]) -> None:
         vault = self._changes.vault(place.root, place.path)
-        name = self._absolute(place, vault)
-        self._announce(place, look, vault, more, lambda: copy_file(place.absolute, name))
+        self._announce(place, look, vault, more, lambda: copy_file(self._slot(place), self._slot(place, vault)))
 
     def _exchange(self, place: Place, look: Seen, more: Sequence[Record]) -> None:
         """Leave a copy for the call to remove: the file itself is still the same one when it comes back.
@@ -257,19 +254,21 @@ class Saving:
         Should the call fail after that, and the hook go on, the copy has what was there.
         """
         draft, vault = self._names(place)
-        copy, name = self._absolute(place, draft), self._absolute(place, vault)
         try:
-            copy_file(place.absolute, copy)
+            copy_file(self._slot(place), self._slot(place, draft))
         except PermissionError:
             if more:
                 raise
-            create_empty(copy)  # who may not read it may remove it all the same; that call will not fail any more
+            create_empty(
+                self._slot(place, draft)
+            )  # who may not read it may remove it all the same; that call will not fail any more
 
         def exchange() -> None:
-            put(place.absolute, name)
-            put(copy, place.absolute)
+            put(self._slot(place), self._slot(place, vault))
+            put(self._slot(place, draft), self._slot(place))
 
-        self._announce(place, look, vault, more, exchange, draft=draft, now=seen(copy))
+        now = self._changes.look(place.root, draft)
+        self._announce(place, look, vault, more, exchange, draft=draft, now=now)
 
     def _announce(
         self,
@@ -284,7 +283,7 @@ class Saving:
     ) -> None:
         def prepare() -> None:
             keep()
-            durable.sync_path(os.path.dirname(self._absolute(place, vault)))
+            durable.sync_path(folder_above(self._slot(place, vault).path))
 
         gone = Record(Do.REMOVE, place.root, place.path, draft=draft, vault=vault, was=look, now=now)
         self._changes.announce(gone, *more, prepare=prepare)
@@ -308,8 +307,16 @@ class Saving:
                     hint="Move it while nothing runs, and correct the configuration.",
                 )
 
-    def _absolute(self, place: Place, name: str) -> str:
-        return self._changes.roots[place.root].absolute(name)
+    def _slot(self, place: Place, name: str | None = None) -> Slot:
+        """Open the folder of a place, or of another path of its root; no symlink is followed any more."""
+        return self._changes.slot(place.root, place.path if name is None else name)
+
+    def _look(self, place: Place) -> Seen | None:
+        return self._changes.look(place.root, place.path)
+
+    def _has_more_names(self, place: Place) -> bool:
+        slot = self._slot(place)
+        return os.stat(slot.name, dir_fd=slot.folder, follow_symlinks=False).st_nlink > 1
 
     def _names(self, place: Place) -> tuple[str, str]:
         return self._changes.draft(place.root, place.path), self._changes.vault(place.root, place.path)
@@ -327,9 +334,9 @@ class Saving:
 _NEW = os.O_CREAT | os.O_EXCL
 
 
-def create_empty(path: str) -> None:
+def create_empty(slot: Slot) -> None:
     """Create an empty file."""
-    os.close(os.open(path, os.O_WRONLY | _NEW | os.O_CLOEXEC, 0o600))
+    os.close(open_file(slot, NEW, 0o600))
 
 
 def _is_filled(path: str, look: Seen) -> bool:

@@ -227,9 +227,9 @@ class _Undo:
         if self._seen(vault) is None or was is None or was.is_same(here):
             self._check_back(here)
             return
-        if here is None or here.inode != was.inode:
+        if here is None or (here.inode != was.inode and not self._is_ours(here)):
             if here is not None:
-                self._clear(here)
+                self._to_found(self.path)
             self._put_back(vault, bring)
             return
         if self.set_aside or not self._is_ours(here):
