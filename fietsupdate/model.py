@@ -91,6 +91,8 @@ class Update:
     has_down: bool = True
     summary: str = ""
     """First line of the script's docstring."""
+    broken: str = ""
+    """Why the script is not Python, with file and line; its metadata are known all the same. "" for a sound one."""
     id_line: int = 1
     previous_line: int = 1
     revision_line: int = 1

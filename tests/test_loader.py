@@ -235,8 +235,8 @@ def test_updates_come_by_folder_and_id_whatever_the_files_are_called(tmp_path):
     [
         ("x = (\n", "b.py:1: cannot be read as Python: '(' was never closed."),
         (
-            LEAST + "class Down:\n    def f(self):\n  x = 1\n",
-            "b.py:6: cannot be read as Python: unindent does not match",
+            "update_id = 'b\nclass Down:\n    def f(self):\n  x = 1\n",
+            "b.py:1: cannot be read as Python: unterminated string literal",
         ),
         (b"\xff = 1\n", "b.py:1: cannot be read as Python: "),
         (b"# one\nx = '\xff'\n", "b.py:2: cannot be read as Python: (unicode error) 'utf-8' codec can't decode"),
@@ -248,6 +248,12 @@ def test_updates_come_by_folder_and_id_whatever_the_files_are_called(tmp_path):
 )
 def test_what_is_not_python_is_told_with_file_and_line(fault, source, message):
     assert fault(source).startswith(message)
+
+
+def test_a_script_whose_metadata_can_be_read_counts_and_says_that_it_is_broken(read):
+    update = read(LEAST + "class Down:\n    def f(self):\n  x = 1\n")
+    assert (update.update_id, update.alembic_revisions) == ("b", ())
+    assert "b.py:6: cannot be read as Python: unindent does not match" in update.broken
 
 
 def test_an_encoding_may_be_declared(read):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from fietsupdate.planning.broken import read_broken
+from fietsupdate.planning.metadata import Fault
 from support.notes import hooks, notes, revisions, traced
 
 READ = (("status",), ("check",), ("heads",), ("graph",), ("show", "v1"))
@@ -276,3 +278,45 @@ def test_a_revision_tree_that_asks_for_the_connection_at_import_works(any_projec
     assert (status["pending"], status["alembic"]["heads"]) == (["v1"], ["r1"])
     any_project.run("update", "--yes").succeeded()
     assert any_project.alembic_version() == ["r1"]
+
+
+def test_an_applied_script_that_is_not_python_any_more_stops_nobody(project):
+    """v1 (applied, then broken) - v2 - v3."""
+    notes(project, 1)
+    project.run("update", "--yes").succeeded()
+    path = project.updates / "upd_v1.py"
+    path.write_text(path.read_text().replace("def post_alembic(self, config):", "def post_alembic(self, config"))
+    project.run("check").succeeded()
+    project.update("v2", "v1", "r2", **traced(project, "v2"))
+    status = project.run("status", "--json").succeeded().json
+    assert (status["state"], status["current"], status["pending"]) == ("outdated", ["v1"], ["v2"])
+    (problem,) = [problem for problem in status["problems"] if problem["code"] == "script_broken"]
+    assert problem["message"].startswith(f"{path}:")
+    project.run("check").exited(3)
+    project.run("graph").succeeded()
+    project.run("update", "--yes").succeeded()
+    refused = project.run("downgrade", "base", "--yes").exited(1).told
+    assert f"{path}:" in refused
+    assert project.version == "v2"
+    project.run("downgrade", "v1", "--yes").succeeded()
+
+
+def test_a_broken_script_that_waits_is_planned_around_by_a_target_before_it(project):
+    """v1 - v2 (pending, its first line is none)."""
+    notes(project, 2)
+    path = project.updates / "upd_v2.py"
+    path.write_text("this is no Python\n" + path.read_text())
+    assert f"{path}:1: cannot be read as Python" in project.run("update", "--yes").exited(1).told
+    project.run("update", "v1", "--yes").succeeded()
+    project.run("check").exited(3)
+    assert project.version == "v1"
+
+
+@pytest.mark.parametrize("where", range(0, 400, 37))
+def test_what_a_broken_script_says_is_never_read_wrongly(project, where):
+    """Wherever the file is cut off, its metadata are either read as they were, or not at all."""
+    source = project.update("v2", ["v0", "v1"], ["r1", "r2"], up_pre="x = 'previous = []'").read_bytes()[:where]
+    path = project.updates / "upd_v2.py"
+    found = read_broken(source, path, "updates", Fault(path, 1, "cut off"))
+    if found is not None:
+        assert (found.update_id, found.previous, found.alembic_revisions) == ("v2", ("v0", "v1"), ("r1", "r2"))

@@ -10,14 +10,14 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from fietsupdate.model import Begun, Direction, Problem, Status, Update, UpdateState, fingerprint
-from fietsupdate.planning import problems
+from fietsupdate.planning import problems, script_problems
 from fietsupdate.planning.graph import Graph
 from fietsupdate.planning.history import Kind, closed, current_of, last_entries, unknown_of
 from fietsupdate.planning.packages import by_package
 from fietsupdate.planning.planner import resume_command
 from fietsupdate.planning.position import Position, fitting, locate
 from fietsupdate.planning.revisions import RevisionTree
-from fietsupdate.planning.schema import schema_problems, script_problems, tables_without_alembic, unknown_revision
+from fietsupdate.planning.schema import revision_problems, schema_problems, tables_without_alembic, unknown_revision
 from fietsupdate.planning.target import forks
 from fietsupdate.views import DatabaseView, FilesView, OpenRestore, OpenTransaction
 
@@ -249,12 +249,14 @@ def _remarks(
     graph: Graph, tree: RevisionTree, database: DatabaseView, files: FilesView, place: Position
 ) -> Iterator[Problem]:
     """Give what is worth knowing and stops nobody."""
-    yield from script_problems(graph, tree)
+    if broken := [update for update in graph.ordered if update.broken]:
+        yield script_problems.script_broken(broken)
+    yield from revision_problems(graph, tree)
     if files.maintenance and not files.holder:
         yield problems.maintenance_left(files.maintenance)
     adopted = closed(place.adoption.update_ids, graph) if place.adoption else frozenset[str]()
     if forked := forks(graph, place.applied | adopted, graph.folders):
-        yield problems.several_heads(forked)
+        yield script_problems.several_heads(forked)
     if place.adoption:
         yield problems.not_adopted(place.adoption.reason, f"fietsupdate update{' heads' if forked else ''}")
     if place.pairing.kind is Kind.NEW and database.tables and not database.alembic_current and graph.updates:
@@ -263,7 +265,7 @@ def _remarks(
         yield problems.version_missing(files.version_path)
     changed = _changed(graph, database, place)
     if changed:
-        yield problems.script_changed(changed)
+        yield script_problems.script_changed(changed)
 
 
 def _changed(graph: Graph, database: DatabaseView, place: Position) -> list[Update]:
@@ -273,5 +275,7 @@ def _changed(graph: Graph, database: DatabaseView, place: Position) -> list[Upda
     return [
         update
         for update in applied
-        if (entry := ran[update.update_id]).direction is Direction.UP and entry.checksum != update.checksum
+        if (entry := ran[update.update_id]).direction is Direction.UP
+        and entry.checksum != update.checksum
+        and not update.broken
     ]

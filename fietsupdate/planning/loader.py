@@ -12,7 +12,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from fietsupdate.model import Folder, Update
-from fietsupdate.planning.metadata import Fault, FaultsError, read_script
+from fietsupdate.planning.broken import read_broken
+from fietsupdate.planning.metadata import Fault, FaultsError, NotPythonError, read_script
 
 _ONE_AT_A_TIME = threading.Lock()
 """Two threads that leave `warnings.catch_warnings` in the wrong order would silence the application for good."""
@@ -51,13 +52,25 @@ def _updates(folder: Folder, faults: list[Fault]) -> Iterator[Update]:
     for name in sorted(filter(_is_script, os.listdir(folder.path))):
         path = folder.path / name
         try:
-            yield read_script(_content(path), path, folder.name)
+            yield _read(path, folder.name)
         except IsADirectoryError:
             continue
         except OSError as error:
             faults.append(Fault(path, 0, f"the script cannot be read: {error.strerror}."))
         except FaultsError as error:
             faults.extend(error.faults)
+
+
+def _read(path: Path, folder: str) -> Update:
+    """Read a script; one that is not Python counts as long as its metadata can be read."""
+    source = _content(path)
+    try:
+        return read_script(source, path, folder)
+    except NotPythonError as error:
+        update = read_broken(source, path, folder, error.faults[0])
+        if update is None:
+            raise
+        return update
 
 
 def _is_script(name: str) -> bool:

@@ -111,8 +111,12 @@ def _names(source: bytes, path: Path) -> _Names:
         raise _unreadable(path, 1, "an expression is nested too deeply") from None
 
 
-def _unreadable(path: Path, line: int, why: str) -> FaultsError:
-    return FaultsError([Fault(path, line, f"cannot be read as Python: {why}.")])
+class NotPythonError(FaultsError):
+    """A script is not Python: it has one fault, of which nothing is known but its line."""
+
+
+def _unreadable(path: Path, line: int, why: str) -> NotPythonError:
+    return NotPythonError([Fault(path, line, f"cannot be read as Python: {why}.")])
 
 
 class _ComputedError(Exception):

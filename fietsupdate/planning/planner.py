@@ -55,6 +55,7 @@ def plan_up(
     wanted = resolve_up(graph, applied | begun, target)
     pending = graph.dag.ancestors(wanted) - applied - begun
     updates = [*broken_off, *(graph.updates[update_id] for update_id in graph.dag.sort(pending))]
+    _refuse_broken(updates)
     tree = RevisionTree.of(database, graph)
     tree.demand(updates)
     steps = (*first, *_steps_up(updates, tree, database, place))
@@ -95,6 +96,7 @@ def plan_down(
     order = [update.update_id for update in _as_applied(graph, place.applied, database.entries)]
     reverted = resolve_down(graph, place.applied, target, order) | begun
     updates = [*broken_off, *(graph.updates[update_id] for update_id in reversed(graph.dag.sort(reverted - begun)))]
+    _refuse_broken(updates)
     _refuse_missing_down(updates)
     tree = RevisionTree.of(database, graph)
     history = _as_applied(graph, place.applied | begun, database.entries)
@@ -269,6 +271,15 @@ def _refuse_below_baseline(steps: Iterable[Step]) -> None:
                 "--below-baseline: it names what is dropped, and makes a backup of both halves first.",
                 details={"baseline": name, "revisions": list(step.revisions)},
             )
+
+
+def _refuse_broken(updates: Sequence[Update]) -> None:
+    if broken := [update for update in updates if update.broken]:
+        raise PlanError(
+            "\n".join(update.broken for update in broken),
+            stands=UNTOUCHED,
+            hint="Mend the script, then type the command again; a target before it can be reached now.",
+        )
 
 
 def _refuse_missing_down(updates: Sequence[Update]) -> None:

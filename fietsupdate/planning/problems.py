@@ -5,12 +5,11 @@ The reader is an administrator at two in the morning: names first, no guessing, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from fietsupdate.model import Begun, Direction, Entry, Phase, Problem, Update
 from fietsupdate.planning.history import Pairing
-from fietsupdate.planning.target import FORK_HINT, fork_message
 from fietsupdate.views import DatabaseView, FilesView, LockHolder, OpenRestore, OpenTransaction
 
 SAME_MOMENT = "put both halves back to the same moment with a backup of both (`fietsupdate backup list` shows them)"
@@ -312,11 +311,6 @@ _STAMP_UNFIT = (
 )
 
 
-def several_heads(forked: Mapping[str, Sequence[str]]) -> Problem:
-    """Folders whose heads `update` cannot choose between; the administrator says which."""
-    return Problem("several_heads", fork_message(forked), FORK_HINT, blocks=False)
-
-
 def not_adopted(reason: str, update: str) -> Problem:
     """The next update, `update` as it is typed, writes the first entries of the ledger."""
     return Problem(
@@ -355,18 +349,6 @@ def gap(holes: Sequence[tuple[str, str]], current: Sequence[str]) -> Problem:
         f"The ledger has a gap: {said}.",
         f"Correct `previous` in the script; or, if the work was done by other means, type "
         f"`fietsupdate stamp {_args(current)}`, which records what comes before as well.",
-    )
-
-
-def script_changed(changed: Sequence[Update]) -> Problem:
-    """Scripts that ran differ from what they are now."""
-    one = len(changed) == 1
-    return Problem(
-        "script_changed",
-        f"Changed since {'it was' if one else 'they were'} applied: "
-        f"{', '.join(str(update.path) for update in changed)}.",
-        "What was done stays done. If the change matters, write a new update: `fietsupdate revision`.",
-        blocks=False,
     )
 
 

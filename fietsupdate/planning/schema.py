@@ -46,7 +46,7 @@ def schema_problems(
         yield _beyond(tree.heads(extra))
 
 
-def script_problems(graph: Graph, tree: RevisionTree) -> Iterator[Problem]:
+def revision_problems(graph: Graph, tree: RevisionTree) -> Iterator[Problem]:
     """Give the revisions that updates name and the tree does not have. Only a plan that needs one refuses."""
     wrong = [(update, revision) for update in graph.ordered for revision in tree.unknown(update)]
     if wrong:

@@ -267,6 +267,7 @@ def show(update: Update, entries: Sequence[Entry], width: int, *, applied: bool)
         ("Reverts", "yes" if update.has_down else "no: the script has no class Down"),
         ("Baseline", "yes" if update.baseline else ""),
         ("Script", str(update.path)),
+        ("Broken", update.broken),
         ("Checksum", update.checksum),
     ]
     lines = labelled(facts, width)

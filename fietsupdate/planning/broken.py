@@ -1,0 +1,67 @@
+"""What a script that is not Python any more still says about itself: its metadata, as long as those can be read.
+
+A syntax error in a hook must not keep an instance from being looked at, or from being updated as far as nothing needs
+that hook. So the lines that assign metadata are read one by one. Only a script that says all it must counts; it is
+never run.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from fietsupdate.model import Update
+from fietsupdate.planning.metadata import METADATA, Fault, FaultsError, read_script
+
+_ASSIGNMENT = re.compile(rf"(?:{'|'.join(sorted(METADATA))})\s*(?::[^=]+)?=")
+_CLASS = re.compile(r"class\s+(Up|Down)\b")
+LONGEST_VALUE = 200
+"""Lines that one value may take; a bracket that is never closed is not searched to the end of the file."""
+
+
+def read_broken(source: bytes, path: Path, folder: str, fault: Fault) -> Update | None:
+    """Return the update that a broken script describes, or ``None`` where its metadata cannot be read either.
+
+    Args:
+        source: The script, as it lies on disk.
+        path: Where it lies.
+        folder: The name of its folder.
+        fault: Why it cannot be read as Python.
+    """
+    text = source.decode("utf-8", "replace")
+    skeleton = "\n".join(_skeleton(text.splitlines()))
+    try:
+        update = read_script(skeleton.encode(), path, folder)
+    except FaultsError:
+        return None
+    return replace(update, checksum=hashlib.sha256(source).hexdigest(), broken=str(fault))
+
+
+def _skeleton(lines: list[str]) -> Iterator[str]:
+    """Yield the assignments of metadata, each on the line where it stands, and empty classes."""
+    number = 0
+    while number < len(lines):
+        taken = 1
+        if _ASSIGNMENT.match(lines[number]):
+            taken = _length(lines, number)
+            yield from lines[number : number + taken]
+        elif found := _CLASS.match(lines[number]):
+            yield f"class {found[1]}: pass"
+        else:
+            yield ""
+        number += taken
+
+
+def _length(lines: list[str], start: int) -> int:
+    """Return how many lines the assignment takes that begins here; 1 where it is never complete."""
+    for end in range(start + 1, min(start + LONGEST_VALUE, len(lines)) + 1):
+        try:
+            ast.parse("\n".join(lines[start:end]))
+        except (SyntaxError, ValueError):
+            continue
+        return end - start
+    return 1
