@@ -66,6 +66,8 @@ class Config:
     guard: bool = True
     rehearsal_dir: Path | None = None
     """Where clones for rehearsals go; ``None`` for where there is room."""
+    rehearsal: str = "auto"
+    """How a server's database is cloned: ``auto``, or ``dump``, which lets everybody connect meanwhile."""
     pointed: Pointed | None = None
     """Set while a rehearsal runs."""
     lock_timeout: float = 600.0

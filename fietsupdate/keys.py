@@ -241,6 +241,12 @@ def _policy(given: Given) -> Policy:
         given.refuse("auto, full or never")
 
 
+def _way_of_cloning(given: Given) -> str:
+    if given.text() not in {"auto", "dump"}:
+        given.refuse("auto or dump")
+    return given.text()
+
+
 def _keep(given: Given) -> int | None:
     text = str(given.value).strip().lower()
     if text == "all":
@@ -259,6 +265,7 @@ KEYS: Mapping[str, Callable[[Given], Any] | None] = {
     "extra_dirs": _extra_dirs,
     "backup_dir": _path,
     "rehearsal_dir": _path,
+    "rehearsal": _way_of_cloning,
     "backup": _policy,
     "keep": _keep,
     "guard": _guard,

@@ -193,8 +193,16 @@ class Run:
                     raise _unfinished(seen)
                 if purge:
                     leftovers.purge(self.site.data_dir)
+                self._sweep_clones(seen.database)
                 self._safeguard(seen).tidy(engine.tip, None)
         return Report(Plan(Direction.UP, (), (), before, engine.tip.current), (), engine.tip.current)
+
+    def _sweep_clones(self, database: DatabaseView) -> None:
+        """Remove what rehearsals have left that were killed."""
+        from fietsupdate.rehearsing.removal import sweep
+
+        for failure in sweep(self.site.data_dir, database.url, database.file):
+            self.tell(Event("warning", now(), text=failure))
 
     # -- parts
 

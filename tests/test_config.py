@@ -183,6 +183,7 @@ def test_option_then_variable_then_ini_then_toml(tmp_path, given, expected):
         ("version_hooks", "shop.a\nshop.b", ("shop.a", "shop.b")),
         ("templates", "/t", Path("/t")),
         ("rehearsal_dir", "/r", Path("/r")),
+        ("rehearsal", "dump", "dump"),
         ("checks", "shop.checks\nshop.more", ("shop.checks", "shop.more")),
         ("running", "pidof shop", "pidof shop"),
         ("maintenance", "/run/shop/maintenance", Path("/run/shop/maintenance")),

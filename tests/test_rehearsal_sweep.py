@@ -12,8 +12,7 @@ import pytest
 
 from support.breaking import Bench, every, small_application
 from support.databases import MARIADB, POSTGRESQL, SQLITE, _server
-from support.injection import FILES, Injection
-from support.processes import wait_for_janitors
+from support.injection import ALONE, FILES, SQL, Injection
 from support.states import state_of
 from support.zygote import Run, Zygote
 
@@ -25,12 +24,17 @@ def zygote() -> Iterator[Zygote]:
     warm.close()
 
 
+ACCOUNTS = {POSTGRESQL: "SELECT rolname FROM pg_roles", MARIADB: "SELECT user FROM mysql.user"}
+
+
 def struck(bench: Bench, injection: Injection) -> Run:
-    """Rehearse and break it; see that nothing has happened, and that no clone is there."""
+    """Rehearse and break it; see that nothing has happened, and that no clone is there, or `recover` removes it."""
     run = bench.run("rehearse", "--json", injection=injection)
-    wait_for_janitors(bench.project.data)
     about = f"{injection.action} at event {injection.at}, {run.fired!r}\n{run.output}"
     assert state_of(bench.project) == bench.states[0], about
+    if clones(bench):
+        assert run.was_killed or "'fietsupdate recover' does it." in run.output, about
+        bench.run("recover").succeeded()
     assert clones(bench) == [], about
     return run
 
@@ -44,7 +48,13 @@ def clones(bench: Bench) -> list[str]:
     names = {POSTGRESQL: "SELECT datname FROM pg_database", MARIADB: "SHOW DATABASES"}[database.kind]
     with _server(database.kind) as connection:
         there = connection.exec_driver_sql(names).scalars().all()
-    return [*trees, *(name for name in there if name.startswith(f"{database.name}_clone"))]
+        accounts = connection.exec_driver_sql(ACCOUNTS[database.kind]).scalars().all()
+    made = [f"fietsupdate_{path.name}" for path in folder.glob("*") if path.is_dir()]
+    return [
+        *trees,
+        *(account for account in made if account in accounts),
+        *(name for name in there if name.startswith(f"{database.name}_clone")),
+    ]
 
 
 def left_in_the_end(bench: Bench) -> list[str]:
@@ -57,18 +67,34 @@ def left_in_the_end(bench: Bench) -> list[str]:
 @pytest.mark.parametrize(
     ("kind", "stride"),
     [
-        pytest.param(SQLITE, 41, id="sqlite"),
+        pytest.param(SQLITE, 61, id="sqlite"),
         pytest.param(POSTGRESQL, 211, id="postgresql"),
         pytest.param(MARIADB, 223, id="mariadb"),
     ],
 )
 def test_killed_before_any_event_the_instance_is_as_it_was(zygote: Zygote, kind: str, stride: int) -> None:
+    """The number of an event is counted in either process: the updates' own ends, or the one that waits for it."""
     with small_application(zygote, kind) as bench:
         number = 0
         for number in every(stride, start=1 + stride // 2):
-            if not struck(bench, Injection("kill", number)).was_killed:
+            if struck(bench, Injection("kill", number)).code == 0:
                 break
         assert number > 250
+        assert left_in_the_end(bench) == ["last.json"]
+
+
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("kind", [SQLITE, POSTGRESQL])
+def test_killed_while_it_clones_or_removes_the_instance_is_as_it_was(zygote: Zygote, kind: str) -> None:
+    """Only the process that waits is killed, also after the updates have run."""
+    alone = (FILES, SQL, ALONE)
+    with small_application(zygote, kind) as bench:
+        events = len(bench.run("rehearse", "--json", injection=Injection(kinds=alone)).succeeded().seen)
+        for number in every(events // 3, start=events // 7):
+            run = struck(bench, Injection("kill", number, kinds=alone))
+            if not run.was_killed:
+                break
+        assert number > events
         assert left_in_the_end(bench) == ["last.json"]
 
 

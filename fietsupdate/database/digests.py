@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Container
 from contextlib import closing
 from itertools import groupby
 from pathlib import Path
@@ -15,6 +15,7 @@ from pathlib import Path
 from fietsupdate.database.dump import Store
 from fietsupdate.database.environment import Environment, Visit
 from fietsupdate.database.sqlite import quoted
+from fietsupdate.errors import DatabaseError
 
 OURS = "fietsupdate_"
 """How the names of our own tables begin."""
@@ -46,8 +47,37 @@ def digests(store: Store) -> dict[str, str]:
     Raises:
         DatabaseError: they cannot be read.
     """
-    found = _sqlite(store.file) if store.file is not None else _server(store)
-    return {table: digest for table, digest in found if not is_ours(table)}
+    found = sums(store) if store.file is None else _sqlite(store.file)
+    return {table: digest for table, digest in found.items() if not is_ours(table)}
+
+
+def sums(store: Store, leave_out: Container[str] = ()) -> dict[str, str]:
+    """Give such texts for the tables of a server's database, from one statement, and so of one moment.
+
+    Args:
+        store: The database.
+        leave_out: Tables that are not read.
+
+    Raises:
+        DatabaseError: they cannot be read.
+    """
+    is_postgresql = store.dialect == "postgresql"
+    rows = store.query(_POSTGRESQL if is_postgresql else _MYSQL)
+    tables: list[tuple[str, list[str]]] = []
+    statements = []
+    for (schema, table), group in groupby(rows, key=lambda row: (row[0] or "", row[1] or "")):
+        name = table if schema in {"", "public"} else f"{schema}.{table}"
+        if name in leave_out:
+            continue
+        columns = [column or "" for _, _, column in group]
+        wanted = _postgresql_sum(schema, table, columns) if is_postgresql else _mysql_sum(table, columns)
+        statements.append(f"SELECT {len(tables)}, {wanted}")
+        tables.append((name, columns))
+    answers = store.query(" UNION ALL ".join(statements)) if statements else []
+    return {
+        tables[int(number or 0)][0]: f"{count} rows, {total}, {', '.join(tables[int(number or 0)][1])}"
+        for number, count, total in answers
+    }
 
 
 def definitions(schema: str) -> list[str]:
@@ -71,40 +101,43 @@ def version_tables(environment: Environment) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _sqlite(file: Path) -> Iterator[tuple[str, str]]:
+def _sqlite(file: Path) -> dict[str, str]:
+    """Add up the tables of a file; one of a module that this Python lacks holds its rows in tables of its own."""
+    found = {}
     with closing(sqlite3.connect(file)) as connection:
         names = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite!_%' ESCAPE '!'"
-        for (table,) in connection.execute(names).fetchall():
-            columns = sorted(row[1] for row in connection.execute(f"PRAGMA table_info({quoted(table)})"))
-            wanted = ", ".join(map(quoted, columns))
-            count = total = 0
-            for row in connection.execute(f"SELECT {wanted} FROM {quoted(table)}"):  # noqa: S608  # quoted
-                count += 1
-                total += int.from_bytes(hashlib.sha256(repr(row).encode(errors="surrogateescape")).digest()[:8])
-            yield table, f"{count} rows, {total & _MASK:x}, {', '.join(columns)}"
+        try:
+            for (table,) in connection.execute(names).fetchall():
+                try:
+                    found[table] = _sqlite_sum(connection, table)
+                except sqlite3.OperationalError as error:
+                    if "no such module" not in str(error):
+                        raise
+        except sqlite3.Error as error:
+            raise DatabaseError(f"The rows of {file} cannot be read: {error}.") from error
+    return found
 
 
-def _server(store: Store) -> Iterator[tuple[str, str]]:
-    is_postgresql = store.dialect == "postgresql"
-    rows = store.query(_POSTGRESQL if is_postgresql else _MYSQL)
-    for (schema, table), group in groupby(rows, key=lambda row: (row[0] or "", row[1] or "")):
-        columns = [column or "" for _, _, column in group]
-        sql = _postgresql_sum(schema, table, columns) if is_postgresql else _mysql_sum(table, columns)
-        ((count, total),) = store.query(sql)
-        name = table if schema in {"", "public"} else f"{schema}.{table}"
-        yield name, f"{count} rows, {total}, {', '.join(columns)}"
+def _sqlite_sum(connection: sqlite3.Connection, table: str) -> str:
+    columns = sorted(row[1] for row in connection.execute(f"PRAGMA table_info({quoted(table)})"))
+    wanted = ", ".join(map(quoted, columns))
+    count = total = 0
+    for row in connection.execute(f"SELECT {wanted} FROM {quoted(table)}"):  # noqa: S608  # quoted
+        count += 1
+        total += int.from_bytes(hashlib.sha256(repr(row).encode(errors="surrogateescape")).digest()[:8])
+    return f"{count} rows, {total & _MASK:x}, {', '.join(columns)}"
 
 
 def _postgresql_sum(schema: str, table: str, columns: list[str]) -> str:
     row = ", ".join(map(quoted, columns))
     number = f"('x' || left(md5(ROW({row})::text), 15))::bit(60)::bigint"
-    return f"SELECT count(*), sum({number}) FROM {quoted(schema)}.{quoted(table)}"  # noqa: S608  # quoted
+    return f"count(*), sum({number}) FROM {quoted(schema)}.{quoted(table)}"  # quoted
 
 
 def _mysql_sum(table: str, columns: list[str]) -> str:
     values = ", ".join(f"IFNULL(HEX(CAST({_backquoted(column)} AS BINARY)), 'NULL')" for column in columns)
     number = f"CAST(CONV(LEFT(MD5(CONCAT_WS(',', {values})), 15), 16, 10) AS UNSIGNED)"
-    return f"SELECT count(*), sum({number}) FROM {_backquoted(table)}"  # noqa: S608  # quoted
+    return f"count(*), sum({number}) FROM {_backquoted(table)}"  # quoted
 
 
 def _backquoted(name: str) -> str:

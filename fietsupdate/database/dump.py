@@ -116,8 +116,19 @@ class Store(ABC):
         """Load a dump into a new database beside this one, and see that it arrived; one of the same tag is replaced."""
 
     @abstractmethod
-    def clone(self, tag: str, folder: Path | None = None, moved: Moved = unheard) -> Store:
-        """Copy this database: SQLite into ``folder``, else into a new database on the same server."""
+    def clone(
+        self, tag: str, folder: Path | None = None, moved: Moved = unheard, *, by_dump: bool = False, definer: str = ""
+    ) -> Store:
+        """Copy this database: SQLite into ``folder``, else into a new database on the same server.
+
+        Args:
+            tag: Part of the new database's name.
+            folder: Takes a SQLite file.
+            moved: Told how many bytes were copied since the last time.
+            by_dump: Whether PostgreSQL must not copy it on the server, which lets nobody connect meanwhile.
+            definer: The account with whose rights routines, views, triggers and events of MariaDB run in the copy;
+                "" for those of the original.
+        """
 
     @abstractmethod
     def swap(self, new: Store, tag: str) -> None:

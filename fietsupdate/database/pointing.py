@@ -9,8 +9,10 @@ from __future__ import annotations
 import contextlib
 import copy
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import sqlalchemy as sa
 from alembic.config import Config as AlembicConfig
@@ -31,6 +33,8 @@ TAKE_IT = (
 )
 _NAMES = ("database", "dbname", "db")
 """What drivers call the database that they connect to."""
+_WHERE = {"sqlite": "PRAGMA database_list", "postgresql": "SELECT current_database()"}
+"""What asks a connection where it leads."""
 _LOCAL = frozenset({"localhost", "127.0.0.1", "::1", ""})
 _MYSQL = frozenset({"mysql", "mariadb"})
 
@@ -89,12 +93,18 @@ def only_the_clone(pointed: Pointed) -> Iterator[list[str]]:
         if is_same(connection.engine.url, real):
             refuse(connection.engine.url)
 
+    def on_checkout(connection: Any, *_rest: Any) -> None:
+        if _has_reached(real, connection):
+            refuse(real)
+
     event.listen(Engine, "do_connect", on_connect)
     event.listen(Engine, "before_cursor_execute", on_statement)
+    event.listen(sa.Pool, "checkout", on_checkout)
     try:
         yield refused
     finally:
         event.remove(Engine, "do_connect", on_connect)
+        event.remove(sa.Pool, "checkout", on_checkout)
         event.remove(Engine, "before_cursor_execute", on_statement)
 
 
@@ -118,7 +128,7 @@ def point(config: AlembicConfig, pointed: Pointed) -> AlembicConfig:
 
 
 def repointed(text: str, pointed: Pointed) -> str | None:
-    """Give the clone's URL for one of the real database, as the same user with the same driver; None for other text."""
+    """Give the clone's URL for one of the real database, with the same driver; None for other text."""
     try:
         url = sa.make_url(text)
         if not is_same(url, sa.make_url(pointed.real)):
@@ -126,7 +136,45 @@ def repointed(text: str, pointed: Pointed) -> str | None:
     except (sa.exc.ArgumentError, ValueError):
         return None
     clone = sa.make_url(pointed.url)
-    return url.set(database=clone.database).render_as_string(hide_password=False)
+    if clone.get_backend_name() == "sqlite":
+        file = str(named_file(clone.database or "") or "")
+        is_uri = (url.database or "").startswith("file:")
+        url = url.set(database=f"file:{quote(file)}" if is_uri else file)
+    else:
+        url = url.difference_update_query(("user", "password", "passwd")).set(
+            database=clone.database,
+            username=clone.username,
+            password=clone.password,
+            host=clone.host,
+            port=clone.port,
+        )
+    return url.render_as_string(hide_password=False)
+
+
+def files_of(pointed: Pointed) -> dict[Path, Path]:
+    """Give the real SQLite file, and the clone that takes its place; nothing for servers."""
+    real, clone = sa.make_url(pointed.real), sa.make_url(pointed.url)
+    if real.get_backend_name() != "sqlite":
+        return {}
+    files = named_file(real.database or ""), named_file(clone.database or "")
+    return {files[0]: files[1]} if files[0] and files[1] else {}
+
+
+def sqlite_files(texts: Iterable[str]) -> set[Path]:
+    """Find the SQLite files that URLs among some texts name."""
+    found = set()
+    for text in texts:
+        if text.startswith("sqlite"):
+            with contextlib.suppress(sa.exc.ArgumentError, ValueError):
+                found.add(_file(sa.make_url(text).database))
+    return {Path(file) for file in found if file}
+
+
+def configured_texts(config: AlembicConfig) -> Iterator[str]:
+    """Give all that Alembic's configuration says."""
+    for section in config.file_config.sections():
+        for _, value in config.file_config.items(section, raw=True):
+            yield value.replace("%%", "%")
 
 
 @contextlib.contextmanager
@@ -161,6 +209,24 @@ def _leads_to(real: sa.URL, dialect: str, arguments: Any, parameters: Mapping[st
     if dialect != real.get_backend_name() and not {dialect, real.get_backend_name()} <= _MYSQL:
         return False
     return any(parameters.get(name) == real.database for name in _NAMES)
+
+
+def _has_reached(real: sa.URL, connection: Any) -> bool:
+    """Tell whether a driver's connection leads to the real database, whoever has made it; it is asked itself."""
+    kind = real.get_backend_name()
+    question = _WHERE.get(kind, "SELECT database()")
+    try:
+        cursor = connection.cursor()
+        cursor.execute(question)
+        rows = cursor.fetchall()
+        cursor.close()
+        if kind != "sqlite":
+            connection.rollback()
+    except Exception:  # noqa: BLE001  # a database of another kind does not know the question
+        return False
+    if kind == "sqlite":
+        return any(row[2] and os.path.realpath(row[2]) == _file(real.database) for row in rows)
+    return bool(rows) and rows[0][0] == real.database
 
 
 def _file(name: str | None) -> str | None:

@@ -3,8 +3,8 @@
 A rehearsal runs strangers' code beside the real data directory; a path that was written down somewhere may lead there.
 Python's audit hooks tell of a call before it is made (https://docs.python.org/3/library/audit_events.html), and the
 fence refuses those that would change something inside the fenced folders, symlinks followed. What does not tell Python
-(C libraries that open files themselves, programs that find the folders alone) passes it, as it passes the guard. Of a
-program its arguments are looked at: what in them is a path into the fence, also a relative one, from where it starts.
+(C libraries that open files themselves, programs) passes it, as it passes the guard; a rehearsal has
+`fietsupdate.filesystem.isolation` for that. A program is only kept from working in a fenced folder.
 
 What was refused is remembered: code that swallows the error does not make a rehearsal that was right.
 """
@@ -12,13 +12,15 @@ What was refused is remembered: code that swallows the error does not make a reh
 from __future__ import annotations
 
 import os
-import re
 import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping
+import tempfile
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
+from functools import wraps
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from fietsupdate.errors import FilesError
 from fietsupdate.filesystem import descriptors
@@ -28,15 +30,21 @@ from fietsupdate.filesystem.threads import Call, Whose
 _NAMES = frozenset({"os.rename", "os.remove", "os.rmdir", "shutil.rmtree", "os.mkdir", "os.symlink"})
 """Events that change a name, wherever a symlink of this name may lead."""
 
-_PROGRAMS: Mapping[str, tuple[int, int | None]] = MappingProxyType(
-    {"subprocess.Popen": (1, 2), "os.system": (0, None), "os.posix_spawn": (1, None), "os.exec": (1, None)}
+_TAKING = frozenset({"os.rename", "os.remove", "os.rmdir", "shutil.rmtree"})
+"""Events that take a name away."""
+
+_MOVING: Mapping[str, tuple[int | None, int | None]] = MappingProxyType(
+    {"shutil.move": (None, None), "os.rename": (2, 3)}
 )
-"""Events of programs that are started, and in their arguments the places of command line and working directory."""
+"""Events of moves, and in their arguments the places of the descriptors that the two paths are relative to."""
 
-_EVENTS = frozenset({"sqlite3.connect", *PATHS, *_PROGRAMS})
+_FOLDERS: Mapping[str, int] = MappingProxyType({"subprocess.Popen": 2, "os.chdir": 0})
+"""Events after which this process or a program works in a folder, and in their arguments the place of its path."""
 
-_BETWEEN = re.compile(r"""[\s'"=:;,|&<>()`$]+""")
-"""What may stand between the paths in a word of a command line: it may be a whole script."""
+_EVENTS = frozenset({"sqlite3.connect", *PATHS, *_FOLDERS, *_MOVING})
+
+_UNANNOUNCED = ("mkfifo", "mknod")
+"""Functions of `os` that make a file without an audit event."""
 
 _fences: list[Fence] = []
 """Those that stand at the moment."""
@@ -53,9 +61,6 @@ class Fence:
         self._gate = os.path.realpath(gate) if gate else ""
         self._files = frozenset(os.path.realpath(file) for file in files)
         self._call = call
-        shown = {os.fspath(one) for one in (*folders, *files)} | {*self._folders, *self._files}
-        longest_first = "|".join(re.escape(name) for name in sorted(shown, key=len, reverse=True))
-        self._mentions = re.compile(rf"(?<![\w.-])(?:{longest_first})(?![\w.-])")
         self.refused: dict[str, None] = {}
         """Paths that something has tried to change."""
 
@@ -64,19 +69,22 @@ class Fence:
         """Whether it holds the current thread, and this is not one which goes on with other work."""
         return self._call is None or self._call.whose() is not Whose.OTHERS
 
-    def check(self, path: str, *, follow: bool) -> None:
+    def check(self, path: str, *, follow: bool, takes: bool = False) -> None:
         """Refuse to change a path.
 
         Args:
             path: The absolute path.
             follow: Whether the change reaches what a symlink of this name leads to.
+            takes: Whether the name is taken away, and with it those of all that is below.
 
         Raises:
-            FilesError: it lies inside the fence.
+            FilesError: it lies inside the fence, or something fenced inside of it.
         """
         folder, name = os.path.split(path)
-        real = {os.path.join(os.path.realpath(folder), name)} | ({os.path.realpath(path)} if follow else set())
-        if any(self._is_inside(one) for one in real):
+        own = os.path.join(os.path.realpath(folder), name)
+        real = {own} | ({os.path.realpath(path)} if follow else set())
+        above = takes and any(_is_below(one, own) for one in (*self._folders, *self._files))
+        if above or any(self._is_inside(one) for one in real):
             self._refuse(path)
 
     def check_database(self, path: str) -> None:
@@ -84,27 +92,25 @@ class Fence:
         if os.path.realpath(path) in self._files:
             self._refuse(path)
 
-    def check_program(self, words: Iterable[str], folder: str) -> None:
-        """Refuse to start a program that is told of a path inside the fence: nobody knows what it does there.
+    def check_folder(self, path: str) -> None:
+        """Refuse to work in a folder inside the fence: whatever works there writes there, by names without a folder.
 
-        Where there is no gate, nobody has a copy to lead it to, and it may only want to read.
-
-        Args:
-            words: What it is told.
-            folder: Where it starts; relative paths lead from there.
+        Where there is no gate, nobody has a copy to work in, and it may only want to read.
         """
-        for word in words if self._gate else ():
-            if found := self._mentions.search(word.replace(self._gate, "")):
-                self._refuse(found[0])
-            for piece in filter(None, _BETWEEN.split(word)):
-                if "\0" not in piece and self._leads_inside(piece, folder):
-                    self._refuse(piece)
+        if self._gate and self._is_inside(os.path.realpath(path)):
+            self._refuse(path)
 
-    def _leads_inside(self, piece: str, folder: str) -> bool:
-        """Tell whether a piece of a word is a path that is there, or could be made, and is inside."""
-        path = os.path.join(folder, piece)
-        could_be = "/" in piece and os.path.isdir(os.path.dirname(path))
-        return (os.path.lexists(path) or could_be) and self._is_inside(os.path.realpath(path))
+    def check_move(self, source: str, target: str) -> None:
+        """Refuse to move into the gate what is neither from there nor temporary: it would go with the copy."""
+        source = os.path.join(os.path.realpath(os.path.dirname(source)), os.path.basename(source))
+        if not self._gate or not _is_below(os.path.realpath(target), self._gate):
+            return
+        if not any(_is_below(source, own) for own in (self._gate, os.path.realpath(tempfile.gettempdir()))):
+            self._refuse(
+                source,
+                f"{source} is no part of the instance: a rehearsal would take it away.",
+                "Name its folder in extra_dirs, so that it is cloned, or let the script copy it.",
+            )
 
     def _is_inside(self, path: str) -> bool:
         if path in self._files:
@@ -113,11 +119,11 @@ class Fence:
             return False
         return any(_is_below(path, folder) for folder in self._folders)
 
-    def _refuse(self, path: str) -> None:
+    def _refuse(self, path: str, message: str = "", hint: str = "") -> None:
         self.refused[path] = None
         raise FilesError(
-            f"{path} belongs to the real instance, which nothing may change now.",
-            hint="Take paths from self.data_dir, self.files or config, never from elsewhere.",
+            message or f"{path} belongs to the real instance, which nothing may change now.",
+            hint=hint or "Take paths from self.data_dir, self.files or config, never from elsewhere.",
             details={"path": path},
         )
 
@@ -130,8 +136,7 @@ def fenced(
 
     Args:
         folders: What is kept as it is.
-        gate: A folder inside of them that may be changed all the same; programs that are told of the others are then
-            refused as well.
+        gate: A folder inside of them that may be changed all the same; nothing may work in the others then.
         databases: SQLite files that may not even be opened.
         one_call: Keep only what is called inside of this context from it, with the threads that it starts. The other
             threads of the process, which were there before, are left alone.
@@ -141,10 +146,34 @@ def fenced(
     fence = Fence(folders, gate, databases, call)
     _fences.append(fence)
     try:
-        with call.running() if call else nullcontext():
+        with call.running() if call else nullcontext(), _announced() if gate else nullcontext():
             yield fence
     finally:
         _fences.remove(fence)
+
+
+@contextmanager
+def _announced() -> Iterator[None]:
+    """Have calls looked at that Python tells nobody of."""
+    before = {name: getattr(os, name) for name in _UNANNOUNCED if hasattr(os, name)}
+    for name, real in before.items():
+        setattr(os, name, _looked_at(real))
+    try:
+        yield
+    finally:
+        for name, real in before.items():
+            setattr(os, name, real)
+
+
+def _looked_at(real: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(real)
+    def call(path: Any, *arguments: Any, dir_fd: int | None = None, **named: Any) -> Any:
+        for fence in [fence for fence in _fences if fence.holds]:
+            for name in names(path, dir_fd):
+                fence.check(name, follow=False)
+        return real(path, *arguments, dir_fd=dir_fd, **named)
+
+    return call
 
 
 def _hook(event: str, arguments: tuple[Any, ...]) -> None:
@@ -157,10 +186,10 @@ def _hook(event: str, arguments: tuple[Any, ...]) -> None:
 def _confront(fence: Fence, event: str, arguments: tuple[Any, ...]) -> None:
     """Check what a call is about to do."""
     if event == "sqlite3.connect":
-        with suppress(TypeError):  # a name that is none is for sqlite3 to refuse
-            fence.check_database(os.fsdecode(arguments[0]).removeprefix("file:").partition("?")[0])
-    elif (told := _PROGRAMS.get(event)) is not None:
-        _check_program(fence, _words(arguments[told[0]]), None if told[1] is None else arguments[told[1]])
+        _check_database(fence, arguments[0])
+    elif (place := _FOLDERS.get(event)) is not None:
+        for name in [] if arguments[place] is None else names(arguments[place], None):
+            fence.check_folder(name)
     elif event == "open":
         if not isinstance(arguments[0], int):
             for name in names(arguments[0], None, descriptors.open_folders()):
@@ -168,24 +197,24 @@ def _confront(fence: Fence, event: str, arguments: tuple[Any, ...]) -> None:
     else:
         for path, folder in paths_of(event, arguments):
             for name in names(path, folder):
-                fence.check(name, follow=event not in _NAMES)
+                fence.check(name, follow=event not in _NAMES, takes=event in _TAKING)
+    if event in _MOVING:
+        _check_move(fence, arguments, _MOVING[event])
 
 
-def _check_program(fence: Fence, words: list[str], starts: Any) -> None:
-    try:
-        folder = os.getcwd()
-    except OSError:
-        folder = "/"  # it was removed: nothing is relative to it any more
-    if starts is not None:
-        fence.check_program([os.fsdecode(starts)], folder)
-    fence.check_program(words, os.path.join(folder, os.fsdecode(starts or "")))
+def _check_database(fence: Fence, name: Any) -> None:
+    with suppress(TypeError):  # a name that is none is for sqlite3 to refuse
+        path = os.fsdecode(name)
+        fence.check_database(unquote(urlsplit(path).path) if path.startswith("file:") else path)
 
 
-def _words(argument: Any) -> list[str]:
-    """Give the words of a command line; the first of several is the program itself, which is only read."""
-    if isinstance(argument, str | bytes | os.PathLike):
-        return [os.fsdecode(argument)]
-    return [os.fsdecode(word) for word in list(argument or ())[1:]]
+def _check_move(fence: Fence, arguments: tuple[Any, ...], places: tuple[int | None, int | None]) -> None:
+    sources, targets = (
+        names(arguments[number], None if place is None else arguments[place]) for number, place in enumerate(places)
+    )
+    for source in sources:
+        for target in targets:
+            fence.check_move(source, target)
 
 
 def _is_below(path: str, folder: str) -> bool:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from fietsupdate.config import Pointed
 from fietsupdate.copies import Policy
-from fietsupdate.database.pointing import repointed
+from fietsupdate.database.pointing import files_of, repointed
 from fietsupdate.site import DATA_DIR, Site
 
 
@@ -53,7 +55,7 @@ def aimed(site: Site, data_dir: Path, extra_dirs: Mapping[str, Path], pointed: P
 def aim_of(site: Site, data_dir: Path, extra_dirs: Mapping[str, Path], pointed: Pointed) -> Aim:
     """Say what is replaced by what; arguments as for `aimed`."""
     dirs = {site.config.extra_dirs[name]: clone for name, clone in extra_dirs.items()}
-    return Aim({site.data_dir: data_dir, **dirs}, pointed)
+    return Aim({site.data_dir: data_dir, **dirs, **files_of(pointed)}, pointed)
 
 
 def aimed_ini(text: str, here: Path, aim: Aim) -> str:
@@ -84,7 +86,8 @@ class Aim:
     def __init__(self, paths: Mapping[Path, Path], pointed: Pointed) -> None:
         self._pointed = pointed
         named = {str(real): str(clone) for real, clone in paths.items()}
-        self._clones = {os.path.realpath(real): clone for real, clone in named.items()} | named
+        named = {os.path.realpath(real): clone for real, clone in named.items()} | named
+        self._clones = {quote(real): quote(clone) for real, clone in named.items()} | named  # as in ``file:`` URIs
         longest_first = sorted(self._clones, key=len, reverse=True)
         self._pattern = re.compile(rf"(?<![\w.-])({'|'.join(map(re.escape, longest_first))})(?![\w.-])")
 
@@ -99,6 +102,18 @@ class Aim:
         if type(value) in {list, tuple}:
             return type(value)(self.value(item) for item in value)
         return value
+
+    @contextmanager
+    def environment(self) -> Iterator[None]:
+        """Replace in environment variables, which programs inherit."""
+        before = {}
+        for name, value in list(os.environ.items()):
+            if (other := self.text(value)) != value:
+                before[name], os.environ[name] = value, other
+        try:
+            yield
+        finally:
+            os.environ.update(before)
 
     def argument(self, text: str) -> str:
         """Replace in a ``key=value``."""

@@ -7,7 +7,7 @@ import secrets
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 from fietsupdate.backup import BLOCK, RESERVE, SHARE, folder_of, refuse_shared
 from fietsupdate.config import Pointed
 from fietsupdate.copies import FileRecord
+from fietsupdate.database.confinement import Account, NotConfinedError
 from fietsupdate.database.dump import CLONE, Store, live_store
 from fietsupdate.database.environment import Environment, Visit
 from fietsupdate.database.pointing import mark
-from fietsupdate.errors import FilesError
+from fietsupdate.errors import DatabaseError, FilesError
 from fietsupdate.filesystem import lock
 from fietsupdate.filesystem.copying import copy_tree, digest, measure, room
 from fietsupdate.filesystem.durable import atomic_write
@@ -27,7 +28,7 @@ from fietsupdate.filesystem.layout import ledger_file, make_home
 from fietsupdate.filesystem.paths import database_files
 from fietsupdate.pace import Pace
 from fietsupdate.recovery import commit_where_needed
-from fietsupdate.rehearsing import janitor, removal
+from fietsupdate.rehearsing import removal
 from fietsupdate.rehearsing.aim import Aim, aim_of, aimed, aimed_ini
 from fietsupdate.site import Site
 from fietsupdate.views import DatabaseView
@@ -36,6 +37,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from alembic.runtime.migration import RevisionStep
+
+BY_DUMP = "dump"
+"""The value of the key ``rehearsal`` that keeps PostgreSQL from copying the database on the server."""
+ROOM = "free some space there, or name a folder on a larger disk: rehearsal_dir in the configuration."
 
 Tell = Callable[[str, str, Mapping[str, object]], None]
 """Takes an event's name, its text and its details."""
@@ -51,6 +56,9 @@ class Clone:
         folder: The rehearsal's own folder in the real instance.
         place: Where the clone is, by a name outside of our own folder.
         since_ns: A ctime before which nothing in the clone has been touched.
+        account: The account on the server whose rights end at the clone, where one could be made.
+        not_confined: Why none could be made; "" where one was, and for SQLite.
+        owners: Users and groups of what was copied.
     """
 
     real: Site
@@ -58,6 +66,9 @@ class Clone:
     folder: Path
     place: Path
     since_ns: int = 0
+    account: Account | None = None
+    not_confined: str = ""
+    owners: set[tuple[int, int]] = field(default_factory=set)
 
     @property
     def tag(self) -> str:
@@ -84,7 +95,13 @@ class Clone:
         """What env.py must open."""
         ini = self.real.config.ini
         copy = self.place / ini.name if ini else None
-        return Pointed(self.store.url, self.database.url, str(uuid.uuid4()), copy)
+        url = self.account.url if self.account else self.store.url
+        return Pointed(url, self.database.url, self.word, copy)
+
+    @cached_property
+    def word(self) -> str:
+        """The mark of the clone."""
+        return str(uuid.uuid4())
 
     @cached_property
     def site(self) -> Site:
@@ -120,12 +137,10 @@ class Clone:
         removal.note_database(self.folder)
         removal.database_folder(self.place).mkdir(mode=0o700)
         if self.database.exists:
-            pace = Pace(lambda details: tell("progress", "cloned", details), self.real_store.size_of_dump())
-            self.real_store.clone(self.tag, removal.database_folder(self.place), pace)
-            pace.finish()
+            self._clone_database(tell)
         elif self.store.file is not None:
             self.store.file.touch()  # which is an empty database
-        mark(self.store, self.pointed.mark)
+            mark(self.store, self.word)
         tell("cloning", "files", {})
         self._copy_files(tell)
         self._copy_ledger()
@@ -133,6 +148,37 @@ class Clone:
         stamp = self.place / "complete"
         stamp.touch()
         self.since_ns = stamp.stat().st_ctime_ns
+
+    def _clone_database(self, tell: Tell) -> None:
+        """Copy the database, and give the copy to an account of its own, where that can be."""
+        self.real_store.refuse_another()
+        account = None if self.store.file else Account(self.real_store, self.store, self.tag)
+        with self._confining(tell):
+            if account is not None:
+                account.make()
+                self.account = account
+        pace = Pace(lambda details: tell("progress", "cloned", details), self.real_store.size_of_dump())
+        self.real_store.clone(
+            self.tag,
+            removal.database_folder(self.place),
+            pace,
+            by_dump=self.real.config.rehearsal == BY_DUMP,
+            definer=self.account.definer if self.account else "",
+        )
+        pace.finish()
+        mark(self.store, self.word)
+        with self._confining(tell):
+            if self.account is not None:
+                self.account.take_over()
+
+    @contextmanager
+    def _confining(self, tell: Tell) -> Iterator[None]:
+        """Go on without an account where there can be none, and say so."""
+        try:
+            yield
+        except NotConfinedError as error:
+            self.account, self.not_confined = None, error.message.rstrip(".")
+            tell("warning", f"The clone is reached as the real user, whose rights go further: {self.not_confined}.", {})
 
     def _copy_files(self, tell: Tell) -> None:
         """Copy the trees; files with several names are hashed by all of them, as any may be the one that changes.
@@ -143,6 +189,7 @@ class Clone:
         pace = Pace(lambda details: tell("progress", "copied", details), measured(self.real, self.database)[1])
 
         def told(record: FileRecord) -> None:
+            self.owners.add((record.uid, record.gid))
             elsewhere = record.kind == "link" and os.path.isabs(record.target)
             (linked.append if record.kind == "hardlink" or elsewhere else self.inventory.add)(record)
 
@@ -200,10 +247,16 @@ class Clone:
 
 
 @contextmanager
-def cloned(real: Site, database: DatabaseView, tell: Tell) -> Iterator[Clone]:
+def cloned(real: Site, database: DatabaseView, tell: Tell, left: Callable[[str], None]) -> Iterator[Clone]:
     """Give a clone that is still to be made; when the context is left, however that is, nothing of it is there.
 
     The caller holds the lock of the real instance.
+
+    Args:
+        real: The real instance.
+        database: What was seen of its database.
+        tell: Told of what happens.
+        left: Told where the clone is, and why, if it could not be removed; this is no error.
 
     Raises:
         FilesError: there is no room for it, or what is left out as backups are files of the application.
@@ -218,13 +271,15 @@ def cloned(real: Site, database: DatabaseView, tell: Tell) -> Iterator[Clone]:
             stack.enter_context(lock.hold(folder, timeout=0, on_wait=lambda _holder: None, command="rehearse"))
             place = find_place(real, database, folder)
             removal.note(folder, place)
-            stack.enter_context(janitor.waiting(folder, database.url, database.file))
             os.makedirs(place, mode=0o700, exist_ok=True)
             clone = Clone(real, database, folder, removal.name_outside(folder, place))
             stack.callback(clone.inventory.close)
             yield clone
         finally:
-            removal.remove(folder, database.url, database.file)
+            try:
+                removal.remove(folder, database.url, database.file)
+            except (DatabaseError, OSError) as error:
+                left(f"The clone in {folder} could not be removed: {error}. 'fietsupdate recover' does it.")
 
 
 def find_place(real: Site, database: DatabaseView, folder: Path) -> Path:
@@ -257,9 +312,9 @@ def measured(real: Site, database: DatabaseView) -> tuple[int, int]:
     return sum(count for count, _ in found), sum(size for _, size in found)
 
 
-def left_out(real: Site, database: DatabaseView) -> tuple[Path, ...]:
+def left_out(real: Site, database: DatabaseView | None) -> tuple[Path, ...]:
     """Name what is no part of the trees: the application's own SQLite files, backups and clones."""
-    own = [Path(path) for path in database_files([database.file] if database.file else [])]
+    own = [Path(path) for path in database_files([database.file] if database and database.file else [])]
     named = [path for path in (real.config.backup_dir, real.config.rehearsal_dir) if path]
     return (*own, *named, *(Path(os.path.realpath(path)) for path in named))
 

@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from fietsupdate.database.dump import CLONE, open_store
+from fietsupdate.database.confinement import Account
+from fietsupdate.database.dump import CLONE, Store, open_store
 from fietsupdate.errors import DatabaseError
 from fietsupdate.filesystem import lock
 from fietsupdate.filesystem.durable import atomic_write
@@ -95,10 +96,17 @@ def remove(folder: Path, url: str, file: Path | None) -> None:
             name.unlink(missing_ok=True)
         if (folder / DATABASE).exists():
             with suppress(FileNotFoundError):
-                open_store(url, file=file).sibling(CLONE, folder.name, database_folder(place)).drop()
+                _drop(open_store(url, file=file), folder.name, place)
         if place.is_relative_to(folder) or place.name == f"{PREFIX}{folder.name}":
             _erase(place)
     _erase(folder)
+
+
+def _drop(real: Store, tag: str, place: Path) -> None:
+    clone = real.sibling(CLONE, tag, database_folder(place))
+    clone.drop()
+    if clone.file is None:
+        Account(real, clone, tag).remove()
 
 
 def database_folder(place: Path) -> Path:

@@ -120,6 +120,22 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class Seclusion:
+    """How the updates were kept from the real instance, and whether it is what it was."""
+
+    read_only: bool = False
+    """Whether the system itself kept the real files from being changed, by whatever means."""
+    account: str = ""
+    """The account of the server whose rights end at the clone; "" where the real user was used, and for SQLite."""
+    gaps: tuple[str, ...] = ()
+    """What could not be isolated here, in sentences."""
+    compared: tuple[str, ...] = ()
+    """What of the real instance was looked at before the updates and after them."""
+    changed: tuple[str, ...] = ()
+    """What of that is not what it was, whoever has changed it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Rehearsal:
     """One rehearsal."""
 
@@ -147,6 +163,10 @@ class Rehearsal:
     round_trip: RoundTrip | None = None
     """``None`` where nobody asked for it, or the rehearsal failed before."""
     failure: Failure | None = None
+    seclusion: Seclusion | None = None
+    """``None`` in reports of earlier versions."""
+    clone_left: str = ""
+    """Where the clone is, and why; "" where it was removed."""
     format: int = FORMAT
 
     def is_for(self, plan: Plan) -> bool:
@@ -207,7 +227,15 @@ def _read(values: Mapping[str, Any]) -> dict[str, Any]:
         "database": Database(**values["database"]) if values["database"] else None,
         "failure": Failure(**values["failure"]) if values["failure"] else None,
         "round_trip": _round_trip(trip) if trip else None,
+        "seclusion": _seclusion(values.get("seclusion")),
     }
+
+
+def _seclusion(values: Mapping[str, Any] | None) -> Seclusion | None:
+    if values is None:
+        return None
+    lists = {name: tuple(values[name]) for name in ("gaps", "compared", "changed")}
+    return Seclusion(**{**values, **lists})
 
 
 def _round_trip(values: Mapping[str, Any]) -> RoundTrip:

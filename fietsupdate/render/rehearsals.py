@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         Outlook,
         Rehearsal,
         RoundTrip,
+        Seclusion,
         Timing,
     )
 
@@ -33,7 +34,7 @@ _MINUTE, _HOUR = 60, 3600
 
 def report(answer: Rehearsal, width: int) -> str:
     """Say what a rehearsal found out."""
-    lines = [_heading(answer), ""]
+    lines = [*_changed(answer, width), _heading(answer), ""]
     lines += labelled(_facts(answer), width)
     lines += _timings(answer.timings)
     if answer.files is not None and answer.files.changes:
@@ -46,8 +47,29 @@ def report(answer: Rehearsal, width: int) -> str:
         lines += ["", *_round_trip(answer.round_trip, width)]
     if answer.failure is not None:
         lines += ["", *_failure(answer.failure, width)]
-    lines += ["", "The real instance was not touched; the clone is gone."]
+    lines += ["", *_kept_apart(answer.seclusion, width), *wrapped(answer.clone_left or "The clone is gone.", width)]
     return "\n".join(lines)
+
+
+def _changed(answer: Rehearsal, width: int) -> list[str]:
+    """Say first of all what of the real instance is another one."""
+    if answer.seclusion is None or not answer.seclusion.changed:
+        return []
+    text = f"The real instance is NOT as it was before the updates: {', '.join(answer.seclusion.changed)}."
+    return [*wrapped(text, width), ""]
+
+
+def _kept_apart(seclusion: Seclusion | None, width: int) -> list[str]:
+    """Say what kept the updates from the real instance, what did not, and what was looked at; no more is claimed."""
+    if seclusion is None:
+        return []
+    facts = [
+        ("Kept apart", "The system kept the real files from being changed." if seclusion.read_only else ""),
+        ("", f"On the server, {seclusion.account} had no rights outside the clone." if seclusion.account else ""),
+        *(("Not kept", gap) for gap in seclusion.gaps),
+        ("Compared", f"{'; '.join(seclusion.compared)}: {'NOT ' if seclusion.changed else ''}as before."),
+    ]
+    return [*labelled([(name, text) for name, text in facts if text], width), ""]
 
 
 def document(answer: Rehearsal | None) -> dict[str, Any]:

@@ -14,9 +14,11 @@ from fietsupdate.testing import injection
 from fietsupdate.testing.injection import COMMIT, COMMITTED, FILES, ROLLBACK, SQL, short
 from support.databases import MARIADB, POSTGRESQL, server_url
 
-__all__ = ["COMMIT", "COMMITTED", "FILES", "OUTPUT", "ROLLBACK", "SQL", "USER", "Injection", "cut"]
+__all__ = ["ALONE", "COMMIT", "COMMITTED", "FILES", "OUTPUT", "ROLLBACK", "SQL", "USER", "Injection", "cut"]
 
 OUTPUT = "output"
+ALONE = "alone"
+"""As a kind: forks of the process are left alone."""
 USER = "FIETSUPDATE_TEST_USER"
 """The environment variable with the number of the ordinary user, and of his group, who runs a command of a project."""
 
@@ -39,6 +41,8 @@ class Injection(injection.Injection):
         super().install()
         if OUTPUT in self.kinds:
             self._watch_output()
+        if ALONE in self.kinds:
+            os.register_at_fork(after_in_child=self.rest)
 
     def strike(self, kind: str, label: str, connection: Any) -> None:
         if self.action != "cut":

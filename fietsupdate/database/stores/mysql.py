@@ -27,7 +27,7 @@ from fietsupdate.database.identity import ASKED
 from fietsupdate.database.stores import mysql_address as address
 from fietsupdate.database.stores import mysql_client as client
 from fietsupdate.database.stores.mysql_client import literal, quoted
-from fietsupdate.database.stores.mysql_origin import Origin, fitting
+from fietsupdate.database.stores.mysql_origin import Origin, defined_by, fitting
 from fietsupdate.database.stores.mysql_scripts import ASIDE, definitions_of
 from fietsupdate.database.stores.mysql_swap import Exchange, charset, disable_events
 from fietsupdate.errors import DatabaseError
@@ -115,9 +115,11 @@ class MySQLStore(Store):
             disable_events(url)
         return new
 
-    def clone(self, tag: str, folder: Path | None = None, moved: Moved = unheard) -> Store:
+    def clone(
+        self, tag: str, folder: Path | None = None, moved: Moved = unheard, *, by_dump: bool = False, definer: str = ""
+    ) -> Store:
         """Copy by dump and load, in one stream; the copy's events are switched off."""
-        del folder  # a server's database lies where the server keeps it
+        del folder, by_dump  # a server's database lies where the server keeps it, and a dump is the only way
         self.refuse_another()
         clone = self.sibling(CLONE, tag)
         url = sa.make_url(clone.url)
@@ -126,7 +128,7 @@ class MySQLStore(Store):
                 client.dumping(self._parsed, *self._content()) as giver,
                 client.loading(url) as taker,
             ):
-                programs.through(giver, taker, fitting(Origin(self.name), url), moved)
+                programs.through(giver, taker, defined_by(definer, fitting(Origin(self.name), url)), moved)
             disable_events(url)
         return clone
 

@@ -128,12 +128,14 @@ class PostgreSQLStore(Store):
             new.analyze()
         return new
 
-    def clone(self, tag: str, folder: Path | None = None, moved: Moved = unheard) -> Store:
+    def clone(
+        self, tag: str, folder: Path | None = None, moved: Moved = unheard, *, by_dump: bool = False, definer: str = ""
+    ) -> Store:
         """Copy on the server where nobody else is connected, which is fast; else by dump and restore."""
-        del folder  # a server's database lies where the server keeps it
+        del folder, definer  # a server's database lies where the server keeps it, and functions run for their owner
         self.refuse_another()
         clone = self.sibling(CLONE, tag)
-        with self._emerging(clone, template=self._is_alone()) as is_full:
+        with self._emerging(clone, template=not by_dump and self._is_alone()) as is_full:
             if not is_full:
                 with _dumping(self._parsed, "--compress=0") as giver, _restoring(sa.make_url(clone.url)) as taker:
                     programs.through(giver, taker, moved=moved)

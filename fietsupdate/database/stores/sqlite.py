@@ -101,8 +101,11 @@ class SQLiteStore(Store):
         refuse_empty(new)
         return new
 
-    def clone(self, tag: str, folder: Path | None = None, moved: Moved = unheard) -> Store:
+    def clone(
+        self, tag: str, folder: Path | None = None, moved: Moved = unheard, *, by_dump: bool = False, definer: str = ""
+    ) -> Store:
         """Copy the file into a folder, by default its own."""
+        del by_dump, definer  # which are about servers
         clone = self.sibling(CLONE, tag, folder)
         clone.drop()
         with self._told("cloned"), arriving(clone.place) as draft:

@@ -1,0 +1,188 @@
+"""The ways up and down on the clone: the updates run, and what they have changed is compared, timed and counted."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import traceback
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from fietsupdate import hooks
+from fietsupdate.database.digests import definitions, digests, is_ours
+from fietsupdate.errors import FietsupdateError, StoppedError
+from fietsupdate.filesystem.inventory import Difference, differences
+from fietsupdate.filesystem.space import is_full
+from fietsupdate.model import Direction, Plan, Report
+from fietsupdate.rehearsing.clone import ROOM, Clone
+from fietsupdate.rehearsing.recording import Recorder
+from fietsupdate.rehearsing.report import Change, Database, Failure, Files, Rehearsal, RoundTrip
+from fietsupdate.run import Run
+
+_DEFAULT = re.compile(r"(DEFAULT )\(('(?:[^']|'')*'|[\w.+-]+)\)")
+
+
+@dataclass(frozen=True)
+class _Moment:
+    """The clone's database at one moment; bookkeeping is left out."""
+
+    rows: Mapping[str, int]
+    schema: str
+    size: int
+    digests: Mapping[str, str]
+
+
+@dataclass
+class Legs:
+    """The ways up and down on the clone."""
+
+    clone: Clone
+    run: Run
+    plan: Plan
+    target: str | None
+    bookkeeping: frozenset[str]
+    """Tables that are Alembic's or ours."""
+
+    def go(self, report: Rehearsal, *, round_trip: bool) -> Rehearsal:
+        """Apply the updates and see what has changed; then, if that is wanted, revert them and apply them again."""
+        before = self._moment(digested=round_trip)
+        report = self._up(report, before)
+        if report.failure is None and round_trip and any(step.direction is Direction.UP for step in self.plan.steps):
+            report = self._there_and_back(report, before)
+        return report
+
+    def _up(self, report: Rehearsal, before: _Moment) -> Rehearsal:
+        recorder = self._recorder()
+        at_first, looked_ms = recorder.measure().occupied, recorder.looked_ms
+        done, failure = self._move(recorder, self.target, Direction.UP, self.plan)
+        report = replace(report, timings=tuple(recorder.timings), warnings=tuple(recorder.warnings), failure=failure)
+        if done is None:
+            return report
+        looked_ms = recorder.looked_ms - looked_ms
+        recorder.measure()
+        after = self._moment(digested=False)
+        return replace(
+            report,
+            duration_ms=max(done.duration_ms - looked_ms, 0),
+            files=self._files(),
+            database=Database(before.rows, after.rows, _diff(before.schema, after.schema), before.size, after.size),
+            peak_bytes=recorder.most - at_first + max(after.size - before.size, 0),
+            verified=self._verified(),
+        )
+
+    def _there_and_back(self, report: Rehearsal, before: _Moment) -> Rehearsal:
+        down = self._recorder()
+        applied = sum(step.direction is Direction.UP for step in self.plan.steps)
+        _, failure = self._move(down, f"-{applied}", Direction.DOWN, None)
+        if failure is not None:
+            return replace(report, failure=failure)
+        after, found = self._moment(digested=True), list(self._differences())
+        tables = before.digests.keys() | after.digests.keys()
+        trip = RoundTrip(
+            files=tuple(_change(one) for one in found if one.how != "time"),
+            times=sum(one.how == "time" for one in found),
+            tables=tuple(sorted(name for name in tables if before.digests.get(name) != after.digests.get(name))),
+            schema=_diff_of_lines(before.schema, after.schema),
+            down=tuple(down.timings),
+        )
+        _, failure = self._move(self._recorder(), self.target, Direction.UP, None)
+        if failure is not None:
+            failure = replace(failure, message=f"After they were reverted, they cannot be applied: {failure.message}")
+        return replace(report, round_trip=trip, failure=failure or _not_restored(trip))
+
+    def _recorder(self) -> Recorder:
+        return Recorder(self.run.tell, tuple(self.clone.roots.values()), self.clone.place / "moment")
+
+    def _move(
+        self, recorder: Recorder, target: str | None, direction: Direction, agreed: Plan | None
+    ) -> tuple[Report | None, Failure | None]:
+        """Run one leg; what fails in it is part of the report."""
+        try:
+            run = replace(self.run, listener=recorder, warned=[], below_baseline=True)
+            return run.move(target, direction, agreed), None
+        except StoppedError:
+            raise
+        except FietsupdateError as error:
+            where = {"update_id": recorder.update_id, "phase": recorder.phase, "direction": recorder.direction}
+            trace = "".join(traceback.format_exception(error))
+            hint = f"The clone is in {os.path.realpath(self.clone.place)}: {ROOM}" if is_full(error) else error.hint
+            return None, Failure(error.code, error.message, hint, **where, trace=trace)
+
+    def _moment(self, *, digested: bool) -> _Moment:
+        database = self.clone.store
+        rows = {table: count for table, count in database.row_counts().items() if not self._is_bookkeeping(table)}
+        sums = digests(database) if digested else {}
+        return _Moment(
+            rows,
+            "".join(text for text in definitions(database.schema_text()) if not self._is_about_bookkeeping(text)),
+            database.size(),
+            {table: digest for table, digest in sums.items() if not self._is_bookkeeping(table)},
+        )
+
+    def _is_bookkeeping(self, table: str) -> bool:
+        return is_ours(table) or table.rpartition(".")[2] in self.bookkeeping
+
+    def _is_about_bookkeeping(self, definition: str) -> bool:
+        return any(self._is_bookkeeping(name) for name in re.findall(r"\w+", definition))
+
+    def _files(self) -> Files:
+        found = [one for one in self._differences() if one.how != "time"]
+        written = [one.record for one in found if one.how != "removed"]
+        return Files(
+            **{how: sum(one.how == how for one in found) for how in ("added", "changed", "removed")},
+            bytes_written=sum(record.size for record in written),
+            inodes_written=len(written),
+            changes=tuple(_change(one) for one in found),
+        )
+
+    def _differences(self) -> Iterator[Difference]:
+        roots, version_file = self.clone.roots, self.run.site.config.version_file
+        ignored = [roots[""] / version_file] if version_file else []
+        return differences(self.clone.inventory, roots, self.clone.since_ns, leave_out=ignored)
+
+    def _verified(self) -> tuple[str, ...]:
+        steps = [(step, hooks.loaded(step.update)) for step in self.plan.steps]
+        return tuple(
+            step.update.update_id for step, module in steps if module and hooks.has(module, step.direction, "verify")
+        )
+
+
+def _not_restored(trip: RoundTrip) -> Failure | None:
+    if trip.restored:
+        return None
+    parts = [
+        _so_many(len(trip.files)) if trip.files else "",
+        f"other rows are in {', '.join(trip.tables)}" if trip.tables else "",
+        "the schema is another one" if trip.schema else "",
+    ]
+    return Failure(
+        "not_restored",
+        f"Reverting the updates does not restore what was there: {'; '.join(part for part in parts if part)}.",
+        "Mend the scripts' Down, or count on a backup for the way back.",
+        direction=str(Direction.DOWN),
+    )
+
+
+def _so_many(files: int) -> str:
+    return "1 file is not what it was" if files == 1 else f"{files} files are not what they were"
+
+
+def _change(difference: Difference) -> Change:
+    record = difference.record
+    return Change(difference.how, record.path, record.kind, record.size, record.root)
+
+
+def _diff(before: str, after: str) -> str:
+    lines = difflib.unified_diff(before.splitlines(), after.splitlines(), "before", "after", lineterm="", n=1)
+    return "\n".join(lines)
+
+
+def _diff_of_lines(before: str, after: str) -> str:
+    """Give a diff, unless only the order is another one: a column that was dropped and added again comes last.
+
+    Parentheses around a default, which a batch migration on SQLite adds, mean nothing either.
+    """
+    texts = [_DEFAULT.sub(r"\1\2", text) for text in (before, after)]
+    lines = [sorted(line.strip().rstrip(",;") for line in text.splitlines()) for text in texts]
+    return "" if lines[0] == lines[1] else _diff(*texts)
