@@ -291,7 +291,8 @@ def test_settings_that_are_lists_are_written_as_lists() -> None:
 
 def test_lines_of_a_dump_that_name_their_database_are_turned_to_another() -> None:
     """And what belonged to the user who dumped; a sequence of another database, and what others own, stay theirs."""
-    edit = mysql_origin.fitting(mysql_origin.Origin("live", "me@%"), sa.make_url("mysql://h/o%60dd"), "you@here")
+    heir = mysql_origin.Heir("you@here", takes_all=False)
+    edit = mysql_origin.fitting(mysql_origin.Origin("live", "me@%"), sa.make_url("mysql://h/o%60dd"), heir)
     assert edit(b"ALTER DATABASE `li``ve` CHARACTER SET utf8mb4 ;\n") == (
         b"ALTER DATABASE `o``dd` CHARACTER SET utf8mb4 ;\n"
     )

@@ -177,7 +177,7 @@ def test_a_foreign_key_from_elsewhere_is_told_with_what_takes_it_away(live: Data
     new, before = store.load_beside(tmp_path / "dump", "t1"), whole(live)
     error = fails(lambda: store.swap(new, "t1"))
     assert error.message == (
-        f"A foreign key of another database refers to a table that is replaced: {other}.child to note, by fk."
+        f"A foreign key of another database refers to a table that a restore replaces: {other}.child to note, by fk."
     )
     assert (whole(live), store.old("t1")) == (before, None)
     statement = re.findall(r"ALTER TABLE .*? DROP FOREIGN KEY `fk`", error.hint)
@@ -206,13 +206,53 @@ def test_a_right_that_is_missing_is_told_by_name(live: Database, tmp_path: Path)
         assert hanging(live) == {"seen"}
 
 
-def test_what_belongs_to_another_user_is_refused_with_what_to_grant(live: Database, user: str, tmp_path: Path) -> None:
-    store_of(live).run(f"{NOTES}; {NOTED}")
-    mariadb.store_as(live, user).dump(tmp_path / "dump")
-    before, store = whole(live), mariadb.store_as(live, user)
-    error = fails(lambda: store.load_beside(tmp_path / "dump", "t1"))
-    assert "GRANT SET USER ON *.* TO this user" in error.hint
-    assert (whole(live), databases_on(live)) == (before, {live.name})
+def test_what_belongs_to_others_is_told_and_becomes_the_ordinary_users_own(
+    live: Database, user: str, tmp_path: Path
+) -> None:
+    """Who may make things for others gives it back to them."""
+    store_of(live).run(f"{NOTES}; {NOTED}; CREATE VIEW seen AS SELECT 1")
+    root, mine = store_of(live), mariadb.store_as(live, user)
+    owner, before = live.execute("SELECT CURRENT_USER()")[0][0], whole(live)
+    belongs = f"belongs to {owner}, for whom this user may make nothing (SET USER): it would come back as his own"
+    assert mine.cautions() == (f"the TRIGGER noted {belongs}", f"the VIEW seen {belongs}")
+    assert (root.cautions(), root.barriers(), mine.barriers()) == ((), (), ())
+    mine.dump(tmp_path / "dump")
+    new = mine.load_beside(tmp_path / "dump", "t1")
+    assert new.notes == (f"views, triggers, routines and events of {owner} belong to {user}@127.0.0.1 here",)
+    mine.swap(new, "t1")
+    assert whole(live) == before.replace("`root`@`127.0.0.1`", f"`{user}`@`127.0.0.1`")
+    root.swap(root.load_beside(tmp_path / "dump", "t2"), "t2")
+    assert whole(live) == before
+
+
+def test_a_backup_tells_what_could_not_be_restored_and_what_it_does_not_hold(live: Database, tmp_path: Path) -> None:
+    store = store_of(live)
+    store.run(f"{NOTES}; CREATE PROCEDURE own() SELECT * FROM {live.name}.note; CREATE TABLE large (data LONGBLOB)")
+    tables = "SELECT, INSERT, CREATE, ALTER, DROP, INDEX, REFERENCES, EVENT"
+    with (
+        mariadb.user(live, f"EXECUTE ON PROCEDURE {live.name}.own") as guest,
+        mariadb.user(live, f"{tables} ON {live.name}.*") as name,
+    ):
+        assert store.cautions() == (
+            f"the right of {guest}@127.0.0.1 to the PROCEDURE own is in no backup; it stays where that is still there",
+            f"the PROCEDURE own names the database {live.name} itself, and still would under another name",
+        )
+        narrow = mariadb.store_as(live, name)
+        assert [text.partition(" are hidden")[0] for text in narrow.cautions()] == [
+            "routines that others own",
+            "triggers",
+        ]
+        ((text, remedy),) = narrow.barriers()
+        assert f"on the database {live.name}_new_00000000 that this user does not have: SELECT, INSERT, CREATE" in text
+        assert remedy.startswith("GRANT SELECT, INSERT, CREATE, ALTER, DROP, INDEX, REFERENCES ON `")
+    store.dump(tmp_path / "small")
+    assert store.notes == ()
+    most = int(live.execute("SELECT @@global.max_allowed_packet")[0][0])
+    live.execute(f"INSERT INTO large VALUES (REPEAT('x', {most // 2}))")
+    store.dump(tmp_path / "dump")
+    assert re.fullmatch(
+        rf"a row of large takes \d+ bytes in the dump, and the server takes {most} at once: .*", store.notes[0]
+    )
 
 
 def test_an_exchange_that_is_refused_where_roots_trigger_was_dropped_goes_on_later(

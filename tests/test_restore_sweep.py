@@ -6,6 +6,7 @@ once; ``make sweep`` (``FIETSUPDATE_SWEEP=full``) strikes them all, everywhere.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 
 import pytest
@@ -96,6 +97,20 @@ def test_a_restore_killed_on_a_server_never_leaves_an_empty_database(zygote: Zyg
         exchange = [number for number in numbers if commit < number < moves_of(seen)]
         others = [number for number in numbers if number not in exchange]
         for number in [*(others if FULL else ()), *sample(exchange, 2)]:
+            survives(bench, number, "recover")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("kind", [SQLITE, MARIADB])
+def test_a_restore_of_an_ordinary_user_can_be_killed_too(zygote: Zygote, kind: str) -> None:
+    """He may not write into every folder of his own, and on MariaDB he has no right beyond his databases."""
+    with changed_instance(zygote, kind, user=4712) as bench:
+        seen = bench.break_at(Injection()).succeeded().seen
+        assert bench.where() == "after"
+        numbers, commit = changing(seen), commit_of(seen)
+        late = [number for number in numbers if number > commit]
+        for number in [*(numbers if FULL else ()), *sample(late, 5 if kind == SQLITE else 2)]:
             survives(bench, number, "recover")
 
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import fs_support
 
+from support import mariadb
 from support.databases import MARIADB, SQLITE, Database, create
 from support.dumps import Dump
-from support.injection import Injection
+from support.injection import USER, Injection
 from support.notes import notes
 from support.projects import Project
 from support.states import Snapshot, quick_folder
@@ -113,6 +114,8 @@ class Bench:
         self.snapshot.restore()
         if self.project.database.kind == SQLITE:
             file = self.project.database.file
+            if user := int(self.project.environment.get(USER, "0")):
+                os.chown(file, user, user)
             for left in file.parent.glob(f"{file.name}.*"):
                 left.unlink()
         if self.breaks_off:
@@ -136,21 +139,36 @@ class Bench:
 
 
 @contextmanager
-def changed_instance(zygote: Zygote, kind: str, *, in_data: bool = False) -> Iterator[Bench]:
-    """Give the notes at v2, changed everywhere since they were copied at v1."""
-    with quick_folder() as folder:
+def changed_instance(zygote: Zygote, kind: str, *, in_data: bool = False, user: int = 0) -> Iterator[Bench]:
+    """Give the notes at v2, changed everywhere since they were copied at v1.
+
+    Args:
+        zygote: Runs the commands.
+        kind: Of database.
+        in_data: Whether the database lies in the data directory.
+        user: The number of the ordinary user whose all of it is, and who runs the commands; on MariaDB he is an
+            ordinary one there, too. He has a folder that its own mode closes.
+    """
+    with quick_folder() as folder, ExitStack() as stack:
         database = inside(folder / "project") if in_data else create(kind, folder)
+        if user and kind == MARIADB:
+            name = stack.enter_context(mariadb.user(database, mariadb.everywhere(database)))
+            database = replace(database, url=mariadb.as_user(database.url, name))
         snapshot = None
         try:
             project = notes(Project.create(folder / "project", database), 2)
             fs_support.plant(project.data)
             (project.data / "VERSION").unlink()
+            if user:
+                _give_away(project, folder, user)
             zygote.run(project, ["update", "v1", "--yes"]).succeeded()
             database.execute("INSERT INTO notes (id, text) VALUES (1, 'eins'), (2, 'zwei')")
             zygote.run(project, ["backup"]).succeeded()
             after = whole(project)
             zygote.run(project, ["update", "--yes"]).succeeded()
             change_everything(project)
+            if user:
+                _chown(folder, user)
             snapshot = Snapshot(project, folder)
             snapshot.restore()
             yield Bench(project, zygote, snapshot, whole(project), after)
@@ -158,6 +176,21 @@ def changed_instance(zygote: Zygote, kind: str, *, in_data: bool = False) -> Ite
             if snapshot is not None:
                 snapshot.drop()
             database.drop()
+
+
+def _give_away(project: Project, folder: Path, user: int) -> None:
+    """Make an instance an ordinary user's own."""
+    folder.chmod(0o755)
+    (project.data / "closed").mkdir()
+    (project.data / "closed" / "note").write_text("not to be changed")
+    (project.data / "closed").chmod(0o555)
+    _chown(folder, user)
+    project.environment[USER] = str(user)
+
+
+def _chown(folder: Path, user: int) -> None:
+    for path in (folder, *folder.rglob("*")):
+        os.chown(path, user, user, follow_symlinks=False)
 
 
 HALF_WAY = """

@@ -26,8 +26,10 @@ from fietsupdate.database.dump import (
 from fietsupdate.database.identity import ASKED
 from fietsupdate.database.stores import mysql_address as address
 from fietsupdate.database.stores import mysql_client as client
+from fietsupdate.database.stores.mysql_cautions import barriers, cautions, oversized
 from fietsupdate.database.stores.mysql_client import literal, quoted
-from fietsupdate.database.stores.mysql_origin import Origin, defined_by, fitting
+from fietsupdate.database.stores.mysql_origin import Heir, Origin, defined_by, fitting
+from fietsupdate.database.stores.mysql_rights import Rights
 from fietsupdate.database.stores.mysql_scripts import ASIDE, definitions_of
 from fietsupdate.database.stores.mysql_swap import Exchange, charset, disable_events
 from fietsupdate.errors import DatabaseError
@@ -52,6 +54,7 @@ class MySQLStore(Store):
     """One database on a MariaDB or MySQL server."""
 
     file = None
+    notes: tuple[str, ...] = ()
 
     def __init__(self, url: str, *, made: bool = False) -> None:
         self.url = url
@@ -101,16 +104,21 @@ class MySQLStore(Store):
         with client.dumping(self._parsed, *self._content()) as call, arriving(dest) as draft:
             programs.to_file(call, draft, moved, origin.signing())
             _see_whole(draft)
+            self.notes = tuple(oversized(self._parsed, draft))
 
     def load_beside(self, dump: Path, tag: str, moved: Moved = unheard) -> Store:
         """Load into a new database with the character set and collation of the old one; its events are switched off."""
         _see_whole(dump)
         new, origin = self.sibling(NEW, tag), Origin.of(dump)
         url = sa.make_url(new.url)
+        heir = Heir(Origin.on(self._parsed).user, takes_all=not Rights.on(self._parsed).may_define_for_others())
         with self._emerging(new, (origin.charset, origin.collation)):
             with client.loading(url) as call:
-                programs.from_file(call, dump, fitting(origin, url, Origin.on(self._parsed).user), moved)
+                programs.from_file(call, dump, fitting(origin, url, heir), moved)
             refuse_empty(new)
+            if heir.given:
+                whose = ", ".join(sorted(heir.given))
+                new.notes += (f"views, triggers, routines and events of {whose} belong to {heir.user} here",)
             Exchange.remember(url)
             disable_events(url)
         return new
@@ -153,6 +161,16 @@ class MySQLStore(Store):
             exchange.refuse_impossible()
             exchange.rename()
         exchange.finish()
+
+    def barriers(self) -> tuple[tuple[str, str], ...]:
+        """Look at rights, at foreign keys from elsewhere, and at what the server lets this user make."""
+        if not self.exists():
+            return ()
+        return tuple(barriers(self._parsed, sa.make_url(self.sibling(NEW, "0" * 8).url)))
+
+    def cautions(self) -> tuple[str, ...]:
+        """Look at what belongs to others, is hidden from this user, or is granted on routines."""
+        return tuple(cautions(self._parsed))
 
     def sibling(self, kind: str, tag: str, folder: Path | None = None) -> MySQLStore:
         """Give the database of that kind and tag: ``shop_old_TAG``; a long name is cut, and made unique by its hash."""

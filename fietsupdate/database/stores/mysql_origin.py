@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -54,7 +54,7 @@ class Origin:
         for line in head.splitlines():
             if line.startswith(_OURS):
                 told = json.loads(line.removeprefix(_OURS))
-                return cls(**{field.name: str(told.get(field.name, "")) for field in fields(cls)})
+                return cls(**{one.name: str(told.get(one.name, "")) for one in fields(cls)})
         found = _FROM.search(head)
         return cls(found[1].decode(errors="surrogateescape") if found else "")
 
@@ -69,7 +69,25 @@ class Origin:
         return edit
 
 
-def fitting(origin: Origin, url: sa.URL, user: str = "") -> programs.Edit:
+@dataclass(frozen=True)
+class Heir:
+    """The user who gets what belonged to the one who dumped; all of it, where he may make nothing for others."""
+
+    user: str
+    """As ``CURRENT_USER()`` tells it."""
+    takes_all: bool
+    given: set[str] = field(default_factory=set)
+    """Whose things he got."""
+
+    def takes(self, origin: Origin, definer: str) -> bool:
+        """Return whether he gets what belongs to a user, and remember it."""
+        taken = definer != self.user and (self.takes_all or definer == origin.user)
+        if taken:
+            self.given.add(definer)
+        return taken
+
+
+def fitting(origin: Origin, url: sa.URL, heir: Heir | None = None) -> programs.Edit:
     """Return what makes a dump's lines fit into another database, and to another user.
 
     Seen: mariadb-dump alters the character set of the database that it dumped around some triggers, and writes its
@@ -79,12 +97,12 @@ def fitting(origin: Origin, url: sa.URL, user: str = "") -> programs.Edit:
     Args:
         origin: Where the lines are from.
         url: The database that they are for.
-        user: Who gets what belonged to the user who dumped; "" changes no owner.
+        heir: Who gets what belonged to others; None changes no owner.
     """
     alter = b"ALTER DATABASE " + quoted(url.database or "").encode("utf-8", "surrogateescape") + b" "
     own = re.escape(quoted(origin.database).encode("utf-8", "surrogateescape"))
     sequence = re.compile(rb"\b(nextval|lastval)\(" + own + rb"\.(?=`)")
-    owned = _owned_anew(origin.user if user not in {"", origin.user} else "")
+    owned = _owned_anew(origin, heir)
 
     def edit(line: bytes) -> bytes:
         if line.startswith(b"ALTER DATABASE `"):
@@ -109,14 +127,14 @@ def defined_by(definer: str, edit: programs.Edit) -> programs.Edit:
     return lambda line: edit(_DEFINER.sub(lambda found: found[1] + name, line))
 
 
-def _owned_anew(user: str) -> Callable[[bytes], bytes]:
-    """Return what gives to whoever loads a line what belonged to one user; "" for nobody."""
-    if not user:
+def _owned_anew(origin: Origin, heir: Heir | None) -> Callable[[bytes], bytes]:
+    """Return what gives to an heir what he gets."""
+    if heir is None:
         return lambda line: line
 
     def replaced(match: re.Match[bytes]) -> bytes:
         mark = match[2]
         name, host = ((part or b"").replace(mark * 2, mark).decode(errors="replace") for part in (match[3], match[4]))
-        return match[1] + b"DEFINER=CURRENT_USER" if f"{name}@{host}" == user else match[0]
+        return match[1] + b"DEFINER=CURRENT_USER" if heir.takes(origin, f"{name}@{host}") else match[0]
 
     return lambda line: _DEFINER.sub(replaced, line)

@@ -18,9 +18,9 @@ import sqlalchemy as sa
 
 from fietsupdate.database.stores import mysql_client as client
 from fietsupdate.database.stores import mysql_scripts as scripts
+from fietsupdate.database.stores.mysql_cautions import barriers
 from fietsupdate.database.stores.mysql_client import literal, quoted
 from fietsupdate.database.stores.mysql_origin import Origin, fitting
-from fietsupdate.database.stores.mysql_rights import Rights
 from fietsupdate.database.stores.mysql_scripts import ASIDE, name_of
 from fietsupdate.errors import DatabaseError
 
@@ -34,11 +34,6 @@ _BASE = "SELECT table_name FROM information_schema.tables WHERE table_schema = {
 _DEFAULTS = (
     "SELECT table_name, column_name, column_default FROM information_schema.columns "
     "WHERE table_schema = {} AND (column_default LIKE '%nextval(%' OR column_default LIKE '%lastval(%')"
-)
-_REFERRING = (
-    "SELECT constraint_schema, table_name, constraint_name, referenced_table_name "
-    "FROM information_schema.referential_constraints "
-    "WHERE unique_constraint_schema = {0} AND constraint_schema <> {0} ORDER BY 1, 2, 3"
 )
 _CHARSET = (
     "SELECT default_character_set_name, default_collation_name FROM information_schema.schemata WHERE schema_name = {}"
@@ -67,18 +62,8 @@ class Exchange:
         Raises:
             DatabaseError: the first such thing.
         """
-        if found := referring(self.live):
-            raise DatabaseError(
-                f"A foreign key of another database refers to a table that is replaced: {found[0][0]}.",
-                hint=f"Take it away: {found[0][1]}; after the restore, add it again. SHOW CREATE TABLE shows it.",
-            )
-        kinds = {kind for url in (self.live, self.new) for kind, _, _ in scripts.hanging(url)}
-        rights, name = Rights.on(self.live), name_of(self.live)
-        if lacking := ", ".join(rights.lacking(name, kinds)):
-            raise DatabaseError(
-                f"A restore takes rights on the database {name} that this user does not have: {lacking}.",
-                hint=f"GRANT {lacking} ON {quoted(rights.pattern(name))}.* TO this user.",
-            )
+        for text, remedy in barriers(self.live, self.new):
+            raise DatabaseError(text, hint=remedy)
         self._refuse_used()
 
     def rename(self) -> None:
@@ -155,18 +140,6 @@ class Exchange:
             for kind, name, _ in scripts.hanging(self.live)
             if (kind, name) not in replaced
         ]
-
-
-def referring(url: sa.URL) -> list[tuple[str, str]]:
-    """Return the foreign keys of other databases to tables of this one: in words, and the statement that drops each."""
-    rows = client.select(url.set(database=""), _REFERRING.format(literal(name_of(url))))
-    return [
-        (
-            f"{schema}.{table} to {referred}, by {name}",
-            f"ALTER TABLE {quoted(schema or '', table or '')} DROP FOREIGN KEY {quoted(name or '')}",
-        )
-        for schema, table, name, referred in rows
-    ]
 
 
 def disable_events(url: sa.URL) -> None:

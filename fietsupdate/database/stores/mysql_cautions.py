@@ -1,0 +1,128 @@
+"""What this user could not restore of a MariaDB or MySQL database, and what no dump of it holds: asked beforehand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from fietsupdate.database.stores import mysql_client as client
+from fietsupdate.database.stores import mysql_scripts as scripts
+from fietsupdate.database.stores.mysql_client import literal, quoted
+from fietsupdate.database.stores.mysql_rights import Rights
+from fietsupdate.database.stores.mysql_scripts import name_of
+
+_REFERRING = (
+    "SELECT constraint_schema, table_name, constraint_name, referenced_table_name "
+    "FROM information_schema.referential_constraints "
+    "WHERE unique_constraint_schema = {0} AND constraint_schema <> {0} ORDER BY 1, 2, 3"
+)
+_LOGGED = "SELECT 1 WHERE @@log_bin AND NOT @@log_bin_trust_function_creators"
+_UNTRUSTED = "The server writes a binary log, and lets only a user with SUPER make functions and triggers."
+_EXECUTORS = (
+    "SELECT CONCAT(user, '@', host), routine_type, routine_name FROM mysql.procs_priv WHERE db = {} ORDER BY 2, 3"
+)
+_BODIES = """
+SELECT 'TRIGGER', trigger_name, action_statement FROM information_schema.triggers WHERE trigger_schema = {0} UNION ALL
+SELECT 'EVENT', event_name, event_definition FROM information_schema.events WHERE event_schema = {0} UNION ALL
+SELECT routine_type, routine_name, routine_definition FROM information_schema.routines WHERE routine_schema = {0}
+"""
+_LARGE = (
+    "SELECT 1 FROM information_schema.columns WHERE table_schema = {} "
+    "AND data_type IN ('mediumblob', 'longblob', 'mediumtext', 'longtext', 'json', 'geometry') LIMIT 1"
+)
+_PIECE = 1 << 20
+_HEAD = 1024
+"""Bytes that a statement has beside a row, at the most."""
+
+
+def barriers(url: sa.URL, new: sa.URL) -> list[tuple[str, str]]:
+    """Say why nothing at all could be restored by this user as it is, each time with what to type about it.
+
+    Args:
+        url: The live database.
+        new: The one that a restore would load beside it; what is in it already counts, too.
+    """
+    found = [*_keys_from_elsewhere(url)]
+    rights = Rights.on(url)
+    kinds = {kind for one in (url, new) for kind, _, _ in scripts.hanging(one)}
+    for name in (name_of(url), name_of(new)):
+        if lacking := ", ".join(rights.lacking(name, kinds)):
+            text = f"A restore takes rights on the database {name} that this user does not have: {lacking}."
+            found += [(text, f"GRANT {lacking} ON {quoted(rights.pattern(name))}.* TO this user.")]
+    if kinds & {"FUNCTION", "TRIGGER"} and not rights.may("SUPER") and client.select(_server(url), _LOGGED):
+        found += [(_UNTRUSTED, "SET GLOBAL log_bin_trust_function_creators = 1.")]
+    return found
+
+
+def _keys_from_elsewhere(url: sa.URL) -> Iterator[tuple[str, str]]:
+    for row in client.select(_server(url), _REFERRING.format(literal(name_of(url)))):
+        schema, table, name, referred = (value or "" for value in row)
+        key, drop = (
+            f"{schema}.{table} to {referred}, by {name}",
+            f"ALTER TABLE {quoted(schema, table)} DROP FOREIGN KEY",
+        )
+        yield (
+            f"A foreign key of another database refers to a table that a restore replaces: {key}.",
+            f"{drop} {quoted(name)}; after the restore, add it again (SHOW CREATE TABLE shows it).",
+        )
+
+
+def cautions(url: sa.URL) -> Iterator[str]:
+    """Say what this user could not restore of what is there, and what no dump holds."""
+    rights, name = Rights.on(url), name_of(url)
+    user = client.select(_server(url), "SELECT CURRENT_USER()")[0][0]
+    hanging = scripts.hanging(url)
+    if not rights.may_define_for_others():
+        for kind, thing, definer in hanging:
+            if definer != user:
+                yield (
+                    f"the {kind} {thing} belongs to {definer}, for whom this user may make nothing (SET USER): it "
+                    "would come back as his own"
+                )
+    if not any(rights.may(right, name) for right in ("EXECUTE", "CREATE ROUTINE", "ALTER ROUTINE")):
+        yield "routines that others own are hidden from this user (EXECUTE): if there are any, the backup lacks them"
+    if not rights.may("TRIGGER", name):
+        yield "triggers are hidden from this user (TRIGGER): if there are any, the backup lacks them"
+    with suppress(client.StatementFailedError):  # who may execute what, only an administrator may read
+        for who, what, routine in client.select(_server(url), _EXECUTORS.format(literal(name))):
+            yield f"the right of {who} to the {what} {routine} is in no backup; it stays where that is still there"
+    for what, named, body in client.select(_server(url), _BODIES.format(literal(name))):
+        if any(f"{mark}{name}{mark}." in (body or "") for mark in ("", "`", '"')):
+            yield f"the {what} {named} names the database {name} itself, and still would under another name"
+
+
+def oversized(url: sa.URL, dump: Path) -> Iterator[str]:
+    """Say which row of a dump is larger than what the server takes at once."""
+    if not client.select(_server(url), _LARGE.format(literal(name_of(url)))):
+        return
+    most = int(client.select(_server(url), "SELECT @@global.max_allowed_packet")[0][0] or 0)
+    longest, table = _longest_line(dump)
+    if longest + _HEAD > most:
+        yield (
+            f"a row of {table} takes {longest + _HEAD} bytes in the dump, and the server takes {most} at once: SET "
+            f"GLOBAL max_allowed_packet = {1 << (longest + _HEAD).bit_length()} before a restore"
+        )
+
+
+def _longest_line(dump: Path) -> tuple[int, str]:
+    """Return the bytes of the longest line, and the table that it is a row of."""
+    longest, table, length, current, found = 0, "", 0, "", b""
+    with open(dump, "rb") as file:
+        while piece := file.read(_PIECE):
+            for number, part in enumerate(piece.split(b"\n")):
+                if number:
+                    length, found = 0, b""
+                length += len(part)
+                found = found or part[:_HEAD]
+                if found.startswith(b"INSERT INTO `"):
+                    current = found[13:].split(b"`", 1)[0].decode(errors="replace")
+                if length > longest:
+                    longest, table = length, current
+    return longest, table
+
+
+def _server(url: sa.URL) -> sa.URL:
+    return url.set(database="")
