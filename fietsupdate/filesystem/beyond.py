@@ -10,10 +10,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from fietsupdate.errors import FilesError
 from fietsupdate.filesystem import durable
+from fietsupdate.filesystem.owner import give_owner
 
 NAME = "beyond"
 TOLD, REMOVED = "told", "removed"
@@ -81,16 +83,17 @@ class Beyond:
         finally:
             os.close(descriptor)
         if is_new:
+            give_owner(self._path, os.stat(self._path.parent))
             durable.sync_path(self._path.parent)
 
 
 def _read(path: Path) -> Iterator[tuple[str, str]]:
     """Return the notes of a file; a line that was cut off by a power cut is none."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
-        return
-    with open(descriptor, "rb") as file:
+    lines: list[bytes] = []
+    with (
+        suppress(OSError),
+        open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file,
+    ):
         lines = file.read(2 * MOST * (6 * LONGEST + 100)).splitlines()
     for line in lines:
         try:

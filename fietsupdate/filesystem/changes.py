@@ -200,6 +200,16 @@ class Changes:
         """Undo one record; see `fietsupdate.filesystem.undo.undo`."""
         return undo(record, self.roots, self.folders, self.txn, made=made, set_aside=set_aside)
 
+    def forget_own(self) -> None:
+        """Let every file that the transaction has made be saved from here on: it may hold what is nowhere else.
+
+        Raises:
+            FilesError: what they look like now could not be made durable.
+        """
+        with self.lock:
+            if notes := self.own.release():
+                self.journal.append(notes)
+
     def _names_when_durable(self, records: Sequence[Record]) -> list[list[str]]:
         """Give the absolute names of each record, when what they build on is durable."""
         names = [self._names(record) for record in records]

@@ -1,13 +1,14 @@
-"""The guard: journals plain Python file calls that hooks make in the data directory.
+"""The guard: journals plain Python file calls that hooks and revisions make in the data directory.
 
 ``Path.write_bytes``, ``shutil.move``, ``os.remove`` and the like, also in threads, also those of tempfile, zipfile or
 numpy, tell Python's audit hooks before they act (https://docs.python.org/3/library/audit_events.html). While a hook is
-watched, the guard saves what such a call is about to change, so that it is undone like a verb of ``self.files``.
+watched, the guard saves what such a call is about to change, so that it is undone like a verb of ``self.files``. What
+other threads of the application do meanwhile is not the hook's (`fietsupdate.filesystem.threads`).
 
 It cannot see what does not tell Python: C libraries that open files themselves (lxml's ``write(path)``, h5py, SQLite),
 ctypes, ``os.mkfifo``, ``os.mknod``, ``os.posix_fallocate``, writing through a memory map or a descriptor that was open
 before, and other processes. Of these it refuses descriptors that are open for writing when a hook begins or ends, it
-reports that a hook starts programs or opens SQLite databases, it refuses changes by forked children, and after the
+reports that a hook starts processes or opens SQLite databases, it refuses changes by forked children, and after the
 hook it looks for entries that changed in folders which the journal knows and that it knows nothing of.
 
 An audit hook cannot be removed; outside of a watched hook it returns at once.
@@ -28,6 +29,7 @@ from fietsupdate.filesystem import blind, descriptors
 from fietsupdate.filesystem.calls import PATHS, is_reading, names, paths_of
 from fietsupdate.filesystem.changes import Changes
 from fietsupdate.filesystem.children import Children
+from fietsupdate.filesystem.outside import Kept, Outside
 from fietsupdate.filesystem.saving import Saving
 from fietsupdate.filesystem.threads import Call, Left, Whose
 from fietsupdate.filesystem.transaction import FileTransaction
@@ -55,6 +57,7 @@ class Guard:
     def __init__(self, report: Callable[[str], None]) -> None:
         self._report = report
         self._stays = False
+        self._kept: Kept = {}
 
     def __enter__(self) -> Self:
         self._stays = True
@@ -73,11 +76,11 @@ class Guard:
                 does not tell us of file calls.
         """
         _install()
-        watch = _Watch(transaction, self._report)
+        watch = _Watch(transaction, self._report, self._kept)
         journal = transaction.changes.journal
         try:
             _refuse_descriptors(transaction.changes, "The update cannot begin while")
-            since = watch.test()
+            watch.test()
             begin = journal.end
             with watch.call.running():
                 yield
@@ -95,7 +98,7 @@ class Guard:
         if journal.end == begin:
             return  # nothing was changed that we know of
         transaction.look_again()
-        for path in blind.changed_unseen(transaction, since):
+        for path in blind.changed_unseen(transaction, watch.outside.since_ns):
             watch.tell(path, f"{path} was changed by something that the guard cannot see; that is not undone.")
 
     def _rest(self, watch: _Watch) -> None:
@@ -120,9 +123,10 @@ class Guard:
 class _Watch:
     """One watched hook."""
 
-    def __init__(self, transaction: FileTransaction, report: Callable[[str], None]) -> None:
+    def __init__(self, transaction: FileTransaction, report: Callable[[str], None], kept: Kept) -> None:
         self.changes = transaction.changes
-        self.saving = Saving(self.changes)
+        self.outside = Outside(self.changes, transaction.beyond, self.tell, kept)
+        self.saving = Saving(self.changes, self.outside)
         self.call = Call()
         self.tested = False
         self.is_over = False
@@ -131,8 +135,8 @@ class _Watch:
         self._report = report
         self._reported: set[str] = set()
 
-    def test(self) -> int:
-        """See that calls are told to us, and give the file system's idea of the time, in ns.
+    def test(self) -> None:
+        """See that calls are told to us, and learn the file system's idea of the time.
 
         Raises:
             FilesError: they are not: another audit hook has kept ours out.
@@ -149,7 +153,7 @@ class _Watch:
                 stands="Nothing was changed.",
                 hint="Set guard = false to run without it; then only self.files is undone.",
             )
-        return os.stat(folder).st_ctime_ns
+        self.outside.since_ns = os.stat(folder).st_ctime_ns
 
     def hear(self, event: str, arguments: tuple[Any, ...]) -> None:
         """Do what an event calls for, unless it is our own work."""
@@ -160,7 +164,10 @@ class _Watch:
             self._share(event, arguments)
         if whose is not Whose.OTHERS:
             with self.changes.at_work(), self.changes.lock:
+                self.saving.missed.clear()
                 _ACTIONS[event](self, arguments)
+                for path, real in self.saving.missed:
+                    self.outside.notice(event, path, real)
 
     def _share(self, event: str, arguments: tuple[Any, ...]) -> None:
         """Note that what is at a path is not surely the hook's own work any more."""
@@ -269,7 +276,7 @@ class _Watch:
         """Name the folders that a relative path may mean beside the working directory: ``open`` omits dir_fd."""
         if os.path.isabs(path):
             return []
-        return [folder for folder in descriptors.open_folders() if self.saving.find(f"{folder}/x", follow=False)]
+        return [folder for folder in descriptors.open_folders() if self.saving.locate(f"{folder}/x")]
 
 
 _ACTIONS: Mapping[str, Callable[[_Watch, tuple[Any, ...]], None]] = MappingProxyType(

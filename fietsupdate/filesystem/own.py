@@ -64,6 +64,12 @@ class OwnFiles:
         """Forget one that is about to be deleted."""
         self._known.pop((root, path), None)
 
+    def release(self) -> list[Record]:
+        """Look at all of them and forget them: from here on each is saved, like any other, when it changes."""
+        due = [*self._due, *self._known]
+        self.clear()
+        return [note for root, path in due if (note := self._note(root, path)) is not None]
+
     def clear(self) -> None:
         """Forget all of them, when all have been looked at."""
         self._known.clear()

@@ -64,7 +64,7 @@ class Record:
     draft: str = ""
     """CREATE, REPLACE: where the new file was written. OVERWRITE: a file that reserves the space to write back."""
     vault: str = ""
-    """REPLACE, REMOVE: where the old one goes."""
+    """REPLACE, REMOVE: where the old one goes. MOVE out of the root: where a second name of it is kept."""
     was: Seen | None = None
     """What is there before."""
     now: Seen | None = None

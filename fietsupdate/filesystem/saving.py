@@ -11,12 +11,15 @@ import errno
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import NamedTuple
 
 from fietsupdate.errors import FilesError
 from fietsupdate.filesystem import durable
 from fietsupdate.filesystem.changes import Changes
+from fietsupdate.filesystem.kept import keep
 from fietsupdate.filesystem.mounts import mounted_below
+from fietsupdate.filesystem.outside import Outside
 from fietsupdate.filesystem.paths import PathError, Paths, is_tidy
 from fietsupdate.filesystem.place import NEW, NO_LINK, copy_file, link, open_file, reserve
 from fietsupdate.filesystem.place import place as put
@@ -38,10 +41,14 @@ class Saving:
 
     Args:
         changes: Of the transaction.
+        outside: Of the same.
     """
 
-    def __init__(self, changes: Changes) -> None:
+    def __init__(self, changes: Changes, outside: Outside) -> None:
         self._changes = changes
+        self._outside = outside
+        self.missed: list[tuple[str, str]] = []
+        """Paths that were looked for and lie in no root: as the caller wrote them, and without symlinks."""
         nested: Mapping[str, Paths] = changes.roots
         self._roots = sorted(nested.items(), key=lambda item: -len(item[1].root))
 
@@ -66,6 +73,7 @@ class Saving:
             if relative is not None:
                 self._changes.check_process()
                 return Place(root, relative, real)
+        self.missed.append((path, real))
         return None
 
     def locate(self, path: str) -> Place | None:
@@ -130,8 +138,29 @@ class Saving:
             move = Record(Do.MOVE, here.root, here.path, other, was=was)
         if there is not None and old is not None and not self._drop_own(there):
             self._save(there, old, move)
+        elif here is not None and there is None:
+            self._leave(here, was, move)
         else:
             self._changes.announce(move)
+
+    def _leave(self, place: Place, was: Seen, move: Record) -> None:
+        """Announce that something leaves the root, and keep a second name of it: out there nobody saves it."""
+        above = (os.path.dirname(path) for path in (place.absolute, move.other))
+        would_be_copied = len({os.stat(path).st_dev for path in above if os.path.isdir(path)}) > 1
+        if would_be_copied or (was.kind == "file" and self._is_own(place)) or mounted_below(place.absolute):
+            self._changes.announce(move)
+            return
+        vault = self._changes.vault(place.root, place.path)
+        gone = Record(Do.REMOVE, place.root, place.path, vault=vault, was=was)
+
+        def prepare() -> None:
+            self._outside.keep(keep(self._slot(place), self._slot(place, vault)), place.root, place.path)
+
+        try:
+            self._changes.announce(gone, replace(move, vault=vault), prepare=prepare)
+        except PermissionError:
+            self._changes.announce(move)
+            self._outside.tell_unkept(place.absolute)
 
     def remove(self, place: Place) -> None:
         """A file, a symlink or an empty folder is about to be removed."""

@@ -66,6 +66,7 @@ class Call:
             real(thread)
 
         threading.Thread.start = start  # type: ignore[assignment,method-assign]  # see above
+        self._before |= frozenset(sys._current_frames())  # noqa: SLF001  # as above; from here on starts are noted
         try:
             yield
         finally:
@@ -96,21 +97,22 @@ class Call:
 
     def left_running(self) -> list[Left]:
         """Return the threads that called code has started and that still run after a moment's grace."""
-        left = self._alive()
+        known = {thread.ident for thread in [*self._own, *self._others]}
+        raw = sys._current_frames().keys() - self._before - known  # noqa: SLF001  # as above
+        unnamed = [Left(number, f"number {number}", None) for number in sorted(raw)]
+        left = self._alive(unnamed)
         for step in range(20 if left else 0):
             time.sleep(GRACE / 20)
             if step == 0:
                 gc.collect()  # the workers of a pool that nobody holds any more end
-            if not (left := self._alive()):
+            if not (left := self._alive(unnamed)):
                 break
         return left
 
-    def _alive(self) -> list[Left]:
+    def _alive(self, unnamed: list[Left]) -> list[Left]:
         named = [thread for thread in [*self._own] if thread.is_alive() and not _is_harmless(thread)]
         left = [Left(thread.ident or 0, thread.name, thread) for thread in named]
-        known = {thread.ident for thread in [*self._own, *self._others]}
-        raw = sys._current_frames().keys() - self._before - known  # noqa: SLF001  # as above
-        return left + [Left(number, f"number {number}", None) for number in sorted(raw)]
+        return left + [thread for thread in unnamed if thread.is_alive]
 
 
 class Left:

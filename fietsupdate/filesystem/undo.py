@@ -17,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from fietsupdate.filesystem.found import Found, bring
+from fietsupdate.filesystem.kept import complete
 from fietsupdate.filesystem.owner import give_owner
 from fietsupdate.filesystem.paths import Paths
 from fietsupdate.filesystem.place import erase, open_file, opened, place, replace, unlink
@@ -136,6 +137,9 @@ class _Undo:
             return
         if here is not None:
             if here.inode == old.inode or here.is_same(self.record.was):  # its second name or a copy is in the vault
+                if old.kind == "folder" and here.inode != old.inode:  # it was moved out, and came back
+                    self._complete(vault)
+                    return
                 erase(self._slot(vault))
                 return
             if here.is_same(self.record.now):  # a copy, for the call to remove
@@ -144,18 +148,21 @@ class _Undo:
                 self._to_found(self.path)
         self._put_back(vault, bring)
 
+    def _complete(self, vault: str) -> None:
+        """Give a folder what it has lost out there, from its second names. These go at once: half of them mislead."""
+        complete(self._slot(vault), self._slot(self.path), self._to_found)
+        Meta.of(self._slot(vault)).apply(self._slot(self.path))
+        rest = f"{vault}.back"
+        replace(self._slot(vault), self._slot(rest))
+        erase(self._slot(rest))
+
     def _move(self) -> None:
         target = self._at(self.record.other)
         here, there, was = self._seen(self.path), self._seen(target), self.record.was
         if there is None or was is None:
             return
-        if not was.may_be(there):
-            if here is not None:
-                return
-            if was.kind == there.kind == "folder" and self._is_empty(target):  # removed, and made anew just now
-                self._put_back(target, place)
-            else:  # somebody put another file in the place of ours
-                self._to_found(target)
+        if not was.may_be(there) or (self.record.vault and there.inode != was.inode):
+            self._move_back_other(target, here, there)
             return
         if here is not None:
             if here.inode == there.inode and here.kind != "folder":
@@ -170,6 +177,16 @@ class _Undo:
         self._put_back(target, place)
         if not there.looks_like(was):  # the same file, which somebody has changed in its place
             self.strange.append(Path(self.path))
+
+    def _move_back_other(self, target: str, here: Seen | None, there: Seen) -> None:
+        """Undo a move where something else is at the new name."""
+        was = self.record.was
+        if here is not None or self.record.vault:  # a second name of it is in the vault, and comes back from there
+            return
+        if was is not None and was.kind == there.kind == "folder" and self._is_empty(target):
+            self._put_back(target, place)  # it was removed, and made anew just now
+        else:  # somebody put another file in the place of ours
+            self._to_found(target)
 
     def _mkdir(self) -> None:
         here = self._seen(self.path)

@@ -1,0 +1,97 @@
+"""Second names of what leaves a root: a file, or each file of a folder, stays in the vault until the end.
+
+Out there it may be deleted, by this hook or by any program, and the undo still has it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterator
+
+from fietsupdate.filesystem import durable
+from fietsupdate.filesystem.place import NO_LINK, copy_file, erase, link, opened, replace, slots_in
+from fietsupdate.filesystem.slots import Slot, Where, folder_above, path_of, split
+from fietsupdate.filesystem.status import Meta, seen
+
+_COPIED = NO_LINK | {errno.EXDEV}
+
+
+def keep(source: Slot, target: Slot) -> list[tuple[int, int]]:
+    """Give a file, symlink or whole folder a second name; what cannot have one is copied. All is durable then.
+
+    Returns:
+        Device and inode of each file that has two names now.
+
+    Raises:
+        OSError: part of it cannot be read; nothing stays at the new name.
+    """
+    linked: list[tuple[int, int]] = []
+    part = Slot(f"{target.name}.part", target.folder, f"{target.path}.part")  # a name that is there has all of it
+    erase(part)
+    try:
+        durable.sync_many(_keep(source, part, linked))
+    except OSError:
+        erase(part)
+        raise
+    replace(part, target)
+    durable.sync_path(folder_above(target.path))
+    return linked
+
+
+def _keep(source: Where, target: Where, linked: list[tuple[int, int]]) -> Iterator[str]:
+    """Make the second names; yields the paths of the folders that are made."""
+    look = seen(source)
+    if look is not None and look.kind == "folder":
+        _make_folder(target)
+        with opened(source) as old, opened(target) as new:
+            for inside in slots_in(old, path_of(source)):
+                yield from _keep(inside, Slot(inside.name, new, f"{path_of(target)}/{inside.name}"), linked)
+        Meta.of(source).apply(target)
+        yield path_of(target)
+        return
+    try:
+        link(source, target)
+    except OSError as error:
+        if error.errno not in _COPIED:
+            raise
+        copy_file(source, target)
+        return
+    name, folder = split(target)
+    status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    linked.append((status.st_dev, status.st_ino))
+
+
+def _make_folder(where: Where) -> None:
+    name, folder = split(where)
+    os.mkdir(name, 0o700, dir_fd=folder)
+
+
+def complete(kept: Slot, folder: Slot, set_aside: Callable[[str], None]) -> None:
+    """Give a folder that has come back what it has lost out there. It may be interrupted and repeated.
+
+    Args:
+        kept: Its second names.
+        folder: Where it is again; what it looks like itself is for the caller to put back.
+        set_aside: Takes the path of what was put into it, or in the place of something.
+    """
+    with opened(kept) as old, opened(folder) as new:
+        names = frozenset(os.listdir(old))
+        for inside in slots_in(new, folder.path):
+            if inside.name not in names:
+                set_aside(inside.path)
+        for source in slots_in(old, kept.path):
+            _fill(source, Slot(source.name, new, f"{folder.path}/{source.name}"), set_aside)
+
+
+def _fill(source: Slot, target: Slot, set_aside: Callable[[str], None]) -> None:
+    was, here = seen(source), seen(target)
+    if was is not None and here is not None:
+        if was.kind == here.kind == "folder":
+            complete(source, target, set_aside)
+            Meta.of(source).apply(target)
+            return
+        if here.inode == was.inode or here.looks_like(was):  # the same, or a copy where there are no links
+            return
+        set_aside(target.path)
+    durable.sync_many(_keep(source, target, []))
