@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fietsupdate.config import Config, find_files, load_config
-from fietsupdate.errors import UsageError
+from fietsupdate.errors import FietsupdateError, UsageError
 from fietsupdate.model import Folder
 from fietsupdate.planning.graph import Graph
+from fietsupdate.planning.schema import already_there
 from fietsupdate.planning.target import find
 from fietsupdate.scaffold import Draft, Kind, new_id, write
 
 if TYPE_CHECKING:
     from fietsupdate.initialise import Initialised
+    from fietsupdate.run import Run
 
 
 def draft(
@@ -68,6 +70,26 @@ def draft(
         with write_revision(config, message or name) as revisions:
             return written(revisions)
     return written(script_heads(config))
+
+
+def ahead_of(run: Run, path: Path) -> str:
+    """Say what to do where the database has the revisions of a new script already; "" where it has not.
+
+    Where the database cannot be looked at, nothing is said: writing a script does not need it.
+    """
+    update = next((one for one in run.graph.ordered if one.path == path), None)
+    try:
+        seen = run.look()
+    except FietsupdateError:
+        return ""
+    there = already_there(run.graph, seen.database, update) if update is not None else ()
+    if update is None or not there or update.update_id in seen.status().applied:
+        return ""
+    return (
+        f"this database is past it: it has Alembic revision {', '.join(there)} already. As long as its hooks are "
+        f"empty, 'fietsupdate update' only records it. If it gets hooks, they would not run here: when the files of "
+        f"this instance are as the update leaves them, type 'fietsupdate stamp {update.update_id}'."
+    )
 
 
 def initialise(files: Sequence[str | Path], *, section: str | None, x: Sequence[str], data_dir: str) -> Initialised:

@@ -91,6 +91,8 @@ class Update:
     has_down: bool = True
     summary: str = ""
     """First line of the script's docstring."""
+    is_empty: bool = False
+    """Whether the hooks of `Up` do nothing, so that only Alembic brings an instance to this update."""
     broken: str = ""
     """Why the script is not Python, with file and line; its metadata are known all the same. "" for a sound one."""
     id_line: int = 1
@@ -170,6 +172,8 @@ class Step:
     """Why files and database cannot commit together in this step; "" when they do."""
     finished: tuple[Phase, ...] = ()
     """Phases that an interrupted run has already finished."""
+    present: tuple[str, ...] = ()
+    """Alembic revisions of the update that the database has already, though no earlier update needs them."""
 
     @property
     def only_records(self) -> bool:

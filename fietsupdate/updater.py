@@ -343,6 +343,17 @@ class Updater(Observer):
         with self._entered() as (site, graph):
             return draft(self.config, graph, site.folders, update_id, **options)
 
+    def ahead_of(self, path: Path) -> str:
+        """Say what to do where the database has the Alembic revision of a new script already; "" where it has not.
+
+        Args:
+            path: A script that `revision` has written.
+        """
+        from fietsupdate.drafting import ahead_of
+
+        with self._run() as run:
+            return ahead_of(run, path)
+
     @staticmethod
     def init(*files: str | Path, section: str | None = None, x: Sequence[str] = (), data_dir: str = "") -> Initialised:
         """Add fietsupdate to an existing Alembic setup; see `fietsupdate.initialise.init`."""

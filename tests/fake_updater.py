@@ -147,6 +147,9 @@ class FakeUpdater:
         self._note("revision", update_id, options)
         return Path("updates/upd_new.py")
 
+    def ahead_of(self, path):
+        return ""
+
 
 if __name__ == "__main__":
     sys.exit(main(session=Session(updater_class=lambda: FakeUpdater)))

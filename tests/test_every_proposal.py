@@ -18,6 +18,7 @@ from support.proposals import proposals
 COVERED: set[str] = set()
 
 KILL = "import os, signal; self.files.write('half', b'x'); os.kill(os.getpid(), signal.SIGKILL)"
+WRITES = "self.files.write('made', b'x')"
 FAIL = "self.files.write('half', b'x'); raise RuntimeError('broken')"
 
 
@@ -208,7 +209,7 @@ def test_a_schema_that_alembic_took_back_alone_is_brought_up_by_alembic(project)
 )
 def test_a_schema_past_a_pending_update_goes_back_where_nothing_was_dropped(project):
     at_v1(project)
-    project.update("v2", "v1", "r2")
+    project.update("v2", "v1", "r2", up_pre=WRITES)
     project.alembic("upgrade", "r2")
     told = project.run("status")
     proposes(told, "fietsupdate stamp {}")
@@ -222,7 +223,7 @@ def test_a_schema_past_a_pending_update_goes_back_where_nothing_was_dropped(proj
 def test_a_schema_past_a_pending_update_goes_back_to_the_backup_that_is_named(project):
     at_v1(project)
     backup_of(project)
-    project.update("v2", "v1", "r2")
+    project.update("v2", "v1", "r2", up_pre=WRITES)
     project.alembic("upgrade", "r2")
     type_in(project, proposes(project.run("status"), "fietsupdate restore {}"), "--yes").succeeded()
     project.run("update", "--yes").succeeded()
@@ -233,7 +234,7 @@ def test_a_schema_past_a_pending_update_goes_back_to_the_backup_that_is_named(pr
 def test_a_schema_past_the_first_update_that_needs_one_goes_back_to_base(project):
     notes(project, 1)
     project.update("v1", (), None)
-    project.update("v2", "v1", "r1")
+    project.update("v2", "v1", "r1", up_pre=WRITES)
     project.run("update", "v1", "--yes").succeeded()
     project.alembic("upgrade", "r1")
     assert project.alembic(*proposes(project.run("status"), "alembic downgrade base").split()[1:]).code == 0
@@ -539,7 +540,7 @@ def test_what_waits_is_shown_rehearsed_and_applied_as_proposed(project):
     assert_kept(project)
 
 
-@types("planning/problems.py: fietsupdate revision", "planning/schema.py: fietsupdate revision")
+@types("planning/script_problems.py: fietsupdate revision", "planning/schema.py: fietsupdate revision")
 def test_a_developer_writes_the_update_that_is_asked_for(project):
     at_v1(project)
     path = project.updates / "upd_v1.py"
@@ -580,6 +581,8 @@ ELSEWHERE = {
     "database/failures.py: alembic current": "test_an_env_that_swallows_errors_is_a_failure",
     "database/revisions.py: alembic merge heads": "test_several_alembic_heads_are_told_with_the_way_out",
     "database/revisions.py: fietsupdate update": "test_when_one_fails_neither_is_left",
+    "drafting.py: fietsupdate stamp {}": "test_an_update_with_hooks_whose_revisions_are_there_is_stamped_as_was_told",
+    "drafting.py: fietsupdate update": "test_an_update_without_hooks_whose_revisions_are_there_is_recorded",
     "filesystem/owner.py: fietsupdate ...": "test_root_on_somebody_elses_data_is_refused_with_the_line_to_type",
     "filesystem/transaction.py: fietsupdate recover": "test_recovery_killed_at_any_event_is_recovered",
     "initialise.py: alembic init alembic": "test_init_without_alembic_is_refused",
@@ -594,7 +597,12 @@ ELSEWHERE = {
 }
 """Proposals that another test types, or that are there to look with, with the name of the test."""
 
-NAMES = {"cli.py: fietsupdate {}", "run.py: fietsupdate {}", "service.py: fietsupdate {}"}
+NAMES = {
+    "cli.py: fietsupdate {}",
+    "database/held.py: fietsupdate {}",
+    "run.py: fietsupdate {}",
+    "service.py: fietsupdate {}",
+}
 """Not proposals: what a process calls itself."""
 
 

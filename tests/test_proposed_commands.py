@@ -200,3 +200,50 @@ def test_on_mariadb_the_first_failure_is_kept_until_its_phase_is_through(make_pr
     problem = project.run("status", "--json").json["problems"][0]
     assert "the disk of the server is full" in problem["message"]
     assert "Duplicate column" not in problem["message"]
+
+
+# -- Alembic first, the update script afterwards
+
+
+def at_v1_and_r2(project: Project) -> None:
+    """Do as Fietsboek's documentation says: the schema goes on first, and the script is written when it is there."""
+    notes(project, 1)
+    project.run("update", "--yes").succeeded()
+    write_note(project, "precious")
+    (project.root / "migrations" / "versions" / "r3_.py").unlink()
+    assert project.alembic("upgrade", "head").code == 0
+
+
+@pytest.mark.parametrize("kind", [["v9", "-m", "The size."], ["--release", "v9"]], ids=["update", "release"])
+def test_an_update_without_hooks_whose_revisions_are_there_is_recorded(any_project, kind):
+    project = any_project
+    at_v1_and_r2(project)
+    assert "fietsupdate revision" in project.run("status").succeeded().stdout
+    written = project.run("revision", *kind).succeeded()
+    assert "this database is past it: it has Alembic revision r2 already" in written.told
+    assert project.run("check").exited(3)
+    plan = " ".join(project.run("update", "--dry-run").succeeded().stdout.split())
+    assert "the database has r2 already; its hooks are empty, so it is only recorded" in plan
+    project.run("update", "--yes").succeeded()
+    project.run("check").succeeded()
+    assert rows(project) == ["precious"]
+
+
+def test_an_update_with_hooks_whose_revisions_are_there_is_stamped_as_was_told(project):
+    at_v1_and_r2(project)
+    told = project.run("revision", "v9").succeeded()
+    path = Path(told.stdout.strip())
+    path.write_text(path.read_text().replace('"""Run before the Alembic revisions."""', "self.files.write('made', '')"))
+    assert project.run("status", "--json").json["problems"][0]["code"] == "database_ahead"
+    assert "'fietsupdate stamp v9'" in told.told
+    project.run("stamp", "v9", "--yes").succeeded()
+    project.run("check").succeeded()
+    assert rows(project) == ["precious"]
+
+
+def test_hooks_before_an_update_without_any_do_not_run_on_a_later_schema(project):
+    """v1 - v2 (hooks, r1) - v3 (none, r2); the database is at r2."""
+    at_v1_and_r2(project)
+    project.update("v2", "v1", "r1", up_pre="self.files.write('made', '')")
+    project.update("v3", "v2", "r2")
+    assert project.run("status", "--json").json["problems"][0]["code"] == "database_ahead"

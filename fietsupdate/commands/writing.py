@@ -55,7 +55,8 @@ def revision(
     session: Session = ctx.obj
     if release is not None and update_id is not None:
         raise wrong("--release VERSION is the id already; give one of the two.", hint=f"--release {release}")
-    path = session.updater().revision(
+    updater = session.updater()
+    path = updater.revision(
         release or update_id,
         message=message,
         previous=tuple(previous or ()),
@@ -65,4 +66,6 @@ def revision(
         autogenerate=autogenerate,
     )
     session.say(str(path))
+    if told := updater.ahead_of(path):
+        session.err.line(f"Note: {told}")
     return 0

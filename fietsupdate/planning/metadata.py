@@ -88,6 +88,7 @@ def read_script(source: bytes, path: Path, folder: str) -> Update:
         atomic=atomic,
         baseline=baseline,
         has_down=bool(names.classes.get("Down")),
+        is_empty=names.up_is_empty,
         summary=names.summary,
         id_line=names.line("update_id"),
         previous_line=names.line("previous"),
@@ -133,6 +134,8 @@ class _Names:
         self.classes: dict[str, bool] = {}
         """`Up` and `Down`, as far as they are bound; false when they are bound to None."""
         self.summary = _summary(tree)
+        self.up_is_empty = False
+        """Whether `Up` is a plain class whose methods do nothing."""
         self._faults: list[Fault] = []
         self._lines: dict[str, int] = {}
         for statement in tree.body:
@@ -165,6 +168,7 @@ class _Names:
     def _look_at(self, statement: ast.stmt) -> None:
         if isinstance(statement, ast.ClassDef) and statement.name in CLASSES:
             self._class(statement.name, statement.lineno)
+            self.up_is_empty |= statement.name == "Up" and _does_nothing(statement)
         elif isinstance(statement, ast.Assign) and all(isinstance(target, ast.Name) for target in statement.targets):
             for target in statement.targets:
                 self._assignment(target, statement.value)
@@ -211,6 +215,27 @@ class _Names:
             self._lines.setdefault(name, line)
             what = f"`{name}` is not assigned by a plain `{name} = ...` at module level."
             self._faults.append(Fault(self.path, line, what, LITERALS))
+
+
+def _does_nothing(node: ast.ClassDef) -> bool:
+    """Tell whether a class of hooks has only methods that do nothing, its own and those of our base class."""
+    bases = {ast.unparse(base).rpartition(".")[2] for base in node.bases}
+    if node.decorator_list or node.keywords or not bases <= {"UpdateScript", "object"}:
+        return False
+    return all(_says_nothing(one) or _is_empty_method(one) for one in node.body)
+
+
+def _is_empty_method(statement: ast.stmt) -> bool:
+    if not isinstance(statement, ast.FunctionDef) or statement.decorator_list:
+        return False
+    return all(map(_says_nothing, statement.body))
+
+
+def _says_nothing(statement: ast.stmt) -> bool:
+    match statement:
+        case ast.Pass() | ast.Expr(value=ast.Constant()):
+            return True
+    return False
 
 
 def _summary(tree: ast.Module) -> str:

@@ -7,6 +7,7 @@ refused because no plan leads to the target.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fietsupdate.errors import PlanError
@@ -58,7 +59,7 @@ def plan_up(
     _refuse_broken(updates)
     tree = RevisionTree.of(database, graph)
     tree.demand(updates)
-    steps = (*first, *_steps_up(updates, tree, database, place))
+    steps = (*first, *_steps_up(graph, updates, tree, database, place))
     if graph.updates.keys() <= applied | begun | pending:
         besides = {step.update.update_id for step in first}
         steps += _version_steps(versions, database, besides, changes=bool(updates or place.adoption))
@@ -110,13 +111,18 @@ def plan_down(
     return Plan(Direction.DOWN, result, steps, _current(graph, place), result, place.adoption, _tip(database))
 
 
-def _steps_up(updates: Sequence[Update], tree: RevisionTree, database: DatabaseView, place: Position) -> Iterable[Step]:
+def _steps_up(
+    graph: Graph, updates: Sequence[Update], tree: RevisionTree, database: DatabaseView, place: Position
+) -> Iterable[Step]:
     have = set(tree.closed(database.alembic_current))
     have.update(place.adoption.revisions if place.adoption else ())
+    needed = set(tree.needed_by(graph.updates[one] for one in place.applied & graph.updates.keys()))
     for update in updates:
         new = tree.lacking(update.alembic_revisions, have)
+        present = tree.lacking(update.alembic_revisions, needed) - new
         have |= new
-        yield _step(update, Direction.UP, tree.sort(new), database)
+        needed |= new | present
+        yield replace(_step(update, Direction.UP, tree.sort(new), database), present=tree.sort(present))
 
 
 def _steps_down(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 
-from fietsupdate.model import Direction, Problem
+from fietsupdate.model import Direction, Problem, Update
 from fietsupdate.planning.graph import Graph
 from fietsupdate.planning.history import current_of
 from fietsupdate.planning.problems import SAME_MOMENT, up_to
@@ -40,10 +40,10 @@ def schema_problems(
         yield _behind(graph, database, tree, applied, missing)
     reached = tree.needed_by(graph.ordered)
     extra = have - needed - allowed
-    if extra & reached:
+    if extra & reached and not _only_recorded(graph, tree, applied, needed, extra):
         yield _ahead(graph, tree, applied, needed, extra, backup=backup)
-    elif extra:
-        yield _beyond(tree.heads(extra))
+    if beyond := extra - reached:
+        yield _beyond(tree.heads(beyond))
 
 
 def revision_problems(graph: Graph, tree: RevisionTree) -> Iterator[Problem]:
@@ -111,11 +111,28 @@ def _behind(
     )
 
 
+def _only_recorded(
+    graph: Graph, tree: RevisionTree, applied: frozenset[str], needed: frozenset[str], extra: frozenset[str]
+) -> bool:
+    """Tell whether the pending updates whose revisions are there, and those before them, have nothing else to do."""
+    pending = [update for update in graph.ordered if update.update_id not in applied]
+    owners = [number for number, one in enumerate(pending) if tree.lacking(one.alembic_revisions, needed) & extra]
+    return bool(owners) and all(one.is_empty and not one.broken for one in pending[: owners[-1] + 1])
+
+
 def is_past_pending(graph: Graph, tree: RevisionTree, database: DatabaseView, applied: frozenset[str]) -> bool:
     """Tell whether the database has a revision that only a pending update reaches."""
     if {*database.alembic_current}.issubset(_named(graph, applied)) or applied - graph.updates.keys():
         return False
     return any(problem.code == AHEAD for problem in schema_problems(graph, tree, database, applied))
+
+
+def already_there(graph: Graph, database: DatabaseView, update: Update) -> tuple[str, ...]:
+    """Return the Alembic revisions of an update that those before it do not need, and that the database has already."""
+    tree = RevisionTree.of(database, graph)
+    before = graph.dag.ancestors([update.update_id]) - {update.update_id}
+    needed = tree.needed_by(graph.updates[update_id] for update_id in before)
+    return tree.sort(tree.lacking(update.alembic_revisions, needed) & tree.closed(database.alembic_current))
 
 
 def fits_before(tree: RevisionTree, graph: Graph, applied: frozenset[str], alembic: Collection[str]) -> bool:

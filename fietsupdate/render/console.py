@@ -175,6 +175,9 @@ def _details(step: Step) -> str:
     if step.direction is Direction.VERSION:
         return "" if step.only_records else atomic
     revisions = f"Alembic: {several(step.revisions)}" if step.revisions else "no Alembic revision"
+    if step.present:
+        alone = "; its hooks are empty, so it is only recorded" if step.update.is_empty and not step.revisions else ""
+        revisions += f"; the database has {several(step.present)} already{alone}"
     lines = [f"{atomic}; {revisions}"] if not step.not_atomic else [revisions, atomic]
     if step.finished:
         lines.append(f"resumed: {several(step.finished)} finished in an earlier run and will not run again")
