@@ -37,9 +37,11 @@ from fietsupdate.filesystem.content import can_share
 from fietsupdate.filesystem.copying import Links, copy_tree, digest, measure, room, standing
 from fietsupdate.filesystem.durable import atomic_write, sync
 from fietsupdate.filesystem.layout import HOME, ledger_file, make_folder
+from fietsupdate.filesystem.ledger import LARGEST
 from fietsupdate.filesystem.owner import give_owner
 from fietsupdate.filesystem.paths import database_files
 from fietsupdate.filesystem.place import erase
+from fietsupdate.filesystem.regular import read_bytes
 from fietsupdate.filesystem.space import is_full
 from fietsupdate.filesystem.status import Meta
 from fietsupdate.instance import Instance, now
@@ -74,6 +76,27 @@ def set_apart(site: Site) -> tuple[Path, ...]:
     """Give the folder that backups go to, also by the name that it has where that one is a symlink."""
     folder = folder_of(site)
     return folder, Path(os.path.realpath(folder))
+
+
+def refuse_dest(site: Site, folder: Path) -> None:
+    """Refuse a folder in the data directory or in a further root: a restore would take it away with all its backups.
+
+    That of the configuration is known to every restore, and stays.
+
+    Raises:
+        FilesError: it is in one.
+    """
+    real = Path(os.path.realpath(folder))
+    if real == Path(os.path.realpath(folder_of(site))):
+        return
+    for root in (site.data_dir, *site.config.extra_dirs.values()):
+        if real.is_relative_to(os.path.realpath(root)):
+            raise FilesError(
+                f"Backups cannot go to {folder}: it is in {root}, whose files a restore replaces, these backups among "
+                "them.",
+                stands="Nothing was changed.",
+                hint=f"Name a folder elsewhere. Or keep all backups there: backup_dir = {folder}",
+            )
 
 
 def refuse_shared(site: Site, folder: Path) -> None:
@@ -299,7 +322,8 @@ class Maker:
 
     def _ledger(self, partial: Path) -> None:
         with contextlib.suppress(FileNotFoundError):
-            atomic_write(partial / LEDGER, ledger_file(self.instance.data_dir).read_bytes(), mode=0o600)
+            ledger = read_bytes(ledger_file(self.instance.data_dir), LARGEST)
+            atomic_write(partial / LEDGER, ledger, mode=0o600)
 
 
 class Listing:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 
-from fietsupdate.backup import Maker, Purpose, folder_of, found, owner, stale
+from fietsupdate.backup import Maker, Purpose, folder_of, found, owner, refuse_dest, refuse_shared, stale
 from fietsupdate.copies import Backup, Reason, Scope, Shelf
 from fietsupdate.errors import FilesError, RefusedError, UsageError
 from fietsupdate.filesystem import leftovers, shelf
@@ -51,6 +51,9 @@ def make(run: Run, dest: Path | None) -> Backup:
     """
     with run.stoppable([]):
         run.check_hands()
+        if dest is not None:
+            refuse_shared(run.site, dest)
+            refuse_dest(run.site, dest)
         with run.locked("backup"):
             seen = run.look()
             refuse(seen)

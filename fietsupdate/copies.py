@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from fietsupdate.readback import built, parsed
+
 FORMAT = 1
 """The format of the manifests that this version writes; it reads no newer one."""
 
@@ -126,27 +128,28 @@ class Manifest:
             ValueError: the text is no manifest, one of a newer format, or one that names what is not in the backup.
         """
         try:
-            values: dict[str, Any] = json.loads(text)
+            values: dict[str, Any] = parsed(text)
             if values["format"] != FORMAT:
                 raise ValueError(f"a manifest of format {values['format']}, which this version does not know")
             listing, file = values["listing"], values.get("database_file")
-            manifest = cls(
-                **{
+            manifest = built(
+                cls,
+                {
                     **values,
                     "scope": Scope(values["scope"]),
                     "reason": Reason(values["reason"]),
-                    "dump": Stored(**values["dump"]),
-                    "listing": Stored(**listing) if listing else None,
-                    "database_file": Appearance(**file) if file else None,
-                    **{name: tuple(values[name]) for name in ("current", "alembic", "extra_dirs")},
-                }
+                    "dump": built(Stored, values["dump"]),
+                    "listing": built(Stored, listing) if listing else None,
+                    "database_file": built(Appearance, file) if file else None,
+                    **{name: _texts(values[name]) for name in ("current", "alembic", "extra_dirs")},
+                },
             )
-            manifest._refuse_elsewhere()
+            manifest.refuse_elsewhere()
         except (TypeError, KeyError, AttributeError) as error:
             raise ValueError("not a backup's manifest") from error
         return manifest
 
-    def _refuse_elsewhere(self) -> None:
+    def refuse_elsewhere(self) -> None:
         """See that every name is one of a part of the backup: what is read, copied or given a look lies in its folder.
 
         Raises:
@@ -157,6 +160,12 @@ class Manifest:
         strange += [name for name in self.extra_dirs if "/" in name or name in {"", ".", ".."}]
         if strange:
             raise ValueError(f"its manifest names {strange[0]!r}, which is no part of a backup")
+
+
+def _texts(values: Any) -> tuple[str, ...]:
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise TypeError(f"{values!r} is no list of texts")
+    return tuple(values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +224,9 @@ class Shelf:
     """Names of dumps whose other half, the vault of one update, is known to be gone: nothing is restored by them."""
 
 
+_TYPES = [str, str, str, int, str, int, int, int, int, dict, str]
+"""Of the fields of a `FileRecord` that are always there, as JSON has them."""
+
 _quoted = json.encoder.encode_basestring_ascii
 """What `json.dumps` does with a text; a whole call of it takes longer than to copy a small file."""
 
@@ -266,9 +278,12 @@ class FileRecord(NamedTuple):
             ValueError: it is none.
         """
         try:
-            return cls(*json.loads(text))
+            record = cls(*parsed(text))
+            if [type(value) for value in record[: len(_TYPES)]] != _TYPES or not isinstance(record.linked_root, str):
+                raise TypeError("a field of another type")
         except TypeError as error:
             raise ValueError(f"not a file of a backup: {text!r}") from error
+        return record
 
     def is_inside(self) -> bool:
         """Tell whether all its paths stay in the root: none is absolute, none goes up, none is cut off by a NUL."""

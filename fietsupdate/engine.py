@@ -20,6 +20,7 @@ from fietsupdate.database.ledger import DONE
 from fietsupdate.errors import FietsupdateError, RefusedError
 from fietsupdate.filesystem.transaction import FileTransaction
 from fietsupdate.instance import Instance, make_entry, now
+from fietsupdate.masking import masked
 from fietsupdate.model import BASE, Adoption, Begun, Direction, Entry, Plan, Step
 from fietsupdate.planning.planner import resume_command
 from fietsupdate.recovery import Outcome, Settled, commit_where_needed, settle
@@ -153,7 +154,7 @@ class Engine:
 
         def work(visit: Visit) -> Iterable[RevisionStep]:
             visit.lock()
-            words = first_failure or str(failure or "env.py did not commit")
+            words = masked(first_failure or str(failure or "env.py did not commit"))
             visit.ledger.note(visit.connection, begun.txn, begun.finished, failure=words, running=begun.running)
             commit_where_needed(visit)
             return ()

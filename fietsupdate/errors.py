@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar
 
+from fietsupdate.masking import masked
 from fietsupdate.model import Problem, Status, UpdateState
 
 EXIT_CODES: Mapping[UpdateState, int] = MappingProxyType(
@@ -62,11 +63,13 @@ class FietsupdateError(Exception):
     def __init__(
         self, message: str, *, stands: str = "", hint: str = "", details: Mapping[str, Any] | None = None
     ) -> None:
-        super().__init__(message)
-        self.message = message
+        self.message = masked(message)
+        super().__init__(self.message)
         self.stands = stands
         self.hint = hint
-        self.details: Mapping[str, Any] = dict(details or {})
+        self.details: Mapping[str, Any] = {
+            name: masked(value) if isinstance(value, str) else value for name, value in (details or {}).items()
+        }
 
 
 class UsageError(FietsupdateError):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from fietsupdate.database.environment import Environment
 from fietsupdate.database.view import look as look_at_database
 from fietsupdate.errors import FilesError, RefusedError
+from fietsupdate.filesystem.layout import check_home
 from fietsupdate.filesystem.ledger import look as look_at_files
 from fietsupdate.filesystem.owner import check_readable
 from fietsupdate.model import BASE, Begun, Direction, Plan, Status, fingerprint
@@ -81,6 +82,7 @@ def look(site: Site, graph: Graph, environment: Environment) -> Look:
         FilesError: this user may not look at the files.
     """
     check_readable(site.data_dir)
+    check_home(site.data_dir)
     files = look_at_files(site.data_dir, site.config.version_file)
     if files.restore is not None and files.restore.is_half:
         return Look(graph, files, unseen(files.restore.database))

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from fietsupdate.packages import PackageStatus
+from fietsupdate.readback import built, parsed
 
 BASE = "base"
 """The state before any update. As ``update_id`` of a stamp entry: nothing is applied."""
@@ -130,8 +131,8 @@ class Entry:
             ValueError: the text is not an entry.
         """
         try:
-            values = json.loads(text)
-            return cls(**{**values, "direction": Direction(values["direction"])})
+            values = parsed(text)
+            return built(cls, {**values, "direction": Direction(values["direction"])})
         except (TypeError, KeyError) as error:
             raise ValueError(f"not a ledger entry: {text!r}") from error
 

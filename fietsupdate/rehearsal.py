@@ -21,6 +21,7 @@ from fietsupdate.database.digests import version_tables
 from fietsupdate.database.pointing import configured_texts, sqlite_files
 from fietsupdate.errors import FietsupdateError, FilesError, PlanError, RefusedError, StoppedError
 from fietsupdate.filesystem.durable import atomic_write, sync_path
+from fietsupdate.filesystem.regular import read_bytes
 from fietsupdate.filesystem.space import is_full
 from fietsupdate.instance import now
 from fietsupdate.look import Look
@@ -37,6 +38,8 @@ NOT_RUN = "No update ran."
 NOT_COMPARED = "Whether the real instance is as it was, was not looked at."
 GONE = "The clone is gone."
 NOTHING = "Nothing was changed, and nothing was cloned."
+LARGEST = 64 << 20
+"""Bytes that a report has at the most: it may name many files."""
 LAST = "last.json"
 """The report of the last rehearsal, in the folder of all rehearsals."""
 
@@ -48,7 +51,7 @@ _ABOUT_RIGHTS = re.compile(
 def last(data_dir: Path) -> Rehearsal | None:
     """Read the report of the last rehearsal; ``None`` where there is none that can be read."""
     try:
-        return Rehearsal.from_json((removal.folder_of(data_dir) / LAST).read_text(encoding="ascii"))
+        return Rehearsal.from_json(read_bytes(removal.folder_of(data_dir) / LAST, LARGEST).decode("ascii"))
     except (OSError, ValueError):
         return None
 

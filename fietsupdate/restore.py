@@ -18,13 +18,14 @@ from fietsupdate.backups import chosen
 from fietsupdate.copies import Backup, Scope
 from fietsupdate.database.dump import NEW, OLD, draft_of
 from fietsupdate.errors import DatabaseError, FietsupdateError, FilesError, RefusedError, UsageError
-from fietsupdate.filesystem import leftovers, movable, restoration, swap
+from fietsupdate.filesystem import leftovers, movable, restoration, shelf, swap
 from fietsupdate.filesystem.copying import room
 from fietsupdate.filesystem.durable import atomic_write, sync_path
 from fietsupdate.filesystem.layout import HOME, LOST_FOUND, home, make_folder, restore_folder
+from fietsupdate.filesystem.ledger import LARGEST, read_entries
 from fietsupdate.filesystem.ledger import look as look_at_files
-from fietsupdate.filesystem.ledger import read_entries
 from fietsupdate.filesystem.paths import database_files
+from fietsupdate.filesystem.regular import read_bytes
 from fietsupdate.filesystem.restoration import Restoration, Stage
 from fietsupdate.filesystem.staging import give_look, needs, shares_blocks, stage
 from fietsupdate.filesystem.verifying import verify
@@ -242,7 +243,7 @@ class _Staging:
         run.tell(Event("restore_begun", now(), text=self.backup.name, details={"path": str(self.backup.path)}))
         staged = begun
         try:
-            make_folder(restore_folder(data_dir))
+            make_folder(restore_folder(data_dir), shared=False)
             sync_path(home(data_dir))  # without its journal nobody would sweep what is loaded beside the database
             restoration.write(data_dir, begun)
             self._refuse_narrow()
@@ -283,6 +284,7 @@ class _Staging:
         """Name what must stay where it is: the databases, the backups, and the other roots."""
         restorer = self.restorer
         own = [*set_apart(restorer.site), self.backup.path, Path(os.path.realpath(self.backup.path))]
+        own += _beside(self.backup)
         others = [path for name, path in restorer.roots.items() if name != root]
         own += [*others, *(Path(os.path.realpath(path)) for path in others)]
         if restorer.destination.file is None:
@@ -323,7 +325,7 @@ class _Staging:
         beside = restorer.store.load_beside(backup.dump, begun.tag, pace)
         pace.finish()
         if beside.file is not None and backup.manifest.database_file is not None and not restorer.store.exists():
-            give_look(os.path.realpath(beside.file), backup.manifest.database_file)  # nothing live shows it any more
+            give_look(os.path.realpath(beside.file), backup.manifest.database_file, backup)
         self._refuse_another_position(begun)
         if backup.manifest.scope is Scope.DATABASE:
             self._open_vault()
@@ -374,10 +376,18 @@ class _Staging:
 
     def _has_staged_ledger(self) -> bool:
         folder = restore_folder(self.restorer.data_dir)
-        if not self.backup.ledger.exists():
+        try:
+            ledger = read_bytes(self.backup.ledger, LARGEST)
+        except FileNotFoundError:
             return False
-        atomic_write(folder / restoration.LEDGER, self.backup.ledger.read_bytes(), mode=0o600)
+        atomic_write(folder / restoration.LEDGER, ledger, mode=0o600)
         return True
+
+
+def _beside(backup: Backup) -> list[Path]:
+    """Name the other backups in the folder of one: they stay, wherever that is."""
+    real = Path(os.path.realpath(backup.path)).parent
+    return [other.path for other in shelf.look(real).backups]
 
 
 def _told(error: BaseException, stands: str) -> BaseException:

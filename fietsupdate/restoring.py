@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,11 +25,13 @@ from fietsupdate.database.environment import Environment
 from fietsupdate.errors import FietsupdateError, FilesError
 from fietsupdate.filesystem import leftovers, restoration, swap
 from fietsupdate.filesystem.durable import sync_many
+from fietsupdate.filesystem.identity import acting_as
 from fietsupdate.filesystem.layout import ledger_file, restore_folder
 from fietsupdate.filesystem.place import erase
 from fietsupdate.filesystem.restoration import Restoration, Stage
 from fietsupdate.filesystem.transaction import FileTransaction
 from fietsupdate.instance import now
+from fietsupdate.masking import masked
 from fietsupdate.model import Event
 from fietsupdate.process import Signals
 from fietsupdate.site import Site
@@ -151,13 +153,15 @@ class Restorer:
             case Stage.DATABASE:
                 self._exchange(found)
             case Stage.OUT:
-                for name, root in self._roots_of(found).items():
-                    swap.move_out(root, found.of_root(name), found.tag)
+                with self._as_owner():
+                    for name, root in self._roots_of(found).items():
+                        swap.move_out(root, found.of_root(name), found.tag)
             case Stage.IN:
                 roots = self._roots_of(found).items()
-                return tuple(
-                    path for name, root in roots for path in swap.move_in(root, found.of_root(name), found.tag)
-                )
+                with self._as_owner():
+                    return tuple(
+                        path for name, root in roots for path in swap.move_in(root, found.of_root(name), found.tag)
+                    )
             case Stage.PLAYBACK:
                 return self._play_back(found)
             case Stage.LEDGER:
@@ -175,7 +179,7 @@ class Restorer:
         self.store.swap(self.store.sibling(NEW, found.tag), found.tag)
 
     def _refuse_elsewhere(self, found: Restoration) -> None:
-        if self.destination.shown != found.database:
+        if self.destination.shown != masked(found.database):
             raise FilesError(
                 f"The restore of {found.backup} was begun on the database {found.database}, but env.py connects to "
                 f"{self.destination.shown}.",
@@ -216,8 +220,9 @@ class Restorer:
             self._clear_roots(found)
             leftovers.sweep(self.data_dir)
             self._drop(found, NEW, OLD)
-            for name, root in self.roots.items():
-                swap.give_looks(root, found.of_root(name))
+            with self._as_owner():
+                for name, root in self.roots.items():
+                    swap.give_looks(root, found.of_root(name))
             restoration.remove(self.data_dir)
         except (OSError, FietsupdateError) as error:
             raise FilesError(
@@ -228,13 +233,18 @@ class Restorer:
 
     def _clear_roots(self, found: Restoration) -> None:
         """Erase what is staged and what was moved out. Rubbish in a root that is gone need stop nobody."""
-        for name, root in self.roots.items():
-            for path in swap.clear(root, found.of_root(name), found.tag):
-                self._warn(f"{path} holds what this user may not delete: what was there before the restore.")
+        with self._as_owner():
+            for name, root in self.roots.items():
+                for path in swap.clear(root, found.of_root(name), found.tag):
+                    self._warn(f"{path} holds what this user may not delete: what was there before the restore.")
+
+    def _as_owner(self) -> AbstractContextManager[None]:
+        """Work with the rights of the owner of the journal, who can have written what it names (invariant 12)."""
+        return acting_as(os.lstat(restore_folder(self.data_dir)))
 
     def _drop(self, found: Restoration, *kinds: str) -> None:
         """Remove databases that this restore has made, also what is left of one that was not complete."""
-        if self.destination.shown != found.database:
+        if self.destination.shown != masked(found.database):
             self._warn(f"A database that a restore has made beside {found.database} may still be there.")
             return
         for kind in kinds:

@@ -24,7 +24,7 @@ from fietsupdate.errors import (
     TerminatedError,
 )
 from fietsupdate.filesystem import leftovers, lock, restoration
-from fietsupdate.filesystem.layout import make_home
+from fietsupdate.filesystem.layout import check_home, make_home
 from fietsupdate.filesystem.ledger import look as look_at_files
 from fietsupdate.filesystem.owner import check_writable, refuse_root
 from fietsupdate.instance import Instance, now
@@ -210,6 +210,8 @@ class Run:
         """Refuse the wrong user and a data directory that cannot be written, before anything changes."""
         check_writable(self.site.data_dir)
         refuse_root(self.site.data_dir, as_root=self.as_root)
+        for root in (self.site.data_dir, *self.site.config.extra_dirs.values()):
+            check_home(root)
 
     @contextlib.contextmanager
     def locked(self, command: str) -> Iterator[None]:

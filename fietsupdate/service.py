@@ -99,7 +99,7 @@ def tidied(site: Site, signals: Signals, tell: Listener) -> Iterator[None]:
 def _take_down(site: Site, signals: Signals, tell: Listener, *, killed: bool = False) -> None:
     with signals.held():
         try:
-            removed = maintenance.take_down(site.data_dir)
+            removed = maintenance.take_down(site.data_dir, site.config.maintenance)
         except (OSError, FilesError) as error:
             stays = maintenance.left_behind(site.data_dir) or site.config.maintenance
             _warn(

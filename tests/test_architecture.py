@@ -32,7 +32,7 @@ MODULES = {
     for path in sorted(PACKAGE.rglob("*.py"))
 }
 
-VALUES = {"packages", "copies", "errors", "logs", "model", "process", "views", "whereabouts"}
+VALUES = {"copies", "errors", "logs", "masking", "model", "packages", "process", "readback", "views", "whereabouts"}
 CONFIGURATION = {"published", "config", "keys", "site", "sources"}
 ENGINE = {
     "backup",
@@ -62,7 +62,7 @@ ENGINE = {
     "transaction",
     "versions",
 }
-DISK = {"filesystem.durable", "filesystem.owner", "filesystem.slots"}
+DISK = {"filesystem.durable", "filesystem.identity", "filesystem.owner", "filesystem.slots"}
 """What both halves need: a dump and a database file are files, and are made durable by the same few lines."""
 UPDATER = {"observer", "updater"}
 COMMANDS = {"__main__", "arguments", "change", "cli", "pytest_plugin", "session", "startup"}

@@ -172,7 +172,7 @@ def test_no_backup_holds_backups_wherever_they_are(make_project):
     assert first.path.parent == project.data / "tracks" / "copies"
     assert set(tree(second.files)) == set(tree(first.files))
     assert "tracks/copies" not in tree(second.files)
-    elsewhere = updater(project).backup(project.data / "elsewhere")
+    elsewhere = updater(project).backup(project.root / "elsewhere")
     assert set(tree(elsewhere.files)) == set(tree(first.files))
 
 

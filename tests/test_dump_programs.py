@@ -39,10 +39,10 @@ def stand_ins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Programs:
     """Give a function that puts a program first on PATH; it may use $OUT, the test's folder."""
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     monkeypatch.setenv("OUT", str(tmp_path))
-    mysql_client.family.cache_clear()
+    mysql_client.families.clear()
     mysql_client._only_mysql.cache_clear()
     yield lambda name, script: stand_in(tmp_path / "bin", name, script)
-    mysql_client.family.cache_clear()
+    mysql_client.families.clear()
     mysql_client._only_mysql.cache_clear()
 
 

@@ -444,6 +444,8 @@ class Screen:
     def write(self, text):
         self.text += text
 
+    draw = write
+
     def line(self, text=""):
         self.write(f"{text}\n")
 

@@ -20,6 +20,7 @@ import sqlalchemy as sa
 from fietsupdate.errors import DatabaseError
 from fietsupdate.filesystem.durable import sync_path
 from fietsupdate.filesystem.owner import give_owner
+from fietsupdate.masking import masked
 from fietsupdate.whereabouts import Whereabouts
 
 NEW, OLD, CLONE = "new", "old", "clone"
@@ -65,7 +66,7 @@ class Store(ABC):
     @property
     def shown(self) -> str:
         """The URL with its password masked."""
-        return sa.make_url(self.url).render_as_string(hide_password=True)
+        return masked(sa.make_url(self.url).render_as_string(hide_password=True))
 
     @abstractmethod
     def check(self) -> None:

@@ -18,6 +18,7 @@ from sqlalchemy import Connection, Engine, event
 
 from fietsupdate.database.ledger import INSTANCE_TABLE, MYSQL, LedgerTable
 from fietsupdate.database.sqlite import named_file
+from fietsupdate.masking import masked
 from fietsupdate.whereabouts import Whereabouts
 
 ASKED = {
@@ -95,7 +96,7 @@ def of_url(url: sa.URL) -> Whereabouts:
     file = named_file(url.database or "") if url.get_backend_name() == "sqlite" else None
     return Whereabouts(
         url.render_as_string(hide_password=False),
-        url.render_as_string(hide_password=True),
+        masked(url.render_as_string(hide_password=True)),
         file,
         identity_of_file(file) if file is not None else (),
     )

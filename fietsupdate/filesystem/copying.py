@@ -22,6 +22,7 @@ from fietsupdate.filesystem.content import Content, digest_of, has_holes
 from fietsupdate.filesystem.durable import MANY, sync_file_system, sync_many
 from fietsupdate.filesystem.layout import HOME
 from fietsupdate.filesystem.mounts import mounted_below
+from fietsupdate.filesystem.regular import opened
 from fietsupdate.filesystem.status import Meta, read_xattrs
 
 _VANISHED = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ESTALE})
@@ -138,7 +139,7 @@ def digest(path: Path, moved: Callable[[int], None] = nothing) -> str:
         path: The file.
         moved: Told how many bytes were read since the last time.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    descriptor = opened(path, of_anybody=True)
     try:
         return digest_of(descriptor, moved)
     finally:

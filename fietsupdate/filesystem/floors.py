@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
+from fietsupdate.errors import FilesError
 from fietsupdate.filesystem.durable import atomic_write
+from fietsupdate.filesystem.header import way_out
+from fietsupdate.filesystem.regular import read_bytes
 from fietsupdate.model import Phase
 
 _NAME = "floor"
@@ -32,6 +35,12 @@ class Floors:
 
     def _read(self) -> dict[Phase, int]:
         """Read the ends; one that is noted without its phase, as the first releases did, is that of the first phase."""
-        lines = self._path.read_text().splitlines() if self._path.exists() else []
-        words = [line.split() for line in lines]
-        return {Phase(phase[0]) if phase else Phase.PRE: int(end) for end, *phase in words}
+        try:
+            words = [line.split() for line in read_bytes(self._path).decode().splitlines()]
+            return {Phase(phase[0]) if phase else Phase.PRE: int(end) for end, *phase in words}
+        except FileNotFoundError:
+            return {}
+        except ValueError as error:
+            raise FilesError(
+                f"{self._path} is damaged: it says where the phases end.", hint=way_out(self._path.parent)
+            ) from error

@@ -17,7 +17,10 @@ from typing import Any
 from fietsupdate.errors import FilesError
 from fietsupdate.filesystem.durable import atomic_write
 from fietsupdate.filesystem.layout import open_folder
+from fietsupdate.filesystem.owner import user_name
+from fietsupdate.filesystem.regular import read_bytes
 from fietsupdate.model import Direction
+from fietsupdate.readback import built, parsed
 from fietsupdate.views import OpenTransaction
 
 FORMAT = 1
@@ -68,25 +71,32 @@ def read(folder: Path) -> Header:
             version does not know.
     """
     path = folder / NAME
-    if path.exists() and not (folder / JOURNAL).exists():
+    if os.path.lexists(path) and not os.path.lexists(folder / JOURNAL):
         raise FilesError(
             f"The journal of the open transaction {folder.name} is missing.",
             stands="Nothing was changed.",
             hint=way_out(folder),
         )
     try:
-        body, check = path.read_bytes().decode().splitlines()
+        body, check = read_bytes(path).decode().splitlines()
         if int(check, 16) != zlib.crc32(body.encode()):
             raise ValueError("the checksum differs")
-        values = json.loads(body)
+        values = parsed(body)
         if values["format"] != FORMAT:
             raise FilesError(
                 f"{path} has format {values['format']}, which this version of fietsupdate does not know.",
                 stands="Nothing was changed.",
                 hint="Use the version of fietsupdate that began this transaction.",
             )
-        return _parse(values)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return _parse(values, folder)
+    except PermissionError as error:
+        raise FilesError(
+            f"The open transaction {folder.name} was begun by {user_name(os.lstat(folder).st_uid)}, who alone may look "
+            "into it.",
+            stands="Nothing was changed.",
+            hint="Run as that user. Root types: fietsupdate recover --as-root",
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise FilesError(
             f"The open transaction {folder.name} has no readable header ({error}).",
             stands="Nothing was changed.",
@@ -94,12 +104,16 @@ def read(folder: Path) -> Header:
         ) from error
 
 
-def _parse(values: dict[str, Any]) -> Header:
+def _parse(values: Any, folder: Path) -> Header:
+    """Make the header of what the file holds; it names its own folder, and folders that are there to be compared."""
     given = values["transaction"]
-    return Header(
-        OpenTransaction(**{**given, "direction": Direction(given["direction"])}),
-        {name: Root(**root) for name, root in values["roots"].items()},
-    )
+    transaction = built(OpenTransaction, {**given, "direction": Direction(given["direction"])})
+    roots = {name: built(Root, root) for name, root in values["roots"].items()}
+    if transaction.txn != folder.name:
+        raise ValueError(f"it is the header of {transaction.txn}")
+    if "" not in roots or not all(os.path.isabs(root.path) and "\0" not in root.path for root in roots.values()):
+        raise ValueError("it names no data directory, or a folder by half a path")
+    return Header(transaction, roots)
 
 
 def way_out(folder: Path) -> str:
@@ -117,11 +131,22 @@ def open_folders(data_dir: Path) -> tuple[Path, ...]:
     and it does not count.
     """
     try:
-        names = sorted(os.listdir(open_folder(data_dir)))
+        names = [] if open_folder(data_dir).is_symlink() else sorted(os.listdir(open_folder(data_dir)))
     except OSError:
         return ()
     folders = (open_folder(data_dir) / name for name in names)
-    return tuple(folder for folder in folders if (folder / NAME).exists() or _has_records(folder))
+    return tuple(folder for folder in folders if has_header(folder) or _has_records(folder))
+
+
+def has_header(folder: Path) -> bool:
+    """Tell whether a transaction's folder has a header, or may have one that this user cannot see."""
+    try:
+        os.lstat(folder / NAME)
+    except PermissionError:
+        return True  # root has begun it, for root alone: whether there is one, this user cannot see
+    except OSError:
+        return False
+    return True
 
 
 def _has_records(folder: Path) -> bool:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -24,12 +24,17 @@ from fietsupdate.errors import FilesError
 from fietsupdate.filesystem import durable
 from fietsupdate.filesystem.header import JOURNAL, way_out
 from fietsupdate.filesystem.record import Do, Record, to_lines
+from fietsupdate.filesystem.regular import opened, read_bytes
 
 PROGRESS = "progress"
 _MARK = b'{"at":'
 _MARK_LINE = re.compile(rb'\{"at":(\d+),"n":(\d+),"crc":"([0-9a-f]{8})"\} *\n')
 _MARK_LENGTH = 72
 """All marks have one length, so that the last one is found from the end of its batch."""
+_LONGEST = 1 << 26
+"""Bytes of a line; a record with a dozen long paths and all attributes of a file has less."""
+_LARGEST = 1 << 28
+"""Bytes of a batch; one has a few thousand records at the most."""
 _LEAST_AHEAD, _MOST_AHEAD = 1 << 12, 1 << 18
 """So many bytes are written ahead: as many as the journal has, within these bounds."""
 
@@ -58,12 +63,14 @@ class Journal:
 
     Raises:
         FilesError: it is damaged before its last batch.
+        OSError: it cannot be opened, or is no file of ours.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, roots: Collection[str] | None = None) -> None:
         self.path = folder / JOURNAL
-        self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        with open(self.path, "rb") as file:
+        self._roots = roots
+        self._descriptor = opened(self.path, os.O_RDWR | os.O_CREAT)
+        with self._reader() as file:
             length = _length(file)
             self.end, self._crc = _check(file, length, self.path)
         self._has_tail = length > self.end
@@ -125,17 +132,36 @@ class Journal:
     def forwards(self, *kinds: Do) -> Iterator[Record]:
         """Give the records, first to last: all, or only those of some kinds, which costs much less."""
         begin = tuple(f'{{"do":"{kind}",'.encode() for kind in kinds or Do)
-        with open(self.path, "rb") as file:
+        with self._reader() as file:
             at = 0
-            while at < self.end:
-                line = file.readline()
+            while at < self.end and (line := file.readline(_LONGEST)):
                 at += len(line)
                 if line.startswith(begin):
-                    yield Record.from_json(line)
+                    yield self._record(line)
+
+    def _reader(self) -> BinaryIO:
+        return os.fdopen(opened(self.path), "rb")
+
+    def _record(self, line: bytes) -> Record:
+        """Read a record, and see that what it names is where a transaction's files are (invariant 12).
+
+        Raises:
+            FilesError: it is none, or is not.
+        """
+        try:
+            record = Record.from_json(line)
+            record.check_paths(self.path.parent.name)
+            if self._roots is not None and record.root not in self._roots:
+                raise ValueError(f"it names the root {record.root!r}, which its header does not")
+        except ValueError as error:
+            raise FilesError(
+                f"A record in the journal {self.path} cannot be followed: {error}.", hint=way_out(self.path.parent)
+            ) from error
+        return record
 
     def forget(self, end: int) -> None:
         """Cut off, durably, everything behind a place where a batch ends: it has been undone."""
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
+        descriptor = opened(self.path, os.O_RDWR)
         try:
             os.ftruncate(descriptor, end)
             durable.sync_data(descriptor, self.path)
@@ -147,14 +173,14 @@ class Journal:
         end, undone = start or Position(self.end)
         while end > floor:
             mark = _read_mark(os.pread(self._descriptor, _MARK_LENGTH, end - _MARK_LENGTH))
-            if mark is None:
-                raise FilesError(f"{self.path} has no mark before byte {end}.")
+            if mark is None or not 0 <= end - _MARK_LENGTH - mark.at <= _LARGEST:
+                raise FilesError(f"{self.path} has no mark before byte {end}.", hint=way_out(self.path.parent))
             batch = os.pread(self._descriptor, end - _MARK_LENGTH - mark.at, mark.at)
             lines = batch.splitlines()
             for number in range(undone, len(lines)):
                 last = number + 1 == len(lines)
                 position = Position(mark.at) if last else Position(end, number + 1)
-                yield Record.from_json(lines[len(lines) - 1 - number]), position
+                yield self._record(lines[len(lines) - 1 - number]), position
             end, undone = mark.at, 0
 
 
@@ -174,7 +200,10 @@ class Progress:
         Raises:
             FilesError: it cannot be known. Beginning anew would take what is back already for a stranger's.
         """
-        line = self._path.read_bytes() if self._path.exists() else b""
+        try:
+            line = read_bytes(self._path)
+        except FileNotFoundError:
+            line = b""
         try:
             end, undone, begun, _ = line.split()
             position = Position(int(end), int(undone))
@@ -193,7 +222,7 @@ class Progress:
         self._put(_progress_line(position, begun=True))
 
     def _put(self, line: bytes) -> None:
-        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = opened(self._path, os.O_WRONLY | os.O_CREAT)
         try:
             durable.write_all(descriptor, line)
             durable.sync_data(descriptor, self._path)
@@ -208,14 +237,14 @@ def _progress_line(position: Position, *, begun: bool) -> bytes:
 
 def _length(file: BinaryIO) -> int:
     """Tell where the empty lines begin that a journal ends with, or the zero bytes that a power cut can leave."""
-    end = file.seek(0, os.SEEK_END)
-    while end:
+    size = end = file.seek(0, os.SEEK_END)
+    while end and size - end <= _LARGEST:  # a longer tail was not written by us; its batches end before it, or nowhere
         start = max(end - _MOST_AHEAD, 0)
         file.seek(start)
         if rest := file.read(end - start).rstrip(b"\n\0"):
             return start + len(rest) + 1  # a batch ends with a line's end
         end = start
-    return 0
+    return end
 
 
 def _check(file: BinaryIO, length: int, path: Path) -> tuple[int, int]:
@@ -224,7 +253,7 @@ def _check(file: BinaryIO, length: int, path: Path) -> tuple[int, int]:
     end = crc = at = 0
     lines = 0
     running = 0
-    while at < length and (line := file.readline()):
+    while at < length and (line := file.readline(_LONGEST)):
         at += len(line)
         if not line.startswith(_MARK):
             running = zlib.crc32(line, running)
@@ -241,15 +270,21 @@ def _check(file: BinaryIO, length: int, path: Path) -> tuple[int, int]:
 def _check_tail(file: BinaryIO, start: int, length: int, path: Path) -> None:
     """Check that what follows the last complete batch is at most one more batch, which nothing can have followed."""
     at = start
-    while at < length and (line := file.readline()):
+    while at < length and (line := file.readline(_LONGEST)):
         at += len(line)
+        if at - start > _LARGEST:
+            raise _damaged(path, start, at)
         mark = _read_mark(line)
         if mark is not None and (mark.at != start or at != length):
-            raise FilesError(
-                f"The journal {path} is damaged between bytes {start} and {at}.",
-                stands="Nothing was changed.",
-                hint=way_out(path.parent),
-            )
+            raise _damaged(path, start, at)
+
+
+def _damaged(path: Path, start: int, at: int) -> FilesError:
+    return FilesError(
+        f"The journal {path} is damaged between bytes {start} and {at}.",
+        stands="Nothing was changed.",
+        hint=way_out(path.parent),
+    )
 
 
 def _read_mark(line: bytes) -> _Mark | None:

@@ -7,13 +7,22 @@ the VERSION file apart.
 from __future__ import annotations
 
 import os
+import stat
+from contextlib import suppress
 from pathlib import Path
 
 from fietsupdate.errors import DataDirMissingError, FilesError
-from fietsupdate.filesystem.owner import give_owner, set_times
+from fietsupdate.filesystem.identity import user
+from fietsupdate.filesystem.owner import as_user, give_owner, set_times, user_name
 
 HOME = ".fietsupdate"
 """Our folder in the data directory and in every further root; no script may touch it."""
+
+LEDGER = "ledger.jsonl"
+"""The data directory's copy of the ledger, in our folder."""
+
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 LOST_FOUND = "lost+found"
 """What a file system brings along; it is nobody's file."""
@@ -24,6 +33,11 @@ def home(root: Path) -> Path:
     return root / HOME
 
 
+def is_name(part: str) -> bool:
+    """Tell whether a text is the name of an entry in a folder, and leads nowhere else."""
+    return part not in {"", ".", ".."} and "/" not in part and "\0" not in part
+
+
 def lock_file(data_dir: Path) -> Path:
     """Name the file that a running updater holds."""
     return data_dir / HOME / "lock"
@@ -31,7 +45,7 @@ def lock_file(data_dir: Path) -> Path:
 
 def ledger_file(data_dir: Path) -> Path:
     """Name the data directory's copy of the ledger."""
-    return data_dir / HOME / "ledger.jsonl"
+    return data_dir / HOME / LEDGER
 
 
 def open_folder(root: Path) -> Path:
@@ -59,19 +73,86 @@ def restore_folder(root: Path) -> Path:
     return root / HOME / "restore"
 
 
+def open_home(root: Path) -> int:
+    """Open our own folder in a root and return its descriptor: what is done relative to it is done in that very folder.
+
+    Raises:
+        FilesError: it is not ours alone, see `check_home`.
+        OSError: it is not there, or cannot be opened.
+    """
+    try:
+        descriptor = os.open(home(root), os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        check_home(root)  # which tells a symlink in better words
+        raise
+    try:
+        _check_status(root, os.fstat(descriptor))
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def check_home(root: Path) -> None:
+    """Refuse a folder of ours that somebody else may have put there, or may write to (invariant 12).
+
+    It must be a real folder, and belong to this user or to root; where root runs, the owner of the root will do.
+
+    Raises:
+        FilesError: it is anything else, with what to type.
+    """
+    try:
+        status = os.lstat(home(root))
+    except OSError:
+        return  # none is there, or this user may not look: that is told elsewhere
+    _check_status(root, status)
+
+
+def _check_status(root: Path, status: os.stat_result) -> None:
+    path = home(root)
+    if stat.S_ISLNK(status.st_mode):
+        raise _foreign(
+            f"{path} is a symbolic link. None is followed there: it may lead to anybody's files.",
+            f"See where it leads with 'ls -l {path}', and who put it there. Take it away ('rm {path}'), and move the "
+            "real folder back to that name.",
+        )
+    if not stat.S_ISDIR(status.st_mode):
+        raise _foreign(f"{path} is not a folder.", f"Move it away: mv {path} {path}.away")
+    if status.st_uid not in {0, user()} and not (user() == 0 and status.st_uid == os.stat(root).st_uid):
+        raise _foreign(
+            f"{path} belongs to {user_name(status.st_uid)}, who can have written anything into it.",
+            f"If {user_name(status.st_uid)} runs the updates here, run this as that user"
+            + (f". {as_user(status.st_uid, status.st_gid)}" if user() == 0 else "")
+            + f". Else find the real folder, and move this one away: mv {path} {path}.away",
+        )
+    if status.st_mode & _OTHERS_WRITE:
+        raise _foreign(
+            f"{path} can be written by others (mode {stat.S_IMODE(status.st_mode):o}), who can have changed the "
+            "journal and the backups in it.",
+            f"If you trust them with all of these files, close it: chmod -R go-rwx {path}",
+        )
+
+
+def _foreign(message: str, hint: str) -> FilesError:
+    error = FilesError(message, stands="Nothing was changed.", hint=hint)
+    error.code = "foreign_folder"
+    return error
+
+
 def make_home(root: Path) -> Path:
-    """Create our own folder in a root, unless it is there; the root keeps its time.
+    """Create our own folder in a root, unless it is there; the root keeps its time. One that others may read is closed.
 
     Raises:
         DataDirMissingError: the root does not exist.
-        FilesError: the root cannot be written, or something else has our name.
+        FilesError: the root cannot be written, something else has our name, or it is not ours alone.
     """
     path = home(root)
     try:
         before = os.stat(root)
-        if not path.is_dir():
+        if not os.path.lexists(path):
             make_folder(path)
             set_times(root, before)
+        _close_to_others(root)
     except FileNotFoundError as error:
         raise DataDirMissingError(f"The data directory {root} does not exist.") from error
     except OSError as error:
@@ -82,15 +163,32 @@ def make_home(root: Path) -> Path:
     return path
 
 
-def make_folder(path: Path) -> None:
-    """Create a folder of ours, 0700, with the owner of the folder that it is in; one that is there will do."""
+def _close_to_others(root: Path) -> None:
+    descriptor = open_home(root)
+    try:
+        status = os.fstat(descriptor)
+        if status.st_mode & _OTHERS and status.st_uid in {user(), os.stat(root).st_uid}:
+            with suppress(PermissionError):  # somebody else's, or a file system that knows no modes
+                os.fchmod(descriptor, stat.S_IMODE(status.st_mode) & ~_OTHERS)
+    finally:
+        os.close(descriptor)
+
+
+def make_folder(path: Path, *, shared: bool = True) -> None:
+    """Create a folder of ours, 0700; one that is there will do, but not a symlink to one.
+
+    Args:
+        path: The folder.
+        shared: Whether it gets the owner of the folder that it is in; else it stays this user's.
+    """
     try:
         os.mkdir(path, 0o700)
     except FileExistsError:
-        if not path.is_dir():
+        if not stat.S_ISDIR(os.lstat(path).st_mode):
             raise
         return
-    give_owner(path, os.stat(path.parent))
+    if shared:
+        give_owner(path, os.stat(path.parent))
 
 
 def make_folders(path: Path) -> list[Path]:

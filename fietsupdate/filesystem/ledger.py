@@ -6,16 +6,26 @@ answer (invariant 10).
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import BinaryIO
 
 from fietsupdate.filesystem import header
 from fietsupdate.filesystem.layout import ledger_file, restore_folder
 from fietsupdate.filesystem.lock import holder
 from fietsupdate.filesystem.maintenance import left_behind
+from fietsupdate.filesystem.regular import opened, read_bytes
 from fietsupdate.model import Entry
 from fietsupdate.views import FilesView, OpenRestore
+
+LARGEST = 1 << 28
+"""Bytes that a ledger has at the most."""
+_LONGEST = 1 << 16
+"""Bytes of a line; an entry has a few hundred."""
+_MOST = 1 << 18
+"""Entries that are read: one a day for seven hundred years."""
 
 
 def look(data_dir: Path, version_file: str) -> FilesView:
@@ -61,25 +71,32 @@ def _restore(data_dir: Path) -> OpenRestore | None:
 def read_entries(path: Path) -> tuple[tuple[Entry, ...], bool, str]:
     """Read a ledger: the entries up to the first damage, whether the file exists, and what is wrong with it."""
     try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        return (), False, ""
-    except NotADirectoryError:
+        with os.fdopen(opened(path), "rb") as file:
+            return _read_lines(file, path)
+    except (FileNotFoundError, NotADirectoryError):
         return (), False, ""
     except OSError as error:
         return (), True, f"{path} cannot be read: {error.strerror}."
+
+
+def _read_lines(file: BinaryIO, path: Path) -> tuple[tuple[Entry, ...], bool, str]:
+    """Read entry by entry, up to the first line that is none: so no more of a file is read than there are entries."""
     entries: list[Entry] = []
-    lines = data.split(b"\n")
-    for number, line in enumerate(lines[:-1], start=1):
+    lines = iter(lambda: file.readline(_LONGEST), b"")
+    for number, line in enumerate(lines, start=1):
+        if not line.endswith(b"\n"):
+            what = "longer than any entry is" if len(line) == _LONGEST else "incomplete"
+            where = f"Line {number} of {path}" if len(line) == _LONGEST else f"The last line of {path}"
+            return tuple(entries), True, f"{where} is {what}."
         try:
             entry = Entry.from_json(line.decode())
         except ValueError:
             return tuple(entries), True, f"Line {number} of {path} is not a ledger entry."
         if entry.seq != number:
             return tuple(entries), True, f"Line {number} of {path} has the number {entry.seq}."
+        if number > _MOST:
+            return tuple(entries), True, f"{path} has more than {_MOST} entries."
         entries.append(entry)
-    if lines[-1]:
-        return tuple(entries), True, f"The last line of {path} is incomplete."
     return tuple(entries), True, ""
 
 
@@ -88,12 +105,26 @@ def read_version(path: Path | None) -> tuple[tuple[str, ...] | None, str]:
     if path is None:
         return None, ""
     try:
-        text = path.read_bytes().decode(errors="replace")
+        text = read_bytes(_real_version(path), of_anybody=True).decode(errors="replace")
     except (FileNotFoundError, NotADirectoryError):
         return None, ""
     except OSError as error:
         return None, f"{path} cannot be read: {error.strerror}."
     return tuple(dict.fromkeys(text.split())), ""
+
+
+def _real_version(path: Path) -> Path:
+    """Follow a VERSION file that is a symlink within its folder, as the verb that writes it does.
+
+    Raises:
+        OSError: it leads out of it.
+    """
+    if not path.is_symlink():
+        return path
+    real = Path(os.path.realpath(path))
+    if not real.is_relative_to(os.path.realpath(path.parent)):
+        raise OSError(errno.ELOOP, f"it is a symbolic link that leads out of {path.parent}", str(path))
+    return real
 
 
 def version_text(current: Iterable[str]) -> str:

@@ -6,20 +6,27 @@ repeated; its header goes last, as it names the other roots.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from fietsupdate.errors import FilesError
 from fietsupdate.filesystem import header as headers
-from fietsupdate.filesystem.durable import sync_many, sync_path
+from fietsupdate.filesystem.durable import sync, sync_many, sync_path, write_all
 from fietsupdate.filesystem.header import JOURNAL
+from fietsupdate.filesystem.identity import acting_as
 from fietsupdate.filesystem.journal import Journal
 from fietsupdate.filesystem.layout import done_folder, home, kept_folder, make_folder, open_folder
-from fietsupdate.filesystem.owner import set_times
+from fietsupdate.filesystem.owner import give_owner, set_times
 from fietsupdate.filesystem.place import erase
 from fietsupdate.filesystem.record import Do
+from fietsupdate.filesystem.regular import opened
+from fietsupdate.filesystem.slots import Slot
+
+MEMBER = "of"
+"""In a further root, the file in a transaction's folder that names the data directory which has its header."""
 
 
 def close(data_dir: Path, txn: str) -> None:
@@ -31,6 +38,7 @@ def close(data_dir: Path, txn: str) -> None:
 def keep(data_dir: Path, txn: str) -> None:
     """End a transaction, and keep its vault until `purge`."""
     _end(data_dir, txn, kept_folder(data_dir))
+    _hand_over(data_dir, kept_folder(data_dir) / txn)
     sync_many([kept_folder(data_dir), home(data_dir)])
     _drop_parents(data_dir)
 
@@ -49,7 +57,8 @@ def discard(data_dir: Path) -> None:
     """End all transactions, open and kept, as both halves were replaced; `sweep` empties them."""
     for parent in (open_folder(data_dir), kept_folder(data_dir)):
         for folder in _entries(parent):
-            _end(data_dir, folder.name, done_folder(data_dir), source=parent)
+            if not is_member(folder):
+                _end(data_dir, folder.name, done_folder(data_dir), source=parent)
         _drop(parent)
 
 
@@ -67,19 +76,26 @@ def living(data_dir: Path) -> frozenset[str]:
 
 def sweep(data_dir: Path) -> None:
     """Go on emptying what is ended; what this user may not delete stays, see `rubbish`."""
-    for folder in _entries(done_folder(data_dir)):
-        with suppress(PermissionError):
-            _empty(data_dir, folder)
+    with _opened(done_folder(data_dir)) as done:
+        if done is not None:
+            for name in sorted(os.listdir(done)):
+                with suppress(PermissionError):
+                    _empty(data_dir, done_folder(data_dir) / name, done)
     _drop_parents(data_dir)
 
 
-def _empty(data_dir: Path, folder: Path) -> None:
-    for root in _other_roots(data_dir, folder):
-        erase(str(open_folder(root) / folder.name))
-        _leave(root)
-    for name in ("drafts", "vault", JOURNAL, "progress"):
-        erase(str(folder / name))
-    erase(str(folder))
+def _empty(data_dir: Path, folder: Path, parent: int) -> None:
+    with acting_as(os.lstat(folder)):  # the header names folders elsewhere, and its owner can have forged it
+        for root in _other_roots(data_dir, folder):
+            with _opened(open_folder(root)) as there:
+                if there is not None:
+                    erase(Slot(folder.name, there, str(open_folder(root) / folder.name)))
+            _leave(root)
+    with _opened(folder) as inside:
+        if inside is not None:
+            for name in ("drafts", "vault", JOURNAL, "progress"):
+                erase(Slot(name, inside, str(folder / name)))
+    erase(Slot(folder.name, parent, str(folder)))
 
 
 def rubbish(data_dir: Path) -> tuple[Path, ...]:
@@ -92,38 +108,94 @@ def reserve_end(data_dir: Path) -> None:
     make_folder(done_folder(data_dir))
 
 
-def drop_empty(roots: Iterable[Path]) -> None:
-    """Drop folders of transactions that a crash left before their header was written: nothing is in them."""
-    for root in roots:
-        for folder in _entries(open_folder(root)):
-            if not (folder / headers.NAME).exists():
-                for name in ("drafts", "vault"):
-                    _drop(folder / name)
-                if not any(entry.is_dir() for entry in _entries(folder)):
-                    erase(str(folder))
+def mark_member(folder: Path, data_dir: Path) -> None:
+    """Say in a transaction's folder in a further root whose it is: that root may be another instance's, too."""
+    descriptor = opened(folder / MEMBER, os.O_WRONLY | os.O_CREAT)
+    try:
+        write_all(descriptor, os.fsencode(data_dir))
+        sync(descriptor, folder)
+    finally:
+        os.close(descriptor)
+
+
+def is_member(folder: Path) -> bool:
+    """Tell whether a transaction's folder belongs to an instance whose data directory is another one."""
+    return os.path.lexists(folder / MEMBER)
+
+
+def drop_empty(data_dir: Path, others: Iterable[Path] = ()) -> None:
+    """Drop folders of transactions that a crash left before their header was written: nothing is in them.
+
+    In further roots, which other instances may use as well, only those go that are named by one in the data directory.
+    """
+    begun = [folder for folder in _entries(open_folder(data_dir)) if not _is_needed(folder)]
+    for root in (*others, data_dir):
+        for folder in begun:
+            _drop_begun(open_folder(root) / folder.name)
         _drop_parents(root)
+
+
+def _is_needed(folder: Path) -> bool:
+    return headers.has_header(folder) or is_member(folder)
+
+
+def _drop_begun(folder: Path) -> None:
+    for name in ("drafts", "vault"):
+        _drop(folder / name)
+    if not any(entry.is_dir() for entry in _entries(folder)):
+        erase(str(folder))
 
 
 def _end(data_dir: Path, txn: str, to: Path, source: Path | None = None) -> None:
     """Make the rename that decides, durably: whether the new name lasts is all one where it is emptied."""
     source = open_folder(data_dir) if source is None else source
     make_folder(to)
-    os.rename(source / txn, to / txn)
+    with _opened(source) as here, _opened(to) as there:
+        if here is None or there is None:
+            raise FilesError(f"{source} or {to} is no folder, or is gone.", hint=f"Look into {home(data_dir)}.")
+        os.rename(txn, txn, src_dir_fd=here, dst_dir_fd=there)
     sync_path(source)
+
+
+def _hand_over(data_dir: Path, folder: Path) -> None:
+    """Give a transaction that root has ended to the owner of the folder that it is in, who will empty it one day."""
+    for place in (folder, *(open_folder(root) / folder.name for root in _other_roots(data_dir, folder))):
+        if place.is_dir() and not place.is_symlink():
+            like = os.stat(place.parent)
+            for path in (*_entries(place), place):
+                give_owner(path, like)
+
+
+@contextmanager
+def _opened(folder: Path) -> Iterator[int | None]:
+    """Open a folder, not through a symlink, for what is done to its entries; None where there is none."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        yield None
+        return
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        yield None
+        return
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def _other_roots(data_dir: Path, folder: Path) -> Iterator[Path]:
     """Name the further roots and mounted folders in which an ended transaction has folders, too."""
     try:
         roots = {name: Path(root.path) for name, root in headers.read(folder).roots.items()} | {"": data_dir}
-        records = Journal(folder) if (folder / JOURNAL).exists() else None
-    except FilesError:
+        records = Journal(folder, roots) if (folder / JOURNAL).exists() else None
+    except (FilesError, OSError):
         return
     yield from (root for name, root in roots.items() if name)
     if records is not None:
-        for record in records.forwards(Do.MOUNT):
-            if record.root in roots:
-                yield roots[record.root] / record.path
+        with suppress(FilesError):  # a record that cannot be followed names nothing that is to be emptied
+            yield from (roots[record.root] / record.path for record in records.forwards(Do.MOUNT))
         records.close()
 
 
@@ -150,7 +222,8 @@ def _drop(folder: Path) -> None:
 
 
 def _entries(folder: Path) -> list[Path]:
+    """List a folder, not through a symlink; one that is not there has no entries."""
     try:
-        return sorted(folder.iterdir())
+        return [] if folder.is_symlink() else sorted(folder.iterdir())
     except (FileNotFoundError, NotADirectoryError):
         return []

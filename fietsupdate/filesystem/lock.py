@@ -5,6 +5,9 @@ dies. On Linux it is an open file description lock (fcntl(2), F_OFD_SETLK): unli
 being taken, and unlike a plain POSIX lock it is not lost when somebody in the same process reads the file. Elsewhere
 it is flock(2), which those systems show to F_GETLK.
 
+The folder that the file is in is locked, too, so that the lock lasts when somebody deletes the file: on Linux by a lock
+for reading, as a folder cannot be opened for writing; who has the file looks whether anybody else has that one.
+
 The file's content says who holds it. Locks are polled, never waited for inside a system call.
 """
 
@@ -25,14 +28,19 @@ from pathlib import Path
 
 from fietsupdate.errors import FilesError, LockedError
 from fietsupdate.filesystem.durable import write_all
-from fietsupdate.filesystem.layout import lock_file, make_home
-from fietsupdate.filesystem.owner import give_owner
+from fietsupdate.filesystem.layout import home, lock_file, make_home, open_home
+from fietsupdate.filesystem.owner import give_owner_of
+from fietsupdate.filesystem.regular import opened
+from fietsupdate.readback import built, parsed
 from fietsupdate.views import LockHolder
 
 _SET: int | None = getattr(fcntl, "F_OFD_SETLK", None)
 _GET: int = getattr(fcntl, "F_OFD_GETLK", fcntl.F_GETLK)
 _TAKEN = frozenset({errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES})
 _LINUX = _SET is not None
+_NO_FILE = frozenset({errno.EINVAL, errno.ELOOP, errno.EPERM})
+"""What `opened` answers for what is no file of ours."""
+NAME = "lock"
 _FIRST_PAUSE = 0.05
 _LONGEST_PAUSE = 1.0
 _UNKNOWN = LockHolder(pid=0, host="", since="", command="")
@@ -58,20 +66,21 @@ def hold(
         FilesError: the data directory is missing or cannot be written, or its file system knows no locks.
     """
     make_home(data_dir)
-    descriptor = _acquire(data_dir, timeout, on_wait)
+    folder, descriptor = _acquire(data_dir, timeout, on_wait)
     pid = os.getpid()
-    _held.add(descriptor)
+    _held.update((folder, descriptor))
     try:
         _sign(descriptor, LockHolder(pid, socket.gethostname(), _now(), command))
         yield
     finally:
         if os.getpid() == pid:
-            _held.discard(descriptor)
+            _held.difference_update((folder, descriptor))
             try:
                 with suppress(OSError):  # closing frees the lock; a name that is left on it means nothing then
                     os.ftruncate(descriptor, 0)
             finally:
                 os.close(descriptor)
+                os.close(folder)
 
 
 def holder(data_dir: Path) -> LockHolder | None:
@@ -80,30 +89,45 @@ def holder(data_dir: Path) -> LockHolder | None:
     A holder that has not said who it is has pid 0.
     """
     try:
-        descriptor = os.open(lock_file(data_dir), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except OSError:
+        folder = open_home(data_dir)
+    except (OSError, FilesError):
         return None
     try:
-        return _read(descriptor) if _is_taken(descriptor) else None
+        return _holder(folder)
+    finally:
+        os.close(folder)
+
+
+def _holder(folder: int) -> LockHolder | None:
+    try:
+        descriptor = opened(NAME, folder=folder)
+    except OSError:
+        return _UNKNOWN if _is_taken(folder) else None
+    try:
+        if _is_taken(descriptor):
+            return _read(descriptor)
+        return _UNKNOWN if _is_taken(folder) else None
     finally:
         os.close(descriptor)
 
 
-def _acquire(data_dir: Path, timeout: float, on_wait: Callable[[LockHolder | None], None]) -> int:
-    """Poll until the lock is ours, and give its descriptor."""
+def _acquire(data_dir: Path, timeout: float, on_wait: Callable[[LockHolder | None], None]) -> tuple[int, int]:
+    """Poll until the lock is ours, and give the descriptors of the folder and of the file in it."""
     until = time.monotonic() + timeout
     pause = _FIRST_PAUSE
     told: LockHolder | None = None
     while True:
-        descriptor = _open(data_dir)
+        folder, descriptor = _open(data_dir)
         try:
-            if _try_lock(descriptor, data_dir) and _is_still_there(descriptor, data_dir):
-                return descriptor
+            if _try_both(folder, descriptor, data_dir) and _is_still_there(folder, descriptor, data_dir):
+                return folder, descriptor
             who = _read(descriptor)
         except BaseException:
             os.close(descriptor)
+            os.close(folder)
             raise
         os.close(descriptor)
+        os.close(folder)
         if time.monotonic() >= until:
             raise _locked(data_dir, who)
         if who != told:
@@ -113,16 +137,50 @@ def _acquire(data_dir: Path, timeout: float, on_wait: Callable[[LockHolder | Non
         pause = min(pause * 1.5, _LONGEST_PAUSE)
 
 
-def _open(data_dir: Path) -> int:
+def _open(data_dir: Path) -> tuple[int, int]:
+    """Open the folder, and the file in it, which is made where it is missing.
+
+    Raises:
+        FilesError: the folder is not ours alone, or the file is none that can be locked.
+    """
     path = lock_file(data_dir)
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        give_owner(path, os.stat(path.parent))
+        folder = open_home(data_dir)
+        try:
+            return folder, _open_file(folder)
+        except BaseException:
+            os.close(folder)
+            raise
     except OSError as error:
+        hint = f"Take it away: rm {path}" if error.errno in _NO_FILE else "Run as the owner of the data directory."
         raise FilesError(
-            f"The lock {path} cannot be opened: {error.strerror}.", hint="Run as the owner of the data directory."
+            f"The lock {path} cannot be opened: {error.strerror}.", stands="Nothing was changed.", hint=hint
         ) from error
+
+
+def _open_file(folder: int) -> int:
+    descriptor = opened(NAME, os.O_RDWR | os.O_CREAT, folder=folder)
+    try:
+        if os.fstat(descriptor).st_nlink > 1:  # it is written into: another name of it could be anybody's file
+            raise OSError(errno.EINVAL, "it has another name, too")
+        give_owner_of(descriptor, os.fstat(folder))
+    except BaseException:
+        os.close(descriptor)
+        raise
     return descriptor
+
+
+def _try_both(folder: int, descriptor: int, data_dir: Path) -> bool:
+    """Take the lock of the file, then that of the folder."""
+    if not _try_lock(descriptor, data_dir):
+        return False
+    if _SET is None:
+        return _try_lock(folder, data_dir)
+    if _is_taken(folder):
+        return False
+    with suppress(OSError):  # where folders cannot be locked, the file is all that there is
+        fcntl.fcntl(folder, _SET, _flock(fcntl.F_RDLCK))
+    return True
 
 
 def _try_lock(descriptor: int, data_dir: Path) -> bool:
@@ -142,14 +200,13 @@ def _try_lock(descriptor: int, data_dir: Path) -> bool:
     return True
 
 
-def _is_still_there(descriptor: int, data_dir: Path) -> bool:
-    """Tell whether the file that we locked is the one that the others will find: it may have been swapped."""
+def _is_still_there(folder: int, descriptor: int, data_dir: Path) -> bool:
+    """Tell whether what we locked is what the others will find: folder or file may have been swapped."""
     try:
-        named = os.stat(lock_file(data_dir), follow_symlinks=False)
+        there = os.lstat(home(data_dir)), os.stat(NAME, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:
         return False
-    ours = os.fstat(descriptor)
-    return (ours.st_dev, ours.st_ino) == (named.st_dev, named.st_ino)
+    return all(map(os.path.samestat, there, (os.fstat(folder), os.fstat(descriptor))))
 
 
 def _is_taken(descriptor: int) -> bool:
@@ -181,8 +238,8 @@ def _sign(descriptor: int, who: LockHolder) -> None:
 
 def _read(descriptor: int) -> LockHolder:
     try:
-        return LockHolder(**json.loads(os.pread(descriptor, 4096, 0)))
-    except (OSError, ValueError, TypeError):
+        return built(LockHolder, parsed(os.pread(descriptor, 4096, 0)))
+    except (OSError, ValueError):
         return _UNKNOWN  # it has just been taken, and not signed yet
 
 

@@ -9,17 +9,22 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import stat
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from fietsupdate.errors import FilesError
 from fietsupdate.filesystem import durable
+from fietsupdate.filesystem.identity import acting_as
 from fietsupdate.filesystem.layout import home
 from fietsupdate.filesystem.owner import give_owner
+from fietsupdate.filesystem.regular import read_bytes
+from fietsupdate.readback import parsed
 from fietsupdate.views import LockHolder
 
+_TOKEN = re.compile("[0-9a-f]{16}")
 NOTE = "maintenance"
 """Name of the note in our own folder."""
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS})
@@ -42,7 +47,7 @@ class _Note:
     def is_up(self) -> bool:
         """Whether the file stands, and is the one that was put up."""
         try:
-            return self.token in self.path.read_text(encoding="utf-8", errors="replace")
+            return self.token in read_bytes(self.path, of_anybody=True).decode(errors="replace")
         except OSError:
             return False
 
@@ -68,7 +73,7 @@ def put_up(path: Path, data_dir: Path, who: LockHolder) -> bool:
         FilesError: it cannot be created.
     """
     try:
-        take_down(data_dir)
+        take_down(data_dir, path)
         if os.path.lexists(path):
             return False
         note = _Note(path, os.urandom(8).hex())
@@ -83,8 +88,13 @@ def put_up(path: Path, data_dir: Path, who: LockHolder) -> bool:
         ) from error
 
 
-def take_down(data_dir: Path) -> Path | None:
+def take_down(data_dir: Path, configured: Path | None) -> Path | None:
     """Remove the maintenance file that we put up, also that of a run that was killed. Whoever calls holds the lock.
+
+    Args:
+        data_dir: The data directory, which has the note.
+        configured: Where the file is, by the configuration. Another one that is noted is removed with the rights of the
+            owner of the note only, who can have forged it (invariant 12).
 
     Returns:
         The file that was removed, or None where none of ours stood.
@@ -95,11 +105,12 @@ def take_down(data_dir: Path) -> Path | None:
     note = _noted(data_dir)
     removed = None
     if note is not None:
-        note.draft.unlink(missing_ok=True)
-        if note.is_up:
-            note.path.unlink()
-            removed = note.path
-            durable.sync_path(note.path.parent)
+        with nullcontext() if note.path == configured else acting_as(os.lstat(_note_file(data_dir))):
+            note.draft.unlink(missing_ok=True)
+            if note.is_up:
+                note.path.unlink()
+                removed = note.path
+                durable.sync_path(note.path.parent)
     for written in _written(data_dir):
         written.unlink(missing_ok=True)
     return removed
@@ -138,8 +149,9 @@ def _name(note: _Note) -> bool:
 
 def _noted(data_dir: Path) -> _Note | None:
     with suppress(OSError, ValueError, TypeError, KeyError):
-        values = json.loads(_note_file(data_dir).read_bytes())
-        return _Note(Path(values["path"]), str(values["token"]))
+        values = parsed(read_bytes(_note_file(data_dir)))
+        path, token = Path(values["path"]), str(values["token"])
+        return _Note(path, token) if _TOKEN.fullmatch(token) and path.is_absolute() and path.name else None
     return None
 
 

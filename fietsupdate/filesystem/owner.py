@@ -12,6 +12,7 @@ import shutil
 from pathlib import Path
 
 from fietsupdate.errors import DataDirMissingError, FilesError, OwnershipError
+from fietsupdate.filesystem.identity import user
 from fietsupdate.filesystem.slots import Where, split
 
 _UNSUPPORTED = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT})
@@ -20,9 +21,15 @@ _UNSUPPORTED = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.EN
 
 def give_owner(where: Path | Where, like: os.stat_result) -> None:
     """Give what was just created the owner of ``like``; only root can, and only root needs to."""
-    if os.geteuid() == 0 and (like.st_uid or like.st_gid):
+    if user() == 0 and (like.st_uid or like.st_gid):
         name, folder = split(where if isinstance(where, tuple) else os.fspath(where))
         os.chown(name, like.st_uid, like.st_gid, dir_fd=folder, follow_symlinks=False)
+
+
+def give_owner_of(descriptor: int, like: os.stat_result) -> None:
+    """Do the same with an open file."""
+    if user() == 0 and (like.st_uid or like.st_gid):
+        os.fchown(descriptor, like.st_uid, like.st_gid)
 
 
 def set_times(path: Path | str, like: os.stat_result) -> None:
@@ -36,7 +43,7 @@ def set_times_ns(where: Where, atime_ns: int, mtime_ns: int, *, follow_symlinks:
     try:
         os.utime(name, ns=(atime_ns, mtime_ns), dir_fd=folder, follow_symlinks=follow_symlinks)
     except PermissionError:
-        if os.geteuid() in {0, os.stat(name, dir_fd=folder, follow_symlinks=follow_symlinks).st_uid}:
+        if user() in {0, os.stat(name, dir_fd=folder, follow_symlinks=follow_symlinks).st_uid}:
             raise
 
 
@@ -54,13 +61,13 @@ def refuse_root(data_dir: Path, *, as_root: bool) -> None:
         owner = os.stat(data_dir)
     except OSError:
         return  # check_writable says what is wrong with it
-    uid, name = owner.st_uid, _user_name(owner.st_uid)
+    uid, name = owner.st_uid, user_name(owner.st_uid)
     if uid == 0:
         return
     raise OwnershipError(
         f"You are root, but the data directory {data_dir} belongs to {name}.",
         stands="Nothing was changed.",
-        hint=f"{_as_user(uid, owner.st_gid)}. Or repeat with --as-root.",
+        hint=f"{as_user(uid, owner.st_gid)}. Or repeat with --as-root.",
         details={"owner": name, "uid": uid},
     )
 
@@ -104,7 +111,7 @@ def check_readable(data_dir: Path) -> None:
         os.scandir(folder).close()
     except PermissionError as error:
         try:
-            who = f"{_user_name(os.stat(folder).st_uid)}, the owner of the directory"
+            who = f"{user_name(os.stat(folder).st_uid)}, the owner of the directory"
         except OSError:
             who = "a user who may enter the folders above it"
         raise FilesError(
@@ -121,7 +128,7 @@ def _check_folder(folder: Path) -> None:
         hint = (
             "Mount it writable."
             if error.errno == errno.EROFS
-            else f"Run as {_user_name(os.stat(folder).st_uid)}, the owner of the directory."
+            else f"Run as {user_name(os.stat(folder).st_uid)}, the owner of the directory."
         )
         raise FilesError(
             f"{folder} cannot be written: {error.strerror}.", stands="Nothing was changed.", hint=hint
@@ -146,25 +153,26 @@ def _try_to_create(folder: Path) -> None:
         raise OSError(errno.EACCES, os.strerror(errno.EACCES))
 
 
-def _user_name(uid: int) -> str:
+def user_name(uid: int) -> str:
+    """Return the name of a user, for messages; one without a name is "user NUMBER"."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
         return f"user {uid}"
 
 
-def _as_user(uid: int, gid: int) -> str:
+def as_user(uid: int, gid: int) -> str:
     """Return how to run as the owner: what can be typed here and, inside a container, how to enter it as that user."""
     commands = {
-        "runuser": f"runuser -u {_user_name(uid)} -- fietsupdate ...",
+        "runuser": f"runuser -u {user_name(uid)} -- fietsupdate ...",
         "setpriv": f"setpriv --reuid {uid} --regid {gid} --clear-groups fietsupdate ...",
-        "su": f"su -s /bin/sh {_user_name(uid)} -c 'fietsupdate ...'",
+        "su": f"su -s /bin/sh {user_name(uid)} -c 'fietsupdate ...'",
     }
-    needs_name = {"runuser", "su"} if _user_name(uid) == f"user {uid}" else set()
+    needs_name = {"runuser", "su"} if user_name(uid) == f"user {uid}" else set()
     here = next((text for name, text in commands.items() if name not in needs_name and shutil.which(name)), "")
     ways = [f"Type: {here}"] if here else []
     if "KUBERNETES_SERVICE_HOST" in os.environ:
         ways.append(f"Set in the pod: securityContext: {{runAsUser: {uid}, runAsGroup: {gid}}}")
     elif Path("/.dockerenv").exists() or Path("/run/.containerenv").exists():
         ways.append(f"Type outside of the container: docker exec -u {uid}:{gid} CONTAINER fietsupdate ...")
-    return ". ".join(ways) or f"Run it as {_user_name(uid)}"
+    return ". ".join(ways) or f"Run it as {user_name(uid)}"

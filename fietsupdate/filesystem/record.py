@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import enum
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
+from fietsupdate.filesystem.layout import HOME, LEDGER
 from fietsupdate.filesystem.status import Meta, Seen
+from fietsupdate.readback import built, parsed
 
 
 class Do(enum.StrEnum):
@@ -45,6 +49,11 @@ class Do(enum.StrEnum):
 _NAMELESS = frozenset({Do.FOLDER, Do.MOUNT, Do.MADE})
 _CARRYING = frozenset({Do.MOVE, Do.REMOVE})
 _DRAFTED = frozenset({Do.CREATE, Do.REPLACE})
+_OF_ROOTS = frozenset({Do.FOLDER, Do.META})
+"""What is done to a root itself, too."""
+_NO_PARTS = frozenset({"", ".", ".."})
+_NUMBER = re.compile("[0-9a-f]{1,16}")
+_META = tuple(field.name for field in fields(Meta))
 _ENCODER = json.JSONEncoder(separators=(",", ":"))
 """Made once: `json.dumps` would make one every time."""
 
@@ -134,15 +143,64 @@ class Record:
             ValueError: the line is not a record.
         """
         try:
-            values = json.loads(line.decode())  # of bytes it would first guess the encoding
+            values = parsed(line.decode())  # of bytes it would first guess the encoding
             values["do"] = Do(values["do"])
             for name in values.keys() & {"was", "now"}:
-                values[name] = Seen(*values[name])
+                values[name] = _seen(values[name])
             for name in values.keys() & {"meta", "after"}:
-                values[name] = Meta(*values[name])
-            return cls(**{"root": "", **values})
+                values[name] = built(Meta, dict(zip(_META, values[name], strict=True)))
+            return built(cls, {"root": "", **values})
         except (TypeError, KeyError, AttributeError) as error:
             raise ValueError("not an undo record") from error
+
+    def check_paths(self, txn: str) -> None:
+        """See that all paths lie where a transaction's paths lie, whoever has written this (invariant 12).
+
+        Only a move may have one end outside of its root: the file was brought in, or carried out. It is followed with
+        the rights of whoever owns the journal, see `fietsupdate.filesystem.identity`.
+
+        Args:
+            txn: The transaction's UUID; its drafts and its vault are named by it.
+
+        Raises:
+            ValueError: names the path that does not.
+        """
+        ends = [self.path, self.other] if self.do is Do.MOVE else [self.path]
+        outside = [path for path in ends if path.startswith("/")]
+        if self.do is not Do.MOVE or len(outside) > 1:
+            _refuse(outside)
+        _refuse(path for path in outside if os.path.normpath(path) != path or "\0" in path)
+        inside = [path for path in ends if path not in outside]
+        if self.do is Do.APPEND:
+            _refuse(path for path in inside if path != f"{HOME}/{LEDGER}")
+        elif self.path or self.do not in _OF_ROOTS:
+            _refuse(path for path in inside if not _is_below(path))
+        for path, kind in ((self.draft, "drafts"), (self.vault, "vault")):
+            if path:
+                _refuse_not_own(path, f"{HOME}/txn/{txn}/{kind}/")
+
+
+def _refuse(paths: Iterable[str]) -> None:
+    for path in paths:
+        raise ValueError(f"it names {path!r}, where no update changes anything")
+
+
+def _is_below(path: str) -> bool:
+    return HOME not in (parts := path.split("/")) and "\0" not in path and not _NO_PARTS & set(parts)
+
+
+def _refuse_not_own(path: str, folder: str) -> None:
+    """Refuse a draft or a place in the vault that is not in the transaction's own folder, in its root or in a mount."""
+    before, own, name = path.rpartition(folder)
+    if not own or _NUMBER.fullmatch(name) is None or (before and not (before[-1] == "/" and _is_below(before[:-1]))):
+        _refuse([path])
+
+
+def _seen(values: Sequence[Any]) -> Seen:
+    kind, *numbers = values
+    if not isinstance(kind, str) or len(numbers) != len(Seen._fields) - 1 or {type(one) for one in numbers} != {int}:
+        raise ValueError(f"{values!r} is no look at a file")
+    return Seen(kind, *numbers)
 
 
 def folder_of(path: str) -> str:

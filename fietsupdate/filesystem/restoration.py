@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 import json
+import re
 import zlib
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -16,13 +17,18 @@ from typing import Any
 
 from fietsupdate.errors import FilesError
 from fietsupdate.filesystem.durable import atomic_write, sync_path
-from fietsupdate.filesystem.layout import restore_folder
+from fietsupdate.filesystem.layout import HOME, is_name, restore_folder
 from fietsupdate.filesystem.place import erase
+from fietsupdate.filesystem.regular import read_bytes
 from fietsupdate.filesystem.status import Meta
 from fietsupdate.filesystem.swap import Unit
+from fietsupdate.readback import built, parsed
 from fietsupdate.views import OpenRestore
 
 FORMAT = 1
+LARGEST = 64 << 20
+"""Bytes that the journal has at the most: a few hundred for each mount point, and for what must stay."""
+_TAG = re.compile("[0-9a-f]{8}")
 NAME = "journal"
 LEDGER = "ledger.jsonl"
 """The ledger that the data directory will have."""
@@ -99,16 +105,16 @@ def read(data_dir: Path) -> Restoration | None:
     """
     path = restore_folder(data_dir) / NAME
     try:
-        body, check = path.read_bytes().decode().splitlines()
+        body, check = read_bytes(path, LARGEST).decode().splitlines()
         if int(check, 16) != zlib.crc32(body.encode()):
             raise ValueError("the checksum differs")
-        values = json.loads(body)
+        values = parsed(body)
         if values.pop("format") != FORMAT:
             raise ValueError("it is of another version of fietsupdate")
         return _parse(values)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise FilesError(
             f"A restore was interrupted, and its journal {path} cannot be read ({error}).",
             stands="Nothing was changed.",
@@ -137,10 +143,23 @@ def remove(data_dir: Path) -> None:
 
 def _parse(values: dict[str, Any]) -> Restoration:
     units = tuple(_unit(unit) for unit in values["units"])
-    return Restoration(**{**values, "stage": Stage(values["stage"]), "units": units})
+    made = built(Restoration, {**values, "stage": Stage(values["stage"]), "units": units})
+    if not _TAG.fullmatch(made.tag):
+        raise ValueError(f"it has the tag {made.tag!r}")
+    return made
 
 
 def _unit(values: dict[str, Any]) -> Unit:
     meta = values["meta"]
     closed = tuple((str(name), int(mode)) for name, mode in values.get("closed", ()))
-    return Unit(**{**values, "stays": tuple(values["stays"]), "meta": Meta(**meta) if meta else None, "closed": closed})
+    given = {"stays": tuple(values["stays"]), "meta": built(Meta, meta) if meta else None, "closed": closed}
+    unit = built(Unit, {**values, **given})
+    names = [*unit.stays, *(name for name, _ in closed)]
+    names += [part for path in (unit.path, unit.top) if path for part in path.split("/")]
+    if not all(isinstance(name, str) and is_name(name) for name in names):
+        raise ValueError(f"it names {unit.path!r} and {unit.stays!r}, which are not in a root")
+    if HOME in {*unit.path.split("/"), *unit.top.split("/")}:
+        raise ValueError(f"it names {unit.path!r}, which is in {HOME}")
+    if unit.top and not f"{unit.path}/".startswith(f"{unit.top}/"):
+        raise ValueError(f"it names {unit.top!r} as a file system that holds {unit.path!r}")
+    return unit

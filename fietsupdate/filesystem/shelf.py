@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -16,10 +17,14 @@ from pathlib import Path
 from fietsupdate.copies import FILES, LISTING, MANIFEST, Backup, Manifest, Scope, Shelf
 from fietsupdate.errors import FilesError
 from fietsupdate.filesystem.durable import atomic_write, sync_path
+from fietsupdate.filesystem.identity import user
 from fietsupdate.filesystem.layout import HOME, LOST_FOUND, home, make_folder, make_home
-from fietsupdate.filesystem.owner import give_owner
+from fietsupdate.filesystem.owner import give_owner, user_name
 from fietsupdate.filesystem.place import erase
+from fietsupdate.filesystem.regular import read_bytes
 
+LARGEST = 16 << 20
+"""Bytes that a manifest has at the most."""
 PARTIAL = ".partial-"
 """What the name of everything begins with that is not, or no longer, a backup."""
 
@@ -38,7 +43,9 @@ def make_shelf(folder: Path, data_dir: Path) -> None:
     try:
         if folder == default_folder(data_dir):
             make_home(data_dir)
-        make_folder(folder)
+            _refuse_led_elsewhere(folder)
+        if not folder.is_dir():
+            make_folder(folder)
         if not os.access(folder, os.W_OK | os.X_OK):
             raise PermissionError(0, "Permission denied")
     except OSError as error:
@@ -47,6 +54,17 @@ def make_shelf(folder: Path, data_dir: Path) -> None:
             stands="Nothing was changed.",
             hint="Is the volume mounted? Make the folder, or name another one with backup_dir or as DEST.",
         ) from error
+
+
+def _refuse_led_elsewhere(folder: Path) -> None:
+    """Refuse a symlink in a folder of somebody else, for whom root works: it could lead to anybody's files."""
+    if user() == 0 and folder.is_symlink() and os.lstat(folder.parent).st_uid != 0:
+        raise FilesError(
+            f"Backups cannot go to {folder}: it is a symbolic link in a folder that belongs to "
+            f"{user_name(os.lstat(folder.parent).st_uid)}, and root does not follow it.",
+            stands="Nothing was changed.",
+            hint=f"Name the folder itself: backup_dir = {os.path.realpath(folder)}",
+        )
 
 
 def begin(folder: Path, owner: str, name: str) -> Path:
@@ -95,14 +113,17 @@ def read(path: Path) -> Backup:
         ValueError: it is none, or a part of it is missing; the text says which, without the name.
     """
     try:
-        manifest = Manifest.from_json((path / MANIFEST).read_text(encoding="utf-8"))
-    except OSError as error:
+        manifest = Manifest.from_json(read_bytes(path / MANIFEST, LARGEST).decode())
+    except FileNotFoundError as error:
         raise ValueError("there is no manifest") from error
+    except OSError as error:
+        raise ValueError(f"its manifest cannot be read: {error.strerror}") from error
     for part in (manifest.dump, manifest.listing):
         if part is None:
             continue
         with suppress(OSError):
-            if (path / part.name).stat().st_size == part.size:
+            status = os.lstat(path / part.name)
+            if stat.S_ISREG(status.st_mode) and status.st_size == part.size:
                 continue
         raise ValueError(f"{part.name} is missing, or not as long as it was")
     if manifest.scope is Scope.FULL and not (path / FILES).is_dir():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -18,6 +19,7 @@ from fietsupdate.errors import FilesError
 from fietsupdate.filesystem import swap
 from fietsupdate.filesystem.content import FICLONE
 from fietsupdate.filesystem.copying import Links, copy_tree, measure, nothing
+from fietsupdate.filesystem.identity import user
 from fietsupdate.filesystem.layout import restore_folder
 from fietsupdate.filesystem.place import erase
 from fietsupdate.filesystem.shelf import parts
@@ -26,6 +28,8 @@ from fietsupdate.filesystem.swap import Unit
 from fietsupdate.filesystem.verifying import records
 
 MOST_NAMED = 5
+_PRIVILEGED = ("security.", "trusted.")
+"""Attributes that only root may set; capabilities are among them."""
 
 
 def stage(
@@ -91,9 +95,10 @@ def shares_blocks(source: Path, folder: Path) -> bool:
             erase(str(probe))
 
 
-def give_look(path: str, look: Appearance) -> None:
-    """Give a file that is to be moved into place the mode, owner and attributes that were recorded of another."""
-    _attainable(Meta(look.mode, look.uid, look.gid, 0, look.xattrs)).apply(path, time=False)
+def give_look(path: str, look: Appearance, backup: Backup) -> None:
+    """Give a file that is to be moved into place the mode, owner and attributes that the backup recorded of another."""
+    meta = _harmless(Meta(look.mode, look.uid, look.gid, 0, look.xattrs), os.lstat(backup.path))
+    _attainable(meta).apply(path, time=False)
 
 
 def _fixed(units: Sequence[Unit]) -> Iterator[tuple[Unit, str]]:
@@ -112,6 +117,7 @@ class _Listed:
         self, backup: Backup, roots: Mapping[str, Path], units: Sequence[Unit], warn: Callable[[str], None]
     ) -> None:
         self._backup, self._roots, self._warn = backup, roots, warn
+        self._writer = os.lstat(backup.path)
         by_root = {name: [unit for unit in units if unit.root == name] for name in roots}
         self._places = {name: _Places(roots[name], own) for name, own in by_root.items() if own}
         self._metas: dict[tuple[str, str], Meta] = {}
@@ -143,12 +149,13 @@ class _Listed:
     def finished(self, unit: Unit) -> Unit:
         """Give a unit with what its folder, and those that come into it, shall look like afterwards."""
         key, live = (unit.root, unit.path), os.stat(unit.live(self._roots[unit.root]))
-        is_ours = os.geteuid() in {0, live.st_uid}  # nobody else changes its look: it stays as it is
+        is_ours = user() in {0, live.st_uid}  # nobody else changes its look: it stays as it is
         meta = self._metas.get(key) if is_ours else None
         return replace(unit, meta=meta, closed=tuple(self._closed.get(key, ())))
 
     def _place(self, record: FileRecord, places: _Places) -> None:
         meta = Meta(record.mode, record.uid, record.gid, record.mtime_ns, record.xattrs)
+        meta = _harmless(meta, self._writer)
         if places.is_unit(record.path):
             _refuse_another_kind(self._backup, record)
             self._metas[record.root, record.path] = _attainable(meta)
@@ -212,13 +219,29 @@ def _give(path: str, meta: Meta) -> None:
         _attainable(meta).apply(path)
 
 
+def _harmless(meta: Meta, writer: os.stat_result) -> Meta:
+    """Leave out what would let another user's program run as somebody else: who wrote the backup can have asked for it.
+
+    Args:
+        meta: What the backup says.
+        writer: Who owns it.
+    """
+    if user() != 0 or writer.st_uid == 0:
+        return meta
+    mode = meta.mode
+    mode &= ~0 if meta.uid == writer.st_uid else ~stat.S_ISUID
+    mode &= ~0 if meta.gid == writer.st_gid or not mode & stat.S_IXGRP else ~stat.S_ISGID
+    xattrs = {name: value for name, value in meta.xattrs.items() if not name.startswith(_PRIVILEGED)}
+    return replace(meta, mode=mode, xattrs=xattrs)
+
+
 def _attainable(meta: Meta) -> Meta:
     """Give what this user can give: what becomes his own stays open to him, and to no group that it was closed to."""
-    user = os.geteuid()
-    if not user:
+    own = user()
+    if not own:
         return meta
-    if meta.uid != user:
-        meta = replace(meta, uid=user, mode=meta.mode | 0o600)
+    if meta.uid != own:
+        meta = replace(meta, uid=own, mode=meta.mode | 0o600)
     if meta.gid not in {os.getegid(), *os.getgroups()}:
         others = (meta.mode & 0o007) << 3
         meta = replace(meta, gid=os.getegid(), mode=meta.mode & ~0o2070 | meta.mode & others)

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from fietsupdate.filesystem.identity import user
 from fietsupdate.filesystem.owner import set_times_ns
 from fietsupdate.filesystem.slots import IN_THE_WAY, Folders, Where, by_proc, pinned, split
 
@@ -175,5 +176,5 @@ def _chown(where: Where, uid: int, gid: int) -> None:
     try:
         os.chown(name, uid, gid, dir_fd=folder, follow_symlinks=False)
     except PermissionError:
-        if os.geteuid() == 0:
+        if user() == 0:
             raise  # somebody else's file cannot be given back by an ordinary user, who did not take it either

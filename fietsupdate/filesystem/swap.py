@@ -22,6 +22,7 @@ from pathlib import Path
 
 from fietsupdate.errors import FilesError
 from fietsupdate.filesystem.durable import sync_many
+from fietsupdate.filesystem.identity import user
 from fietsupdate.filesystem.layout import (
     HOME,
     LOST_FOUND,
@@ -111,7 +112,7 @@ def prepare(root: Path, units: Sequence[Unit]) -> None:
     made: list[str] = []
     for top in tops(root, units):
         make_home(top)
-        make_folder(restore_folder(top))
+        make_folder(restore_folder(top), shared=False)
         erase(str(restore_folder(top) / NEW))
         made += [str(top), str(home(top)), str(restore_folder(top))]
         for name in (NEW, OLD):
@@ -225,7 +226,7 @@ def _put_away(top: Path, folder: Path, name: str) -> Path:
 def _open_own(path: str) -> None:
     """Open a folder of ours that its own mode closes: else it could not be moved, nor anything in it be erased."""
     status = os.lstat(path)
-    if stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and ~status.st_mode & 0o300:
+    if stat.S_ISDIR(status.st_mode) and status.st_uid == user() and ~status.st_mode & 0o300:
         os.chmod(path, stat.S_IMODE(status.st_mode) | 0o300)
 
 

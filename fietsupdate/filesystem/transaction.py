@@ -27,22 +27,23 @@ from fietsupdate.filesystem.barrier import Barrier
 from fietsupdate.filesystem.beyond import Beyond
 from fietsupdate.filesystem.bulk import BulkFiles
 from fietsupdate.filesystem.changes import Changes
-from fietsupdate.filesystem.durable import sync_many
+from fietsupdate.filesystem.durable import sync_many, write_all
 from fietsupdate.filesystem.floors import Floors
 from fietsupdate.filesystem.found import found_in
 from fietsupdate.filesystem.header import Header
+from fietsupdate.filesystem.identity import acting_as, user
 from fietsupdate.filesystem.journal import Journal, Position, Progress
-from fietsupdate.filesystem.layout import HOME, ledger_file, make_home, open_folder
+from fietsupdate.filesystem.layout import HOME, check_home, ledger_file, open_folder
 from fietsupdate.filesystem.ledger import version_text
 from fietsupdate.filesystem.looks import Looks
 from fietsupdate.filesystem.mounts import is_mounted
 from fietsupdate.filesystem.notes import Notes
-from fietsupdate.filesystem.owner import give_owner
+from fietsupdate.filesystem.opening import check_folder, check_identity, doubt, ledger_to_append, prepared
+from fietsupdate.filesystem.owner import user_name
 from fietsupdate.filesystem.paths import Paths, kept_out
 from fietsupdate.filesystem.record import Do, Record
 from fietsupdate.filesystem.status import Seen
 from fietsupdate.filesystem.undone import Undone, tell_lost
-from fietsupdate.filesystem.vaults import prepare_folder
 from fietsupdate.model import Entry, Phase
 from fietsupdate.views import OpenTransaction
 
@@ -50,6 +51,10 @@ _NO_ROOTS: Mapping[str, Path] = MappingProxyType({})
 _BATCH = 1000
 _WRITING = frozenset({Do.CREATE, Do.REPLACE, Do.OVERWRITE})
 """After these a file holds something new."""
+_AS_OWNER = (
+    "The journal belongs to {name}, so it is followed with the rights of {name} only. Give that user what is named "
+    "above (chown -h {name} PATH), then type 'fietsupdate recover'."
+)
 PARTLY = "What the update did to files is not all undone; its journal keeps the rest."
 AGAIN = "Mend the cause, then type 'fietsupdate recover'."
 
@@ -70,7 +75,7 @@ class FileTransaction:
         self.header = transaction
         self._data_dir = data_dir
         self._folder = open_folder(data_dir) / transaction.txn
-        self._journal = Journal(self._folder)
+        self._journal = Journal(self._folder, roots)
         self._is_reopened = False
         self._unnoted = Looks()
         self._undone: list[Undone] = []
@@ -109,17 +114,12 @@ class FileTransaction:
             )
         all_roots = {"": data_dir, **roots}
         leftovers.sweep(data_dir)
-        leftovers.drop_empty(all_roots.values())
-        identities = {}
-        for name, root in all_roots.items():
-            make_home(root)
-            identities[name] = headers.identify(root, prepare_folder(root, header.txn))
+        leftovers.drop_empty(data_dir, roots.values())
+        identities = {name: prepared(root, header.txn, data_dir) for name, root in all_roots.items()}
         leftovers.reserve_end(data_dir)
         folder = open_folder(data_dir) / header.txn
         Progress(folder).prepare()
         Journal(folder).close()
-        for name in os.listdir(folder):
-            give_owner(folder / name, os.stat(folder))
         sync_many(open_folder(root) / header.txn for root in all_roots.values())  # with a header they are all there
         headers.write(folder, Header(header, identities))
         return cls(data_dir, header, _paths(all_roots, keep_out))
@@ -136,6 +136,9 @@ class FileTransaction:
         """
         try:
             return cls._reopen(data_dir, roots, keep_out)
+        except FilesError as error:
+            error.stands = error.stands or "Nothing was changed."
+            raise
         except OSError as error:
             raise FilesError(
                 f"The open transaction in {data_dir} cannot be opened: {error.strerror}.",
@@ -148,16 +151,18 @@ class FileTransaction:
         leftovers.sweep(data_dir)
         folders = headers.open_folders(data_dir)
         if not folders:
-            leftovers.drop_empty([data_dir])  # in the other roots there is no header that would tell
+            leftovers.drop_empty(data_dir)  # in the other roots there is no header that would tell
             return None
         if len(folders) > 1:
             names = ", ".join(folder.name for folder in folders)
-            raise _doubt(f"Several transactions lie open in {data_dir}: {names}", folders[0].parent)
+            raise doubt(f"Several transactions lie open in {data_dir}: {names}", folders[0].parent)
         header = headers.read(folders[0])
+        check_folder(folders[0])
         given = {"": data_dir, **roots}
         all_roots = {name: given.get(name, Path(root.path)) for name, root in header.roots.items()}
         for name, root in header.roots.items():
-            _check_identity(all_roots[name], folders[0].name, root)
+            check_home(all_roots[name])
+            check_identity(all_roots[name], folders[0].name, root)
         transaction = cls(data_dir, header.transaction, _paths({**given, **all_roots}, keep_out))
         transaction._is_reopened = True
         transaction._check_mounts()
@@ -178,13 +183,10 @@ class FileTransaction:
         self._take_back_records(path)
         size = path.stat().st_size if path.exists() else -1
         self.changes.make(Record(Do.APPEND, "", f"{HOME}/{path.name}", size=size))
-        with open(path, "ab+") as file:
-            if size > 0 and os.pread(file.fileno(), 1, size - 1) != b"\n":
-                raise _doubt(f"The last line of {path} is incomplete", path)
-            file.write("".join(f"{entry.to_json()}\n" for entry in entries).encode())
-        if size < 0:
-            give_owner(path, os.stat(path.parent))
-            path.chmod(0o600)
+        with ledger_to_append(path) as descriptor:
+            if size > 0 and os.pread(descriptor, 1, size - 1) != b"\n":
+                raise doubt(f"The last line of {path} is incomplete", path)
+            write_all(descriptor, "".join(f"{entry.to_json()}\n" for entry in entries).encode())
         if version_file:
             self.files.write(version_file, version_text(current))
 
@@ -193,7 +195,8 @@ class FileTransaction:
         if self._is_reopened:
             for record in self._journal.forwards(Do.APPEND):
                 if path.exists():
-                    os.truncate(path, max(record.size, 0))
+                    with ledger_to_append(path) as descriptor:
+                        os.ftruncate(descriptor, max(record.size, 0))
                     return
 
     def seal(self) -> None:
@@ -299,11 +302,14 @@ class FileTransaction:
         """Undo the records behind a place in the journal, and close it."""
         self.changes.check_process()
         self.changes.is_sealed = True
+        owner = os.lstat(self._folder)
         try:
-            strange = self._undo_all(set_aside or self.beyond.has_removed, end)
+            with acting_as(owner):  # who can have written what is followed here
+                strange = self._undo_all(set_aside or self.beyond.has_removed, end)
         except OSError as error:
             message = f"The files could not all be put back: {error}."
-            raise FilesError(message, stands=PARTLY, hint=AGAIN) from error
+            hint = AGAIN if user() == owner.st_uid else _AS_OWNER.format(name=user_name(owner.st_uid))
+            raise FilesError(message, stands=PARTLY, hint=hint) from error
         except FilesError as error:
             if not error.stands:
                 error.stands, error.hint = PARTLY, f"{error.hint} {AGAIN}".strip()
@@ -313,7 +319,9 @@ class FileTransaction:
 
     def _undo_all(self, set_aside: bool, end: int = 0) -> list[Path]:
         self._journal.close()
-        self._journal = Journal(self._folder)  # what the disk says, not what an interrupted append believed
+        self._journal = Journal(
+            self._folder, self.changes.roots
+        )  # what the disk says, not what an interrupted append believed
         self._check_mounts()
         made = Looks.of(self._journal)
         progress, barrier = Progress(self._folder), Barrier()
@@ -355,26 +363,8 @@ class FileTransaction:
     def _check_mounts(self) -> None:
         for record in self._journal.forwards(Do.MOUNT):
             if not is_mounted(self.changes.absolute(record)):
-                raise _doubt(f"Nothing is mounted at {self.changes.absolute(record)}", self._folder)
+                raise doubt(f"Nothing is mounted at {self.changes.absolute(record)}", self._folder)
 
 
 def _paths(roots: Mapping[str, Path], keep_out: Collection[Path]) -> dict[str, Paths]:
     return {name: Paths(root, kept_out(keep_out)) for name, root in roots.items()}
-
-
-def _check_identity(root: Path, txn: str, expected: headers.Root) -> None:
-    try:
-        found = headers.identify(root, open_folder(root) / txn)
-    except FileNotFoundError:
-        raise _doubt(f"{root} does not hold its part of the open transaction {txn}", root) from None
-    if (found.inode, found.folder_inode) != (expected.inode, expected.folder_inode):
-        raise _doubt(f"{root} is not the folder in which the open transaction {txn} began, but a copy", root)
-
-
-def _doubt(message: str, folder: Path) -> FilesError:
-    return FilesError(
-        f"{message}.",
-        stands="Nothing was changed.",
-        hint=f"Look into {folder}; is every volume mounted, and no copy in its place? Then repeat the command, or "
-        "restore a backup of both halves: 'fietsupdate backup list' shows them.",
-    )

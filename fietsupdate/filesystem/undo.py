@@ -17,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from fietsupdate.filesystem.found import Found, bring
+from fietsupdate.filesystem.identity import user
 from fietsupdate.filesystem.kept import complete
 from fietsupdate.filesystem.owner import give_owner
 from fietsupdate.filesystem.paths import Paths
@@ -350,7 +351,7 @@ class _Undo:
             self._check_owner(folder_above(folder), slot)
             return
         its_own = os.stat(slot.name, dir_fd=slot.folder, follow_symlinks=False).st_uid
-        if owner not in {0, os.geteuid(), its_own}:
+        if owner not in {0, user(), its_own}:
             raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), folder)
 
     def _make_folders(self, folder: str) -> None:

@@ -83,10 +83,14 @@ def _last(folder: str) -> int:
 def prepare_folder(root: Path, txn: str) -> Path:
     """Create the folder of a transaction in a root, with its drafts and vault; what is there will do.
 
+    It belongs to the user who runs the update, also where root works for somebody else: nobody else can change what is
+    in it, so what root has written there may be followed as root (invariant 12).
+
     All is durable then but the names in the folder, which its maker has to sync.
     """
     folder = open_folder(root) / txn
-    for path in (folder.parent, folder, *(folder / kind for kind in _KINDS)):
-        make_folder(path)
+    make_folder(folder.parent)
+    for path in (folder, *(folder / kind for kind in _KINDS)):
+        make_folder(path, shared=False)
     durable.sync_many([folder.parent, folder.parent.parent, root])
     return folder

@@ -9,8 +9,11 @@ from pathlib import Path
 
 from fietsupdate.copies import Backup, FileRecord, Stored
 from fietsupdate.filesystem.copying import digest, measure, nothing
+from fietsupdate.filesystem.regular import opened
 from fietsupdate.filesystem.shelf import parts, read
 
+LONGEST = 1 << 26
+"""Characters of a line of the listing."""
 MOST = 100
 """After so many differences nobody reads on."""
 
@@ -45,8 +48,8 @@ def records(backup: Backup) -> Iterator[FileRecord]:
     if backup.manifest.listing is None:
         return
     roots = {"", *backup.manifest.extra_dirs}
-    with backup.listing.open(encoding="ascii") as lines:
-        for record in map(FileRecord.from_json, lines):
+    with os.fdopen(opened(backup.listing), encoding="ascii") as file:
+        for record in map(FileRecord.from_json, iter(lambda: file.readline(LONGEST), "")):
             if not {record.root, record.linked_root} <= roots or not record.is_inside():
                 raise ValueError(f"it names {os.path.join(record.root, record.path)!r}, which is not in the backup")
             yield record
@@ -69,7 +72,7 @@ def _differences(backup: Backup, moved: Callable[[int], None]) -> Iterator[str]:
             path = os.path.join(backup.tree(record.root), record.path)
             if reason := _difference(record, path, backup, moved):
                 yield f"{os.path.relpath(path, backup.path)!r} {reason}"
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         yield f"{manifest.listing.name} cannot be followed: {error}"
         return
     there = sum(measure(tree, ())[0] for _, tree in parts(backup))
@@ -78,7 +81,10 @@ def _differences(backup: Backup, moved: Callable[[int], None]) -> Iterator[str]:
 
 
 def _is(path: Path, part: Stored, moved: Callable[[int], None]) -> bool:
-    return digest(path, moved) == part.sha256
+    try:
+        return digest(path, moved) == part.sha256
+    except OSError:
+        return False
 
 
 def _difference(record: FileRecord, path: str, backup: Backup, moved: Callable[[int], None]) -> str:

@@ -21,6 +21,8 @@ from fietsupdate.filesystem import lock
 from fietsupdate.filesystem.durable import atomic_write
 from fietsupdate.filesystem.layout import home, make_folder, make_home
 from fietsupdate.filesystem.place import erase
+from fietsupdate.filesystem.regular import read_bytes
+from fietsupdate.readback import parsed
 
 FOLDER = "rehearsals"
 NOTE = "note.json"
@@ -97,8 +99,7 @@ def remove(folder: Path, url: str, file: Path | None) -> None:
         if (folder / DATABASE).exists():
             with suppress(FileNotFoundError):
                 _drop(open_store(url, file=file), folder.name, place)
-        if place.is_relative_to(folder) or place.name == f"{PREFIX}{folder.name}":
-            _erase(place)
+        _erase(place)
     _erase(folder)
 
 
@@ -107,6 +108,11 @@ def _drop(real: Store, tag: str, place: Path) -> None:
     clone.drop()
     if clone.file is None:
         Account(real, clone, tag).remove()
+
+
+def _is_outside(path: Path, folder: Path) -> bool:
+    """Tell whether a path, whatever is noted, has the one name that belongs to a rehearsal outside of its folder."""
+    return path.is_absolute() and ".." not in path.parts and path.name == f"{PREFIX}{folder.name}"
 
 
 def database_folder(place: Path) -> Path:
@@ -128,7 +134,9 @@ def sweep(data_dir: Path, url: str, file: Path | None) -> tuple[str, ...]:
 def dead(data_dir: Path) -> Iterator[Path]:
     """Give the folders of rehearsals that nobody is at work on."""
     try:
-        folders = sorted(path for path in folder_of(data_dir).iterdir() if path.is_dir())
+        if folder_of(data_dir).is_symlink():
+            return
+        folders = sorted(path for path in folder_of(data_dir).iterdir() if path.is_dir() and not path.is_symlink())
     except FileNotFoundError:
         return
     yield from (folder for folder in folders if lock.holder(folder) is None)
@@ -136,10 +144,12 @@ def dead(data_dir: Path) -> Iterator[Path]:
 
 def _noted(folder: Path) -> tuple[Path, Path] | None:
     try:
-        names = json.loads((folder / NOTE).read_bytes())
-        return Path(names["place"]), Path(names["name"])
-    except (OSError, ValueError, KeyError):
+        names = parsed(read_bytes(folder / NOTE))
+        place, name = Path(names["place"]), Path(names["name"])
+    except (OSError, ValueError, KeyError, TypeError):
         return None  # it died before there was anything
+    inside = place.is_relative_to(folder) and ".." not in place.parts
+    return (place, name) if (inside or _is_outside(place, folder)) and _is_outside(name, folder) else None
 
 
 def _erase(path: Path) -> None:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from fietsupdate.model import Plan
+from fietsupdate.readback import parsed
 
 if TYPE_CHECKING:
     from fietsupdate.estimates import Estimates
@@ -194,7 +195,7 @@ class Rehearsal:
             ValueError: the text is no report, or one of another format.
         """
         try:
-            values: dict[str, Any] = json.loads(text)
+            values: dict[str, Any] = parsed(text)
             if values["format"] != FORMAT:
                 raise ValueError(f"a report of format {values['format']}")
             return cls(**{**values, **_read(values)})

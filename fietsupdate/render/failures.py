@@ -8,6 +8,7 @@ from pathlib import Path
 
 import fietsupdate
 from fietsupdate.errors import FietsupdateError, StoppedError, TerminatedError
+from fietsupdate.masking import masked
 from fietsupdate.render.layout import labelled
 
 
@@ -52,4 +53,4 @@ def _origin(error: BaseException) -> tuple[Path, int]:
 
 def trace(error: BaseException) -> str:
     """Give the full traceback, for ``--traceback``."""
-    return "".join(traceback.format_exception(error))
+    return "".join(map(masked, traceback.format_exception(error)))

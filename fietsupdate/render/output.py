@@ -2,15 +2,21 @@
 
 Whatever happens to the reader of our output, an update goes on: a closed pipe makes a stream silent, it raises
 nothing. Whatever the locale, every text can be printed.
+
+Names of files, manifests, ledger rows and messages of hooks come from others. This is where all text leaves, so this is
+where what a terminal would obey in it is made visible instead, and where passwords are taken out of it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 from collections.abc import Mapping
 from typing import TextIO
+
+from fietsupdate.masking import masked_parts
 
 WIDEST = 110
 """Lines longer than this are hard to read, however wide the terminal is."""
@@ -18,6 +24,22 @@ WIDEST = 110
 
 USUAL = 80
 """Columns of a terminal that does not say how wide it is."""
+
+_OBEYED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""What terminals obey or reorder text by: C0 without tab and line feed, DEL, C1, line separators, bidi controls.
+
+And halves of surrogate pairs, which stand for the bytes of a file name that are no UTF-8 (PEP 383).
+"""
+
+
+def printable(text: str) -> str:
+    """Return the text with every control character written as Python escapes it."""
+    return _OBEYED.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def on_one_line(text: str) -> str:
+    """Return the same for one line: a line feed in it comes from a name, and would forge a second line."""
+    return printable(text).replace("\n", "\\n")
 
 
 class Output:
@@ -64,7 +86,11 @@ class Output:
         self.write(f"{text}\n")
 
     def write(self, text: str) -> None:
-        """Write text, at once; nothing, when the reader has gone."""
+        """Write text without control characters and passwords, at once; nothing, when the reader has gone."""
+        self.draw(printable(masked_parts(text)))
+
+    def draw(self, text: str) -> None:
+        """Write text as it is, with the control sequences of our own moving line."""
         if self.failure is not None:
             return
         try:
@@ -73,13 +99,6 @@ class Output:
         except (OSError, ValueError) as error:
             self.failure = error
             self._lead_nowhere()
-
-    def flush(self) -> None:
-        """Do nothing: `write` has done it. For those who take this for a file."""
-
-    def isatty(self) -> bool:
-        """Tell whether this is a terminal."""
-        return self.is_terminal
 
     @property
     def encoding(self) -> str:
@@ -100,6 +119,18 @@ class Output:
             pass  # the stream is closed: there is nothing left to flush
         finally:
             os.close(nowhere)
+
+
+class Canvas:
+    """An output as a file for rich, which draws with control sequences; texts given to rich are `printable` before."""
+
+    def __init__(self, out: Output) -> None:
+        self.write = out.draw
+        self.isatty = lambda: out.is_terminal
+        self.encoding = out.encoding
+
+    def flush(self) -> None:
+        """Do nothing: each write is flushed."""
 
 
 def _duplicate(descriptor: int) -> TextIO:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Self
 from fietsupdate.model import Event
 from fietsupdate.render import changes, copies, documents, restores
 from fietsupdate.render.layout import duration, hanging
-from fietsupdate.render.output import Output
+from fietsupdate.render.output import Canvas, Output, on_one_line, printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -194,7 +194,7 @@ class LineListener(Listener):
         if event.event == "update_begun":
             self.told = self.clock()
         for line in self.narrator.lines(event):
-            self.out.line(line)
+            self.out.line(on_one_line(line))
         if event.event == "progress" and self.clock() - self.told >= INTERVAL:
             self.told = self.clock()
             about = f"{event.text}: " if event.details.get("unit") == "bytes" and event.text else ""
@@ -228,7 +228,7 @@ class LiveListener(Listener):
         if event.event in {"update_begun", "backup_begun"} and self.view is None:
             self._start()
         for line in lines:
-            self._say("\n".join(hanging(line, self.out.width, INDENT)))
+            self._say("\n".join(hanging(on_one_line(line), self.out.width, INDENT)))
         if self.view is not None:
             self._move(event)
 
@@ -237,7 +237,7 @@ class LiveListener(Listener):
         from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
         console = Console(
-            file=self.out,  # type: ignore[arg-type]  # as much of a file as rich asks for
+            file=Canvas(self.out),  # type: ignore[arg-type]  # as much of a file as rich asks for
             force_terminal=True,
             no_color=not self.out.colored,
             markup=False,
@@ -255,21 +255,31 @@ class LiveListener(Listener):
         if self.view is None:
             self.out.line(text)
         else:
-            self.view.console.print(text, soft_wrap=True)
+            self.view.console.print(printable(text), soft_wrap=True)
 
     def _move(self, event: Event) -> None:
         assert self.view is not None  # noqa: S101  # for the type checker: the only caller has looked
         task = self.view.task_ids[0]
-        if event.event == "update_begun":
-            self.view.reset(task, total=None, description=event.update_id)
-        elif event.event == "backup_begun":
-            self.view.reset(task, total=None, description=f"backup {event.text}")
+        text = on_one_line(self._description(event))
+        if event.event in {"update_begun", "backup_begun"}:
+            self.view.reset(task, total=None, description=text)
         elif event.event == "phase_begun":
-            self.view.update(task, completed=0, total=None, description=f"{event.update_id}: {event.phase}")
+            self.view.update(task, completed=0, total=None, description=text)
         elif event.event == "progress":
             done, total = event.details.get("done", 0), event.details.get("total")
-            where = f"{event.update_id or event.text}: {amount(event)}"
-            self.view.update(task, completed=done, total=total, description=where)
+            self.view.update(task, completed=done, total=total, description=text)
+
+    @staticmethod
+    def _description(event: Event) -> str:
+        match event.event:
+            case "backup_begun":
+                return f"backup {event.text}"
+            case "phase_begun":
+                return f"{event.update_id}: {event.phase}"
+            case "progress":
+                return f"{event.update_id or event.text}: {amount(event)}"
+            case _:
+                return event.update_id
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

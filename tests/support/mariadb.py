@@ -127,5 +127,5 @@ def as_user(url: str, name: str) -> str:
 
 def store_as(database: Database, name: str) -> Store:
     """Give the store of a database for another user."""
-    mysql_client.family.cache_clear()
+    mysql_client.families.clear()
     return open_store(as_user(database.url, name), file=None)

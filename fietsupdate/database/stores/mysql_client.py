@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from fietsupdate.database import programs
 from fietsupdate.database.stores import mysql_address as address
 from fietsupdate.errors import DatabaseError
+from fietsupdate.masking import masked
 
 EVENTS = "SELECT event_name FROM information_schema.events WHERE event_schema = {} ORDER BY 1"
 
@@ -71,11 +72,21 @@ class StatementFailedError(DatabaseError):
         return self.number != 0 and self.number // 1000 != _CLIENTS_OWN
 
 
-@cache
+families: dict[str, tuple[str, tuple[int, ...], str]] = {}
+"""What `family` has found out, by the URL of the server without its password, which nothing here keeps."""
+
+
 def family(url: str) -> tuple[str, tuple[int, ...], str]:
     """Tell what serves a URL: ``mariadb`` or ``mysql``, its version as numbers, and as it says it itself."""
-    parsed = sa.make_url(url)
-    text = str(select(parsed.set(database=""), "SELECT VERSION()")[0][0])
+    parsed = sa.make_url(url).set(database="")
+    server = masked(parsed.render_as_string(hide_password=True))
+    if server not in families:
+        families[server] = _family(parsed)
+    return families[server]
+
+
+def _family(url: sa.URL) -> tuple[str, tuple[int, ...], str]:
+    text = str(select(url, "SELECT VERSION()")[0][0])
     numbers = re.search(r"\d+(?:\.\d+)*", text.removeprefix("5.5.5-"))
     version = tuple(int(part) for part in numbers[0].split(".")) if numbers else ()
     return ("mariadb" if "mariadb" in text.lower() else "mysql"), version, text

@@ -1,0 +1,94 @@
+"""Opens and creates what belongs to one transaction, in its data directory and in its further roots."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from fietsupdate.errors import FilesError
+from fietsupdate.filesystem import header as headers
+from fietsupdate.filesystem import leftovers
+from fietsupdate.filesystem.layout import make_home, open_folder
+from fietsupdate.filesystem.owner import give_owner_of
+from fietsupdate.filesystem.regular import opened
+from fietsupdate.filesystem.vaults import prepare_folder
+
+_UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_OTHERS = 5
+"""So often another instance may come between two folders that are made."""
+
+
+def prepared(root: Path, txn: str, data_dir: Path) -> headers.Root:
+    """Make a transaction's folder in a root, and note by what both will be known again."""
+    make_home(root)
+    folder = _prepare_beside_others(root, txn)
+    if root != data_dir:
+        leftovers.mark_member(folder, data_dir)
+    return headers.identify(root, folder)
+
+
+def _prepare_beside_others(root: Path, txn: str) -> Path:
+    """Make the folder, again where another instance that uses the same root has just dropped an empty one above it."""
+    for _ in range(_OTHERS):
+        with suppress(FileNotFoundError):
+            make_home(root)
+            return prepare_folder(root, txn)
+    return prepare_folder(root, txn)
+
+
+@contextmanager
+def ledger_to_append(path: Path) -> Iterator[int]:
+    """Open the ledger's copy to write at its end, with the owner of its folder where it is new.
+
+    Raises:
+        OSError: it is no file of ours, or has another name, which could be anybody's.
+    """
+    descriptor = opened(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
+    try:
+        if os.fstat(descriptor).st_nlink > 1:
+            raise OSError(errno.EINVAL, "it has another name, too", str(path))
+        give_owner_of(descriptor, os.stat(path.parent))
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a transaction's folder that is none of ours: its owner, whose rights are used, must have made it alone.
+
+    Raises:
+        FilesError: it is a symlink, has no UUID for a name, or others may write to it.
+    """
+    status = os.lstat(folder)
+    is_named = _UUID.fullmatch(folder.name) is not None
+    if not is_named or not stat.S_ISDIR(status.st_mode) or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise doubt(f"{folder} is not the folder of a transaction", folder)
+
+
+def check_identity(root: Path, txn: str, expected: headers.Root) -> None:
+    """Refuse a root that is not the one in which a transaction began.
+
+    Raises:
+        FilesError: it is a copy, or another one.
+    """
+    try:
+        found = headers.identify(root, open_folder(root) / txn)
+    except FileNotFoundError:
+        raise doubt(f"{root} does not hold its part of the open transaction {txn}", root) from None
+    if (found.inode, found.folder_inode) != (expected.inode, expected.folder_inode):
+        raise doubt(f"{root} is not the folder in which the open transaction {txn} began, but a copy", root)
+
+
+def doubt(message: str, folder: Path) -> FilesError:
+    """Make the error for what cannot be trusted; nothing was touched (invariant 8)."""
+    return FilesError(
+        f"{message}.",
+        stands="Nothing was changed.",
+        hint=f"Look into {folder}; is every volume mounted, and no copy in its place? Then repeat the command, or take "
+        "both halves back with 'fietsupdate restore'.",
+    )
