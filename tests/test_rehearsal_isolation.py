@@ -361,14 +361,20 @@ def test_on_postgresql_the_rights_of_a_rehearsal_end_at_the_clone(make_project: 
     assert report.seclusion.account not in roles
 
 
-def test_an_engine_with_a_connection_of_its_own_is_asked_where_it_leads(
-    make_project: Callable[..., Project],
+@pytest.mark.parametrize(
+    "opening",
+    [
+        "sa.create_engine('postgresql+psycopg://', creator=lambda: psycopg.Connection.connect({0})).connect()",
+        "psycopg.connect({0})",
+    ],
+)
+def test_a_connection_that_is_made_by_hand_is_asked_where_it_leads(
+    make_project: Callable[..., Project], opening: str
 ) -> None:
     project = make_project(kind=POSTGRESQL)
     url = sa.make_url(project.url)
-    creator = f"psycopg.connect(host={url.host!r}, port={url.port!r}, user={url.username!r}, dbname={url.database!r})"
-    body = f"import psycopg\nengine = sa.create_engine('postgresql+psycopg://', creator=lambda: {creator})\n"
-    body += "with engine.begin() as connection: connection.exec_driver_sql('DELETE FROM notes')"
+    arguments = f"host={url.host!r}, port={url.port!r}, user={url.username!r}, dbname={url.database!r}"
+    body = f"import psycopg\nconnection = {opening.format(arguments)}\nraise AssertionError('it was let through')"
     at_v1(project, up_pre=body, atomic=None)
     with left_as_it_is(project):
         report = rehearsed(project)
@@ -435,15 +441,16 @@ def ordinary_user(project: Project) -> Iterator[str]:
 def test_what_cannot_be_isolated_is_named_before_it_starts_and_what_changes_is_found(
     make_project: Callable[..., Project], kind: str
 ) -> None:
-    """A driver called by hand reaches the real database: no claim is made, but what was looked at."""
+    """A program reaches the real database as the real user: no claim is made, but what was looked at."""
     project = make_project(kind=kind)
     with ordinary_user(project) as url:
         project.ini.write_text(project.ini.read_text().replace(project.url, url.replace("%", "%%")))
-        to = sa.make_url(url)
-        module, key = ("psycopg", "dbname") if kind == POSTGRESQL else ("pymysql", "database")
-        at = f"host={to.host!r}, port={to.port!r}, user={to.username!r}, {key}={to.database!r}"
-        statement = "c.cursor().execute(\"UPDATE notes SET text = 'changed'\"); c.commit(); c.close()"
-        at_v1(project, up_pre=f"import {module}\nc = {module}.connect({at})\n{statement}", atomic=None)
+        to, change = sa.make_url(url), "UPDATE notes SET text = 'changed'"
+        names = [str(to.username), "-h", str(to.host), "-w", str(to.database), "-c", change]
+        if kind == MARIADB:
+            names = [str(to.username), "-h", str(to.host), str(to.database), "-e", change]
+        program = ["psql" if kind == POSTGRESQL else "mariadb", "-U" if kind == POSTGRESQL else "-u", *names]
+        at_v1(project, up_pre=f"import subprocess; subprocess.run({program!r}, check=True)", atomic=None)
         told = project.run("rehearse").exited(1)
     assert told.stdout.index("The clone is reached as the real user") < told.stdout.index("Applying v2")
     report = told.stdout[told.stdout.index("The real instance is NOT") :]

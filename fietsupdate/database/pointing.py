@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import os
-from collections.abc import Iterable, Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -35,6 +37,8 @@ _NAMES = ("database", "dbname", "db")
 """What drivers call the database that they connect to."""
 _WHERE = {"sqlite": "PRAGMA database_list", "postgresql": "SELECT current_database()"}
 """What asks a connection where it leads."""
+_DRIVERS = ("psycopg", "psycopg2", "pg8000", "pymysql", "MySQLdb", "mariadb", "mysql.connector")
+"""Modules with a function ``connect`` that blocks; asyncio's drivers are met where SQLAlchemy uses them."""
 _LOCAL = frozenset({"localhost", "127.0.0.1", "::1", ""})
 _MYSQL = frozenset({"mysql", "mariadb"})
 
@@ -101,7 +105,8 @@ def only_the_clone(pointed: Pointed) -> Iterator[list[str]]:
     event.listen(Engine, "before_cursor_execute", on_statement)
     event.listen(sa.Pool, "checkout", on_checkout)
     try:
-        yield refused
+        with _drivers_asked(on_checkout):
+            yield refused
     finally:
         event.remove(Engine, "do_connect", on_connect)
         event.remove(sa.Pool, "checkout", on_checkout)
@@ -153,10 +158,9 @@ def repointed(text: str, pointed: Pointed) -> str | None:
 
 def files_of(pointed: Pointed) -> dict[Path, Path]:
     """Give the real SQLite file, and the clone that takes its place; nothing for servers."""
-    real, clone = sa.make_url(pointed.real), sa.make_url(pointed.url)
-    if real.get_backend_name() != "sqlite":
+    if not pointed.real.startswith("sqlite"):  # "" where no configuration names a database
         return {}
-    files = named_file(real.database or ""), named_file(clone.database or "")
+    files = [named_file(sa.make_url(url).database or "") for url in (pointed.real, pointed.url)]
     return {files[0]: files[1]} if files[0] and files[1] else {}
 
 
@@ -209,6 +213,34 @@ def _leads_to(real: sa.URL, dialect: str, arguments: Any, parameters: Mapping[st
     if dialect != real.get_backend_name() and not {dialect, real.get_backend_name()} <= _MYSQL:
         return False
     return any(parameters.get(name) == real.database for name in _NAMES)
+
+
+@contextlib.contextmanager
+def _drivers_asked(check: Callable[[Any], None]) -> Iterator[None]:
+    """Have the connections looked at that scripts open by a driver alone; of those drivers that are loaded."""
+    before = {name: sys.modules[name] for name in _DRIVERS if hasattr(sys.modules.get(name), "connect")}
+    connects = {name: vars(module)["connect"] for name, module in before.items()}
+    for name, module in before.items():
+        vars(module)["connect"] = _asking(connects[name], check)
+    try:
+        yield
+    finally:
+        for name, module in before.items():
+            vars(module)["connect"] = connects[name]
+
+
+def _asking(connect: Callable[..., Any], check: Callable[[Any], None]) -> Callable[..., Any]:
+    @functools.wraps(connect)
+    def call(*arguments: Any, **named: Any) -> Any:
+        connection = connect(*arguments, **named)
+        try:
+            check(connection)
+        except EnvPyError:
+            connection.close()
+            raise
+        return connection
+
+    return call
 
 
 def _has_reached(real: sa.URL, connection: Any) -> bool:
