@@ -20,6 +20,7 @@ from fietsupdate.database.ledger import BEGUN, DONE, LedgerTable
 from fietsupdate.errors import DatabaseBusyError, FietsupdateError, FilesError, InDoubtError, LockedError
 from fietsupdate.filesystem import leftovers
 from fietsupdate.filesystem.transaction import FileTransaction
+from fietsupdate.filesystem.undone import displaced
 from fietsupdate.instance import Instance
 from fietsupdate.model import Begun, Entry, Phase, fingerprint
 from fietsupdate.process import Stop
@@ -55,7 +56,7 @@ class Settled:
     """Why rows of it may stand although the ledger row does not tell of them, a part of a sentence: nothing was deleted
     then. "" where that cannot be."""
     unseen: str = ""
-    """What was not watched and so is not undone, a sentence; "" where nothing is known of such changes."""
+    """What is not undone, as it was not watched or has no place any more, in sentences; "" where nothing is known."""
 
     @property
     def details(self) -> dict[str, object]:
@@ -87,7 +88,7 @@ def settle(instance: Instance, files: FileTransaction) -> Settled:
             instance.visit(lambda visit: _forget(visit, header.txn), command="upgrade")
 
     found = files.play_back(set_aside=bool(reason), then=forget)
-    return Settled(Outcome.UNDONE, found, reason=reason, unseen=unseen)
+    return _with_displaced(Settled(Outcome.UNDONE, found, reason=reason, unseen=unseen), files)
 
 
 def _reason(header: OpenTransaction, files: FileTransaction, unsafe: tuple[str, ...]) -> str:
@@ -128,7 +129,15 @@ def _at_phase_boundary(begun: Begun, files: FileTransaction, reason: str, unseen
     undoes = _phase_is_uncommitted(begun, files)
     found = files.play_back_phase(begun.finished, set_aside=bool(reason)) if undoes else ()
     begun = replace(begun, finished=finished)
-    return Settled(Outcome.BEGUN, found, begun, phase_undone=undoes, reason=reason, unseen=unseen)
+    settled = Settled(Outcome.BEGUN, found, begun, phase_undone=undoes, reason=reason, unseen=unseen)
+    return _with_displaced(settled, files)
+
+
+def _with_displaced(settled: Settled, files: FileTransaction) -> Settled:
+    """Tell of what playing back could not put in its place: it is kept, and is neither the update's nor in the way."""
+    kept = {path for one in files.undone for _, path in one.homeless}
+    found = tuple(path for path in settled.found if path not in kept)
+    return replace(settled, found=found, unseen=" ".join(filter(None, [settled.unseen, *displaced(files.undone)])))
 
 
 def _phase_is_uncommitted(begun: Begun, files: FileTransaction) -> bool:

@@ -13,6 +13,7 @@ from fs_support import STRIDE, begin, picture, run_struck
 
 from fietsupdate.errors import FilesError
 from fietsupdate.filesystem import slots
+from fietsupdate.filesystem.bulk import BulkFiles
 from fietsupdate.filesystem.guard import Guard
 from fietsupdate.filesystem.paths import PathError
 from fietsupdate.filesystem.record import Do
@@ -252,6 +253,8 @@ def test_no_descriptor_is_left_and_a_hundred_folders_need_no_more_than_a_few(pla
 
     with pytest.MonkeyPatch.context() as patches:
         patches.setattr(slots, "open_real", counted)
+        patches.setattr(BulkFiles, "_put_one", lambda *_: pytest.fail("one was made alone"))
+        patches.setattr(BulkFiles, "move", lambda *_: pytest.fail("one was made alone"))
         transaction.files.write_many((f"{number}/new", "x") for number in range(200))
         transaction.files.move_many((f"{number}/new", f"{number}/newer") for number in range(200))
     assert most <= len(before) + slots.LIMIT + 3

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
@@ -262,7 +261,8 @@ class Changes:
         self._times.clear()
 
     def _at(self, record: Record) -> Callable[[str], Slot]:
-        return partial(self.slot, record.root)
+        absolute, slot = self.roots[record.root].absolute, self.folders.slot
+        return lambda path: slot(absolute(path))
 
     def _must_wait(self, record: Record, names: Sequence[str]) -> bool:
         """Tell whether something must be durable before this change, and the record of it."""

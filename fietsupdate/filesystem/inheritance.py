@@ -16,7 +16,6 @@ from fietsupdate.filesystem.place import NEW, open_file
 from fietsupdate.filesystem.slots import Slot
 
 _DEFAULT_ACL = "system.posix_acl_default"
-_NO_ACL = frozenset({errno.ENODATA, errno.ENOTSUP, errno.EPERM, errno.EACCES, errno.ENOENT})
 _NAMELESS = getattr(os, "O_TMPFILE", 0)
 
 
@@ -59,15 +58,12 @@ def _create_in(folder: int, draft: Slot) -> int | None:
 
 
 def _has_default_list(folder: int) -> bool:
-    if not hasattr(os, "getxattr"):
+    if not hasattr(os, "listxattr"):
         return False
     try:
-        os.getxattr(f"/proc/self/fd/{folder}", _DEFAULT_ACL)
-    except OSError as error:
-        if error.errno not in _NO_ACL:
-            raise
+        return _DEFAULT_ACL in os.listxattr(f"/proc/self/fd/{folder}")
+    except OSError:  # the file system has no attributes, or /proc is not mounted
         return False
-    return True
 
 
 def _give_group(descriptor: int, gid: int) -> None:

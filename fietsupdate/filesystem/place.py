@@ -41,9 +41,11 @@ def place(source: Where, target: Where) -> None:
     """
     audit(source, target)
     number = _rename_exclusively(source, target)
+    if not number:
+        return
     if number in _UNKNOWN:
         _place_by_looking(source, target)
-    elif number:
+    else:
         raise OSError(number, os.strerror(number), path_of(source), None, path_of(target))
 
 
@@ -64,8 +66,9 @@ def _rename_exclusively(source: Where, target: Where) -> int:
 
 
 def _arguments(where: Where) -> tuple[int, bytes]:
-    name, folder = split(where)
-    return _AT_FDCWD if folder is None else folder, os.fsencode(name)
+    if isinstance(where, str):
+        return _AT_FDCWD, os.fsencode(where)
+    return where.folder, os.fsencode(where.name)
 
 
 def _place_by_looking(source: Where, target: Where) -> None:

@@ -18,8 +18,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-LIMIT = 64
-"""So many folders are open at a time in one thread; few enough for ``ulimit -n 256``."""
+LIMIT = 16
+"""So many folders are open at a time in one thread; few enough for ``ulimit -n 64``."""
 IN_THE_WAY = frozenset({errno.ELOOP, errno.ENOTDIR})
 """What opening a folder answers where a symlink or a file has its name, or that of a folder above it."""
 
@@ -36,7 +36,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 class Slot(NamedTuple):
     """A name in an open folder, as system calls take it: ``os.unlink(slot.name, dir_fd=slot.folder)``.
 
-    It is good for the next steps only: a few more folders later its own is closed.
+    It is good for the next steps only: its folder is closed when the verb ends, or `LIMIT` other ones were opened.
     """
 
     name: str
@@ -186,11 +186,13 @@ class Folders:
         if thread.generation != self._generation:
             self.close()
             thread.generation = self._generation
-        descriptor = thread.folders.get(folder)
+        opened = thread.folders
+        descriptor = opened.pop(folder, None)
         if descriptor is None:
-            if len(thread.folders) >= LIMIT:
-                os.close(thread.folders.pop(next(iter(thread.folders))))
-            descriptor = thread.folders[folder] = open_real(folder or "/")
+            descriptor = open_real(folder or "/")
+            if len(opened) >= LIMIT:
+                os.close(opened.pop(next(iter(opened))))
+        opened[folder] = descriptor  # last, as the first one is the next to be closed
         return descriptor
 
     def opens(self, folder: str) -> bool:

@@ -67,6 +67,7 @@ class FileTransaction:
         files: The verbs on the data directory.
         dirs: The verbs on the further roots, by name.
         changes: What makes and journals the changes; for the guard.
+        undone: What of playing back needs telling.
         beyond: What undoing it does not reach.
         notes: What is known of the database's half.
     """
@@ -78,7 +79,7 @@ class FileTransaction:
         self._journal = Journal(self._folder, roots)
         self._is_reopened = False
         self._unnoted = Looks()
-        self._undone: list[Undone] = []
+        self.undone: list[Undone] = []
         self.changes = Changes(transaction.txn, self._journal, roots)
         self.beyond = Beyond(self._folder)
         self.notes = Notes(self._folder, self.changes)
@@ -281,7 +282,7 @@ class FileTransaction:
             strange = self._undo_down_to(0, set_aside)
         then()
         leftovers.close(self._data_dir, self.header.txn)
-        tell_lost(self._undone)
+        tell_lost(self.undone)
         return tuple(dict.fromkeys([*self._found(), *strange]))
 
     def play_back_phase(self, finished: Collection[Phase], *, set_aside: bool = False) -> tuple[Path, ...]:
@@ -295,7 +296,7 @@ class FileTransaction:
             strange = self._undo_down_to(end, set_aside)
             self._journal.forget(end)
             Progress(self._folder).prepare()
-        tell_lost(self._undone)
+        tell_lost(self.undone)
         return tuple(dict.fromkeys([*self._found(), *strange]))
 
     def _undo_down_to(self, end: int, set_aside: bool) -> list[Path]:
@@ -336,7 +337,7 @@ class FileTransaction:
             known = partial(self._knows, made, record)
             undone = self.changes.undo(record, made=known, set_aside=set_aside)
             strange += undone.strange
-            self._undone += [undone] if undone.lost or undone.homeless else []
+            self.undone += [undone] if undone.lost or undone.homeless else []
             position = after
         barrier.sync()
         progress.write(Position(end))

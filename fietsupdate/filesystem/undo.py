@@ -70,7 +70,7 @@ class _Undo:
         self.folders = folders
         self.path = paths.absolute(record.path)
         self.is_outside = record.path.startswith("/")
-        self.found = Found(Path(paths.root), txn, folders)
+        self.txn = txn
         self.made = made
         self.set_aside = set_aside
         self.strange: list[Path] = []
@@ -270,7 +270,7 @@ class _Undo:
         was = self.record.was
         if was is None or (here is not None and here.looks_like(was)):
             return
-        kept = self.found.kept(self.record.path, was)
+        kept = self._found().kept(self.record.path, was)
         if kept is not None:
             self.homeless.append((self.path, kept))
         else:
@@ -371,15 +371,18 @@ class _Undo:
                     give_owner(slot, os.fstat(slot.folder))
             self.folders.descriptor(folder)
 
+    def _found(self) -> Found:
+        return Found(Path(self.paths.root), self.txn, self.folders)
+
     def _keep(self, path: str) -> None:
         """Set aside what has its place no more."""
         like = self._at(self.record.other) if self.is_outside else self.path
-        self.homeless.append((self.path, self.found.bring(self._slot(path), self.paths.relative(like))))
+        self.homeless.append((self.path, self._found().bring(self._slot(path), self.paths.relative(like))))
 
     def _to_found(self, path: str) -> None:
         """Set aside what is not recognised, under its own name."""
-        self.strange.append(self.found.bring(self._slot(path), self.paths.relative(path)))
+        self.strange.append(self._found().bring(self._slot(path), self.paths.relative(path)))
 
     def _copy_to_found(self) -> None:
         """Set aside a copy, unless an interrupted playback has done so: what is here may be half written back."""
-        self.strange.append(self.found.copy(self._slot(self.path), self.record.path))
+        self.strange.append(self._found().copy(self._slot(self.path), self.record.path))

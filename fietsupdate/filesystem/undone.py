@@ -33,3 +33,9 @@ def tell_lost(undone: Iterable[Undone]) -> None:
             stands="All other changes to files in its journal are undone.",
             hint="Put these back by hand, or restore a backup of both halves: 'fietsupdate backup list' shows them.",
         )
+
+
+def displaced(undone: Iterable[Undone]) -> tuple[str, ...]:
+    """Return sentences, each about a file that is not back in its place."""
+    places = dict.fromkeys(place for one in undone for place in one.homeless)
+    return tuple(f"{path} is not back, as something else has its place: it is kept as {kept}." for path, kept in places)
