@@ -494,7 +494,7 @@ def test_root_on_somebody_elses_data_directory_is_refused(do: Runner, project: P
     ("args", "words"),
     [
         (["--yes"], "Which backup?"),
-        (["--latest"], "there is no terminal to ask on"),
+        (["--latest"], "There is no backup in"),
         (["--latest", "one", "--yes"], "exclude each other"),
         (["none-such", "--yes"], "There is no backup 'none-such'"),
         (["--latest", "--yes", "--despite", "reason"], "--despite takes instance, version, damage, running"),
