@@ -47,6 +47,8 @@ _ABOUT_RIGHTS = re.compile(
     r"permission denied|must be (owner|superuser|a? ?member)|denied (to|for) user", re.IGNORECASE
 )
 
+_ABOUT_WRITING = re.compile(r"Read-only file system|readonly database|unable to open database file")
+
 
 def last(data_dir: Path) -> Rehearsal | None:
     """Read the report of the last rehearsal; ``None`` where there is none that can be read."""
@@ -195,7 +197,7 @@ class _Rehearsing:
         except FietsupdateError:
             self.stands = _compared(_seclusion(apart, watch))
             raise
-        return with_rights(judged(replace(done, seclusion=_seclusion(apart, watch))))
+        return explained(judged(replace(done, seclusion=_seclusion(apart, watch))))
 
     def _sqlite_files(self, clone: Clone) -> set[Path]:
         """Find the SQLite files of the real instance: its database, and what else the configuration names."""
@@ -216,16 +218,23 @@ def judged(report: Rehearsal) -> Rehearsal:
     return replace(report, failure=Failure("real_changed", _compared(seclusion), hint))
 
 
-def with_rights(report: Rehearsal) -> Rehearsal:
-    """Say of a failure that may come of the account's rights what these are."""
+def explained(report: Rehearsal) -> Rehearsal:
+    """Say of a failure that may come of what keeps the updates apart what that is."""
     failure, seclusion = report.failure, report.seclusion
-    if failure is None or seclusion is None or not seclusion.account or not _ABOUT_RIGHTS.search(failure.message):
+    if failure is None or seclusion is None:
         return report
-    hint = (
-        f"A rehearsal reaches the database as {seclusion.account}, whose rights end at the clone. What needs more, or "
-        "names the real database, cannot be rehearsed on a server"
-    )
-    return replace(report, failure=replace(failure, hint=f"{hint}. {failure.hint}".rstrip()))
+    hints = []
+    if seclusion.account and _ABOUT_RIGHTS.search(failure.message):
+        hints.append(
+            f"A rehearsal reaches the database as {seclusion.account}, whose rights end at the clone. What needs more, "
+            "or names the real database, cannot be rehearsed on a server."
+        )
+    if seclusion.read_only and _ABOUT_WRITING.search(failure.message):
+        hints.append(
+            "In a rehearsal the real folders, and those that hold a SQLite database of the application, are read-only. "
+            "Take paths from self.data_dir, self.files or config."
+        )
+    return replace(report, failure=replace(failure, hint=" ".join([*hints, failure.hint]).rstrip()))
 
 
 def _seclusion(apart: Apart, watch: Watch) -> Seclusion:

@@ -181,6 +181,16 @@ def test_whatever_a_script_uses_the_real_files_are_read_only(project: Project, m
     assert sorted(path.name for path in second.parent.iterdir() if path.name.startswith("second")) == [second.name]
 
 
+@needs_mounts
+def test_a_script_that_fails_for_a_read_only_folder_is_told_why(project: Project) -> None:
+    at_v1(project, up_pre=f"import os; os.mkdir({str(project.database.file.parent / 'export')!r})")
+    with left_as_it_is(project):
+        report = rehearsed(project)
+    assert report.failure is not None
+    assert "Read-only file system" in report.failure.message
+    assert report.failure.hint.startswith("In a rehearsal the real folders, and those that hold a SQLite database")
+
+
 def test_environment_and_working_directory_lead_into_the_clone(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
