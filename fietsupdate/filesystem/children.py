@@ -30,11 +30,11 @@ def _ended() -> tuple[float, ...]:
     return used.ru_utime, used.ru_stime, used.ru_minflt
 
 
-def _alive() -> frozenset[str]:
+def _alive() -> frozenset[bytes]:
     """Return the numbers of the children that run, where the system shows them."""
-    found: set[str] = set()
+    found: set[bytes] = set()
     with suppress(OSError):
         for task in os.listdir(_TASKS):
-            with suppress(OSError), open(f"{_TASKS}/{task}/children", encoding="ascii") as children:
+            with suppress(OSError), open(f"{_TASKS}/{task}/children", "rb") as children:
                 found.update(children.read().split())
     return frozenset(found)
