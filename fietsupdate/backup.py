@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -24,20 +24,20 @@ from fietsupdate.copies import (
     LISTING,
     Appearance,
     Backup,
-    FileRecord,
     Manifest,
     Reason,
     Scope,
     Shelf,
     Stored,
 )
-from fietsupdate.errors import FietsupdateError, FilesError
+from fietsupdate.errors import DatabaseError, FietsupdateError, FilesError
 from fietsupdate.filesystem import leftovers, shelf
 from fietsupdate.filesystem.content import can_share
 from fietsupdate.filesystem.copying import Links, copy_tree, digest, measure, room, standing
-from fietsupdate.filesystem.durable import atomic_write, sync
+from fietsupdate.filesystem.durable import atomic_write
 from fietsupdate.filesystem.layout import HOME, ledger_file, make_folder
 from fietsupdate.filesystem.ledger import LARGEST
+from fietsupdate.filesystem.listing import Listing
 from fietsupdate.filesystem.owner import give_owner
 from fietsupdate.filesystem.paths import database_files
 from fietsupdate.filesystem.place import erase
@@ -212,12 +212,15 @@ class Maker:
         shelf.make_shelf(self.folder, site.data_dir)
         shelf.sweep(self.folder, owner(site, tip.instance_id))
         size = self.check(purpose.scope)
+        cautions = self._cautions()
         name = shelf.free_name(self.folder, _name(tip.current))
         self.instance.tell("backup_begun", name, {"scope": purpose.scope.value, "bytes": size})
         partial = None
         try:
             partial = shelf.begin(self.folder, owner(site, tip.instance_id), name)
-            backup = shelf.complete(partial, replace(self._filled(partial, tip, purpose, size), name=name))
+            backup = shelf.complete(
+                partial, replace(self._filled(partial, tip, purpose, size), name=name, cautions=cautions)
+            )
         except BaseException as error:
             if partial is not None:
                 with contextlib.suppress(OSError):
@@ -246,14 +249,33 @@ class Maker:
         measured = [measure(path, self._leave_out) for path in self._roots.values()]
         return sum(count for count, _ in measured), sum(size for _, size in measured)
 
+    def _cautions(self) -> tuple[str, ...]:
+        """Tell what a restore by this user would meet here; give what is so wherever the backup is restored."""
+        place = self.database.place
+        tenants = [
+            f"the ledger {one} of another instance is in the same database, and in the backup" for one in place.others
+        ]
+        attached = [f"the file {one}, attached to the database, is not in its dump" for one in place.attached]
+        found = (*self.store.cautions(), *tenants, *attached)
+        for text in found:
+            self.instance.tell("warning", f"{text[0].upper()}{text[1:]}.")
+        for text, remedy in self.store.barriers():
+            self.instance.tell("warning", f"As it is, this user could not restore it here. {text} {remedy}".rstrip())
+        return found
+
     def _filled(self, partial: Path, tip: Tip, purpose: Purpose, expected: int) -> Manifest:
         """Copy everything into the folder, durably, and say what it was."""
-        created_at = now()
+        created_at, settings = now(), self.store.settings()
         dump, listing = self._dumped(partial), None
         if purpose.scope is Scope.FULL:
             listing = self._files(partial, self._pace("copied", expected))
         self._ledger(partial)
-        manifest = self._position(tip, purpose, created_at, dump)
+        manifest = replace(
+            self._position(tip, purpose, created_at, dump),
+            serial=self._serial(created_at),
+            settings=tuple(tuple(one) for one in settings),
+        )
+        self._refuse_another_ledger(partial / DUMP, manifest)
         if listing is None:
             return manifest
         return replace(
@@ -285,7 +307,36 @@ class Maker:
             txn=purpose.txn,
             version_file=site.config.version_file,
             database_file=_looked_at(self.database.file),
+            version_table=self.database.place.version_table,
+            schema=self.database.place.schema,
         )
+
+    def _serial(self, created_at: str) -> int:
+        """Give a number that no backup here has reached; say so where one of them is from later than now."""
+        there = [*shelf.look(self.folder).backups, *found(self.instance.site).backups]
+        newest = max(there, key=lambda one: one.manifest.created_at, default=None)
+        if newest is not None and newest.manifest.created_at > created_at:
+            when = newest.manifest.created_at[:19].replace("T", " ")
+            self.instance.tell("warning", f"The clock went back: {newest.name} was made at {when} UTC, later than now.")
+        return max((one.manifest.serial for one in there), default=0) + 1
+
+    def _refuse_another_ledger(self, dump: Path, manifest: Manifest) -> None:
+        """Make the comparison that a restore makes: what does not pass it now would not pass it then.
+
+        Raises:
+            DatabaseError: the dump holds another ledger than env.py's connection, or none.
+        """
+        from fietsupdate.database.destination import dumped, ledger_in
+
+        ledger = ledger_in(self.store, manifest.version_table, manifest.schema)
+        inside = dumped(self.store, dump, ledger) if ledger is not None else None
+        if inside is not None and not inside.is_at(manifest.instance_id, manifest.tip_hash):
+            raise DatabaseError(
+                f"The dump of {self.store.shown} does not hold the ledger that env.py's connection shows: it could not "
+                "be restored.",
+                hint="See that the version table (version_table_schema in env.py) is in the database that env.py "
+                "opens, and that nobody else changes it.",
+            )
 
     def _dumped(self, partial: Path) -> Stored:
         path = partial / DUMP
@@ -324,44 +375,6 @@ class Maker:
         with contextlib.suppress(FileNotFoundError):
             ledger = read_bytes(ledger_file(self.instance.data_dir), LARGEST)
             atomic_write(partial / LEDGER, ledger, mode=0o600)
-
-
-class Listing:
-    """The list of the files while it is written, one a line; it counts them, and remembers none."""
-
-    def __init__(self, path: Path) -> None:
-        self._name = path.name
-        self._file = path.open("xb", buffering=1 << 16)
-        os.fchmod(self._file.fileno(), 0o600)
-        give_owner(path, os.stat(path.parent))
-        self._sha256 = hashlib.sha256()
-        self._size = 0
-        self.count = 0
-        self.bytes = 0
-
-    @classmethod
-    @contextlib.contextmanager
-    def written(cls, path: Path) -> Iterator[Listing]:
-        """Give a new list, which is durable when the context is left."""
-        listing = cls(path)
-        with listing._file as file:
-            yield listing
-            file.flush()
-            sync(file.fileno(), path)
-
-    def add(self, record: FileRecord) -> None:
-        """Add one file, folder or link."""
-        line = f"{record.to_json()}\n".encode("ascii")
-        self._file.write(line)
-        self._sha256.update(line)
-        self._size += len(line)
-        self.count += 1
-        self.bytes += record.size
-
-    @property
-    def stored(self) -> Stored:
-        """What the manifest says of the list."""
-        return Stored(self._name, self._size, self._sha256.hexdigest())
 
 
 def _name(current: Collection[str]) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 
 from fietsupdate.backup import Maker, Purpose, folder_of, found, owner, refuse_dest, refuse_shared, stale
-from fietsupdate.copies import Backup, Reason, Scope, Shelf
+from fietsupdate.copies import PARTIAL, Backup, Reason, Scope, Shelf
 from fietsupdate.errors import FilesError, RefusedError, UsageError
 from fietsupdate.filesystem import leftovers, shelf
 from fietsupdate.filesystem.ledger import look as look_at_files
@@ -37,6 +37,13 @@ class Verified:
     backup: Backup
     wrong: tuple[str, ...]
     """What is not as it was copied; empty for a good backup."""
+    passed_over: Mapping[str, str] = field(default_factory=dict)
+    """Newer ones, where the newest was asked for, that are damaged: names, and what is wrong with each."""
+
+    @property
+    def is_good(self) -> bool:
+        """Whether what was asked for is there, and is as it was copied."""
+        return not self.wrong and not self.passed_over
 
 
 def make(run: Run, dest: Path | None) -> Backup:
@@ -100,7 +107,8 @@ def chosen(site: Site, name: str | None) -> Backup:
         name: Its name, or the path of its folder; ``None`` for the newest of both halves.
 
     Raises:
-        UsageError: there is none of this name, or it does not count.
+        UsageError: there is none of this name.
+        FilesError: it is damaged, or was never finished; or all are, where none was named.
     """
     if name is not None and os.sep in name:
         return _read(Path(name))
@@ -109,22 +117,44 @@ def chosen(site: Site, name: str | None) -> Backup:
         whole = (backup for backup in there.backups if backup.manifest.scope is Scope.FULL)
         if (newest := next(whole, None)) is not None:
             return newest
+        _refuse_damaged_only(there)
         raise UsageError(f"There is no backup in {there.folder}.", hint="fietsupdate backup")
     by_name = {backup.name: backup for backup in there.backups}
     if name in by_name:
         return by_name[name]
     if name in there.broken:
-        raise UsageError(f"{there.folder / name} is no complete backup: {there.broken[name]}.")
+        raise _damaged(there.folder / name, there.broken[name])
     near = get_close_matches(name, by_name, n=1)
     meant = f", did you mean {near[0]}?" if near else "."
     raise UsageError(f"There is no backup {name!r} in {there.folder}{meant}", hint="fietsupdate backup list")
+
+
+def _refuse_damaged_only(there: Shelf) -> None:
+    """Say so where everything that was a backup is damaged.
+
+    Raises:
+        FilesError: with the names.
+    """
+    if damaged := there.passed_over(None):
+        told = "; ".join(f"{name}: {reason}" for name, reason in damaged.items())
+        raise FilesError(
+            f"No backup in {there.folder} is complete: {told}.",
+            stands="Nothing was changed.",
+            hint="fietsupdate backup",
+        )
+
+
+def _damaged(path: Path, reason: object) -> FilesError:
+    return FilesError(
+        f"{path} is no complete backup: {reason}.", stands="Nothing was changed.", hint="fietsupdate backup list"
+    )
 
 
 def _read(path: Path) -> Backup:
     try:
         return shelf.read(path.absolute())
     except ValueError as error:
-        raise UsageError(f"{path} is no complete backup: {error}.", hint="fietsupdate backup list") from error
+        raise _damaged(path, error) from error
 
 
 def verified(site: Site, name: str | None, tell: Listener) -> Verified:
@@ -137,12 +167,14 @@ def verified(site: Site, name: str | None, tell: Listener) -> Verified:
 
     Raises:
         UsageError: there is none of this name.
+        FilesError: it is damaged, or was never finished.
     """
+    there = found(site)
     backup = chosen(site, name)
     pace = Pace(lambda details: tell(Event("progress", now(), text="read", details=details)), backup.size)
     wrong = verify(backup, pace)
     pace.finish()
-    return Verified(backup, wrong)
+    return Verified(backup, wrong, there.passed_over(backup) if name is None else {})
 
 
 def prune(run: Run, keep: int | None) -> tuple[str, ...]:
@@ -164,7 +196,7 @@ def prune(run: Run, keep: int | None) -> tuple[str, ...]:
 def to_prune(run: Run, keep: int | None) -> tuple[str, ...]:
     """Name what `prune` would take away; nothing is changed, and no lock is taken."""
     seen, there = run.look(), found(run.site)
-    partial = f"{shelf.PARTIAL}{owner(run.site, seen.database.instance_id)}-"
+    partial = f"{PARTIAL}{owner(run.site, seen.database.instance_id)}-"
     left = sorted(name for name in there.broken if name.startswith(partial))
     return (*left, *(backup.name for backup in _unwanted(there, seen, keep)))
 

@@ -17,6 +17,8 @@ from fietsupdate.readback import built, parsed
 FORMAT = 1
 """The format of the manifests that this version writes; it reads no newer one."""
 
+PARTIAL = ".partial-"
+"""What the name of everything begins with that is not, or no longer, a backup."""
 MANIFEST = "manifest.json"
 LISTING = "files.jsonl"
 LEDGER = "ledger.jsonl"
@@ -83,7 +85,7 @@ class Manifest:
     scope: Scope
     reason: Reason
     created_at: str
-    """UTC, ISO 8601 with milliseconds and ``Z``: the moment of the dump. Backups are ordered by it."""
+    """UTC, ISO 8601 with milliseconds and ``Z``: the moment of the dump."""
     instance_id: str
     """"" for an instance that had no ledger yet."""
     tip_seq: int
@@ -114,7 +116,22 @@ class Manifest:
     """The VERSION file, relative to the data directory; "" for none."""
     database_file: Appearance | None = None
     """What the database's file looked like; none on a server."""
+    serial: int = 0
+    """Higher than those of all backups that stood in the same folders before; 0 in backups that were made without."""
+    version_table: str = ""
+    """Alembic's version table, whose name the ledger's table shares; "" where that was not written down."""
+    schema: str = ""
+    """The schema that the ledger is in; "" for the one that needs no name, or where it was not written down."""
+    settings: tuple[tuple[str, ...], ...] | None = None
+    """What belongs to the database itself, and so is not in its dump; none where that was not written down."""
+    cautions: tuple[str, ...] = ()
+    """What is not in the backup, and what the user who made it could not restore."""
     format: int = FORMAT
+
+    @property
+    def order(self) -> tuple[int, str, str]:
+        """What backups are ordered by, older ones first: a clock can be set back, and names say nothing."""
+        return self.serial, self.created_at, self.name
 
     def to_json(self) -> str:
         """Give the text of ``manifest.json``."""
@@ -142,6 +159,8 @@ class Manifest:
                     "listing": built(Stored, listing) if listing else None,
                     "database_file": built(Appearance, file) if file else None,
                     **{name: _texts(values[name]) for name in ("current", "alembic", "extra_dirs")},
+                    "cautions": _texts(values.get("cautions", [])),
+                    "settings": None if (known := values.get("settings")) is None else tuple(map(_texts, known)),
                 },
             )
             manifest.refuse_elsewhere()
@@ -217,11 +236,31 @@ class Shelf:
 
     folder: Path
     backups: tuple[Backup, ...]
-    """The complete ones, newest first by the time in their manifests."""
+    """The complete ones, newest first; see `Manifest.order`."""
     broken: Mapping[str, str]
     """Names of what does not count as a backup, each with the reason."""
+    damaged: tuple[Backup, ...] = ()
+    """Those among them whose manifests can be read."""
     spent: frozenset[str] = frozenset()
     """Names of dumps whose other half, the vault of one update, is known to be gone: nothing is restored by them."""
+
+    def passed_over(self, backup: Backup | None) -> dict[str, str]:
+        """Name what was a backup of both halves, and is damaged, and perhaps newer than this one; each with the reason.
+
+        One whose manifest cannot be read is dated by its name, which begins with a time.
+        """
+        dated = {one.name: one for one in self.damaged}
+        return {
+            name: reason
+            for name, reason in sorted(self.broken.items(), reverse=True)
+            if not name.startswith(PARTIAL) and (backup is None or _is_newer(name, dated.get(name), backup))
+        }
+
+
+def _is_newer(name: str, damaged: Backup | None, than: Backup) -> bool:
+    if damaged is None:
+        return name > than.name
+    return damaged.manifest.scope is Scope.FULL and damaged.manifest.order > than.manifest.order
 
 
 _TYPES = [str, str, str, int, str, int, int, int, int, dict, str]

@@ -219,7 +219,7 @@ class Restorer:
         try:
             self._clear_roots(found)
             leftovers.sweep(self.data_dir)
-            self._drop(found, NEW, OLD)
+            self._drop_or_name(found)
             with self._as_owner():
                 for name, root in self.roots.items():
                     swap.give_looks(root, found.of_root(name))
@@ -241,6 +241,15 @@ class Restorer:
     def _as_owner(self) -> AbstractContextManager[None]:
         """Work with the rights of the owner of the journal, who can have written what it names (invariant 12)."""
         return acting_as(os.lstat(restore_folder(self.data_dir)))
+
+    def _drop_or_name(self, found: Restoration) -> None:
+        """Drop the databases that are not needed any more; one that cannot be dropped is named, and stops nothing."""
+        for kind in (NEW, OLD):
+            try:
+                self._drop(found, kind)
+            except FietsupdateError as error:
+                left = self.store.sibling(kind, found.tag).shown
+                self._warn(f"{left}, which is not needed any more, could not be removed; drop it. {error.message}")
 
     def _drop(self, found: Restoration, *kinds: str) -> None:
         """Remove databases that this restore has made, also what is left of one that was not complete."""

@@ -21,8 +21,10 @@ class Whereabouts:
     """What tells this database from every other, its name (or file) first; empty where nobody could tell."""
     search_path: tuple[str, ...] = ()
     """On PostgreSQL, the schemas in which names without one are looked up."""
+    version_table: str = ""
+    """Alembic's version table, whose name the ledger's table shares; "" where nobody could tell."""
     schema: str = ""
-    """On PostgreSQL, the schema that the ledger is in, or would be made in."""
+    """The schema that the ledger is in, or would be made in; "" where none needs to be named."""
     others: tuple[str, ...] = ()
     """Ledgers of other instances in the same database, by the names of their tables."""
     attached: tuple[str, ...] = ()

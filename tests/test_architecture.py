@@ -37,6 +37,7 @@ CONFIGURATION = {"published", "config", "keys", "site", "sources"}
 ENGINE = {
     "backup",
     "backups",
+    "bringing",
     "checks",
     "drafting",
     "engine",

@@ -28,7 +28,6 @@ from fietsupdate.errors import (
     RefusedError,
     StoppedError,
     UpdateFailedError,
-    UsageError,
 )
 from fietsupdate.filesystem import content, lock, shelf
 from fietsupdate.filesystem.verifying import verify
@@ -446,9 +445,9 @@ def test_a_backup_without_its_parts_is_none(project, damage, reason):
     there = updater(project).backups()
     assert there.backups == ()
     assert there.broken[backup.name].startswith(reason)
-    with pytest.raises(UsageError, match="is no complete backup"):
+    with pytest.raises(FilesError, match="is no complete backup"):
         updater(project).verify_backup(backup.name)
-    with pytest.raises(UsageError, match="There is no backup in"):
+    with pytest.raises(FilesError, match=f"is complete: {backup.name}: {re.escape(reason)}"):
         updater(project).verify_backup()
 
 
@@ -950,6 +949,7 @@ def test_backup_verify_exits_by_what_it_found(project, capfd):
         "path": str(backup.path),
         "good": False,
         "wrong": ["database.dump is not what it was"],
+        "passed_over": {},
     }
     code, _, err = run(project, capfd, "backup", "verify", backup.name[:-1])
     assert code == 2
@@ -1054,6 +1054,11 @@ def test_a_manifest_and_its_policy_words_are_stable():
         listing=Stored("files.jsonl", 3, "cd"),
         extra_dirs=("media",),
         database_file=Appearance(0o640, 1, 2, {"user.name": "dmFsdWU="}),
+        serial=3,
+        version_table="alembic_version",
+        schema="app",
+        settings=(("setting", "", "work_mem", "5MB"),),
+        cautions=("the rows of the foreign table there are not in it",),
     )
     assert Manifest.from_json(manifest.to_json()) == manifest
     assert [*Policy] == ["auto", "full", "never"]

@@ -283,9 +283,10 @@ def test_settings_that_are_lists_are_written_as_lists() -> None:
     def ask(sql: str) -> list[tuple[str | None, ...]]:
         return next((rows for name, rows in answers.items() if name in sql), [])
 
-    assert list(postgresql_place.properties(ask, "live", "new")) == [
-        "ALTER DATABASE \"new\" SET search_path TO '$user', 'odd, \"x', 'public'",
-        "ALTER DATABASE \"new\" SET DateStyle TO 'ISO, DMY'",
+    known = postgresql_place.properties(ask, "live")
+    assert list(postgresql_place.statements(known, "new", "me")) == [
+        "ALTER DATABASE \"new\" SET \"search_path\" TO '$user', 'odd, \"x', 'public'",
+        'ALTER DATABASE "new" SET "DateStyle" TO \'ISO, DMY\'',
     ]
 
 

@@ -66,7 +66,7 @@ def backup_list(ctx: typer.Context, *, as_json: Json = False) -> int:
 def backup_verify(ctx: typer.Context, *, name: Name = None, as_json: Json = False) -> int:
     """Read a backup from end to end, and compare it with what was copied.
 
-    Exits with 1 when it is not good.
+    Exits with 1 when it is not good, or when a newer one is damaged.
     """
     from fietsupdate.render import copies
 
@@ -74,7 +74,7 @@ def backup_verify(ctx: typer.Context, *, name: Name = None, as_json: Json = Fals
     with _listener(session, as_json=False, quiet=as_json) as tell:
         answer = session.updater().verify_backup(name, on_event=tell)
     session.answer(lambda: copies.verified(answer), lambda: copies.verified_document(answer), as_json=as_json)
-    return 1 if answer.wrong else 0
+    return 0 if answer.is_good else 1
 
 
 def backup_prune(

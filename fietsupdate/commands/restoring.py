@@ -31,7 +31,8 @@ def restore(
             "--despite",
             metavar="WHAT",
             help="Restore although the backup is of another instance (instance), is at updates that this code does "
-            "not know (version), or is not as it was made (damage); or although the application runs (running).",
+            "not know (version), or is not as it was made (damage); or although the application runs (running), "
+            "or other instances have their tables in the same database (tenants).",
         ),
     ] = None,
     dry_run: Annotated[

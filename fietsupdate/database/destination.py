@@ -7,7 +7,7 @@ open is then still to be had: SQLAlchemy is watched while env.py tries.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from fietsupdate.database.failures import TRY_ALEMBIC
 from fietsupdate.database.identity import of_engine, whereabouts
 from fietsupdate.database.ledger import BEGUN, DEFAULT_VERSION_TABLE, DONE, FIELDS, TABLE, LedgerTable, ledger_of
 from fietsupdate.errors import DatabaseError, FietsupdateError
-from fietsupdate.model import Direction, Entry
+from fietsupdate.model import Direction, Entry, fingerprint
 from fietsupdate.whereabouts import Whereabouts
 
 
@@ -30,8 +30,6 @@ class Destination:
     """The database that env.py connects to."""
 
     place: Whereabouts
-    ledger: LedgerTable | None
-    """Names the ledger's table; None where nothing answered."""
 
     @property
     def shown(self) -> str:
@@ -55,6 +53,11 @@ class Loaded:
     begun: str
     """The transaction that is begun in it, "" for none: nobody can finish it in a copy."""
 
+    def is_at(self, instance_id: str, tip_hash: str) -> bool:
+        """Tell whether it is that instance, at that tip, and nothing is begun in it."""
+        last = fingerprint((self.last,)) if self.last else ""
+        return (self.instance_id, last) == (instance_id, tip_hash) and not self.begun
+
 
 def destination(environment: Environment) -> Destination:
     """Find out where env.py connects to.
@@ -65,7 +68,7 @@ def destination(environment: Environment) -> Destination:
     found: list[Destination] = []
 
     def work(visit: Visit) -> tuple[()]:
-        found.append(Destination(whereabouts(visit.connection, visit.ledger, visit.missing_file), visit.ledger))
+        found.append(Destination(whereabouts(visit.connection, visit.ledger, visit.missing_file)))
         return ()
 
     with _watching() as engines:
@@ -78,7 +81,7 @@ def destination(environment: Environment) -> Destination:
         return found[-1]
     if not engines:
         raise DatabaseError("env.py opened no database, so nothing can be restored there.", hint=TRY_ALEMBIC)
-    return Destination(of_engine(environment.configured or _only(engines)), None)
+    return Destination(of_engine(environment.configured or _only(engines)))
 
 
 def _only(engines: Sequence[Engine]) -> Engine:
@@ -97,27 +100,43 @@ def _only(engines: Sequence[Engine]) -> Engine:
     )
 
 
+def ledger_in(store: Store, version_table: str, schema: str) -> LedgerTable | None:
+    """Give the ledger's table in a copy by the names that were written down, or else the only one that is there."""
+    return ledger_of(version_table, schema or None, store.dialect) if version_table else _only_ledger(store)
+
+
 def loaded(store: Store, ledger: LedgerTable | None) -> Loaded:
     """Read what a loaded copy says of its instance.
-
-    Args:
-        store: The copy.
-        ledger: The ledger's table; None for the only one that is there.
 
     Raises:
         DatabaseError: it cannot be read.
     """
-    ledger = ledger or _only_ledger(store)
     if ledger is None or not {ledger.rows.name, f"{ledger.schema}.{ledger.rows.name}"} & set(store.tables()):
         return Loaded("", None, "")
     name = sa.make_url(store.url).get_dialect()().identifier_preparer.format_table
-    rows, instance = name(ledger.rows), name(ledger.instance)
-    last = store.query(
-        f"SELECT {', '.join(FIELDS)} FROM {rows} WHERE status = '{DONE}' ORDER BY seq DESC LIMIT 1"  # noqa: S608
-    )
-    begun = store.query(f"SELECT txn FROM {rows} WHERE status = '{BEGUN}'")  # noqa: S608  # our own names
-    ids = store.query(f"SELECT instance_id FROM {instance}")  # noqa: S608
-    return Loaded((ids[0][0] or "") if ids else "", _entry(last[0]) if last else None, (begun or [("",)])[0][0] or "")
+    rows = store.query(f"SELECT {', '.join((*FIELDS, 'status'))} FROM {name(ledger.rows)}")  # noqa: S608  # our own names
+    ids = store.query(f"SELECT instance_id FROM {name(ledger.instance)}")  # noqa: S608  # our own names
+    found = [dict(zip((*FIELDS, "status"), row, strict=True)) for row in rows]
+    return _said(found, (ids[0][0] or "") if ids else "")
+
+
+def dumped(store: Store, dump: Path, ledger: LedgerTable) -> Loaded | None:
+    """Read what a dump says of its instance, without loading it; None where that cannot be done.
+
+    Raises:
+        DatabaseError: it cannot be read.
+    """
+    rows = store.rows_in(dump, ledger.schema or "", ledger.rows.name)
+    ids = store.rows_in(dump, ledger.schema or "", ledger.instance.name)
+    if rows is None or ids is None:
+        return None
+    return _said(rows, (ids[0]["instance_id"] or "") if ids else "")
+
+
+def _said(rows: Sequence[Mapping[str, str | None]], instance_id: str) -> Loaded:
+    done = sorted((row for row in rows if row["status"] == DONE), key=lambda row: int(row["seq"] or 0))
+    begun = next((row["txn"] or "" for row in rows if row["status"] == BEGUN), "")
+    return Loaded(instance_id, _entry(done[-1]) if done else None, begun)
 
 
 def _only_ledger(store: Store) -> LedgerTable | None:
@@ -130,8 +149,8 @@ def _only_ledger(store: Store) -> LedgerTable | None:
     return ledger_of(version_table, schema or None, store.dialect)
 
 
-def _entry(row: tuple[str | None, ...]) -> Entry:
-    values: dict[str, Any] = dict(zip(FIELDS, (value or "" for value in row), strict=True))
+def _entry(row: Mapping[str, str | None]) -> Entry:
+    values: dict[str, Any] = {name: row[name] or "" for name in FIELDS}
     numbers = {name: int(values[name]) for name in ("seq", "duration_ms")}
     return Entry(**{**values, **numbers, "direction": Direction(values["direction"])})
 

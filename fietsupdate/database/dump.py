@@ -12,7 +12,7 @@ import hashlib
 import os
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -27,6 +27,9 @@ NEW, OLD, CLONE = "new", "old", "clone"
 """What the name of a database that we made says of it, before the tag."""
 LONGEST_TAG = 24
 
+Settings = Sequence[Sequence[str]]
+"""What belongs to a database itself and is in no dump of its content: each a kind and its values, as a manifest keeps
+them."""
 Moved = Callable[[int], None]
 """Told how many bytes were copied since the last time."""
 
@@ -52,6 +55,7 @@ class Store(ABC):
         made: Whether it was made by us, beside a live one; only then it can be dropped.
         visited: What tells the database that env.py's connection leads to from every other
             (`fietsupdate.whereabouts`); empty where nobody could tell, None where nobody has asked.
+        notes: What did not come along when it was loaded, in sentences.
 
     What takes long takes ``moved``, which is told how many bytes were copied since the last time.
     Every method raises DatabaseError, which tells what the database or its program said, without secrets.
@@ -62,6 +66,7 @@ class Store(ABC):
     file: Path | None
     made: bool = False
     visited: tuple[str, ...] | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def shown(self) -> str:
@@ -113,8 +118,32 @@ class Store(ABC):
         """Write the whole database, as it is at one moment, into one file; complete and durable, or not there."""
 
     @abstractmethod
-    def load_beside(self, dump: Path, tag: str, moved: Moved = unheard) -> Store:
-        """Load a dump into a new database beside this one, and see that it arrived; one of the same tag is replaced."""
+    def load_beside(self, dump: Path, tag: str, moved: Moved = unheard, settings: Settings | None = None) -> Store:
+        """Load a dump into a new database beside this one, and see that it arrived; one of the same tag is replaced.
+
+        Args:
+            dump: What `dump` has written.
+            tag: Names the new database.
+            moved: Told how many bytes were copied since the last time.
+            settings: What `settings` described of the dumped database; None for those of the live one.
+        """
+
+    def settings(self) -> Settings:
+        """Describe what belongs to the database itself, and so is in no dump of its content."""
+        return ()
+
+    def barriers(self) -> tuple[tuple[str, str], ...]:
+        """Say why nothing at all could be restored here by this user as it is, each time with what to do about it."""
+        return ()
+
+    def cautions(self) -> tuple[str, ...]:
+        """Say what of the content this user could not restore, and what a dump does not hold."""
+        return ()
+
+    def rows_in(self, dump: Path, schema: str, table: str) -> list[dict[str, str | None]] | None:
+        """Read the rows of one small table from a dump without loading it; None where that cannot be done."""
+        del dump, schema, table
+        return None
 
     @abstractmethod
     def clone(

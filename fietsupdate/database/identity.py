@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +32,20 @@ ASKED = {
 """What the server is asked, on env.py's connection and by the client program: text, the database's name first."""
 
 _SCHEMAS = "SELECT current_schemas(false)::text[], current_setting('search_path'), current_user::text"
-_LEDGERS = f"""
-SELECT n.nspname::text, c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
- WHERE c.relkind = 'r' AND starts_with(c.relname, '{INSTANCE_TABLE}') ORDER BY 1, 2
-"""  # noqa: S608  # our own name
+_TABLES = {
+    "postgresql": (
+        "SELECT n.nspname::text, c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+        "WHERE c.relkind = 'r' AND starts_with(c.relname, 'fietsupdate') ORDER BY 1, 2"
+    ),
+    "mysql": (
+        "SELECT '', table_name FROM information_schema.tables "
+        "WHERE table_schema = DATABASE() AND LEFT(table_name, 11) = 'fietsupdate' ORDER BY 2"
+    ),
+    "sqlite": (
+        "SELECT '', name FROM sqlite_master WHERE type = 'table' AND substr(name, 1, 11) = 'fietsupdate' ORDER BY 2"
+    ),
+}
+"""Tables whose names begin like those of ours, each with its schema."""
 _ARGUMENTS = "fietsupdate.arguments"
 _FIELDS = {
     "host": "host",
@@ -67,10 +78,16 @@ def whereabouts(connection: Connection, ledger: LedgerTable, missing_file: Path 
 
     url, dialect = as_connected(connection), connection.dialect.name
     if dialect == "sqlite":
-        return _sqlite(url, query, missing_file)
+        there = _sqlite(url, query, missing_file)
+    elif dialect == "postgresql":
+        there = _on_server(url, query)
+    else:
+        there = _on_server(url, query) if dialect in MYSQL else of_url(url)
+    is_own = ledger.schema in {None, "", there.name, "main"} and dialect != "postgresql"
+    there = replace(there, version_table=ledger.version_table, schema="" if is_own else ledger.schema or "")
     if dialect == "postgresql":
-        return _postgresql(url, query, ledger)
-    return _on_server(url, query) if dialect in MYSQL else of_url(url)
+        there = _postgresql(there, query, ledger)
+    return replace(there, others=_others(there, dialect, query, ledger.instance.name))
 
 
 def home_of(connection: Connection) -> tuple[str, ...]:
@@ -165,20 +182,24 @@ def _on_server(url: sa.URL, query: Query) -> Whereabouts:
     return Whereabouts(there.url, there.shown, identity=identity if identity[0] else ())
 
 
-def _postgresql(url: sa.URL, query: Query, ledger: LedgerTable) -> Whereabouts:
-    there = _on_server(url, query)
+def _postgresql(there: Whereabouts, query: Query, ledger: LedgerTable) -> Whereabouts:
+    """Find out by which schema the ledger is found, which need not be named anywhere."""
+    if ledger.schema:
+        return replace(there, search_path=(ledger.schema,))
     found, configured, user = query(_SCHEMAS)[0]
-    names = [(row[0], row[1]) for row in query(_LEDGERS)]
-    own = next((schema for schema in found if (schema, ledger.instance.name) in names), next(iter(found), ""))
-    schema = ledger.schema or own
-    return Whereabouts(
-        there.url,
-        there.shown,
-        identity=there.identity,
-        search_path=_names_in(configured, user),
-        schema=schema,
-        others=tuple(f"{one}.{name}" for one, name in names if (one, name) != (schema, ledger.instance.name)),
-    )
+    inside = {row[0] for row in query(_TABLES["postgresql"]) if row[1] == ledger.instance.name}
+    own = next((schema for schema in found if schema in inside), next(iter(found), ""))
+    return replace(there, search_path=_names_in(configured, user), schema=own)
+
+
+def _others(there: Whereabouts, dialect: str, query: Query, own: str) -> tuple[str, ...]:
+    """Name the ledgers of other instances, which a copy of the whole database holds, too."""
+    if dialect not in {"sqlite", "postgresql", *MYSQL}:
+        return ()
+    rows = query(_TABLES["mysql" if dialect in MYSQL else dialect])
+    ledgers = [(schema, name) for schema, name in rows if name.startswith(INSTANCE_TABLE)]
+    home = there.schema if dialect == "postgresql" else ""
+    return tuple(f"{schema}.{name}".lstrip(".") for schema, name in ledgers if (schema, name) != (home, own))
 
 
 def _names_in(search_path: str, user: str) -> tuple[str, ...]:

@@ -56,7 +56,7 @@ class LedgerTable:
         # Only where they count: naming them makes SQLAlchemy import its whole MySQL dialect.
         options: Any = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4"} if dialect in MYSQL else {}
         ending = suffix(version_table)
-        self.schema = schema
+        self.schema, self.version_table = schema, version_table
         self.rows = sa.Table(
             TABLE + ending,
             metadata,

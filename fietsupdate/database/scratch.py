@@ -6,9 +6,9 @@ application uses; `blocking` finds one.
 
 from __future__ import annotations
 
-import shutil
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -153,7 +153,7 @@ class Copy:
         kind = _kind(url)
         if kind == "sqlite":
             if file_of(url).exists():
-                shutil.copy(file_of(url), self._file)
+                _copy_file(file_of(url), self._file)
         elif kind == "postgresql":
             _on_server(url, _END_SESSIONS.format(name=self._name))  # a template must not be in use
             _on_server(url, f"CREATE DATABASE {self._copied} TEMPLATE {self._name}")
@@ -174,7 +174,7 @@ class Copy:
         kind = _kind(self.url)
         if kind == "sqlite":
             if self._file.exists():
-                shutil.copy(self._file, file_of(self.url))
+                _copy_file(self._file, file_of(self.url))
         elif kind == "postgresql":
             _on_server(self.url, f"CREATE DATABASE {self._name} TEMPLATE {self._copied}")
         else:
@@ -187,6 +187,12 @@ class Copy:
         """Remove the copy."""
         if _kind(self.url) == "postgresql":
             _on_server(self.url, f"DROP DATABASE IF EXISTS {self._copied} WITH (FORCE)")
+
+
+def _copy_file(source: Path, target: Path) -> None:
+    """Copy a SQLite file by its online backup: much of it may still be in the log beside it."""
+    with closing(sqlite3.connect(source)) as reader, closing(sqlite3.connect(target)) as writer:
+        reader.backup(writer)
 
 
 def mark(url: str, word: str) -> None:

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from fietsupdate.copies import FILES, LISTING, MANIFEST, Backup, Manifest, Scope, Shelf
+from fietsupdate.copies import FILES, LISTING, MANIFEST, PARTIAL, Backup, Manifest, Scope, Shelf
 from fietsupdate.errors import FilesError
 from fietsupdate.filesystem.durable import atomic_write, sync_path
 from fietsupdate.filesystem.identity import user
@@ -25,8 +25,14 @@ from fietsupdate.filesystem.regular import read_bytes
 
 LARGEST = 16 << 20
 """Bytes that a manifest has at the most."""
-PARTIAL = ".partial-"
-"""What the name of everything begins with that is not, or no longer, a backup."""
+
+
+class DamagedError(ValueError):
+    """A part of a backup is missing, or is not as long as it was; its manifest can be read."""
+
+    def __init__(self, backup: Backup, reason: str) -> None:
+        super().__init__(reason)
+        self.backup = backup
 
 
 def default_folder(data_dir: Path) -> Path:
@@ -110,7 +116,7 @@ def read(path: Path) -> Backup:
     """Read what a backup says of itself, and see that its parts are there. Its content is not looked at.
 
     Raises:
-        ValueError: it is none, or a part of it is missing; the text says which, without the name.
+        ValueError: it is none, or a part of it is missing (`DamagedError`); the text says which, without the name.
     """
     try:
         manifest = Manifest.from_json(read_bytes(path / MANIFEST, LARGEST).decode())
@@ -118,6 +124,7 @@ def read(path: Path) -> Backup:
         raise ValueError("there is no manifest") from error
     except OSError as error:
         raise ValueError(f"its manifest cannot be read: {error.strerror}") from error
+    backup = Backup(path, replace(manifest, name=path.name))
     for part in (manifest.dump, manifest.listing):
         if part is None:
             continue
@@ -125,10 +132,10 @@ def read(path: Path) -> Backup:
             status = os.lstat(path / part.name)
             if stat.S_ISREG(status.st_mode) and status.st_size == part.size:
                 continue
-        raise ValueError(f"{part.name} is missing, or not as long as it was")
+        raise DamagedError(backup, f"{part.name} is missing, or not as long as it was")
     if manifest.scope is Scope.FULL and not (path / FILES).is_dir():
-        raise ValueError(f"{FILES} is missing")
-    return Backup(path, replace(manifest, name=path.name))
+        raise DamagedError(backup, f"{FILES} is missing")
+    return backup
 
 
 def look(folder: Path) -> Shelf:
@@ -138,6 +145,7 @@ def look(folder: Path) -> Shelf:
         FilesError: this user may not look into the folder.
     """
     found: list[Backup] = []
+    damaged: list[Backup] = []
     broken: dict[str, str] = {}
     for path in _entries(folder):
         if path.name.startswith(PARTIAL):
@@ -147,8 +155,9 @@ def look(folder: Path) -> Shelf:
                 found.append(read(path))
             except ValueError as error:
                 broken[path.name] = str(error)
-    found.sort(key=lambda backup: (backup.manifest.created_at, backup.name), reverse=True)
-    return Shelf(folder, tuple(found), broken)
+                damaged += [error.backup] if isinstance(error, DamagedError) else []
+    found.sort(key=lambda backup: (*backup.manifest.order[:2], backup.name), reverse=True)
+    return Shelf(folder, tuple(found), broken, tuple(damaged))
 
 
 def strangers(folder: Path) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from fietsupdate.planning.graph import Graph
 from fietsupdate.planning.history import Pairing, same, unknown_of
 from fietsupdate.planning.problems import up_to
 from fietsupdate.views import DatabaseView, FilesView
+from fietsupdate.whereabouts import Whereabouts
 
 MYSQL = frozenset({"mysql", "mariadb"})
 
@@ -31,6 +32,8 @@ class Despite(enum.StrEnum):
     """The backup is not as it was made."""
     RUNNING = "running"
     """The application runs."""
+    TENANTS = "tenants"
+    """Other instances have their tables in the same database."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +65,21 @@ def objections(manifest: Manifest, ledger: Sequence[Entry], ground: Ground) -> I
         yield None, _missing_root(manifest, missing[0])
     if not is_same_instance(manifest, ledger, ground):
         yield Despite.INSTANCE, _other_instance(manifest, ground)
+    yield from _in_the_database(manifest, ground.database.place)
     if unknown := unknown_of(manifest.current, ground.graph):
         yield Despite.VERSION, _too_new(manifest, "updates", unknown, ground.graph.dag.heads())
     elif strange := _strange(manifest, ground.database):
         yield Despite.VERSION, _too_new(manifest, "Alembic revisions", strange, ground.database.alembic_heads)
     if manifest.scope is Scope.DATABASE and not has_vault(manifest, ground.database, ground.files, ground.kept):
         yield None, _without_vault(manifest)
+
+
+def _in_the_database(manifest: Manifest, place: Whereabouts) -> Iterator[tuple[Despite | None, Problem]]:
+    """Give what stands against it inside of the database that would be replaced."""
+    if manifest.schema and place.search_path and manifest.schema not in place.search_path:
+        yield None, _other_schema(manifest, place)
+    if place.others:
+        yield Despite.TENANTS, _tenants(manifest, place)
 
 
 def is_same_instance(manifest: Manifest, ledger: Sequence[Entry], ground: Ground) -> bool:
@@ -128,7 +140,7 @@ def nearest(backups: Iterable[Manifest], pairing: Pairing, files: FilesView, dat
         and one.instance_id in {"", database.instance_id or one.instance_id}
         and (one.tip_seq == 0 or hashes.get(one.tip_seq) == one.tip_hash)
     ]
-    newest_first = sorted(fits, key=lambda one: one.created_at, reverse=True)
+    newest_first = sorted(fits, key=lambda one: one.order, reverse=True)
     return min(newest_first, key=lambda one: abs(one.tip_seq - older), default=None)
 
 
@@ -165,6 +177,25 @@ def _other_instance(manifest: Manifest, ground: Ground) -> Problem:
         "other_instance",
         f"The backup {manifest.name} is of another instance, {whose}; {is_there} {other}.",
         "Check the URL of the database, and data_dir. To replace what is there all the same, add --despite instance.",
+    )
+
+
+def _other_schema(manifest: Manifest, place: Whereabouts) -> Problem:
+    return Problem(
+        "other_schema",
+        f"The tables of the backup {manifest.name} are in the schema {manifest.schema!r}; here env.py looks for them "
+        f"in {', '.join(map(repr, place.search_path))}, and would find none.",
+        "Name that schema: in env.py (version_table_schema), in the URL, or by ALTER ROLE ... SET search_path.",
+    )
+
+
+def _tenants(manifest: Manifest, place: Whereabouts) -> Problem:
+    return Problem(
+        "other_tenants",
+        f"The database {place.shown} holds other instances, too: {', '.join(place.others)} are their ledgers. All of "
+        f"the database would go back to {manifest.name}, and their files would not.",
+        "To take them back as well, stop them all, and add --despite tenants. To take one schema back alone, see "
+        "'Several instances in one database' in the documentation.",
     )
 
 

@@ -1,4 +1,4 @@
-"""Which backups stay. Counted are complete ones of this instance, by their own time, never by their names.
+"""Which backups stay. Counted are complete ones of this instance, in the order in which they were made.
 
 What many attempts at one update have left counts as one: the first of them is from before anything was tried, the
 last has the newest files; those between go first. So failing updates push out neither that first one nor what was
@@ -25,12 +25,12 @@ def surplus(backups: Iterable[Backup], keep: int | None, instance_id: str) -> tu
         return ()
     own = sorted(
         (one for one in backups if one.manifest.scope is Scope.FULL and one.manifest.instance_id == instance_id),
-        key=lambda one: (one.manifest.created_at, one.name),
+        key=lambda one: one.manifest.order,
     )
     attempts: dict[tuple[object, ...], list[Backup]] = {}
     for one in own:
         attempts.setdefault(_attempt(one), []).append(one)
-    groups = sorted(attempts.values(), key=lambda group: (group[-1].manifest.created_at, group[-1].name))
+    groups = sorted(attempts.values(), key=lambda group: group[-1].manifest.order)
     kept = {one.path for group in groups[-max(keep, 1) :] for one in (group[0], group[-1])}
     return tuple(one for one in own if one.path not in kept)
 

@@ -94,11 +94,15 @@ def _row(backup: Backup, *, spent: bool) -> tuple[str, ...]:
 
 
 def verified(answer: Verified) -> str:
-    """Say whether a backup is good."""
+    """Say whether a backup is good; what is damaged comes first."""
+    lines = [f"Backup {name} is NOT good: {reason}." for name, reason in answer.passed_over.items()]
+    older = "An older one, backup" if lines else "Backup"
     if not answer.wrong:
-        return f"Backup {answer.backup.name} is good: {size(answer.backup.size)} were read and compared."
-    lines = [f"Backup {answer.backup.name} is NOT good:"]
-    return "\n".join([*lines, *(f"  - {text}" for text in answer.wrong)])
+        lines.append(f"{older} {answer.backup.name}, is good" if lines else f"Backup {answer.backup.name} is good")
+        lines[-1] += f": {size(answer.backup.size)} were read and compared."
+    else:
+        lines += [f"{older} {answer.backup.name} is NOT good:", *(f"  - {text}" for text in answer.wrong)]
+    return "\n".join(lines)
 
 
 def pruned(names: Sequence[str], *, dry_run: bool) -> str:
@@ -128,4 +132,10 @@ def shelf_document(there: Shelf) -> dict[str, Any]:
 
 def verified_document(answer: Verified) -> dict[str, Any]:
     """Give the document of ``backup verify --json``."""
-    return {"name": answer.backup.name, "path": answer.backup.path, "good": not answer.wrong, "wrong": answer.wrong}
+    return {
+        "name": answer.backup.name,
+        "path": answer.backup.path,
+        "good": answer.is_good,
+        "wrong": answer.wrong,
+        "passed_over": dict(answer.passed_over),
+    }

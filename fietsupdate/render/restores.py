@@ -39,13 +39,17 @@ def question(what: Candidate) -> str:
         )
     else:
         files = f"what the interrupted or last update changed in {' and '.join(map(str, what.roots))} is undone"
+    cautions = [f"  - {text}" for text in manifest.cautions]
+    damaged = [f"Passed over, as it is damaged: backup {name}: {reason}." for name, reason in what.passed_over.items()]
     return "\n".join(
         [
+            *damaged,
             f"Restore the backup {backup.name}, made {_when(backup)} UTC, when the instance was at {current}:",
             f"  database  {what.database} is replaced{sessions}",
             f"  files     {files}",
             "What is there now is removed as soon as both halves are in place; 'fietsupdate backup' would keep it.",
             "The application must not run meanwhile.",
+            *(["What is not in the backup, or was to be minded when it was made:", *cautions] if cautions else []),
         ]
     )
 
@@ -70,6 +74,7 @@ def document(what: Candidate) -> dict[str, Any]:
         "backup": copies.document(what.backup),
         "database": what.database,
         "roots": [str(root) for root in what.roots],
+        "passed_over": dict(what.passed_over),
     }
 
 

@@ -16,6 +16,7 @@ from fietsupdate.database.dump import (
     NEW,
     OLD,
     Moved,
+    Settings,
     Store,
     arriving,
     refuse_empty,
@@ -106,8 +107,9 @@ class MySQLStore(Store):
             _see_whole(draft)
             self.notes = tuple(oversized(self._parsed, draft))
 
-    def load_beside(self, dump: Path, tag: str, moved: Moved = unheard) -> Store:
+    def load_beside(self, dump: Path, tag: str, moved: Moved = unheard, settings: Settings | None = None) -> Store:
         """Load into a new database with the character set and collation of the old one; its events are switched off."""
+        del settings  # they are in the dump
         _see_whole(dump)
         new, origin = self.sibling(NEW, tag), Origin.of(dump)
         url = sa.make_url(new.url)

@@ -20,6 +20,7 @@ from fietsupdate.database.dump import (
     NEW,
     OLD,
     Moved,
+    Settings,
     Store,
     arriving,
     refuse_empty,
@@ -29,6 +30,8 @@ from fietsupdate.database.dump import (
 )
 from fietsupdate.database.identity import ASKED
 from fietsupdate.database.stores import postgresql_address as address
+from fietsupdate.database.stores import postgresql_loading as loading
+from fietsupdate.database.stores import postgresql_rights as rights
 from fietsupdate.database.stores.postgresql_client import (
     IN_USE,
     INSTALL,
@@ -38,7 +41,7 @@ from fietsupdate.database.stores.postgresql_client import (
     psql,
     select,
 )
-from fietsupdate.database.stores.postgresql_place import creation, literal, properties, quoted
+from fietsupdate.database.stores.postgresql_place import creation, literal, properties, quoted, statements
 from fietsupdate.errors import DatabaseError
 
 LONGEST_NAME = 63
@@ -61,6 +64,12 @@ _TABLES = f"""
 SELECT CASE nspname WHEN 'public' THEN relname ELSE nspname || '.' || relname END, format('%I.%I', nspname, relname)
   FROM ({_DUMPED}) dumped WHERE relkind = 'r' ORDER BY 1
 """  # noqa: S608  # our own text
+
+
+_TABLESPACES = """
+SELECT DISTINCT spcname::text FROM pg_class JOIN pg_tablespace t ON t.oid = reltablespace WHERE spcname <> 'pg_global'
+"""
+_USABLE = "SELECT spcname::text FROM pg_tablespace WHERE has_tablespace_privilege(oid, 'CREATE')"
 
 
 class PostgreSQLStore(Store):
@@ -115,13 +124,14 @@ class PostgreSQLStore(Store):
         with _dumping(self._parsed) as call, arriving(dest) as draft:
             programs.to_file(call, draft, moved)
 
-    def load_beside(self, dump: Path, tag: str, moved: Moved = unheard) -> Store:
-        """Load into a new database with the live one's owner, encoding, collation, rights and settings."""
-        expected = _tables_in(dump)
+    def load_beside(
+        self, dump: Path, tag: str, moved: Moved = unheard, settings: Settings | None = None
+    ) -> PostgreSQLStore:
+        """Load into a new database with the live one's owner, encoding and collation."""
+        expected = len(_A_TABLE.findall("\n".join(loading.entries(dump))))
         new = self.sibling(NEW, tag)
-        with self._emerging(new):
-            with _restoring(sa.make_url(new.url)) as call:
-                programs.from_file(call, dump, moved=moved)
+        with self._emerging(new, settings=settings):
+            new.notes += loading.load(sa.make_url(new.url), dump, moved, tablespaces=self._has_tablespaces(settings))
             refuse_empty(new)
             if (arrived := len(new.query(_DUMPED))) < expected:
                 raise DatabaseError(f"Of {expected} tables in {dump} only {arrived} were loaded into {new.shown}.")
@@ -210,10 +220,44 @@ class PostgreSQLStore(Store):
         if tables := self._all_tables():
             psql(self._parsed, f"ANALYZE {', '.join(table for _, table in tables)};")
 
+    def settings(self) -> Settings:
+        """Describe comment, rights, settings and tablespaces: they are the database's own, not its content's."""
+        used = (("tablespace", name or "") for (name,) in self.query(_TABLESPACES))
+        return (*(tuple(one) for one in properties(self.query, self.name)), *used)
+
+    def set_up(self, known: Settings) -> tuple[str, ...]:
+        """Give this database what was described; say what was refused."""
+        owner = self.query("SELECT pg_get_userbyid(datdba)::text FROM pg_database WHERE datname = current_database()")
+        return tuple(loading.attempted(self._parsed, statements(known, self.name, owner[0][0] or "")))
+
+    def barriers(self) -> tuple[tuple[str, str], ...]:
+        """Ask what this user may do here, and what keeps the database from being renamed or dropped."""
+        try:
+            self._server.administer("SELECT 1")
+        except DatabaseError as error:
+            return ((error.message, error.hint),)
+        return tuple(rights.barriers(self._parsed))
+
+    def cautions(self) -> tuple[str, ...]:
+        """Look through the catalogue, and try what is computed while a dump is loaded."""
+        return tuple(rights.cautions(self._parsed))
+
+    def rows_in(self, dump: Path, schema: str, table: str) -> list[dict[str, str | None]] | None:
+        """Let pg_restore write the one table."""
+        return loading.rows_in(dump, schema, table)
+
+    def _has_tablespaces(self, settings: Settings | None) -> bool:
+        """Tell whether all tablespaces of the dump's tables can be used here, as far as they are known."""
+        names = [values[0] for kind, *values in settings or () if kind == "tablespace"]
+        here = {name for (name,) in self._server.ask(_USABLE)}
+        return set(names) <= here
+
     # -- making and renaming
 
     @contextmanager
-    def _emerging(self, place: PostgreSQLStore, *, template: bool = False) -> Iterator[bool]:
+    def _emerging(
+        self, place: PostgreSQLStore, *, template: bool = False, settings: Settings | None = None
+    ) -> Iterator[bool]:
         """Make a database like this one, full if it could be copied on the server; after an error it is gone."""
         place.drop()
         try:
@@ -221,7 +265,7 @@ class PostgreSQLStore(Store):
             if not is_full:
                 self._make(place.name)
             yield is_full
-            self._server.administer(";".join(properties(self._server.ask, self.name, place.name)))
+            place.notes += place.set_up(properties(self._server.ask, self.name) if settings is None else settings)
         except BaseException:
             place.drop()
             raise
@@ -282,17 +326,12 @@ class PostgreSQLStore(Store):
 def _dumping(url: sa.URL, *options: str, form: str = "custom") -> AbstractContextManager[programs.Call]:
     program = programs.find(["pg_dump"], INSTALL)
     hint = "See that this user may read everything in the database, and that no schema change is running."
-    return address.calling(url, program, f"--format={form}", "--lock-wait-timeout=60s", *options, hint=hint)
+    return address.calling(
+        url, program, f"--format={form}", "--lock-wait-timeout=60s", "--no-subscriptions", *options, hint=hint
+    )
 
 
 def _restoring(url: sa.URL) -> AbstractContextManager[programs.Call]:
     program = programs.find(["pg_restore"], INSTALL)
     hint = "Its owners and extensions must exist here, and this user must be allowed to act for them."
     return address.calling(url, program, "--exit-on-error", hint=hint)
-
-
-def _tables_in(dump: Path) -> int:
-    """Count the tables that a dump tells of."""
-    program = programs.find(["pg_restore"], INSTALL)
-    call = programs.Call((program, "--list", str(dump)), hint="The dump is not whole: verify the backup.")
-    return len(_A_TABLE.findall(programs.output_of(call).decode(errors="replace")))

@@ -21,6 +21,8 @@ IN_USE, NOT_ALLOWED = "55006", "42501"
 Rows = list[tuple[str | None, ...]]
 T = TypeVar("T")
 
+_PATIENT = "SET statement_timeout = 0;\nSET default_transaction_read_only = off;\n"
+"""What is set for the role or the database is meant for the application's own statements."""
 _CONNECTION_FAILED = 2
 """What psql ends with when it could not connect."""
 _SAID = re.compile(r"(?:psql:\S+ )?[A-Z]+:\s+(?:([0-9A-Z]{5}): )?(.*)")
@@ -61,15 +63,21 @@ def psql(url: sa.URL, sql: str, *options: str) -> bytes:
     program = programs.find(["psql"], INSTALL)
     with address.calling(url, program, *PSQL, *options, "--file=-", hint=_UNREACHED) as call:
         try:
-            return programs.output_of(call, sql)
+            return programs.output_of(call, _PATIENT + sql)
         except programs.ProgramFailedError as failure:
             raise StatementFailedError(failure) from failure
 
 
-def select(url: sa.URL, sql: str) -> Rows:
-    """Give the rows of a SELECT; COPY is the one form in which psql writes every value so that it can be read back."""
-    output = psql(url, f"COPY ({sql.strip().rstrip(';')}\n) TO STDOUT;\n").decode(errors="surrogateescape")
-    return [tuple(_meant(value) for value in line.split("\t")) for line in output.split("\n")[:-1]]
+def select(url: sa.URL, sql: str, *, before: str = "") -> Rows:
+    """Give the rows of a SELECT; COPY is the one form in which psql writes every value so that it can be read back.
+
+    Args:
+        url: The database.
+        sql: One SELECT.
+        before: Statements that are executed before it, in the same session.
+    """
+    output = psql(url, f"{before}COPY ({sql.strip().rstrip(';')}\n) TO STDOUT;\n").decode(errors="surrogateescape")
+    return [tuple(meant(value) for value in line.split("\t")) for line in output.split("\n")[:-1]]
 
 
 class Server:
@@ -105,7 +113,7 @@ class Server:
         ) from failure
 
 
-def _meant(value: str) -> str | None:
+def meant(value: str) -> str | None:
     """Read a value of COPY's text format."""
     if value == "\\N":
         return None

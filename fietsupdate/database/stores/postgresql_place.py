@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 Query = Callable[[str], list[tuple[str | None, ...]]]
+Properties = Sequence[Sequence[str]]
+"""A comment, rights and settings, each as a kind and its values; a manifest keeps them."""
 
 _PROPERTIES = """
 SELECT r.rolname, pg_encoding_to_char(d.encoding), d.datcollate, d.datctype, d.datconnlimit, t.spcname,
@@ -54,29 +56,55 @@ def creation(query: Query, live: str, name: str, *, full: bool = False) -> str |
         return sql + quoted(live)
     sql += (
         f"template0 ENCODING {literal(encoding or '')} LC_COLLATE {literal(collate or '')} "
-        f"LC_CTYPE {literal(ctype or '')} TABLESPACE {quoted(tablespace or '')}"
+        f"LC_CTYPE {literal(ctype or '')}"
     )
+    if tablespace != "pg_default":  # to name that one takes a right which ordinary users do not have
+        sql += f" TABLESPACE {quoted(tablespace or '')}"
     if provider in _PROVIDERS:
         kind = _PROVIDERS[provider]
         sql += f" LOCALE_PROVIDER {kind} {kind.upper()}_LOCALE {literal(locale or '')}"
     return sql + (f" ICU_RULES {literal(rules)}" if rules else "")
 
 
-def properties(query: Query, live: str, name: str) -> Iterator[str]:
-    """Give the statements that make a database's comment, rights and settings those of the live one."""
+def properties(query: Query, live: str) -> Properties:
+    """Describe a database's own comment, rights and settings: each with its kind, in words that any server has."""
     rows = query(_PROPERTIES.format(name=literal(live)))
-    owner, comment, has_rights = (rows[0][0], rows[0][9], rows[0][10]) if rows else (None, None, "f")
-    if comment is not None:
-        yield f"COMMENT ON DATABASE {quoted(name)} IS {literal(comment)}"
+    owner, comment, has_rights = (rows[0][0] or "", rows[0][9], rows[0][10]) if rows else ("", None, "f")
+    found: list[tuple[str, ...]] = [("comment", comment)] if comment is not None else []
     if has_rights == "t":
-        yield f"REVOKE ALL ON DATABASE {quoted(name)} FROM PUBLIC, {quoted(owner or '')}"
-        for role, right, grantable in query(_RIGHTS.format(name=literal(live))):
-            option = " WITH GRANT OPTION" if grantable == "t" else ""
-            yield f"GRANT {right} ON DATABASE {quoted(name)} TO {quoted(role) if role else 'PUBLIC'}{option}"
+        found.append(("rights", owner))
+        found += [("right", *(value or "" for value in row)) for row in query(_RIGHTS.format(name=literal(live)))]
     for role, setting in query(_SETTINGS.format(name=literal(live))):
         variable, _, value = (setting or "").partition("=")
-        whose = f"ALTER ROLE {quoted(role)} IN DATABASE {quoted(name)}" if role else f"ALTER DATABASE {quoted(name)}"
-        yield f"{whose} SET {variable} TO {_value(variable, value)}"
+        found.append(("setting", role or "", variable, value))
+    return tuple(found)
+
+
+def statements(known: Properties, name: str, owner: str) -> Iterator[str]:
+    """Give the statements that make a new database's comment, rights and settings those that were described.
+
+    What its owner was allowed then, its owner is allowed now, whatever he is called.
+    """
+    then = next((values[0] for kind, *values in known if kind == "rights"), owner)
+    for kind, *values in known:
+        match kind:
+            case "comment":
+                yield f"COMMENT ON DATABASE {quoted(name)} IS {literal(values[0])}"
+            case "rights":
+                yield f"REVOKE ALL ON DATABASE {quoted(name)} FROM PUBLIC, {quoted(owner)}"
+            case "right":
+                role, right, grantable = owner if values[0] == then else values[0], values[1], values[2]
+                option = " WITH GRANT OPTION" if grantable == "t" else ""
+                yield f"GRANT {right} ON DATABASE {quoted(name)} TO {quoted(role) if role else 'PUBLIC'}{option}"
+            case "setting":
+                role, variable, value = values
+                whose = f"ALTER ROLE {quoted(role)} IN DATABASE" if role else "ALTER DATABASE"
+                yield f"{whose} {quoted(name)} SET {quoted_setting(variable)} TO {_value(variable, value)}"
+
+
+def quoted_setting(variable: str) -> str:
+    """Quote a setting's name, which may have two parts."""
+    return ".".join(quoted(part) for part in variable.split("."))
 
 
 def _value(variable: str, value: str) -> str:

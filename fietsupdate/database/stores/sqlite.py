@@ -21,6 +21,7 @@ from fietsupdate.database.dump import (
     NEW,
     OLD,
     Moved,
+    Settings,
     Store,
     arriving,
     draft_of,
@@ -90,8 +91,9 @@ class SQLiteStore(Store):
             copy_file(self.place, draft, moved)
             inspect(draft)
 
-    def load_beside(self, dump: Path, tag: str, moved: Moved = unheard) -> Store:
+    def load_beside(self, dump: Path, tag: str, moved: Moved = unheard, settings: Settings | None = None) -> Store:
         """Copy a dump to a file beside the live one, with the live one's owner and mode."""
+        del settings  # a file's are in it
         new = self.sibling(NEW, tag)
         new.drop()
         with self._told(f"replaced by {dump}"), arriving(new.place) as draft:
@@ -111,6 +113,27 @@ class SQLiteStore(Store):
         with self._told("cloned"), arriving(clone.place) as draft:
             copy_file(self.place, draft, moved)
         return clone
+
+    def barriers(self) -> tuple[tuple[str, str], ...]:
+        """See that this user may make files beside the live one."""
+        folder = self.place.parent
+        if os.access(folder, os.W_OK | os.X_OK):
+            return ()
+        return (
+            (
+                f"This user may not make files in {folder}, beside the database.",
+                f"Give it the right to write {folder}.",
+            ),
+        )
+
+    def rows_in(self, dump: Path, schema: str, table: str) -> list[dict[str, str | None]] | None:
+        """Read the table: a dump is a database itself."""
+        del schema
+        with self._told("copied"), closing(connect(dump, "mode=ro&immutable=1")) as connection:
+            if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)).fetchone():
+                return []
+            rows = connection.execute(f"SELECT * FROM {quoted(table)}")  # noqa: S608  # quoted
+            return [dict(zip([column[0] for column in rows.description], map(_text, row), strict=True)) for row in rows]
 
     def swap(self, new: Store, tag: str) -> None:
         """Rename ``new`` over the live file, of which the old name is a second link; where that cannot be, copy."""

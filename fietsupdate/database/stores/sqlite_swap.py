@@ -24,6 +24,7 @@ from fietsupdate.database.stores.sqlite_copying import connect, copy, patiently
 from fietsupdate.errors import DatabaseError
 from fietsupdate.filesystem.durable import sync_path
 
+ACL = "system.posix_acl_access"
 SIDES = ("-journal", "-wal", "-shm")
 """What SQLite keeps beside a file, by the ending of its name."""
 _NO_LINK = frozenset({errno.EPERM, errno.EXDEV, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EACCES})
@@ -184,6 +185,7 @@ def adopt(path: Path, like: Path) -> bool:
     except FileNotFoundError:
         return True
     is_owned = True
+    _forget_inherited(path, like)
     have = os.stat(path)
     if (have.st_uid, have.st_gid) != (wanted.st_uid, wanted.st_gid):
         try:
@@ -199,6 +201,15 @@ def adopt(path: Path, like: Path) -> bool:
         with contextlib.suppress(OSError):  # not every attribute is ours to set
             os.setxattr(path, name, os.getxattr(like, name))
     return is_owned
+
+
+def _forget_inherited(path: Path, like: Path) -> None:
+    """Take away the access control list that a new file got from its folder, where the other file has none of its own.
+
+    It comes first: a mode that is given to a file with a list is what everybody in that list is allowed at the most.
+    """
+    if hasattr(os, "listxattr") and ACL in os.listxattr(path) and ACL not in os.listxattr(like):
+        os.removexattr(path, ACL)
 
 
 def fingerprint_of(path: Path) -> bytes:

@@ -1,0 +1,214 @@
+"""Brings a backup beside what is live, and commits the restore: everything up to where it only goes forward.
+
+Until the journal says that the databases are exchanged, nothing live is touched, and what was brought is swept away by
+whoever comes next.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from fietsupdate.backup import BLOCK, RESERVE, SHARE, set_apart
+from fietsupdate.copies import Backup, Scope
+from fietsupdate.database.dump import NEW, OLD, draft_of
+from fietsupdate.errors import DatabaseError, FietsupdateError, FilesError, RefusedError
+from fietsupdate.filesystem import leftovers, movable, restoration, shelf, swap
+from fietsupdate.filesystem.copying import room
+from fietsupdate.filesystem.durable import atomic_write, sync_path
+from fietsupdate.filesystem.layout import home, make_folder, restore_folder
+from fietsupdate.filesystem.ledger import LARGEST
+from fietsupdate.filesystem.paths import database_files
+from fietsupdate.filesystem.regular import read_bytes
+from fietsupdate.filesystem.restoration import Restoration, Stage
+from fietsupdate.filesystem.staging import give_look, needs, shares_blocks, stage
+from fietsupdate.instance import now
+from fietsupdate.look import Look
+from fietsupdate.model import Event
+from fietsupdate.pace import Pace
+from fietsupdate.restoring import Restorer
+from fietsupdate.run import Run
+
+UNTOUCHED = "Nothing was changed."
+DECIDED = (
+    "Nothing was changed yet. The next 'fietsupdate recover' finishes the restore, or removes what it has brought."
+)
+
+
+@dataclass
+class Bringing:
+    """Everything up to the point from which a restore only goes forward."""
+
+    run: Run
+    restorer: Restorer
+    backup: Backup
+    seen: Look
+
+    def go(self) -> tuple[Path, ...]:
+        """Stage, commit, and go forward; give what stood in the way."""
+        run, data_dir = self.run, self.restorer.data_dir
+        begun = self.begun()
+        run.tell(Event("restore_begun", now(), text=self.backup.name, details={"path": str(self.backup.path)}))
+        staged = begun
+        try:
+            make_folder(restore_folder(data_dir), shared=False)
+            sync_path(home(data_dir))  # without its journal nobody would sweep what is loaded beside the database
+            restoration.write(data_dir, begun)
+            self._refuse_narrow()
+            staged = self._stage(begun)
+            run.signals.raise_pending()
+            run.signals.deferred = True
+            restoration.write(data_dir, staged.at(Stage.DATABASE))
+        except BaseException as error:
+            run.signals.deferred = True
+            withdrawn = self.restorer.withdraw(staged)
+            run.signals.deferred = False
+            raise _told(error, UNTOUCHED if withdrawn else DECIDED) from error
+        try:
+            return self.restorer.forward(staged.at(Stage.DATABASE))
+        finally:
+            run.signals.deferred = False
+
+    def begun(self) -> Restoration:
+        """Give the first page of the journal; refuse where something in the live roots cannot be moved."""
+        restorer, manifest = self.restorer, self.backup.manifest
+        tag = secrets.token_hex(4)
+        units: list[swap.Unit] = []
+        if manifest.scope is Scope.FULL:
+            for name in ("", *manifest.extra_dirs):
+                units += swap.units_of(name, restorer.roots[name], self._keep(tag, name))
+                movable.refuse_unmovable(restorer.roots[name], [unit for unit in units if unit.root == name])
+        return Restoration(
+            self.backup.name,
+            tag,
+            Stage.STAGING,
+            now(),
+            restorer.destination.shown,
+            "" if manifest.scope is Scope.FULL else manifest.txn,
+            tuple(units),
+        )
+
+    def _keep(self, tag: str, root: str) -> list[Path]:
+        """Name what must stay where it is: the databases, the backups, and the other roots."""
+        restorer = self.restorer
+        own = [*set_apart(restorer.site), self.backup.path, Path(os.path.realpath(self.backup.path))]
+        own += _beside(self.backup)
+        others = [path for name, path in restorer.roots.items() if name != root]
+        own += [*others, *(Path(os.path.realpath(path)) for path in others)]
+        if restorer.destination.file is None:
+            return own
+        stores = (restorer.store, restorer.store.sibling(NEW, tag), restorer.store.sibling(OLD, tag))
+        files = [store.file for store in stores if store.file is not None]
+        return [*own, *(Path(name) for name in database_files(files)), *map(draft_of, files)]
+
+    def _refuse_narrow(self) -> None:
+        """Refuse where the disk would be too full: a restore needs room for a second copy of everything."""
+        backup, restorer = self.backup, self.restorer
+        need: dict[int, tuple[Path, int]] = {}
+
+        def add(folder: Path, size: int) -> None:
+            device = os.stat(folder).st_dev
+            need[device] = folder, need.get(device, (folder, 0))[1] + size
+
+        for root, count, size in needs(backup, restorer.roots):
+            shared = shares_blocks(backup.dump, restore_folder(restorer.data_dir)) and root == restorer.data_dir
+            add(root, count * BLOCK + (0 if shared else size))
+        if restorer.destination.file is not None:
+            add(restorer.destination.file.parent, backup.manifest.dump.size)
+        for folder, size in need.values():
+            reserve = max(RESERVE, size // SHARE)
+            if (free := room(folder)) < size + reserve:
+                raise FilesError(
+                    f"Restoring {backup.name} needs {size >> 20} MiB in {folder} beside what is there, and "
+                    f"{reserve >> 20} MiB more are to stay free; there are {free >> 20} MiB.",
+                    hint="Free some space, and try again.",
+                )
+
+    def _stage(self, begun: Restoration) -> Restoration:
+        restorer, backup, tell = self.restorer, self.backup, self.run.tell
+        tell(Event("restore_part", now(), text="database"))
+        if restorer.destination.file is None:
+            restorer.store.check()
+        pace = self._pace("loaded", backup.manifest.dump.size)
+        beside = restorer.store.load_beside(backup.dump, begun.tag, pace, backup.manifest.settings)
+        pace.finish()
+        for text in (*backup.manifest.cautions, *beside.notes):
+            tell(Event("warning", now(), text=f"{text[0].upper()}{text[1:]}."))
+        if beside.file is not None and backup.manifest.database_file is not None and not restorer.store.exists():
+            give_look(os.path.realpath(beside.file), backup.manifest.database_file, backup)
+        self._refuse_another_position(begun)
+        if backup.manifest.scope is Scope.DATABASE:
+            self._open_vault()
+            return begun
+        tell(Event("restore_part", now(), text="files"))
+        pace = self._pace("restored", backup.manifest.bytes)
+        units = stage(
+            backup,
+            restorer.roots,
+            begun.units,
+            warn=lambda text: tell(Event("warning", now(), text=f"{text}.")),
+            moved=pace,
+        )
+        pace.finish()
+        return replace(begun, units=units, has_ledger=self._has_staged_ledger())
+
+    def _pace(self, verb: str, expected: int) -> Pace:
+        return Pace(lambda details: self.run.tell(Event("progress", now(), text=verb, details=details)), expected)
+
+    def _refuse_another_position(self, begun: Restoration) -> None:
+        """See that the loaded database is where the manifest says that it was."""
+        from fietsupdate.database.destination import ledger_in, loaded
+
+        beside = self.restorer.store.beside(begun.tag)
+        if beside is None:
+            raise DatabaseError(f"The dump of {self.backup.name} was loaded, but is not there.")
+        manifest, place = self.backup.manifest, self.restorer.destination.place
+        named = (
+            (manifest.version_table, manifest.schema) if manifest.version_table else (place.version_table, place.schema)
+        )
+        inside = loaded(beside, ledger_in(beside, *named))
+        if not inside.is_at(manifest.instance_id, manifest.tip_hash):
+            raise RefusedError(
+                f"The dump in {self.backup.name} is not the one that its manifest tells of: its ledger ends elsewhere.",
+                hint="Restore another backup: 'fietsupdate backup list' shows them.",
+            )
+
+    def _open_vault(self) -> None:
+        """Open the transaction that will be played back, if it is kept, and see that it can be."""
+        data_dir, txn = self.restorer.data_dir, self.backup.manifest.txn
+        was_kept = self.seen.files.transaction is None and txn in leftovers.living(data_dir)
+        if was_kept:
+            leftovers.open_again(data_dir, txn)
+        try:
+            self.restorer.reopened()
+        except FietsupdateError:
+            if was_kept:
+                leftovers.keep(data_dir, txn)
+            raise
+
+    def _has_staged_ledger(self) -> bool:
+        folder = restore_folder(self.restorer.data_dir)
+        try:
+            ledger = read_bytes(self.backup.ledger, LARGEST)
+        except FileNotFoundError:
+            return False
+        atomic_write(folder / restoration.LEDGER, ledger, mode=0o600)
+        return True
+
+
+def _beside(backup: Backup) -> list[Path]:
+    """Name the other backups in the folder of one: they stay, wherever that is."""
+    real = Path(os.path.realpath(backup.path)).parent
+    return [other.path for other in shelf.look(real).backups]
+
+
+def _told(error: BaseException, stands: str) -> BaseException:
+    if isinstance(error, FietsupdateError):
+        error.stands = stands
+        return error
+    if isinstance(error, OSError):
+        where = f" ({os.fspath(error.filename)})" if error.filename else ""
+        return FilesError(f"The system refused: {error.strerror}{where}.", stands=stands, hint="Mend the cause.")
+    return error

@@ -1,0 +1,159 @@
+"""Loads a dump of PostgreSQL for whoever restores it: what belongs to roles that are not to be had is told by name.
+
+A dump names owners and grantees. On a new machine, or as an ordinary user, some of them are not there, or this user may
+not act for them; nothing of the data depends on that. So rights are given one by one after the content, and whoever
+loads becomes the owner where the dump's owners cannot be.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from fietsupdate.database import programs
+from fietsupdate.database.dump import Moved, unheard
+from fietsupdate.database.stores import postgresql_address as address
+from fietsupdate.database.stores.postgresql_client import INSTALL, meant, psql, select
+from fietsupdate.database.stores.postgresql_place import literal
+
+HINT = "Its extensions, and the roles that its policies name, must exist here; this user must be allowed to make them."
+LONGEST = 200
+"""Characters of a statement that a message repeats."""
+_RIGHTS = frozenset({"ACL", "DEFAULT ACL"})
+_LAST = frozenset(
+    {"MATERIALIZED VIEW DATA", "EVENT TRIGGER", "COMMENT - EVENT TRIGGER", "SECURITY LABEL - EVENT TRIGGER"}
+)
+"""What is computed with the rights that were given, and what would listen to their giving."""
+_ENTRY = re.compile(rf"\d+; \d+ \d+ ({'|'.join(sorted(_RIGHTS | _LAST, reverse=True))}|\S+) ")
+_A_RIGHT = re.compile(
+    r"(GRANT|REVOKE|ALTER DEFAULT PRIVILEGES|SET SESSION AUTHORIZATION|RESET SESSION AUTHORIZATION)\b"
+)
+_ROLES = "SELECT rolname::text FROM pg_roles WHERE pg_has_role(oid, 'MEMBER')"
+_ATTEMPT = """DO $fietsupdate$ BEGIN EXECUTE {statement}; EXCEPTION WHEN OTHERS THEN
+INSERT INTO pg_temp.fietsupdate_refused VALUES ({shown}, SQLERRM); END $fietsupdate$;
+"""
+
+
+_REFUSED = "CREATE TEMPORARY TABLE fietsupdate_refused (statement text, reason text);\n"
+_WHICH = """
+COPY (SELECT reason, count(*), min(statement) FROM pg_temp.fietsupdate_refused GROUP BY 1 ORDER BY 1) TO STDOUT;
+"""
+
+
+def load(url: sa.URL, dump: Path, moved: Moved, *, tablespaces: bool) -> tuple[str, ...]:
+    """Load a dump into an empty database.
+
+    Args:
+        url: The database.
+        dump: In pg_dump's custom format.
+        moved: Told how many bytes were read since the last time.
+        tablespaces: Whether the tablespaces of its tables can be used here.
+
+    Returns:
+        What did not come along, in sentences.
+
+    Raises:
+        DatabaseError: it could not be loaded.
+    """
+    contents = entries(dump)
+    foreign = _foreign_owners(contents, {role or "" for (role,) in select(url, _ROLES)})
+    options = [*(["--no-owner"] if foreign else []), *([] if tablespaces else ["--no-tablespaces"])]
+    _restore(url, dump, _listed(contents, leave=_RIGHTS | _LAST), *options, moved=moved)
+    told = list(attempted(url, _rights_in(dump, contents)))
+    if last := _listed(contents, only=_LAST):
+        _restore(url, dump, last, *options)
+    if foreign:
+        me = select(url, "SELECT current_user::text")[0][0]
+        told.insert(
+            0, f"{me} may not act for {', '.join(foreign)}, to whom it belonged: everything belongs to {me} now"
+        )
+    return tuple(told)
+
+
+def entries(dump: Path) -> list[str]:
+    """Give the lines of a dump's table of contents."""
+    call = programs.Call((_program(), "--list", str(dump)), hint="The dump is not whole: verify the backup.")
+    lines = programs.output_of(call).decode(errors="surrogateescape").split("\n")
+    return [line for line in lines if _ENTRY.match(line)]
+
+
+def attempted(url: sa.URL, statements: Iterable[str]) -> Iterator[str]:
+    """Execute statements, each by itself; say of those that were refused why, what is refused alike only once."""
+    for reason, count, statement in refused(url, statements):
+        more = f", and {int(count) - 1} more" if int(count) > 1 else ""
+        yield f"{statement}{more}: {reason}"
+
+
+def refused(url: sa.URL, statements: Iterable[str], before: str = "") -> list[tuple[str, str, str]]:
+    """Execute statements, each by itself, after those in ``before``.
+
+    Returns:
+        For each reason that something was refused for: the server's words, how many statements, the first of them.
+    """
+    script = "".join(
+        _ATTEMPT.format(statement=literal(one), shown=literal(" ".join(one.split())[:LONGEST])) for one in statements
+    )
+    if not script:
+        return []
+    lines = psql(url, f"{_REFUSED}{before}{script}{_WHICH}").decode(errors="replace").splitlines()
+    return [(reason, count, statement) for reason, count, statement in (line.split("\t") for line in lines)]
+
+
+def rows_in(dump: Path, schema: str, table: str) -> list[dict[str, str | None]]:
+    """Read the rows of one small table from a dump, without loading it."""
+    arguments = (_program(), "--data-only", f"--schema={schema}", f"--table={table}", "--file=-", str(dump))
+    lines = programs.output_of(programs.Call(arguments)).decode(errors="surrogateescape").split("\n")
+    start = next((number for number, line in enumerate(lines) if line.startswith("COPY ")), None)
+    if start is None:
+        return []
+    names = [name.strip().strip('"') for name in lines[start].partition("(")[2].rpartition(")")[0].split(",")]
+    rows = lines[start + 1 : lines.index("\\.", start)]
+    return [dict(zip(names, map(meant, row.split("\t")), strict=True)) for row in rows]
+
+
+def _restore(url: sa.URL, dump: Path, listed: str, *options: str, moved: Moved = unheard) -> None:
+    with (
+        programs.secret_file(listed) as (path, descriptors),
+        address.calling(url, _program(), "--exit-on-error", f"--use-list={path}", *options, hint=HINT) as call,
+    ):
+        programs.from_file(replace(call, descriptors=(*call.descriptors, *descriptors)), dump, moved=moved)
+
+
+def _rights_in(dump: Path, contents: Sequence[str]) -> Iterator[str]:
+    """Give the statements of a dump that give and take rights."""
+    listed = _listed(contents, only=_RIGHTS)
+    if not listed:
+        return
+    with programs.secret_file(listed) as (path, descriptors):
+        call = programs.Call((_program(), f"--use-list={path}", "--file=-", str(dump)), {}, descriptors)
+        text = programs.output_of(call).decode(errors="surrogateescape")
+    for statement in text.split(";\n"):
+        plain = "\n".join(line for line in statement.split("\n") if not line.startswith("--")).strip()
+        if _A_RIGHT.match(plain):
+            yield plain
+
+
+def _listed(contents: Sequence[str], *, only: Collection[str] = (), leave: Collection[str] = ()) -> str:
+    """Choose entries of a table of contents by their kinds, as pg_restore takes them."""
+    kinds = [(line, _ENTRY.match(line)) for line in contents]
+    return "".join(
+        f"{line}\n" for line, kind in kinds if kind and kind[1] not in leave and (not only or kind[1] in only)
+    )
+
+
+def _foreign_owners(contents: Sequence[str], roles: Collection[str]) -> list[str]:
+    """Name the owners in a table of contents that are none of these roles; a line ends with its entry's owner."""
+    strange = {
+        line.rpartition(" ")[2]
+        for line in contents
+        if not line.endswith(" ") and not any(line.endswith(f" {role}") for role in roles)
+    }
+    return sorted(strange)
+
+
+def _program() -> str:
+    return programs.find(["pg_restore"], INSTALL)
