@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fietsupdate.backup import Maker, Purpose, folder_of, found, owner, refuse_dest, refuse_shared, stale
 from fietsupdate.copies import PARTIAL, Backup, Reason, Scope, Shelf
@@ -22,6 +23,9 @@ from fietsupdate.planning.keeping import spent, surplus
 from fietsupdate.run import Listener, Run
 from fietsupdate.site import Site
 from fietsupdate.tip import Tip
+
+if TYPE_CHECKING:
+    from fietsupdate.proving import Proof
 
 NO_PAIR = frozenset(
     {"interrupted", "transaction_doubt", "ledger_damaged", "diverged", "files_older", "database_older"}
@@ -40,10 +44,13 @@ class Verified:
     passed_over: Mapping[str, str] = field(default_factory=dict)
     """Newer ones, where the newest was asked for, that are damaged: names, and what is wrong with each."""
 
+    proof: Proof | None = None
+    """What a trial restore came to, where one was asked for."""
+
     @property
     def is_good(self) -> bool:
         """Whether what was asked for is there, and is as it was copied."""
-        return not self.wrong and not self.passed_over
+        return not self.wrong and not self.passed_over and not (self.proof and self.proof.wrong)
 
 
 def make(run: Run, dest: Path | None) -> Backup:

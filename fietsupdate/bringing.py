@@ -159,17 +159,10 @@ class Bringing:
 
     def _refuse_another_position(self, begun: Restoration) -> None:
         """See that the loaded database is where the manifest says that it was."""
-        from fietsupdate.database.destination import ledger_in, loaded
-
         beside = self.restorer.store.beside(begun.tag)
         if beside is None:
             raise DatabaseError(f"The dump of {self.backup.name} was loaded, but is not there.")
-        manifest, place = self.backup.manifest, self.restorer.destination.place
-        named = (
-            (manifest.version_table, manifest.schema) if manifest.version_table else (place.version_table, place.schema)
-        )
-        inside = loaded(beside, ledger_in(beside, *named))
-        if not inside.is_at(manifest.instance_id, manifest.tip_hash):
+        if not self.restorer.is_of(beside, self.backup.manifest):
             raise RefusedError(
                 f"The dump in {self.backup.name} is not the one that its manifest tells of: its ledger ends elsewhere.",
                 hint="Restore another backup: 'fietsupdate backup list' shows them.",

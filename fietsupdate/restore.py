@@ -29,6 +29,7 @@ from fietsupdate.planning.going_back import Despite, Ground, objections, restora
 from fietsupdate.restoring import Restorer
 from fietsupdate.run import Run
 from fietsupdate.service import check_service, out_of_service
+from fietsupdate.whereabouts import Whereabouts
 
 MOST_NAMED = 5
 """So many differences of a damaged backup are told."""
@@ -162,10 +163,10 @@ def refuse(run: Run, backup: Backup, seen: Look, despite: Collection[Despite]) -
     for what, problem in objections(backup.manifest, ledger, ground):
         if what is None or what not in despite:
             raise RefusedError.because(problem)
-    _refuse_barred(seen)
+    refuse_barred(seen.database.place)
 
 
-def _refuse_barred(seen: Look) -> None:
+def refuse_barred(place: Whereabouts) -> None:
     """Refuse where the database could not be exchanged: while everything is as it was, and nothing was copied yet.
 
     Raises:
@@ -173,7 +174,7 @@ def _refuse_barred(seen: Look) -> None:
     """
     from fietsupdate.database.dump import live_store
 
-    store = live_store(seen.database.place)
+    store = live_store(place)
     if store.file is None:
         store.check()
     for text, remedy in store.barriers():

@@ -37,6 +37,7 @@ from fietsupdate.process import Signals
 from fietsupdate.site import Site
 
 if TYPE_CHECKING:
+    from fietsupdate.copies import Manifest
     from fietsupdate.database.destination import Destination
     from fietsupdate.database.dump import Store
 
@@ -76,6 +77,16 @@ class Restorer:
         from fietsupdate.database.dump import live_store
 
         return live_store(self.destination.place)
+
+    def is_of(self, beside: Store, manifest: Manifest) -> bool:
+        """Tell whether a loaded database is where a manifest says that it was."""
+        from fietsupdate.database.destination import ledger_in, loaded
+
+        place = self.destination.place
+        named = (
+            (manifest.version_table, manifest.schema) if manifest.version_table else (place.version_table, place.schema)
+        )
+        return loaded(beside, ledger_in(beside, *named)).is_at(manifest.instance_id, manifest.tip_hash)
 
     def settle(self) -> bool:
         """End what an interrupted restore left: finish it, or sweep away what it had only staged.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -202,20 +203,30 @@ class Updater(Observer):
         with enter(self.config) as site:
             return listed(site)
 
-    def verify_backup(self, name: str | None = None, *, on_event: Listener | None = None) -> Verified:
+    def verify_backup(
+        self, name: str | None = None, *, restore: bool = False, on_event: Listener | None = None
+    ) -> Verified:
         """Read a backup from end to end.
 
         Args:
             name: Its name, or the path of its folder; ``None`` for the newest of both halves.
+            restore: Whether to restore a good one into a throw-away place as well, and compare what arrived.
             on_event: Told how far it is.
 
         Raises:
-            UsageError: There is none of this name, or it was never finished.
+            UsageError: There is none of this name.
+            FietsupdateError: It is damaged, or could not be brought to the throw-away place.
         """
         from fietsupdate.backups import verified
 
         with enter(self.config) as site:
-            return verified(site, name, on_event or (lambda _event: None))
+            answer = verified(site, name, on_event or (lambda _event: None))
+        if not restore or answer.wrong:
+            return answer
+        from fietsupdate.proving import prove
+
+        with self._run(on_event) as run:
+            return replace(answer, proof=prove(run, answer.backup))
 
     def prune_backups(
         self,

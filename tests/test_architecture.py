@@ -47,6 +47,7 @@ ENGINE = {
     "instance",
     "look",
     "pace",
+    "proving",
     "recovery",
     "rehearsal",
     "rehearsing",

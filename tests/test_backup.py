@@ -950,6 +950,7 @@ def test_backup_verify_exits_by_what_it_found(project, capfd):
         "good": False,
         "wrong": ["database.dump is not what it was"],
         "passed_over": {},
+        "restored": None,
     }
     code, _, err = run(project, capfd, "backup", "verify", backup.name[:-1])
     assert code == 2

@@ -6,6 +6,7 @@ import importlib
 import json
 import os
 import re
+import shlex
 import shutil
 import sqlite3
 import subprocess
@@ -243,9 +244,9 @@ def test_a_time_limit_of_the_role_does_not_cut_a_copy_off(tmp_path: Path, databa
     with role(database, "own") as owner:
         store = open_store(owned(database, owner).url, file=None)
         store.run("CREATE TABLE public.t (id int); INSERT INTO public.t VALUES (1)")
-        administer(database, f"ALTER ROLE {owner} SET statement_timeout = '1ms'")
+        administer(database, f"ALTER ROLE {owner} SET statement_timeout = '200ms'")
         administer(database, f"ALTER ROLE {owner} SET default_transaction_read_only = on")
-        assert store.query("SELECT 7 FROM pg_sleep(0.05)") == [("7",)]
+        assert store.query("SELECT 7 FROM pg_sleep(0.5)") == [("7",)]
         assert store.row_counts() == {"t": 1}
         store.clone("c1").drop()
 
@@ -325,6 +326,41 @@ def test_another_instance_in_the_same_database_is_not_taken_back_unasked(
     do(other, "restore", "--latest", "--yes", "--despite", "tenants").succeeded()
     assert database.execute("SELECT id FROM notes") == [(1,)]
     do(one, "status").succeeded()
+
+
+@on_postgresql
+@pytest.mark.skipif(shutil.which("rsync") is None, reason="rsync is not installed")
+def test_one_schema_is_taken_back_alone_as_the_documentation_says(
+    do: Runner, tmp_path: Path, database: Database
+) -> None:
+    """The commands are those of docs/going-back.md, with the names of the test."""
+    tenants = {}
+    for name in ("a", "b"):
+        database.execute(f"CREATE SCHEMA {name}")
+        url = sa.make_url(database.url).update_query_dict({"options": f"-csearch_path={name}"})
+        own = replace(database, url=url.render_as_string(hide_password=False))
+        tenants[name] = at_v1(do, Project.create(tmp_path / name, own))
+    one, other = tenants["b"], tenants["a"]
+    (one.data / "then").write_text("then")
+    do(one, "backup").succeeded()
+    for project in tenants.values():
+        project.database.execute("INSERT INTO notes (id, text) VALUES (2, 'zwei')")
+    (one.data / "then").unlink()
+    assert "Several instances in one database" in do(one, "restore", "--latest", "--yes").exited(1).told
+    (backup,) = (one.data / ".fietsupdate" / "backups").iterdir()
+    page = (Path(__file__).parents[1] / "docs" / "going-back.md").read_text()
+    typed = page.partition("### Several instances")[2].partition("```text\n")[2].partition("```")[0]
+    url = sa.make_url(database.url)
+    names = {"side": f"{database.name}_side", "app": database.name, "BACKUP": str(backup), "DATA_DIR": str(one.data)}
+    for word, value in names.items():
+        typed = re.sub(rf"(?<=[ =/]){word}\b", shlex.quote(value), typed)
+    environment = {**os.environ, "PGHOST": str(url.host), "PGPORT": str(url.port), "PGUSER": str(url.username)}
+    done = subprocess.run(["bash", "-euo", "pipefail", "-c", typed], env=environment, capture_output=True, text=True)  # noqa: PLW1510
+    assert done.returncode == 0, f"{typed}\n{done.stderr}"
+    assert one.database.execute("SELECT id FROM notes") == [(1,)]
+    assert other.database.execute("SELECT id FROM notes ORDER BY id") == [(1,), (2,)]
+    assert (one.data / "then").read_text() == "then"
+    assert "State     outdated" in do(one, "status").succeeded().stdout
 
 
 # -- the comparison that a restore makes, made by the backup

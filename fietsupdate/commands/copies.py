@@ -63,8 +63,19 @@ def backup_list(ctx: typer.Context, *, as_json: Json = False) -> int:
     return 0
 
 
-def backup_verify(ctx: typer.Context, *, name: Name = None, as_json: Json = False) -> int:
+def backup_verify(
+    ctx: typer.Context,
+    *,
+    name: Name = None,
+    restore: Annotated[
+        bool, typer.Option("--restore", help="Restore it into a throw-away place, too, and compare what arrived.")
+    ] = False,
+    as_json: Json = False,
+) -> int:
     """Read a backup from end to end, and compare it with what was copied.
+
+    With --restore its dump is loaded beside the live database, and its files are brought to the folder of the backups,
+    as a restore does it; both are removed again. That needs the room, and the rights, that a restore needs.
 
     Exits with 1 when it is not good, or when a newer one is damaged.
     """
@@ -72,7 +83,7 @@ def backup_verify(ctx: typer.Context, *, name: Name = None, as_json: Json = Fals
 
     session: Session = ctx.obj
     with _listener(session, as_json=False, quiet=as_json) as tell:
-        answer = session.updater().verify_backup(name, on_event=tell)
+        answer = session.updater().verify_backup(name, restore=restore, on_event=tell)
     session.answer(lambda: copies.verified(answer), lambda: copies.verified_document(answer), as_json=as_json)
     return 0 if answer.is_good else 1
 

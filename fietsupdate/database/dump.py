@@ -140,6 +140,11 @@ class Store(ABC):
         """Say what of the content this user could not restore, and what a dump does not hold."""
         return ()
 
+    def differences(self, dump: Path) -> tuple[str, ...]:
+        """Compare this database, into which a dump was loaded, with the dump: say what is not the same."""
+        del dump
+        return ()
+
     def rows_in(self, dump: Path, schema: str, table: str) -> list[dict[str, str | None]] | None:
         """Read the rows of one small table from a dump without loading it; None where that cannot be done."""
         del dump, schema, table

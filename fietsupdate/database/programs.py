@@ -7,6 +7,7 @@ input, and one that we read from cannot write any more; on an error or a signal 
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import re
 import shutil
@@ -17,7 +18,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from fietsupdate.database.dump import Moved, unheard
 from fietsupdate.errors import DatabaseError
@@ -109,6 +110,17 @@ def to_file(call: Call, path: Path, moved: Moved = unheard, edit: Edit | None = 
         _running(call, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as child,
     ):
         _pour(child.stdout, file, moved, edit)
+
+
+@contextlib.contextmanager
+def lines_of(call: Call) -> Iterator[Iterator[bytes]]:
+    """Give the lines that a program writes, as they come; all of them are to be read.
+
+    Raises:
+        ProgramFailedError: it ended with an error.
+    """
+    with _running(call, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as child:
+        yield iter(io.BufferedReader(cast("io.RawIOBase", child.stdout), PIECE))  # `_start` gives it no buffer
 
 
 def from_file(call: Call, path: Path, edit: Edit | None = None, moved: Moved = unheard) -> None:

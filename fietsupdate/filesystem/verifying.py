@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from fietsupdate.copies import Backup, FileRecord, Stored
 from fietsupdate.filesystem.copying import digest, measure, nothing
+from fietsupdate.filesystem.layout import HOME
 from fietsupdate.filesystem.regular import opened
 from fietsupdate.filesystem.shelf import parts, read
+from fietsupdate.filesystem.status import Meta
 
 LONGEST = 1 << 26
 """Characters of a line of the listing."""
@@ -55,6 +57,31 @@ def records(backup: Backup) -> Iterator[FileRecord]:
             yield record
 
 
+def arrived(backup: Backup, roots: Mapping[str, Path]) -> Iterator[str]:
+    """Compare what was restored with the listing: kinds, content, modes, owners, times, attributes, hard links."""
+    for record in records(backup):
+        path = os.path.join(roots[record.root], record.path).rstrip("/")
+        if reason := _difference(record, path, roots.__getitem__, nothing) or _look(record, path):
+            yield f"{os.path.join(record.root, record.path)!r} {reason}"
+    there = sum(measure(root, [root / HOME])[0] for root in roots.values())
+    if there != backup.manifest.files:
+        yield f"{there} files, folders and links arrived, and {backup.manifest.files} were copied"
+
+
+def _look(record: FileRecord, path: str) -> str:
+    """Say in what one entry does not look as it did; "" for nothing."""
+    if record.kind == "hardlink":
+        return ""
+    meta = Meta.of(path)
+    if (meta.uid, meta.gid) != (record.uid, record.gid):
+        return f"belongs to {meta.uid}:{meta.gid}, not to {record.uid}:{record.gid}"
+    if record.kind != "link" and meta.mode != record.mode:
+        return f"has the mode {meta.mode:o}, not {record.mode:o}"
+    if meta.mtime_ns != record.mtime_ns:
+        return "has another time"
+    return "" if dict(meta.xattrs) == dict(record.xattrs) else "has other attributes"
+
+
 def _differences(backup: Backup, moved: Callable[[int], None]) -> Iterator[str]:
     manifest = backup.manifest
     try:
@@ -70,7 +97,7 @@ def _differences(backup: Backup, moved: Callable[[int], None]) -> Iterator[str]:
     try:
         for record in records(backup):
             path = os.path.join(backup.tree(record.root), record.path)
-            if reason := _difference(record, path, backup, moved):
+            if reason := _difference(record, path, backup.tree, moved):
                 yield f"{os.path.relpath(path, backup.path)!r} {reason}"
     except (OSError, ValueError) as error:
         yield f"{manifest.listing.name} cannot be followed: {error}"
@@ -87,7 +114,7 @@ def _is(path: Path, part: Stored, moved: Callable[[int], None]) -> bool:
         return False
 
 
-def _difference(record: FileRecord, path: str, backup: Backup, moved: Callable[[int], None]) -> str:
+def _difference(record: FileRecord, path: str, tree_of: Callable[[str], Path], moved: Callable[[int], None]) -> str:
     """Say what is wrong with one entry; "" when nothing is."""
     try:
         status = os.lstat(path)
@@ -97,7 +124,7 @@ def _difference(record: FileRecord, path: str, backup: Backup, moved: Callable[[
         if kind == "link" and os.readlink(path) != record.target:
             return "points to another place"
         if record.kind == "hardlink":
-            first = os.path.join(backup.tree(record.linked_root), record.target)
+            first = os.path.join(tree_of(record.linked_root), record.target)
             return (
                 "" if os.path.samestat(status, os.lstat(first)) else f"is no other name of {record.target!r} any more"
             )

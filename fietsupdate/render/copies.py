@@ -97,11 +97,15 @@ def verified(answer: Verified) -> str:
     """Say whether a backup is good; what is damaged comes first."""
     lines = [f"Backup {name} is NOT good: {reason}." for name, reason in answer.passed_over.items()]
     older = "An older one, backup" if lines else "Backup"
-    if not answer.wrong:
-        lines.append(f"{older} {answer.backup.name}, is good" if lines else f"Backup {answer.backup.name} is good")
-        lines[-1] += f": {size(answer.backup.size)} were read and compared."
+    wrong = (*answer.wrong, *(answer.proof.wrong if answer.proof else ()))
+    if wrong:
+        lines += [f"{older} {answer.backup.name} is NOT good:", *(f"  - {text}" for text in wrong)]
     else:
-        lines += [f"{older} {answer.backup.name} is NOT good:", *(f"  - {text}" for text in answer.wrong)]
+        read = f"{size(answer.backup.size)} were read and compared"
+        proved = ", and all of it came back in a trial restore" if answer.proof else ""
+        lines.append(f"{older} {answer.backup.name}{',' if len(lines) else ''} is good: {read}{proved}.")
+    if answer.proof:
+        lines += [f"  - {text[0].upper()}{text[1:]}." for text in answer.proof.notes]
     return "\n".join(lines)
 
 
@@ -138,4 +142,5 @@ def verified_document(answer: Verified) -> dict[str, Any]:
         "good": answer.is_good,
         "wrong": answer.wrong,
         "passed_over": dict(answer.passed_over),
+        "restored": None if answer.proof is None else asdict(answer.proof),
     }

@@ -31,6 +31,7 @@ from fietsupdate.database.dump import (
 from fietsupdate.database.identity import ASKED
 from fietsupdate.database.stores import postgresql_address as address
 from fietsupdate.database.stores import postgresql_loading as loading
+from fietsupdate.database.stores import postgresql_proof as proof
 from fietsupdate.database.stores import postgresql_rights as rights
 from fietsupdate.database.stores.postgresql_client import (
     IN_USE,
@@ -241,6 +242,11 @@ class PostgreSQLStore(Store):
     def cautions(self) -> tuple[str, ...]:
         """Look through the catalogue, and try what is computed while a dump is loaded."""
         return tuple(rights.cautions(self._parsed))
+
+    def differences(self, dump: Path) -> tuple[str, ...]:
+        """Compare the script that the dump gives with the one that pg_dump writes of this database."""
+        with _dumping(self._parsed, *proof.ALIKE, form="plain") as call:
+            return tuple(proof.differences(dump, call))
 
     def rows_in(self, dump: Path, schema: str, table: str) -> list[dict[str, str | None]] | None:
         """Let pg_restore write the one table."""

@@ -34,7 +34,7 @@ from fietsupdate.database.identity import identity_of_file
 from fietsupdate.database.sqlite import named_file, quoted
 from fietsupdate.database.stores.sqlite_copying import connect, copy_file, in_use, inspect, patiently
 from fietsupdate.database.stores.sqlite_schema import definitions
-from fietsupdate.database.stores.sqlite_swap import SIDES, Exchange, adopt
+from fietsupdate.database.stores.sqlite_swap import SIDES, Exchange, adopt, fingerprint_of
 from fietsupdate.errors import DatabaseError
 from fietsupdate.filesystem.durable import sync_path
 
@@ -125,6 +125,12 @@ class SQLiteStore(Store):
                 f"Give it the right to write {folder}.",
             ),
         )
+
+    def differences(self, dump: Path) -> tuple[str, ...]:
+        """Compare schema and rows."""
+        with self._told("compared"):
+            same = fingerprint_of(dump) == fingerprint_of(self.place)
+        return () if same else ("the rows or the schema of the database are not those of the dump",)
 
     def rows_in(self, dump: Path, schema: str, table: str) -> list[dict[str, str | None]] | None:
         """Read the table: a dump is a database itself."""

@@ -1,0 +1,127 @@
+"""Proves that a backup can be restored: brings it to a throw-away place by the steps of a restore, and compares.
+
+Nothing live is touched. The database is loaded beside the live one, with the rights that a restore would have; the
+files go to the folder of the backups. What a killed proof leaves there, the next one replaces.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from fietsupdate.backup import BLOCK, RESERVE, folder_of, owner
+from fietsupdate.copies import PARTIAL, Backup, Scope
+from fietsupdate.database.dump import NEW
+from fietsupdate.errors import FilesError
+from fietsupdate.filesystem import shelf, swap
+from fietsupdate.filesystem.copying import room
+from fietsupdate.filesystem.place import erase
+from fietsupdate.filesystem.staging import stage
+from fietsupdate.filesystem.verifying import arrived
+from fietsupdate.instance import now
+from fietsupdate.model import Event
+from fietsupdate.pace import Pace
+from fietsupdate.restore import refuse_barred
+from fietsupdate.restoring import Restorer
+from fietsupdate.run import Run
+
+UNTOUCHED = "Nothing live was touched."
+MOST = 100
+"""After so many differences nobody reads on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What a trial restore came to."""
+
+    wrong: tuple[str, ...]
+    """What arrived otherwise than it was copied, `MOST` at the most."""
+    notes: tuple[str, ...]
+    """What cannot come along here, in sentences."""
+
+
+def prove(run: Run, backup: Backup) -> Proof:
+    """Restore a backup into a throw-away place, and compare what arrived with what was copied.
+
+    Raises:
+        FietsupdateError: it could not even be brought there, as a restore could not.
+    """
+    folder = folder_of(run.site)
+    shelf.make_shelf(folder, run.site.data_dir)
+    with run.stoppable([]), _alone(folder):
+        notes, wrong = _database(run, backup)
+        if backup.manifest.scope is Scope.FULL:
+            wrong += _files(run, backup, folder)
+    return Proof(tuple(wrong[:MOST]), notes)
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise FilesError(
+            f"Another trial restore is at work in {folder}.", stands=UNTOUCHED, hint="Wait until it is done."
+        ) from error
+    finally:
+        os.close(descriptor)
+
+
+def _database(run: Run, backup: Backup) -> tuple[tuple[str, ...], list[str]]:
+    restorer = Restorer(run.site, run.environment, run.signals, run.tell)
+    refuse_barred(restorer.destination.place)
+    store, tag = restorer.store, f"proof{backup.manifest.instance_id[:8]}"
+    run.tell(Event("restore_part", now(), text="database"))
+    pace = _pace(run, "loaded", backup.manifest.dump.size)
+    try:
+        beside = store.load_beside(backup.dump, tag, pace, backup.manifest.settings)
+        pace.finish()
+        wrong = list(beside.differences(backup.dump))
+        if not restorer.is_of(beside, backup.manifest):
+            wrong.insert(0, "the ledger in the database is not the one that the manifest tells of")
+    finally:
+        store.sibling(NEW, tag).drop()
+    return beside.notes, wrong
+
+
+def _files(run: Run, backup: Backup, folder: Path) -> list[str]:
+    place = folder / f"{PARTIAL}{owner(run.site, backup.manifest.instance_id)}-proof"
+    _refuse_narrow(backup, folder)
+    run.tell(Event("restore_part", now(), text="files"))
+    pace = _pace(run, "restored", backup.manifest.bytes)
+    erase(str(place))
+    try:
+        place.mkdir(mode=0o700)
+        roots = {name: place / str(number) for number, name in enumerate(("", *backup.manifest.extra_dirs))}
+        for root in roots.values():
+            root.mkdir()
+        units = [unit for name, root in roots.items() for unit in swap.units_of(name, root, ())]
+        warned: list[str] = []
+        staged = stage(backup, roots, units, warn=warned.append, moved=pace)
+        for name, root in roots.items():
+            swap.move_in(root, [unit for unit in staged if unit.root == name], "proof")
+        pace.finish()
+        return [*warned, *arrived(backup, roots)]
+    finally:
+        erase(str(place))
+
+
+def _refuse_narrow(backup: Backup, folder: Path) -> None:
+    need = backup.manifest.bytes + backup.manifest.files * BLOCK
+    if (free := room(folder)) < need + RESERVE:
+        raise FilesError(
+            f"To restore {backup.name} into a throw-away place needs {need >> 20} MiB in {folder}, and "
+            f"{RESERVE >> 20} MiB more are to stay free; there are {free >> 20} MiB.",
+            stands=UNTOUCHED,
+            hint="Free some space, or name a folder on a larger disk: backup_dir in the configuration.",
+        )
+
+
+def _pace(run: Run, verb: str, expected: int) -> Pace:
+    return Pace(lambda details: run.tell(Event("progress", now(), text=verb, details=details)), expected)
