@@ -432,7 +432,11 @@ def test_a_restore_without_a_name_and_its_question_send_to_the_backups(project):
     assert_kept(project, "later")
 
 
-@types("restore.py: fietsupdate backup list", "filesystem/staging.py: fietsupdate backup list")
+@types(
+    "restore.py: fietsupdate backup list",
+    "bringing.py: fietsupdate backup list",
+    "filesystem/staging.py: fietsupdate backup list",
+)
 def test_a_damaged_backup_sends_to_the_others(project):
     at_v1(project)
     good = backup_of(project)
@@ -591,7 +595,7 @@ ELSEWHERE = {
     "planning/versions.py: fietsupdate stamp {}": "test_a_stamp_by_the_older_code_says_that_the_data_was_taken_back",
     "recovery.py: fietsupdate recover": "test_while_the_database_cannot_be_asked_nothing_is_touched",
     "render/failures.py: fietsupdate status": "test_an_unexpected_exception_is_one_message_without_traceback",
-    "restore.py: fietsupdate recover": "test_every_command_that_changes_something_finishes_it_first",
+    "bringing.py: fietsupdate recover": "test_every_command_that_changes_something_finishes_it_first",
     "restoring.py: fietsupdate recover": "test_every_command_that_changes_something_finishes_it_first",
     "stands.py: alembic upgrade": "test_an_env_that_does_not_commit_is_a_failure",
 }
