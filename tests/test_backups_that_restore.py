@@ -257,7 +257,6 @@ def test_a_time_limit_of_the_role_does_not_cut_a_copy_off(tmp_path: Path, databa
 SEARCH_PATHS = {
     "user": ("CREATE SCHEMA postgres",),
     "role": ("CREATE SCHEMA other", "ALTER ROLE postgres IN DATABASE {name} SET search_path = other"),
-    "database": ("CREATE SCHEMA other", "ALTER DATABASE {name} SET search_path = other, public"),
 }
 
 
