@@ -30,7 +30,7 @@ from fietsupdate.copies import (
     Shelf,
     Stored,
 )
-from fietsupdate.errors import DatabaseError, FietsupdateError, FilesError
+from fietsupdate.errors import FietsupdateError, FilesError
 from fietsupdate.filesystem import leftovers, shelf
 from fietsupdate.filesystem.content import can_share
 from fietsupdate.filesystem.copying import Links, copy_tree, digest, measure, room, standing
@@ -44,6 +44,7 @@ from fietsupdate.filesystem.place import erase
 from fietsupdate.filesystem.regular import read_bytes
 from fietsupdate.filesystem.space import is_full
 from fietsupdate.filesystem.status import Meta
+from fietsupdate.foretelling import foretold, refuse_another_ledger
 from fietsupdate.instance import Instance, now
 from fietsupdate.model import fingerprint
 from fietsupdate.pace import Pace
@@ -212,7 +213,7 @@ class Maker:
         shelf.make_shelf(self.folder, site.data_dir)
         shelf.sweep(self.folder, owner(site, tip.instance_id))
         size = self.check(purpose.scope)
-        cautions = self._cautions()
+        cautions = foretold(self.store, self.database.place, lambda text: self.instance.tell("warning", text))
         name = shelf.free_name(self.folder, _name(tip.current))
         self.instance.tell("backup_begun", name, {"scope": purpose.scope.value, "bytes": size})
         partial = None
@@ -249,20 +250,6 @@ class Maker:
         measured = [measure(path, self._leave_out) for path in self._roots.values()]
         return sum(count for count, _ in measured), sum(size for _, size in measured)
 
-    def _cautions(self) -> tuple[str, ...]:
-        """Tell what a restore by this user would meet here; give what is so wherever the backup is restored."""
-        place = self.database.place
-        tenants = [
-            f"the ledger {one} of another instance is in the same database, and in the backup" for one in place.others
-        ]
-        attached = [f"the file {one}, attached to the database, is not in its dump" for one in place.attached]
-        found = (*self.store.cautions(), *tenants, *attached)
-        for text in found:
-            self.instance.tell("warning", f"{text[0].upper()}{text[1:]}.")
-        for text, remedy in self.store.barriers():
-            self.instance.tell("warning", f"As it is, this user could not restore it here. {text} {remedy}".rstrip())
-        return found
-
     def _filled(self, partial: Path, tip: Tip, purpose: Purpose, expected: int) -> Manifest:
         """Copy everything into the folder, durably, and say what it was."""
         created_at, settings = now(), self.store.settings()
@@ -275,7 +262,7 @@ class Maker:
             serial=self._serial(created_at),
             settings=tuple(tuple(one) for one in settings),
         )
-        self._refuse_another_ledger(partial / DUMP, manifest)
+        refuse_another_ledger(self.store, partial / DUMP, manifest)
         if listing is None:
             return manifest
         return replace(
@@ -319,24 +306,6 @@ class Maker:
             when = newest.manifest.created_at[:19].replace("T", " ")
             self.instance.tell("warning", f"The clock went back: {newest.name} was made at {when} UTC, later than now.")
         return max((one.manifest.serial for one in there), default=0) + 1
-
-    def _refuse_another_ledger(self, dump: Path, manifest: Manifest) -> None:
-        """Make the comparison that a restore makes: what does not pass it now would not pass it then.
-
-        Raises:
-            DatabaseError: the dump holds another ledger than env.py's connection, or none.
-        """
-        from fietsupdate.database.destination import dumped, ledger_in
-
-        ledger = ledger_in(self.store, manifest.version_table, manifest.schema)
-        inside = dumped(self.store, dump, ledger) if ledger is not None else None
-        if inside is not None and not inside.is_at(manifest.instance_id, manifest.tip_hash):
-            raise DatabaseError(
-                f"The dump of {self.store.shown} does not hold the ledger that env.py's connection shows: it could not "
-                "be restored.",
-                hint="See that the version table (version_table_schema in env.py) is in the database that env.py "
-                "opens, and that nobody else changes it.",
-            )
 
     def _dumped(self, partial: Path) -> Stored:
         path = partial / DUMP

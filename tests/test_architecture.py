@@ -42,6 +42,7 @@ ENGINE = {
     "drafting",
     "engine",
     "estimates",
+    "foretelling",
     "hooks",
     "initialise",
     "instance",

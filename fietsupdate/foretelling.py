@@ -1,0 +1,47 @@
+"""Says, when a backup is made, what its restore would meet: while somebody can still do something about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fietsupdate.copies import Manifest
+from fietsupdate.errors import DatabaseError
+from fietsupdate.whereabouts import Whereabouts
+
+if TYPE_CHECKING:
+    from fietsupdate.database.dump import Store
+
+
+def foretold(store: Store, place: Whereabouts, warn: Callable[[str], None]) -> tuple[str, ...]:
+    """Tell what a restore by this user would meet here; give what is so wherever the backup is restored."""
+    tenants = [
+        f"the ledger {one} of another instance is in the same database, and in the backup" for one in place.others
+    ]
+    attached = [f"the file {one}, attached to the database, is not in its dump" for one in place.attached]
+    found = (*store.cautions(), *tenants, *attached)
+    for text in found:
+        warn(f"{text[0].upper()}{text[1:]}.")
+    for text, remedy in store.barriers():
+        warn(f"As it is, this user could not restore it here. {text} {remedy}".rstrip())
+    return found
+
+
+def refuse_another_ledger(store: Store, dump: Path, manifest: Manifest) -> None:
+    """Make the comparison that a restore makes: what does not pass it now would not pass it then.
+
+    Raises:
+        DatabaseError: the dump holds another ledger than env.py's connection, or none.
+    """
+    from fietsupdate.database.destination import dumped, ledger_in
+
+    ledger = ledger_in(store, manifest.version_table, manifest.schema)
+    inside = dumped(store, dump, ledger) if ledger is not None else None
+    if inside is not None and not inside.is_at(manifest.instance_id, manifest.tip_hash):
+        raise DatabaseError(
+            f"The dump of {store.shown} does not hold the ledger that env.py's connection shows: it could not be "
+            "restored.",
+            hint="See that the version table (version_table_schema in env.py) is in the database that env.py opens, "
+            "and that nobody else changes it.",
+        )
