@@ -7,18 +7,17 @@ database and on those beside it, and nothing on the server.
 from __future__ import annotations
 
 import re
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
-from fietsupdate.database.stores import mysql_client
+from fietsupdate.database.stores import mysql_client, mysql_swap
 from fietsupdate.errors import DatabaseError
 from support import mariadb
 from support.databases import MARIADB, Database
-from support.stores import administer, databases_on, store_of, sweep
+from support.stores import administer, store_of, sweep
 
 NOTES = "CREATE TABLE note (id INT PRIMARY KEY); INSERT INTO note VALUES (1), (2)"
 NOTED = "CREATE TRIGGER noted BEFORE INSERT ON note FOR EACH ROW SET NEW.id = NEW.id + 1"
@@ -45,16 +44,6 @@ def fails(action: Callable[[], object]) -> DatabaseError:
     return caught.value
 
 
-def whole(database: Database) -> str:
-    """Give what the dump program says of a database, under no name: all definitions with their owners, and all rows."""
-    url = sa.make_url(database.url)
-    login = [f"--user={url.username}", f"--host={url.host}", f"--port={url.port}", "--protocol=tcp"]
-    what = ["--routines", "--events", "--hex-blob", "--dump-history", "--skip-dump-date", "--databases", database.name]
-    done = subprocess.run(["mariadb-dump", *login, *what], capture_output=True, check=True)
-    text = done.stdout.decode(errors="surrogateescape").replace(database.name, "NAME")
-    return re.sub(r"-- Host:.*", "", text)
-
-
 def hanging(database: Database) -> set[str]:
     """Name what belongs to the database beside tables."""
     name = database.name
@@ -73,12 +62,23 @@ def hanging(database: Database) -> set[str]:
 def test_every_kind_of_object_comes_back_in_place_of_what_became_of_it(live: Database, tmp_path: Path) -> None:
     """Engines, generated columns, periods, partitions, sequences, packages, events, each to the letter."""
     mariadb.make_everything(live.url)
-    before, store = whole(live), store_of(live)
+    before, store = mariadb.text_of(live), store_of(live)
     store.dump(tmp_path / "dump")
+    new = store.load_beside(tmp_path / "dump", "proof")
+    assert new.differences(tmp_path / "dump") == ()
+    new.run("DROP VIEW all_owned; UPDATE in_aria SET id = 9; ALTER TABLE ranged COMMENT 'x'; DROP PROCEDURE forget")
+    assert new.differences(tmp_path / "dump") == (
+        "Dumping data for table `in_aria`: not as in the dump",
+        "Dumping routines for database: not as in the dump",
+        "Final view structure for view `all_owned`: missing",
+        "Table structure for table `ranged`: not as in the dump",
+        "Temporary table structure for view `all_owned`: missing",
+    )
+    new.drop()
     store.run("DROP VIEW all_owned; DROP TRIGGER gone; DELETE FROM thing; DROP PROCEDURE forget; DROP TABLE parts")
     administer(live, f"ALTER DATABASE {live.name} CHARACTER SET latin1 COLLATE latin1_german1_ci")
     store.swap(store.load_beside(tmp_path / "dump", "t1"), "t1")
-    assert whole(live) == before
+    assert mariadb.text_of(live) == before
 
 
 def test_every_kind_of_object_comes_back_under_another_name_for_another_user(
@@ -91,11 +91,11 @@ def test_every_kind_of_object_comes_back_under_another_name_for_another_user(
         mariadb.user(other, mariadb.everywhere(other)) as heir,
     ):
         mariadb.make_everything(mariadb.as_user(live.url, owner))
-        before = whole(live)
+        before = mariadb.text_of(live)
         mariadb.store_as(live, owner).dump(tmp_path / "dump")
         store = mariadb.store_as(other, heir)
         store.swap(store.load_beside(tmp_path / "dump", "t1"), "t1")
-        assert whole(other) == before.replace(owner, heir)
+        assert mariadb.text_of(other) == before.replace(owner, heir)
     sweep(other)
 
 
@@ -127,25 +127,81 @@ def test_those_who_may_execute_a_routine_still_may(live: Database, user: str, tm
     assert hanging(live) == {"kept", "changed"}
 
 
+def test_an_exchange_that_an_earlier_version_began_is_finished(
+    live: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It took everything down that hung on both, kept both scripts, and was cut off before or after the rename."""
+    store = store_of(live)
+    store.run(f"{NOTES}; {NOTED}; CREATE VIEW seen AS SELECT id FROM note")
+    store.dump(tmp_path / "dump")
+    before = mariadb.text_of(live)
+    for is_renamed in (False, True):
+        store.run("DELETE FROM note")
+        new = store.load_beside(tmp_path / "dump", "t1")
+        new.run("UPDATE fietsupdate_aside SET name = 'these'; INSERT INTO fietsupdate_aside VALUES ('those', '')")
+        store.run("DROP TRIGGER noted; DROP VIEW seen")
+        if is_renamed:
+            with monkeypatch.context() as cut:
+                cut.setattr(mysql_swap.Exchange, "finish", lambda _: None)
+                store.swap(new, "t1")
+            store.sibling("old", "t1").run("UPDATE fietsupdate_aside SET name = 'these' WHERE name = 'next'")
+        store.swap(new, "t1")
+        assert mariadb.text_of(live) == before
+        store.sibling("old", "t1").drop()
+
+
+def test_a_hidden_foreign_key_is_told_when_what_was_replaced_cannot_be_dropped(
+    live: Database, user: str, tmp_path: Path
+) -> None:
+    """This user has no right in the database that has it, so that no look shows it to him."""
+    store, other = mariadb.store_as(live, user), f"apart_{live.name}"
+    store.run(NOTES)
+    store.dump(tmp_path / "dump")
+    administer(live, f"CREATE DATABASE {other}")
+    try:
+        administer(live, f"CREATE TABLE {other}.child (n INT, FOREIGN KEY (n) REFERENCES {live.name}.note (id))")
+        assert (store.barriers(), len(store_of(live).barriers())) == ((), 1)
+        store.swap(store.load_beside(tmp_path / "dump", "t1"), "t1")
+        old = store.sibling("old", "t1")
+        assert fails(old.drop).hint.startswith("A foreign key of another database leads here.")
+        administer(live, f"DROP TABLE {other}.child")
+        old.drop()
+    finally:
+        administer(live, f"DROP DATABASE {other}")
+
+
 # -- what others have made meanwhile
 
 
 def test_what_root_has_made_after_the_backup_stops_no_ordinary_user(live: Database, user: str, tmp_path: Path) -> None:
-    """He may drop it, and could not make it again: nothing of it has to be made again, not even beside."""
+    """He could not make it again, and nothing of it has to be made again; a routine that he cannot read stays."""
     store = mariadb.store_as(live, user)
     store.run(f"{NOTES}; {NOTED}; CREATE VIEW seen AS SELECT id FROM note; CREATE PROCEDURE own() SELECT 1")
     store.dump(tmp_path / "dump")
     store_of(live).run(
         "DROP TRIGGER noted; CREATE TRIGGER roots BEFORE INSERT ON note FOR EACH ROW SET NEW.id = 7; "
         "CREATE VIEW of_root AS SELECT * FROM note; CREATE OR REPLACE VIEW seen AS SELECT 1; "
+        "CREATE PROCEDURE hidden() SELECT 1; "
         "CREATE EVENT at_night ON SCHEDULE EVERY 1 YEAR STARTS '2037-01-01 00:00:00' DO DELETE FROM note"
     )
     store.swap(store.load_beside(tmp_path / "dump", "t1"), "t1")
-    assert hanging(live) == {"noted", "seen", "own"}
+    assert hanging(live) == {"noted", "seen", "own", "hidden"}
     old = store.old("t1")
     assert old is not None
     old.drop()
-    assert databases_on(live) == {live.name}
+    (caution,) = store.cautions()
+    assert re.fullmatch(
+        "the PROCEDURE hidden of root@.* is hidden from this user: no backup of his has it, .*", caution
+    )
+    store.run(
+        "CREATE FUNCTION twice(n INT) RETURNS INT RETURN n * 2; CREATE VIEW doubled AS SELECT twice(id) FROM note"
+    )
+    schema = store.schema_text()
+    store.dump(tmp_path / "again")
+    new, clone = store.load_beside(tmp_path / "again", "t2"), store.clone("t2")
+    assert (new.differences(tmp_path / "again"), new.schema_text(), clone.schema_text()) == ((), schema, schema)
+    store.swap(new, "t2")
+    assert hanging(live) == {"noted", "seen", "own", "hidden", "twice", "doubled"}
 
 
 def test_live_objects_that_are_broken_do_not_stop_what_mends_them(live: Database, tmp_path: Path) -> None:
@@ -174,12 +230,12 @@ def test_a_foreign_key_from_elsewhere_is_told_with_what_takes_it_away(live: Data
         f"CREATE DATABASE {other}",
         f"CREATE TABLE {other}.child (n INT, CONSTRAINT fk FOREIGN KEY (n) REFERENCES {live.name}.note (id))",
     )
-    new, before = store.load_beside(tmp_path / "dump", "t1"), whole(live)
+    new, before = store.load_beside(tmp_path / "dump", "t1"), mariadb.text_of(live)
     error = fails(lambda: store.swap(new, "t1"))
     assert error.message == (
         f"A foreign key of another database refers to a table that a restore replaces: {other}.child to note, by fk."
     )
-    assert (whole(live), store.old("t1")) == (before, None)
+    assert (mariadb.text_of(live), store.old("t1")) == (before, None)
     statement = re.findall(r"ALTER TABLE .*? DROP FOREIGN KEY `fk`", error.hint)
     administer(live, *statement)
     store.swap(new, "t1")
@@ -197,10 +253,10 @@ def test_a_right_that_is_missing_is_told_by_name(live: Database, tmp_path: Path)
         store_of(live).run(f"CREATE OR REPLACE DEFINER = {name}@'127.0.0.1' VIEW seen AS SELECT id FROM note")
         store = mariadb.store_as(live, name)
         store.dump(tmp_path / "dump")
-        new, before = store.load_beside(tmp_path / "dump", "t1"), whole(live)
+        new, before = store.load_beside(tmp_path / "dump", "t1"), mariadb.text_of(live)
         error = fails(lambda: store.swap(new, "t1"))
         assert error.message.endswith("that this user does not have: CREATE VIEW.")
-        assert (whole(live), store.old("t1")) == (before, None)
+        assert (mariadb.text_of(live), store.old("t1")) == (before, None)
         administer(live, error.hint.replace("this user.", f"{name}@'127.0.0.1'"))
         store.swap(new, "t1")
         assert hanging(live) == {"seen"}
@@ -212,7 +268,7 @@ def test_what_belongs_to_others_is_told_and_becomes_the_ordinary_users_own(
     """Who may make things for others gives it back to them."""
     store_of(live).run(f"{NOTES}; {NOTED}; CREATE VIEW seen AS SELECT 1")
     root, mine = store_of(live), mariadb.store_as(live, user)
-    owner, before = live.execute("SELECT CURRENT_USER()")[0][0], whole(live)
+    owner, before = live.execute("SELECT CURRENT_USER()")[0][0], mariadb.text_of(live)
     belongs = f"belongs to {owner}, for whom this user may make nothing (SET USER): it would come back as his own"
     assert mine.cautions() == (f"the TRIGGER noted {belongs}", f"the VIEW seen {belongs}")
     assert (root.cautions(), root.barriers(), mine.barriers()) == ((), (), ())
@@ -220,9 +276,9 @@ def test_what_belongs_to_others_is_told_and_becomes_the_ordinary_users_own(
     new = mine.load_beside(tmp_path / "dump", "t1")
     assert new.notes == (f"views, triggers, routines and events of {owner} belong to {user}@127.0.0.1 here",)
     mine.swap(new, "t1")
-    assert whole(live) == before.replace("`root`@`127.0.0.1`", f"`{user}`@`127.0.0.1`")
+    assert mariadb.text_of(live) == before.replace("`root`@`127.0.0.1`", f"`{user}`@`127.0.0.1`")
     root.swap(root.load_beside(tmp_path / "dump", "t2"), "t2")
-    assert whole(live) == before
+    assert mariadb.text_of(live) == before
 
 
 def test_a_backup_tells_what_could_not_be_restored_and_what_it_does_not_hold(live: Database, tmp_path: Path) -> None:

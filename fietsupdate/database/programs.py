@@ -61,6 +61,7 @@ class Call:
         descriptors: Open files that the program inherits.
         secrets: Texts that no message may repeat.
         hint: What to do when it fails.
+        forgiven: Fits every line of a failure that is none.
     """
 
     arguments: tuple[str, ...]
@@ -68,6 +69,7 @@ class Call:
     descriptors: tuple[int, ...] = ()
     secrets: tuple[str, ...] = field(default=(), repr=False)
     hint: str = ""
+    forgiven: re.Pattern[str] | None = None
 
     @property
     def name(self) -> str:
@@ -99,14 +101,14 @@ def output_of(call: Call, text: str | bytes = b"") -> bytes:
 
 
 def to_file(call: Call, path: Path, moved: Moved = unheard, edit: Edit | None = None) -> None:
-    """Write a program's output to a file that is there, each line as ``edit`` makes it; tell how it grows.
+    """Append a program's output to a file that is there, each line as ``edit`` makes it; tell how it grows.
 
     Raises:
         ProgramFailedError: it ended with an error.
         OSError: the file cannot be written.
     """
     with (
-        open(path, "wb", buffering=0) as file,  # before the program, so that a signal meets it inside of its block
+        open(path, "ab", buffering=0) as file,  # before the program, so that a signal meets it inside of its block
         _running(call, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as child,
     ):
         _pour(child.stdout, file, moved, edit)
@@ -189,8 +191,9 @@ def _running(call: Call, **streams: int) -> Iterator[subprocess.Popen[bytes]]:
         _close(child.stdin)
         _close(child.stdout)
         status = child.wait()
-        if status:
-            raise ProgramFailedError(call.name, status, _last_lines(errors, call.secrets), hint=call.hint)
+        said = _said(errors, call.secrets) if status else []
+        if status and not (said and call.forgiven and all(map(call.forgiven.search, said))):
+            raise ProgramFailedError(call.name, status, said[-LINES:], hint=call.hint)
 
 
 def _start(call: Call, errors: Any, **streams: int) -> subprocess.Popen[bytes]:
@@ -283,11 +286,11 @@ def _end(child: subprocess.Popen[bytes]) -> None:
                 _close(stream)
 
 
-def _last_lines(errors: Any, secrets: Sequence[str]) -> list[str]:
+def _said(errors: Any, secrets: Sequence[str]) -> list[str]:
     errors.seek(max(0, errors.seek(0, os.SEEK_END) - TAIL))
     text = errors.read().decode(errors="replace")
     for secret in secrets:
         text = text.replace(secret, "***")
     text = _STATEMENT.sub("", text)  # the client of MariaDB repeats what it was fed: rows, passwords, megabytes
     lines = [" ".join(line.split())[:WIDEST] for line in text.splitlines()]
-    return [line for line in lines if line and not _NOT_MEANT.search(line)][-LINES:]
+    return [line for line in lines if line and not _NOT_MEANT.search(line)]

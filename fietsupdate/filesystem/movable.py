@@ -28,9 +28,6 @@ _BSD = {
 _statx = getattr(ctypes.CDLL(None, use_errno=True), "statx", None)
 
 
-_OTHERWISE = "Run as the owner of the files, or as root with --as-root."
-
-
 def refuse_unmovable(root: Path, units: Iterable[Unit]) -> None:
     """Find out before anything is touched whether this user can move what is there, and put something in its place.
 
@@ -43,18 +40,25 @@ def refuse_unmovable(root: Path, units: Iterable[Unit]) -> None:
     for unit in units:
         folder = unit.live(root)
         for path in (folder, *(f"{folder}/{name}" for name in names_in(folder, unit.stays))):
-            flag = _flag_of(path)
-            reason = f"it is {flag}" if flag else _refused(folder, path) if os.geteuid() else ""
-            if reason:
+            if found := obstacle(folder, path):
+                reason, hint = found
                 raise FilesError(
                     f"{path}{'' if path != folder else ', or what is in it,'} cannot be moved: {reason}.",
                     stands="Nothing was changed.",
-                    hint="Take that flag away, and try again." if flag else _OTHERWISE,
+                    hint=hint,
                 )
 
 
+def obstacle(folder: str, path: str) -> tuple[str, str] | None:
+    """Say why this user cannot move an entry of a folder, or what is in the folder itself, and what to do about it."""
+    if flag := _flag_of(path):
+        return f"it is {flag}", "Take that flag away, and try again."
+    reason = _refused(folder, path) if os.geteuid() else ""
+    return (reason, "Run as the owner of the files, or as root with --as-root.") if reason else None
+
+
 def _refused(folder: str, path: str) -> str:
-    """Say why an ordinary user cannot move an entry of a folder, or what is in the folder itself; "" where he can."""
+    """Say what keeps an ordinary user from it; "" for nothing."""
     status, above = os.lstat(path), os.stat(folder)
     user, is_inside = os.geteuid(), path != folder
     if is_inside and above.st_mode & stat.S_ISVTX and user not in {status.st_uid, above.st_uid}:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import socket
+import subprocess
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
+import pytest
 import sqlalchemy as sa
 
 from fietsupdate.database.dump import Store, open_store
@@ -123,6 +130,44 @@ def everywhere(database: Database) -> str:
 def as_user(url: str, name: str) -> str:
     """Give a URL with another user."""
     return sa.make_url(url).set(username=name).render_as_string(hide_password=False)
+
+
+def text_of(database: Database) -> str:
+    """Give what the dump program says of a database, under no name: all definitions with their owners, and all rows."""
+    url = sa.make_url(database.url)
+    login = [f"--user={url.username}", f"--host={url.host}", f"--port={url.port}", "--protocol=tcp"]
+    what = ["--routines", "--events", "--hex-blob", "--dump-history", "--skip-dump-date", "--databases", database.name]
+    done = subprocess.run(["mariadb-dump", "--no-defaults", *login, *what], capture_output=True, check=True)
+    text = done.stdout.decode(errors="surrogateescape").replace(database.name, "NAME")
+    return re.sub(r"-- Host:.*", "", text)
+
+
+@contextmanager
+def another_server() -> Iterator[sa.URL]:
+    """Run a server of one's own on another port, whose files are gone afterwards."""
+    programs = [shutil.which(name) for name in ("mariadb-install-db", "mariadbd", "mariadb-admin")]
+    if not all(programs) or os.geteuid() != 0:
+        pytest.skip("a second MariaDB server is started as root, by Debian's programs")
+    folder = Path(tempfile.mkdtemp(prefix="fietsupdate-"))
+    shutil.chown(folder, "mysql")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    install, server, admin = (str(program) for program in programs)
+    common = ["--no-defaults", "--user=mysql", f"--datadir={folder / 'data'}"]
+    quick = ["--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve"]
+    subprocess.run([install, *common, *quick], check=True, capture_output=True)
+    place = [f"--port={port}", f"--socket={folder / 'socket'}", "--bind-address=127.0.0.1", "--skip-log-bin"]
+    with open(folder / "log", "wb") as log:
+        running = subprocess.Popen([server, *common, *place], stdout=log, stderr=log)
+    try:
+        there = f"until {admin} --no-defaults -uroot --socket={folder / 'socket'} ping; do sleep 0.05; done"
+        subprocess.run(["sh", "-c", there], check=True, timeout=60, capture_output=True)
+        yield sa.make_url(f"mysql+pymysql://root@127.0.0.1:{port}/")
+    finally:
+        running.terminate()
+        running.wait()
+        shutil.rmtree(folder)
 
 
 def store_as(database: Database, name: str) -> Store:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from hashlib import sha256
 from pathlib import Path
 
@@ -30,8 +30,9 @@ from fietsupdate.database.stores import mysql_client as client
 from fietsupdate.database.stores.mysql_cautions import barriers, cautions, oversized
 from fietsupdate.database.stores.mysql_client import literal, quoted
 from fietsupdate.database.stores.mysql_origin import Heir, Origin, defined_by, fitting
+from fietsupdate.database.stores.mysql_proof import differences
 from fietsupdate.database.stores.mysql_rights import Rights
-from fietsupdate.database.stores.mysql_scripts import ASIDE, definitions_of
+from fietsupdate.database.stores.mysql_scripts import ASIDE, definitions_of, hidden
 from fietsupdate.database.stores.mysql_swap import Exchange, charset, disable_events
 from fietsupdate.errors import DatabaseError
 
@@ -102,8 +103,10 @@ class MySQLStore(Store):
         """Write one snapshot of all InnoDB tables, with routines, triggers and events."""
         self.refuse_another()
         origin = Origin.on(self._parsed)
-        with client.dumping(self._parsed, *self._content()) as call, arriving(dest) as draft:
-            programs.to_file(call, draft, moved, origin.signing())
+        with arriving(dest) as draft:
+            for part in self._parts():
+                with part as call:
+                    programs.to_file(call, draft, moved, origin.signing())
             _see_whole(draft)
             self.notes = tuple(oversized(self._parsed, draft))
 
@@ -134,11 +137,9 @@ class MySQLStore(Store):
         clone = self.sibling(CLONE, tag)
         url = sa.make_url(clone.url)
         with self._emerging(clone):
-            with (
-                client.dumping(self._parsed, *self._content()) as giver,
-                client.loading(url) as taker,
-            ):
-                programs.through(giver, taker, defined_by(definer, fitting(Origin(self.name), url)), moved)
+            for part in self._parts():
+                with part as giver, client.loading(url) as taker:
+                    programs.through(giver, taker, defined_by(definer, fitting(Origin(self.name), url)), moved)
             disable_events(url)
         return clone
 
@@ -173,6 +174,11 @@ class MySQLStore(Store):
     def cautions(self) -> tuple[str, ...]:
         """Look at what belongs to others, is hidden from this user, or is granted on routines."""
         return tuple(cautions(self._parsed))
+
+    def differences(self, dump: Path) -> tuple[str, ...]:
+        """Compare the dump with one of this database."""
+        with client.dumping(self._parsed, *self._content()) as call:
+            return tuple(differences(dump, self._parsed, call))
 
     def sibling(self, kind: str, tag: str, folder: Path | None = None) -> MySQLStore:
         """Give the database of that kind and tag: ``shop_old_TAG``; a long name is cut, and made unique by its hash."""
@@ -215,6 +221,14 @@ class MySQLStore(Store):
     def schema_text(self) -> str:
         """Give the dump program's definitions, without its comments, and without the next AUTO_INCREMENT."""
         return definitions_of(self._parsed)
+
+    def _parts(self) -> list[AbstractContextManager[programs.Call]]:
+        """Give the calls that write the whole; routines come first, for views, where not all can be written down."""
+        content = self._content()
+        if not hidden(self._parsed):
+            return [client.dumping(self._parsed, *content)]
+        rest = [argument for argument in content if argument != "--routines"]
+        return [client.dumping_routines(self._parsed), client.dumping(self._parsed, *rest)]
 
     def _content(self) -> list[str]:
         versioned = client.select(self._server, _VERSIONED.format(name=literal(self.name)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -33,6 +34,7 @@ _LARGE = (
     "SELECT 1 FROM information_schema.columns WHERE table_schema = {} "
     "AND data_type IN ('mediumblob', 'longblob', 'mediumtext', 'longtext', 'json', 'geometry') LIMIT 1"
 )
+_INSERT = re.compile(rb"^INSERT INTO `((?:[^`]|``)*)`", re.MULTILINE)
 _PIECE = 1 << 20
 _HEAD = 1024
 """Bytes that a statement has beside a row, at the most."""
@@ -74,7 +76,10 @@ def cautions(url: sa.URL) -> Iterator[str]:
     """Say what this user could not restore of what is there, and what no dump holds."""
     rights, name = Rights.on(url), name_of(url)
     user = client.select(_server(url), "SELECT CURRENT_USER()")[0][0]
-    hanging = scripts.hanging(url)
+    hidden = scripts.hidden(url)
+    for kind, thing, definer in hidden:
+        yield f"the {kind} {thing} of {definer} is hidden from this user: no backup of his has it, a restore leaves it"
+    hanging = [one for one in scripts.hanging(url) if one not in hidden]
     if not rights.may_define_for_others():
         for kind, thing, definer in hanging:
             if definer != user:
@@ -108,19 +113,19 @@ def oversized(url: sa.URL, dump: Path) -> Iterator[str]:
 
 
 def _longest_line(dump: Path) -> tuple[int, str]:
-    """Return the bytes of the longest line, and the table that it is a row of."""
-    longest, table, length, current, found = 0, "", 0, "", b""
+    """Return the bytes of the longest line, and its table; lines that are shorter than a piece may pass."""
+    longest, table, length, current, tail = 0, "", 0, "", b""
     with open(dump, "rb") as file:
         while piece := file.read(_PIECE):
-            for number, part in enumerate(piece.split(b"\n")):
-                if number:
-                    length, found = 0, b""
-                length += len(part)
-                found = found or part[:_HEAD]
-                if found.startswith(b"INSERT INTO `"):
-                    current = found[13:].split(b"`", 1)[0].decode(errors="replace")
-                if length > longest:
-                    longest, table = length, current
+            first, last = piece.find(b"\n"), piece.rfind(b"\n")
+            length += len(piece) if first < 0 else first
+            if length > longest:
+                longest, table = length, current
+            if last >= 0:
+                length = len(piece) - last - 1
+                for found in _INSERT.finditer(tail + piece):
+                    current = found[1].decode(errors="replace")
+            tail = piece[-_HEAD:]
     return longest, table
 
 

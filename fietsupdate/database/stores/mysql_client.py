@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from functools import cache
 
 import sqlalchemy as sa
@@ -36,10 +37,19 @@ _FIELD = re.compile(r'<field name="[^"]*"(?: xsi:nil="true" />|>(.*?)</field>)',
 _XML = (("&lt;", "<"), ("&gt;", ">"), ("&quot;", '"'), ("&amp;", "&"))
 _CONFUSING = frozenset("'\"\\")
 """In a database's name, mariadb-dump 10.11 escapes these once too often when it looks for events."""
+_HIDDEN = re.compile(r"insufficient privileges to SHOW CREATE (PROCEDURE|FUNCTION|PACKAGE)")
 _DENIED = frozenset({1044, 1045, 1142, 1370})
 _WAITED = 1205
+_REFERRED = (
+    "A foreign key of another database leads here. As an administrator: SELECT constraint_schema, table_name, "
+    "constraint_name FROM information_schema.referential_constraints "
+    "WHERE unique_constraint_schema <> constraint_schema; drop it there, and add it again, to the table of that name "
+    "in the live database."
+)
 _HINTS = {
     _WAITED: "Stop the application and whatever else has a transaction open, and run the same command again.",
+    1217: _REFERRED,
+    1451: _REFERRED,
     1227: "What belongs to another user can be made by a user with SET USER only (SUPER on MySQL): GRANT SET USER ON "
     "*.* TO this user, or restore as a user who has it.",
     1418: "SET GLOBAL log_bin_trust_function_creators = 1, or restore as a user with SUPER.",
@@ -155,6 +165,14 @@ def dumping(url: sa.URL, *arguments: str, names: Sequence[str] = ()) -> Abstract
         arguments = tuple(argument for argument in arguments if argument != "--events")
     fixed = ("--no-tablespaces", "--skip-lock-tables", LARGEST, *_only_mysql(program))
     return address.calling(url, program, *fixed, *arguments, "--", database, *names, hint=hint)
+
+
+@contextmanager
+def dumping_routines(url: sa.URL) -> Iterator[programs.Call]:
+    """Give the call of the dump program for the routines alone; those that are hidden from this user are left out."""
+    bare = ("--no-data", "--no-create-info", "--skip-triggers")
+    with dumping(url, *bare, "--routines", "--force") as call:
+        yield replace(call, forgiven=_HIDDEN)
 
 
 @cache

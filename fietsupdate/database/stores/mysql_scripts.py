@@ -25,6 +25,10 @@ SELECT CASE routine_type WHEN 'PACKAGE' THEN 5 ELSE 4 END, routine_type, routine
   FROM information_schema.routines WHERE routine_schema = {0} ORDER BY 1, 2, 3
 """
 """What belongs to a database and not to a table, in the order in which it goes; events first, as they act."""
+_HIDDEN = (
+    "SELECT routine_type, routine_name, definer FROM information_schema.routines "
+    "WHERE routine_schema = {} AND routine_definition IS NULL ORDER BY 1, 2"
+)
 _NOISE = re.compile(
     r"--.*|/\*M?![0-9]+\\- .*|/\*!\d+ SET .*|SET (@\w+|character_set_client) .*|ALTER DATABASE .*|DO SETVAL\(.*|\s*"
 )
@@ -46,6 +50,12 @@ def hanging(url: sa.URL) -> list[tuple[str, str, str]]:
     return [(kind or "", name or "", definer or "") for _, kind, name, definer in rows]
 
 
+def hidden(url: sa.URL) -> list[tuple[str, str, str]]:
+    """List the routines of others of which this user sees no more than the name; as `hanging` lists them."""
+    rows = client.select(url.set(database=""), _HIDDEN.format(literal(name_of(url))))
+    return [(kind or "", name or "", definer or "") for kind, name, definer in rows]
+
+
 def views(url: sa.URL) -> list[str]:
     """Name the views, sorted."""
     return [name or "" for (name,) in client.select(url, _VIEWS.format(literal(name_of(url))))]
@@ -58,9 +68,10 @@ def triggers(url: sa.URL) -> list[str]:
 
 def definitions_of(url: sa.URL) -> str:
     """Give all definitions of a database as text that can be compared."""
-    arguments = ("--no-data", "--routines", "--triggers", "--events", "--skip-comments", "--skip-add-drop-table")
-    with client.dumping(url, *arguments, f"--ignore-table={name_of(url)}.{ASIDE}") as call:
-        written = programs.output_of(call)
+    arguments = ("--no-data", "--triggers", "--events", "--skip-comments", "--skip-add-drop-table")
+    written = _dumped(url, *arguments, f"--ignore-table={name_of(url)}.{ASIDE}")
+    with client.dumping_routines(url) as call:
+        written += programs.output_of(call)
     edit = fitting(Origin(name_of(url)), url)
     text = b"".join(map(edit, written.splitlines(keepends=True))).decode(errors="surrogateescape")
     lines = (_COUNTER.sub("", line).rstrip() for line in text.split("\n") if not _NOISE.fullmatch(line))
@@ -72,19 +83,20 @@ def script_of(url: sa.URL) -> bytes:
 
     On MariaDB routines are replaced, not dropped: those who may execute one still may.
     """
-    hidden = _without_views(url)
-    script = _dumped(url, *BARE, "--routines", "--triggers", "--add-drop-trigger", *hidden)
+    ignored = _without_views(url)
+    script = _dumped(url, *BARE, "--routines", "--triggers", "--add-drop-trigger", *ignored)
     if client.is_mariadb(url):
         script = _MADE_ROUTINE.sub(rb"\1OR REPLACE ", _DROPPED_ROUTINE.sub(b"", script))
     if names := views(url):
         script += _dumped(url, "--no-data", "--skip-triggers", "--skip-comments", names=names)
-    return script + _dumped(url, *BARE, "--skip-triggers", "--events", *hidden)
+    return script + _dumped(url, *BARE, "--skip-triggers", "--events", *ignored)
 
 
 def kept_of(url: sa.URL) -> bytes:
     """Write down what hangs on the live tables, to be kept: views as they are, also those that lead nowhere."""
-    hidden = _without_views(url)
-    script = _dumped(url, *BARE, "--routines", "--triggers", "--add-drop-trigger", "--events", *hidden)
+    script = _dumped(url, *BARE, "--triggers", "--add-drop-trigger", "--events", *_without_views(url))
+    with client.dumping_routines(url) as call:
+        script += programs.output_of(call)
     statements = "; ".join(f"SHOW CREATE VIEW {quoted(name)}" for name in views(url))
     rows = client.select(url, statements) if statements else []
     return script + "".join(f"{row[1]};\n" for row in rows).encode("utf-8", "surrogateescape")

@@ -132,9 +132,10 @@ class Exchange:
         client.execute(self.new, [f"DELETE FROM {aside} WHERE name <> '{NEXT}'"])  # noqa: S608  # our own names
 
     def _obsolete(self) -> list[str]:
-        """Drop what hangs in the live place, but for the routines that are replaced: the grants on them stay."""
+        """Drop what hangs in the live place, but for routines that are replaced, or hidden from this user."""
         new = {(kind, name) for kind, name, _ in scripts.hanging(self.new)} if client.is_mariadb(self.live) else set()
         replaced = new - {(kind, name) for kind, name in new if kind in {"EVENT", "TRIGGER", "VIEW"}}
+        replaced |= {(kind, name) for kind, name, _ in scripts.hidden(self.live)}
         return [
             f"DROP {kind} IF EXISTS {quoted(name_of(self.live), name)}"
             for kind, name, _ in scripts.hanging(self.live)
