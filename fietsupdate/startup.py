@@ -21,10 +21,12 @@ from typing import Any, TypeVar
 
 from fietsupdate.config import Config
 from fietsupdate.errors import FietsupdateError, NotCurrentError
+from fietsupdate.masking import masked_parts
 from fietsupdate.model import Direction, Event, Plan, Problem, Report, Status, UpdateState
 from fietsupdate.planning.problems import up_to
 from fietsupdate.render import changes, documents
 from fietsupdate.render.layout import several
+from fietsupdate.render.output import printable
 from fietsupdate.render.progress import Listener, Narrator, amount
 from fietsupdate.site import is_at_work
 from fietsupdate.updater import Updater
@@ -95,8 +97,9 @@ class Log(Listener):
     def show(self, event: Event) -> None:
         """Write one event."""
         text = " ".join(line.strip() for line in self.narrator.lines(event)) or _in_short(event)
+        shown = printable(masked_parts(text))  # a log is read on a terminal, too
         self.logger.log(
-            _LEVELS.get(event.event, logging.INFO), "%s", text, extra={"fietsupdate": documents.event(event)}
+            _LEVELS.get(event.event, logging.INFO), "%s", shown, extra={"fietsupdate": documents.event(event)}
         )
 
 

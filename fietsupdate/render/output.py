@@ -25,7 +25,7 @@ WIDEST = 110
 USUAL = 80
 """Columns of a terminal that does not say how wide it is."""
 
-_OBEYED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_OBEYED = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 """What terminals obey or reorder text by: C0 without tab and line feed, DEL, C1, line separators, bidi controls.
 
 And halves of surrogate pairs, which stand for the bytes of a file name that are no UTF-8 (PEP 383).
@@ -34,7 +34,9 @@ And halves of surrogate pairs, which stand for the bytes of a file name that are
 
 def printable(text: str) -> str:
     """Return the text with every control character written as Python escapes it."""
-    return _OBEYED.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+    if text.replace("\n", "").replace("\t", "").isprintable():
+        return text
+    return re.sub(_OBEYED, lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def on_one_line(text: str) -> str:
