@@ -470,15 +470,14 @@ def test_every_command_ends_on_the_first_sigterm(project, name):
 def test_two_instances_that_share_a_further_root_leave_each_other_s_transactions_alone(place):
     media = place / "media"
     media.mkdir()
-    (media / "mine").write_text("before")
     one, other = (applied(place, name, extra_dirs=f"media={media}") for name in ("one", "other"))
-    one.update("u2", "u1", "r1", up_post="self.dirs['media'].write('mine', 'x')\nimport os\nos.kill(os.getpid(), 9)")
+    one.update("u2", "u1", "r1", up_post="self.files.write('hello.txt', 'x')\nimport os\nos.kill(os.getpid(), 9)")
     other.update("u2", "u1", "r1", up_post="self.dirs['media'].write('new', 'new')")
     assert one.run("update", "--yes").code == -9
     other.run("update", "--yes").succeeded()
     other.run("recover", "--purge", "--yes").succeeded()
     one.run("recover").succeeded()
-    assert (media / "mine").read_text() == "before"
+    assert (one.data / "hello.txt").read_text() == "hello"
     assert (media / "new").read_text() == "new"
     assert not (media / HOME).exists()
 
