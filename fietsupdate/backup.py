@@ -63,7 +63,8 @@ RESERVE = 64 << 20
 """Bytes that stay free at the least; more where the backup is large."""
 SHARE = 20
 """One in so many bytes of a backup is kept free as well."""
-UNTOUCHED = "The instance and its older backups are as they were; nothing of this backup is left."
+GONE = "nothing of this backup is left"
+UNTOUCHED = f"The instance and its older backups were not touched; {GONE}."
 LONGEST = 40
 """Characters of a backup's name that say where the instance was."""
 
@@ -226,7 +227,10 @@ class Maker:
             if partial is not None:
                 with contextlib.suppress(OSError):
                     erase(str(partial))
-            raise _failure(error) from error
+            failure = _failure(error)
+            if partial is not None and partial.exists() and isinstance(failure, FietsupdateError):
+                failure.stands = failure.stands.replace(GONE, f"what there is of this one, {partial}, can be deleted")
+            raise failure from error
         self.instance.tell("backup_finished", backup.name, {"path": str(backup.path), "bytes": backup.size})
         return backup
 

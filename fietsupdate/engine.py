@@ -191,7 +191,9 @@ class Engine:
             opened.append(open_files(self.instance, self.tip, txn, None))
             guard = None if visit.not_transactional else guard_of(self.instance, self.instance.tell)
             around = partial(guard.watching, opened[-1]) if guard is not None else contextlib.nullcontext
+            visit.watch(txn, opened[-1].notes.note_unknown)
             yield from visit.steps(revisions, Direction.UP, around)
+            visit.still_inside()
             if alembic is not None:
                 visit.set_heads(alembic)
             made.extend(self._stamps(txn, update_ids, round((time.monotonic() - started) * 1000)))

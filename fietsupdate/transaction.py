@@ -304,8 +304,12 @@ class StepTransaction:
         )
         with self._watched():
             if visit is not None:
-                with visit.hook_runs():
-                    hooks.call(self.module, step, hook, around, self.instance.settings)
+                files.changes.before_change = visit.still_inside
+                try:
+                    with visit.hook_runs():
+                        hooks.call(self.module, step, hook, around, self.instance.settings)
+                finally:
+                    files.changes.before_change = tuple
                 return
             noting = commits_elsewhere(lambda: files.notes.note_foreign_commit(self.finished))
             try:

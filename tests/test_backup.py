@@ -41,7 +41,7 @@ from support.notes import notes, traced
 from support.projects import Project
 from support.trees import tree
 
-UNTOUCHED = "The instance and its older backups are as they were; nothing of this backup is left."
+UNTOUCHED = "The instance and its older backups were not touched; nothing of this backup is left."
 
 
 @pytest.fixture

@@ -63,6 +63,8 @@ class Endings:
         self._note = note
         self._may_commit = False
         self._is_looking = False
+        self._is_watching = False
+        self._failed: BaseException | None = None
 
     # -- whose code runs
 
@@ -85,6 +87,11 @@ class Endings:
         if self.refused is not None:
             raise self.refused
         self.check()
+        if self._held.has_failed:
+            raise EnvPyError(
+                f"A statement failed and the hook went on, but its transaction can only be rolled back: {self._failed}",
+                hint=HINT,
+            )
 
     @contextlib.contextmanager
     def revision(self) -> Iterator[None]:
@@ -96,6 +103,11 @@ class Endings:
         finally:
             self._look(failed=False)
             self._may_commit = False
+
+    def look(self) -> None:
+        """Notice, without asking the server, that the transaction has ended."""
+        if self._is_watching:
+            self._look(failed=False, asks=False)
 
     def check(self) -> None:
         """See that the transaction lasts.
@@ -117,10 +129,12 @@ class Endings:
         for name, listener in listeners.items():
             event.listen(Engine, name, listener)
         event.listen(Engine, "handle_error", self._on_error)
+        self._is_watching = True
         try:
             with commits_elsewhere(self._note_own, ours=self.raw):
                 yield
         finally:
+            self._is_watching = False
             event.remove(Engine, "handle_error", self._on_error)
             for name, listener in listeners.items():
                 event.remove(Engine, name, listener)
@@ -177,7 +191,7 @@ class Endings:
 
     def _on_error(self, context: Any) -> None:
         if context.connection is not None and self._is_ours(context.connection) and not context.is_disconnect:
-            error = context.original_exception
+            error = self._failed = context.original_exception
             if not isinstance(error, FietsupdateError):
                 self._look(failed=True, after=f"after {type(error).__name__}: {' '.join(str(error).split())}")
 
@@ -225,7 +239,7 @@ class Endings:
         self.refused = self.refused or _refusal(what)
         raise self.refused
 
-    def _look(self, *, failed: bool, after: str = "") -> None:
+    def _look(self, *, failed: bool, after: str = "", asks: bool = True) -> None:
         """Notice that the transaction has ended, and that a revision has committed it."""
         if self.lost or self._held is None or self._is_looking or (self._may_commit and self.is_committed):
             return
@@ -235,7 +249,7 @@ class Endings:
             lasts = self._held.lasts(failed=failed)
         except Exception:  # noqa: BLE001  # drivers have errors of their own: the connection was closed
             lasts = False
-        if lasts:
+        if lasts or (lasts is None and not asks):
             return
         if self._may_commit and self._sees_row():
             self.is_committed = True

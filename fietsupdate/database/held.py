@@ -6,7 +6,7 @@ on MariaDB ends the transaction behind its back.
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 from sqlalchemy import Connection
 
@@ -17,15 +17,25 @@ _IN_TRANSACTION = 1
 """The bit of MySQL's server status that is set while a transaction is open."""
 
 
-class Held(Protocol):
-    """A transaction that is to stay."""
+_IN_ERROR = 3
+"""libpq's PQTRANS_INERROR."""
 
-    def lasts(self, *, failed: bool = False) -> bool | None:
+
+class Held:
+    """A transaction that is to stay; by itself one of which nothing is known, or none at all."""
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether a statement has failed so that the transaction can only be rolled back."""
+        return False
+
+    def lasts(self, *, failed: bool = False) -> bool | None:  # noqa: ARG002  # for those that know something
         """Tell whether the transaction is still open; None where only the ledger row can tell.
 
         Args:
             failed: Whether a statement has just failed.
         """
+        return True
 
 
 def hold(connection: Connection, txn: str) -> Held:
@@ -35,10 +45,10 @@ def hold(connection: Connection, txn: str) -> Held:
         return _Sqlite(connection)
     if dialect == "postgresql":
         return _Postgresql(connection, txn)
-    return _Mysql(connection) if dialect in MYSQL else Unknown()
+    return _Mysql(connection) if dialect in MYSQL else Held()
 
 
-class _Sqlite:
+class _Sqlite(Held):
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
@@ -46,7 +56,7 @@ class _Sqlite:
         return sqlite.in_transaction(self._connection)
 
 
-class _Postgresql:
+class _Postgresql(Held):
     """Known by a setting that is local to the transaction, which the server reports to its client when it changes.
 
     So asking costs no round trip. Where the driver or a pooler in between does not pass it on, the transaction's id is
@@ -66,6 +76,11 @@ class _Postgresql:
         except Exception:  # noqa: BLE001  # drivers have errors of their own: a transaction that failed answers nothing
             return True
 
+    @property
+    def has_failed(self) -> bool:
+        info = getattr(self._connection.connection.driver_connection, "info", None)
+        return getattr(info, "transaction_status", None) == _IN_ERROR
+
     def _ask(self, what: str) -> object:
         """Ask at the driver, so that SQLAlchemy begins nothing and tells nobody."""
         cursor = self._connection.connection.cursor()
@@ -84,7 +99,7 @@ class _Postgresql:
         return ""
 
 
-class _Mysql:
+class _Mysql(Held):
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
@@ -93,11 +108,3 @@ class _Mysql:
         status = getattr(driver, "server_status", _IN_TRANSACTION)
         is_open = isinstance(status, int) and bool(status & _IN_TRANSACTION)
         return None if failed or not is_open else True
-
-
-class Unknown:
-    """No transaction, or one of which nothing is known."""
-
-    def lasts(self, *, failed: bool = False) -> bool | None:  # noqa: ARG002  # as `Held` has it
-        """Tell that nothing has ended."""
-        return True

@@ -243,8 +243,9 @@ class Procedure:
         """Take our listeners away and put the settings back, where the connection is still open."""
         with contextlib.suppress(Exception):  # the listener goes with the engine, if that is gone
             event.remove(self.connection.engine, "begin", self._begin)
-        self._put_back(self.raw)
-        if not self._changed:  # else an async connection that env.py keeps; it gets them when it is given back
+        if not self.connection.dialect.is_async:
+            self._put_back(self.raw)
+        if not self._changed:  # else env.py keeps an async connection, which has them back when the pool gets it
             with contextlib.suppress(Exception):
                 event.remove(self.connection.engine.pool, "checkin", self._put_back)
 

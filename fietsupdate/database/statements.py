@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from functools import lru_cache
 
 _ASIDE = re.compile(
     r"""--[^\n]*|\#[^\n]*|/\*.*?\*/            # comments
@@ -16,12 +16,15 @@ _BODY = re.compile(
 )
 """What may hold statements of its own, which do not run now."""
 _COMMIT = re.compile(
-    r"COMMIT\b|END\b(?!\s+(?:IF|LOOP|CASE|WHILE|REPEAT))|PREPARE\s+TRANSACTION\b|BEGIN\b|START\s+TRANSACTION\b"
+    r"COMMIT\b|END\b(?!\s+(?:IF|LOOP|CASE|WHILE|REPEAT))|PREPARE\s+TRANSACTION\b|BEGIN\b(?!\s+NOT\b)|START\s+TRANSACTION\b"
     r"|SET\s+(?:(?:SESSION|LOCAL)\s+|@@(?:SESSION\.|LOCAL\.)?)?AUTOCOMMIT\b|XA\s",
     re.IGNORECASE,
 )
 """BEGIN and the like commit on MySQL what was begun before."""
 _ROLLBACK = re.compile(r"ROLLBACK\b(?!(?:\s+(?:WORK|TRANSACTION))?\s+TO\b)|ABORT\b", re.IGNORECASE)
+
+_HEAD = 100
+"""So many characters of a statement tell what it is."""
 
 _READS = re.compile(r"(?:SELECT|SHOW|EXPLAIN|DESCRIBE|DESC|PRAGMA|VALUES|TABLE|SET|USE|FETCH)\b", re.IGNORECASE)
 _CHANGES_SCHEMA = re.compile(r"(?:CREATE|ALTER|DROP|RENAME|TRUNCATE)\b", re.IGNORECASE)
@@ -47,11 +50,13 @@ def changes_schema(text: str) -> bool:
     return any(_CHANGES_SCHEMA.match(statement) for statement in _statements(text))
 
 
-def _statements(text: str) -> Iterator[str]:
-    """Give the statements of a text, without comments, strings and what follows the head of a routine."""
-    bare = _ASIDE.sub(" ", text)
-    for statement in bare.split(";"):
+@lru_cache(maxsize=100)
+def _statements(text: str) -> tuple[str, ...]:
+    """Return how each statement of a text begins, without comments, strings and what follows the head of a routine."""
+    heads = []
+    for statement in _ASIDE.sub(" ", text).split(";"):
         if stripped := statement.strip():
-            yield stripped
+            heads.append(stripped[:_HEAD])
             if _BODY.match(stripped):
-                return
+                break
+    return tuple(heads)

@@ -222,7 +222,7 @@ class Visit:
             return begun is not None and begun.txn == txn and (bool(begun.running) or not is_mysql)
 
         def hold() -> held.Held:
-            return held.hold(connection, txn) if is_atomic or is_mysql else held.Unknown()
+            return held.hold(connection, txn) if is_atomic or is_mysql else held.Held()
 
         self.endings = Endings(connection, hold, row_is_there, note)
 
@@ -233,6 +233,7 @@ class Visit:
             EnvPyError: it is not.
         """
         if self.endings is not None:
+            self.endings.look()
             self.endings.check()
 
     def hook_runs(self) -> contextlib.AbstractContextManager[None]:
@@ -293,8 +294,9 @@ class Visit:
         if lock.waited_in_vain(self.failure):
             self._name_blockers()
         connection = self._configured
-        if connection is not None and not connection.closed and not self._was_begun:
-            with contextlib.suppress(Exception):  # an async connection is out of reach here
+        is_async = connection is not None and connection.dialect.is_async  # out of reach here
+        if connection is not None and not is_async and not connection.closed and not self._was_begun:
+            with contextlib.suppress(Exception):
                 connection.rollback()  # "idle in transaction" would block the next schema change
                 connection.connection.rollback()  # an ending that was refused has left SQLAlchemy without a transaction
         if self.procedure is not None:

@@ -51,6 +51,8 @@ class Changes:
         self.own = OwnFiles(self.look)
         self.lock = threading.RLock()
         self.is_sealed = False
+        self.before_change: Callable[[], object] = tuple
+        """Raises where nothing may be changed any more; called before each change."""
         self._pid = os.getpid()
         self._vaults = Vaults(txn, roots, journal)
         self._times = FolderTimes(self.look_into)
@@ -220,6 +222,7 @@ class Changes:
         """Make the records durable, with what they need (invariant 1)."""
         if self.is_sealed:
             raise FilesError("The transaction is complete; nothing more can be changed in it.")
+        self.before_change()
         notes = self._times.notes(records)
         try:
             self.journal.append([*notes, *self.own.notes(records), *records])
