@@ -63,8 +63,7 @@ RESERVE = 64 << 20
 """Bytes that stay free at the least; more where the backup is large."""
 SHARE = 20
 """One in so many bytes of a backup is kept free as well."""
-GONE = "nothing of this backup is left"
-UNTOUCHED = f"The instance and its older backups were not touched; {GONE}."
+UNTOUCHED = "The instance and its older backups were not touched; nothing of this backup is left."
 LONGEST = 40
 """Characters of a backup's name that say where the instance was."""
 
@@ -227,10 +226,7 @@ class Maker:
             if partial is not None:
                 with contextlib.suppress(OSError):
                     erase(str(partial))
-            failure = _failure(error)
-            if partial is not None and partial.exists() and isinstance(failure, FietsupdateError):
-                failure.stands = failure.stands.replace(GONE, f"what there is of this one, {partial}, can be deleted")
-            raise failure from error
+            raise _failure(error, partial) from error
         self.instance.tell("backup_finished", backup.name, {"path": str(backup.path), "bytes": backup.size})
         return backup
 
@@ -364,20 +360,21 @@ def _looked_at(file: Path | None) -> Appearance | None:
     return Appearance(look.mode, look.uid, look.gid, look.xattrs)
 
 
-def _failure(error: BaseException) -> BaseException:
+def _failure(error: BaseException, partial: Path | None) -> BaseException:
     """Give the error that says what stands; a signal goes on as it is."""
+    gone = partial is None or not partial.exists()
+    stands = UNTOUCHED if gone else UNTOUCHED.replace("nothing of this backup is left", f"{partial} can be deleted")
     if isinstance(error, OSError):
         if is_full(error):
             return FilesError(
                 f"The disk is full: the backup could not be finished ({error}).",
-                stands=UNTOUCHED,
+                stands=stands,
                 hint="Free some space, or name a folder on a larger disk: backup_dir in the configuration.",
             )
-        return FilesError(
-            f"The backup could not be finished: {error}.", stands=UNTOUCHED, hint="Mend the cause, and try again."
-        )
+        text = f"The backup could not be finished: {error}."
+        return FilesError(text, stands=stands, hint="Mend the cause, and try again.")
     if isinstance(error, FietsupdateError):
-        error.stands = error.stands or UNTOUCHED
+        error.stands = error.stands or stands
     return error
 
 
