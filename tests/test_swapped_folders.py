@@ -181,6 +181,21 @@ def test_a_symlink_inside_leads_where_it_led(place):
     assert (data_dir / "way").is_symlink()
 
 
+def test_what_is_read_is_read_from_inside(place, monkeypatch):
+    data_dir, outside = fill(place, 0)
+    transaction = begin(data_dir)
+    assert transaction.files.read_text("sub/deep/old") == "ours deep/old"
+    real = transaction.files._absolute
+    swapped = lambda path: (real(path), exchange(data_dir, outside))[0]  # noqa: E731  # between the check and the look
+    with monkeypatch.context() as patches:
+        patches.setattr(transaction.files, "_absolute", swapped)
+        with pytest.raises(OSError, match="Too many levels"):
+            transaction.files.read_bytes("sub/old")
+    for path, error in (("sub.old/deep", IsADirectoryError), ("sub.old/none", FileNotFoundError)):
+        with pytest.raises(error, match=f"{data_dir}/{path}"):
+            transaction.files.read_text(path)
+
+
 def test_what_the_guard_saves_it_saves_from_inside(place, monkeypatch):
     """The call is the hook's own, and goes where its path leads; what we do before it does not follow it there."""
     data_dir, outside = fill(place, 0)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from fietsupdate.filesystem.paths import Paths
+from fietsupdate.filesystem.place import open_file
+from fietsupdate.filesystem.slots import Folders
 
 Name = str | os.PathLike[str]
 
@@ -36,11 +41,13 @@ class Reading:
 
     def read_bytes(self, path: Name) -> bytes:
         """Read a file."""
-        return Path(self._absolute(path)).read_bytes()
+        with self._open(path) as file:
+            return file.read()
 
     def read_text(self, path: Name, encoding: str = "utf-8") -> str:
         """Read a file of text."""
-        return Path(self._absolute(path)).read_text(encoding=encoding)
+        with io.TextIOWrapper(self._open(path), encoding=encoding) as file:
+            return file.read()
 
     def iterdir(self, path: Name = ".") -> Iterator[PurePosixPath]:
         """Give the entries of a folder, sorted, as paths that the other verbs take."""
@@ -59,6 +66,21 @@ class Reading:
         root = self._paths.root
         found = sorted(str(path) for path in Path(root).glob(pattern) if not self._paths.is_kept_out(str(path)))
         return (PurePosixPath(self._paths.relative(path)) for path in found)
+
+    def _open(self, path: Name) -> io.BufferedReader:
+        """Open a file to read, in its open folder: what a path was exchanged for in between is not followed."""
+        folders, absolute = Folders(), self._absolute(path)
+        try:
+            descriptor = open_file(folders.slot(absolute))
+        except OSError as error:
+            error.filename = absolute
+            raise
+        finally:
+            folders.close()
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), absolute)
+        return open(descriptor, "rb")
 
     def _absolute(self, path: Name) -> str:
         return self._paths.absolute(self._paths.resolve(path))
