@@ -44,7 +44,7 @@ from fietsupdate.filesystem.place import erase
 from fietsupdate.filesystem.regular import read_bytes
 from fietsupdate.filesystem.space import is_full
 from fietsupdate.filesystem.status import Meta
-from fietsupdate.foretelling import foretold, refuse_another_ledger
+from fietsupdate.foretelling import foretold, refuse_another_ledger, said
 from fietsupdate.instance import Instance, now
 from fietsupdate.model import fingerprint
 from fietsupdate.pace import Pace
@@ -213,15 +213,15 @@ class Maker:
         shelf.make_shelf(self.folder, site.data_dir)
         shelf.sweep(self.folder, owner(site, tip.instance_id))
         size = self.check(purpose.scope)
-        cautions = foretold(self.store, self.database.place, lambda text: self.instance.tell("warning", text))
+        cautions = foretold(self.store, self.database.place, self._warn)
         name = shelf.free_name(self.folder, _name(tip.current))
         self.instance.tell("backup_begun", name, {"scope": purpose.scope.value, "bytes": size})
         partial = None
         try:
             partial = shelf.begin(self.folder, owner(site, tip.instance_id), name)
-            backup = shelf.complete(
-                partial, replace(self._filled(partial, tip, purpose, size), name=name, cautions=cautions)
-            )
+            manifest = self._filled(partial, tip, purpose, size)
+            cautions += said(self.store.notes, self._warn)
+            backup = shelf.complete(partial, replace(manifest, name=name, cautions=cautions))
         except BaseException as error:
             if partial is not None:
                 with contextlib.suppress(OSError):
@@ -231,6 +231,9 @@ class Maker:
         return backup
 
     # -- parts
+
+    def _warn(self, text: str) -> None:
+        self.instance.tell("warning", text)
 
     @property
     def _roots(self) -> dict[str, Path]:

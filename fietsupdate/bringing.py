@@ -15,7 +15,7 @@ from fietsupdate.backup import BLOCK, RESERVE, SHARE, set_apart
 from fietsupdate.copies import Backup, Scope
 from fietsupdate.database.dump import NEW, OLD, draft_of
 from fietsupdate.errors import DatabaseError, FietsupdateError, FilesError, RefusedError
-from fietsupdate.filesystem import leftovers, movable, restoration, shelf, swap
+from fietsupdate.filesystem import leftovers, restoration, shelf, swap
 from fietsupdate.filesystem.copying import room
 from fietsupdate.filesystem.durable import atomic_write, sync_path
 from fietsupdate.filesystem.layout import home, make_folder, restore_folder
@@ -79,7 +79,7 @@ class Bringing:
         if manifest.scope is Scope.FULL:
             for name in ("", *manifest.extra_dirs):
                 units += swap.units_of(name, restorer.roots[name], self._keep(tag, name))
-                movable.refuse_unmovable(restorer.roots[name], [unit for unit in units if unit.root == name])
+                swap.refuse_unmovable(restorer.roots[name], [unit for unit in units if unit.root == name])
         return Restoration(
             self.backup.name,
             tag,

@@ -20,12 +20,17 @@ def foretold(store: Store, place: Whereabouts, warn: Callable[[str], None]) -> t
         f"the ledger {one} of another instance is in the same database, and in the backup" for one in place.others
     ]
     attached = [f"the file {one}, attached to the database, is not in its dump" for one in place.attached]
-    found = (*store.cautions(), *tenants, *attached)
-    for text in found:
-        warn(f"{text[0].upper()}{text[1:]}.")
+    found = said((*store.cautions(), *tenants, *attached), warn)
     for text, remedy in store.barriers():
         warn(f"As it is, this user could not restore it here. {text} {remedy}".rstrip())
     return found
+
+
+def said(cautions: tuple[str, ...], warn: Callable[[str], None]) -> tuple[str, ...]:
+    """Say each of them as a sentence; give them back."""
+    for text in cautions:
+        warn(f"{text[0].upper()}{text[1:]}.")
+    return cautions
 
 
 def refuse_another_ledger(store: Store, dump: Path, manifest: Manifest) -> None:

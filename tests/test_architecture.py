@@ -65,7 +65,7 @@ ENGINE = {
     "transaction",
     "versions",
 }
-DISK = {"filesystem.durable", "filesystem.identity", "filesystem.owner", "filesystem.slots"}
+DISK = {"filesystem.durable", "filesystem.identity", "filesystem.movable", "filesystem.owner", "filesystem.slots"}
 """What both halves need: a dump and a database file are files, and are made durable by the same few lines."""
 UPDATER = {"observer", "updater"}
 COMMANDS = {"__main__", "arguments", "change", "cli", "pytest_plugin", "session", "startup"}

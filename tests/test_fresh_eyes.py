@@ -25,7 +25,8 @@ import fs_support
 import pytest
 import sqlalchemy as sa
 
-from support.databases import POSTGRESQL, SQLITE, Database
+from support import mariadb
+from support.databases import MARIADB, POSTGRESQL, SQLITE, Database
 from support.notes import notes
 from support.projects import Project, Result
 from support.stores import SQLITE_SCRIPT
@@ -290,3 +291,30 @@ def _script(database: Database) -> list[str]:
         r"(CREATE DATABASE|ALTER DATABASE DATABASE OWNER|(GRANT|REVOKE) .* (TO|FROM) (postgres|elsewhere);)"
     )
     return [line for line in lines if not _NOISE.fullmatch(line) and not own.match(line)]
+
+
+@pytest.mark.parametrize("database", [MARIADB], indirect=True)
+def test_a_new_machine_gets_everything_back_on_mariadb(do: Runner, tmp_path: Path, database: Database) -> None:
+    """On another port, under another name, for an ordinary user: what was root's is his own."""
+    with mariadb.another_server() as server:
+        project = notes(Project.create(tmp_path / "old", database), 2)
+        do(project, "update", "v1", "--yes").succeeded()
+        database.execute("INSERT INTO notes (id, text) VALUES (1, 'eins'), (2, 'zwei')")
+        mariadb.make_everything(database.url)
+        planted(project.data)
+        url = server.set(username="heir", database="elsewhere").render_as_string(hide_password=False)
+
+        def new() -> Project:
+            _execute(
+                server,
+                "CREATE USER heir@127.0.0.1",
+                "GRANT ALL ON `elsewhere%`.* TO heir@127.0.0.1",
+                "CREATE DATABASE elsewhere CHARACTER SET latin1",
+            )
+            return on_new_machine(project, tmp_path / "new", Database(MARIADB, url, "elsewhere"))
+
+        def dumped(database: Database) -> Any:
+            text = mariadb.text_of(database).replace("`root`@`127.0.0.1`", "`heir`@`127.0.0.1`")
+            return text.replace('"root"@"127.0.0.1"', '"heir"@"127.0.0.1"')
+
+        goes_to(do, project, new, dumped)

@@ -150,6 +150,10 @@ def test_what_cannot_be_moved_is_told_before_anything_moves(zygote: Zygote, proj
             refused(f"{data / 'tracks'} cannot be moved: it is append-only (chattr +a).", "Take that flag away")
         finally:
             subprocess.run(["chattr", "-a", data / "tracks"], check=True)
+    os.chown(project.database.file, OTHER, OTHER)
+    project.database.file.chmod(0o644)
+    refused(f"This user may not write the database {project.database.file}.", how=("--dry-run",))
+    os.chown(project.database.file, ME, ME)
     zygote.run(project, ["restore", "--latest", "--yes"]).succeeded()
 
 

@@ -12,7 +12,7 @@ import fs_support
 import pytest
 
 from fietsupdate.errors import FilesError
-from fietsupdate.filesystem import movable, swap
+from fietsupdate.filesystem import swap
 from fietsupdate.filesystem.layout import restore_folder
 from support.states import quick_folder
 
@@ -161,7 +161,7 @@ def test_a_user_who_cannot_move_the_folders_is_told_before_anything_moves() -> N
             try:
                 if os.geteuid() == 0:
                     os.setuid(65534)
-                movable.refuse_unmovable(root, units)
+                swap.refuse_unmovable(root, units)
             except FilesError as error:
                 os._exit(0 if f"{root / 'tracks'} cannot be moved" in error.message else 2)
             except BaseException:  # noqa: BLE001  # the child says everything by its exit code

@@ -55,7 +55,7 @@ class Store(ABC):
         made: Whether it was made by us, beside a live one; only then it can be dropped.
         visited: What tells the database that env.py's connection leads to from every other
             (`fietsupdate.whereabouts`); empty where nobody could tell, None where nobody has asked.
-        notes: What did not come along when it was loaded, in sentences.
+        notes: What did not come along when it was loaded, or cannot be loaded of what was dumped, in sentences.
 
     What takes long takes ``moved``, which is told how many bytes were copied since the last time.
     Every method raises DatabaseError, which tells what the database or its program said, without secrets.

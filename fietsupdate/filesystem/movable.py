@@ -9,11 +9,6 @@ import ctypes
 import os
 import stat
 import struct
-from collections.abc import Iterable
-from pathlib import Path
-
-from fietsupdate.errors import FilesError
-from fietsupdate.filesystem.swap import Unit, names_in
 
 _AT_FDCWD = -100
 _AT_SYMLINK_NOFOLLOW = 0x100
@@ -28,29 +23,12 @@ _BSD = {
 _statx = getattr(ctypes.CDLL(None, use_errno=True), "statx", None)
 
 
-def refuse_unmovable(root: Path, units: Iterable[Unit]) -> None:
-    """Find out before anything is touched whether this user can move what is there, and put something in its place.
+def obstacle(folder: str, path: str) -> tuple[str, str] | None:
+    """Say why this user cannot move an entry of a folder, or what is in the folder itself, and what to do about it.
 
     To move a folder to another one, rename(2) needs the right to write into it, as its ``..`` changes; one that is
-    our own is opened for that. From a sticky folder only the owner of an entry, or of the folder, takes it away.
-
-    Raises:
-        FilesError: names the first entry that cannot be moved.
+    our own can be opened for that. From a sticky folder only the owner of an entry, or of the folder, takes it away.
     """
-    for unit in units:
-        folder = unit.live(root)
-        for path in (folder, *(f"{folder}/{name}" for name in names_in(folder, unit.stays))):
-            if found := obstacle(folder, path):
-                reason, hint = found
-                raise FilesError(
-                    f"{path}{'' if path != folder else ', or what is in it,'} cannot be moved: {reason}.",
-                    stands="Nothing was changed.",
-                    hint=hint,
-                )
-
-
-def obstacle(folder: str, path: str) -> tuple[str, str] | None:
-    """Say why this user cannot move an entry of a folder, or what is in the folder itself, and what to do about it."""
     if flag := _flag_of(path):
         return f"it is {flag}", "Take that flag away, and try again."
     reason = _refused(folder, path) if os.geteuid() else ""

@@ -35,6 +35,7 @@ from fietsupdate.filesystem.layout import (
     restore_folder,
 )
 from fietsupdate.filesystem.mounts import is_mounted, mounted_below
+from fietsupdate.filesystem.movable import obstacle
 from fietsupdate.filesystem.owner import set_times
 from fietsupdate.filesystem.place import copy_file, erase, place
 from fietsupdate.filesystem.status import Meta, seen
@@ -135,6 +136,24 @@ def tops(root: Path, units: Iterable[Unit]) -> list[Path]:
     return [Path(_join(real, top)) for top in dict.fromkeys(unit.top for unit in units)]
 
 
+def refuse_unmovable(root: Path, units: Iterable[Unit]) -> None:
+    """Find out before anything is touched whether this user can move what is there, and put something in its place.
+
+    Raises:
+        FilesError: names the first entry that cannot be moved.
+    """
+    for unit in units:
+        folder = unit.live(root)
+        for path in (folder, *(f"{folder}/{name}" for name in _names(folder, unit.stays))):
+            if found := obstacle(folder, path):
+                reason, hint = found
+                raise FilesError(
+                    f"{path}{'' if path != folder else ', or what is in it,'} cannot be moved: {reason}.",
+                    stands="Nothing was changed.",
+                    hint=hint,
+                )
+
+
 def move_out(root: Path, units: Iterable[Unit], tag: str) -> None:
     """Move what is live away, durably.
 
@@ -145,7 +164,7 @@ def move_out(root: Path, units: Iterable[Unit], tag: str) -> None:
     mover = _Mover(root, tag)
     for unit in units:
         live, old = unit.live(root), unit.old(root)
-        for name in names_in(live, unit.stays):
+        for name in _names(live, unit.stays):
             _open_own(f"{live}/{name}")
             mover.move(f"{live}/{name}", _free(f"{old}/{name}"))
         mover.touched |= {live, old}
@@ -165,7 +184,7 @@ def move_in(root: Path, units: Sequence[Unit], tag: str) -> tuple[Path, ...]:
     mover = _Mover(root, tag)
     for unit in units:
         live, new = unit.live(root), unit.new(root)
-        for name in names_in(new, unit.stays):
+        for name in _names(new, unit.stays):
             _open_own(f"{new}/{name}")  # `Unit.closed` knows its mode
             mover.move(f"{new}/{name}", f"{live}/{name}")
         mover.touched |= {live, new}
@@ -332,8 +351,7 @@ def _is_copy(source: str, target: str) -> bool:
     return there.is_same(ours._replace(inode=there.inode))
 
 
-def names_in(folder: str, stays: Collection[str]) -> list[str]:
-    """Name what is in a folder, sorted, but for what stays."""
+def _names(folder: str, stays: Collection[str]) -> list[str]:
     return sorted(set(os.listdir(folder)) - set(stays))
 
 

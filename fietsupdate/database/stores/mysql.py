@@ -56,7 +56,6 @@ class MySQLStore(Store):
     """One database on a MariaDB or MySQL server."""
 
     file = None
-    notes: tuple[str, ...] = ()
 
     def __init__(self, url: str, *, made: bool = False) -> None:
         self.url = url

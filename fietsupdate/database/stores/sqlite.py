@@ -34,9 +34,10 @@ from fietsupdate.database.identity import identity_of_file
 from fietsupdate.database.sqlite import named_file, quoted
 from fietsupdate.database.stores.sqlite_copying import connect, copy_file, in_use, inspect, patiently
 from fietsupdate.database.stores.sqlite_schema import definitions
-from fietsupdate.database.stores.sqlite_swap import SIDES, Exchange, adopt, fingerprint_of
+from fietsupdate.database.stores.sqlite_swap import SIDES, Exchange, adopt
 from fietsupdate.errors import DatabaseError
 from fietsupdate.filesystem.durable import sync_path
+from fietsupdate.filesystem.movable import obstacle
 
 _TABLES = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite!_%' ESCAPE '!' ORDER BY name"
 
@@ -115,22 +116,19 @@ class SQLiteStore(Store):
         return clone
 
     def barriers(self) -> tuple[tuple[str, str], ...]:
-        """See that this user may make files beside the live one."""
-        folder = self.place.parent
-        if os.access(folder, os.W_OK | os.X_OK):
+        """See that this user may make files beside the live one, and put another in its place."""
+        folder, file = self.place.parent, self.place
+        if not os.access(folder, os.W_OK | os.X_OK):
+            text = f"This user may not make files in {folder}, beside the database."
+            return ((text, f"Give it the right to write {folder}."),)
+        if not file.exists():
             return ()
-        return (
-            (
-                f"This user may not make files in {folder}, beside the database.",
-                f"Give it the right to write {folder}.",
-            ),
-        )
-
-    def differences(self, dump: Path) -> tuple[str, ...]:
-        """Compare schema and rows."""
-        with self._told("compared"):
-            same = fingerprint_of(dump) == fingerprint_of(self.place)
-        return () if same else ("the rows or the schema of the database are not those of the dump",)
+        for path in (str(folder), str(file)):
+            if found := obstacle(str(folder), path):
+                return ((f"{path} cannot be replaced: {found[0]}.", found[1]),)
+        if not os.access(file, os.R_OK | os.W_OK):
+            return ((f"This user may not write the database {file}.", "Give it the right to read and write it."),)
+        return ()
 
     def rows_in(self, dump: Path, schema: str, table: str) -> list[dict[str, str | None]] | None:
         """Read the table: a dump is a database itself."""

@@ -16,7 +16,6 @@ import sqlite3
 import stat
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 from fietsupdate.database.dump import arriving
 from fietsupdate.database.sqlite import quoted
@@ -192,12 +191,8 @@ def adopt(path: Path, like: Path) -> bool:
             os.chown(path, wanted.st_uid, wanted.st_gid)
         except PermissionError:
             is_owned = False
-    names_of: Any = getattr(os, "listxattr", lambda _: [])
-    for name in set(names_of(path)) - set(names_of(like)):  # what a new file has from its folder's access control list
-        with contextlib.suppress(OSError):
-            os.removexattr(path, name)
     os.chmod(path, stat.S_IMODE(wanted.st_mode))
-    for name in names_of(like):
+    for name in getattr(os, "listxattr", lambda _: [])(like):
         with contextlib.suppress(OSError):  # not every attribute is ours to set
             os.setxattr(path, name, os.getxattr(like, name))
     return is_owned
