@@ -33,6 +33,12 @@ NO_PAIR = frozenset(
 )
 """Problems with which the halves are not those of one moment: a copy of them would be no better."""
 
+KEEPABLE = frozenset(
+    {"ledger_damaged", "diverged", "files_older", "database_older", "files_without_ledger", "database_without_ledger"}
+    | {"version_disagrees"}
+)
+"""Those of `NO_PAIR` with which both halves are there: a copy keeps them, though it leads back to no good moment."""
+
 
 @dataclass(frozen=True, slots=True)
 class Verified:
@@ -53,12 +59,13 @@ class Verified:
         return not self.wrong and not self.passed_over and not (self.proof and self.proof.wrong)
 
 
-def make(run: Run, dest: Path | None) -> Backup:
+def make(run: Run, dest: Path | None, *, as_is: bool = False) -> Backup:
     """Copy both halves, and take away what need not be kept any more.
 
     Args:
         run: The instance.
         dest: The folder that the backup is made in; ``None`` for the one of the configuration.
+        as_is: Whether halves that do not fit together are copied, too, to be kept; no other backup goes for that.
 
     Raises:
         FietsupdateError: there is no new backup.
@@ -70,12 +77,25 @@ def make(run: Run, dest: Path | None) -> Backup:
             refuse_dest(run.site, dest)
         with run.locked("backup"):
             seen = run.look()
-            refuse(seen)
+            reason = Reason.AS_IS if as_is and keeps_by(seen) == KEEP_AS_IS else Reason.MANUAL
+            if reason is Reason.MANUAL:
+                refuse(seen)
             maker = Maker(run.instance(seen.database), seen.database, dest or folder_of(run.site))
-            backup = maker.make(Tip(run.graph, seen.database), Purpose(Scope.FULL, Reason.MANUAL))
-            if dest is None:
+            backup = maker.make(Tip(run.graph, seen.database), Purpose(Scope.FULL, reason))
+            if dest is None and reason is Reason.MANUAL:
                 _pruned(run, seen, run.site.config.keep, done=f"The backup {backup.name} is complete. ")
     return backup
+
+
+KEEP, KEEP_AS_IS = "fietsupdate backup", "fietsupdate backup --as-is"
+
+
+def keeps_by(seen: Look) -> str:
+    """Return the command that makes a copy of what is there now; "" where none can."""
+    codes = {problem.code for problem in seen.status(locked_by_us=True).problems} & NO_PAIR
+    if not seen.database.exists or codes - KEEPABLE:
+        return ""
+    return KEEP_AS_IS if codes else KEEP
 
 
 def refuse(seen: Look) -> None:
@@ -86,7 +106,10 @@ def refuse(seen: Look) -> None:
     """
     for problem in seen.status(locked_by_us=True).problems:
         if problem.code in NO_PAIR:
-            raise RefusedError.because(problem)
+            error = RefusedError.because(problem)
+            if keeps_by(seen) == KEEP_AS_IS:
+                error.hint += f" To keep both halves as they are until then: '{KEEP_AS_IS}'."
+            raise error
     if not seen.database.exists:
         raise RefusedError(
             f"There is nothing to copy yet: the database file {seen.database.file} does not exist.",
@@ -121,7 +144,7 @@ def chosen(site: Site, name: str | None) -> Backup:
         return _read(Path(name))
     there = found(site)
     if name is None:
-        whole = (backup for backup in there.backups if backup.manifest.scope is Scope.FULL)
+        whole = (backup for backup in there.backups if backup.manifest.is_pair)
         if (newest := next(whole, None)) is not None:
             return newest
         _refuse_damaged_only(there)

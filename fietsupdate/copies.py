@@ -42,6 +42,8 @@ class Reason(enum.StrEnum):
 
     MANUAL = "manual"
     UPDATE = "update"
+    AS_IS = "as_is"
+    """To keep halves that do not fit together; it is restored only where somebody names it."""
 
 
 class Policy(enum.StrEnum):
@@ -132,6 +134,11 @@ class Manifest:
     def order(self) -> tuple[int, str, str]:
         """What backups are ordered by, older ones first: a clock can be set back, and names say nothing."""
         return self.serial, self.created_at, self.name
+
+    @property
+    def is_pair(self) -> bool:
+        """Whether it holds both halves of one moment: somewhere to go back to."""
+        return self.scope is Scope.FULL and self.reason is not Reason.AS_IS
 
     def to_json(self) -> str:
         """Give the text of ``manifest.json``."""

@@ -144,8 +144,6 @@ def _way_back(site: Site, database: DatabaseView, begun: Begun) -> str:
 
 def _before_pending(site: Site, graph: Graph, files: FilesView, database: DatabaseView) -> str:
     """Name the newest backup from before the database went past a pending update; "" where it did not."""
-    from fietsupdate.copies import Scope
-
     applied = locate(graph, database, files).applied
     tree = RevisionTree.of(database, graph)
     if not is_past_pending(graph, tree, database, applied):
@@ -154,7 +152,7 @@ def _before_pending(site: Site, graph: Graph, files: FilesView, database: Databa
     fits = (
         one.name
         for one in _backups(site)
-        if one.manifest.scope is Scope.FULL
+        if one.manifest.is_pair
         and one.manifest.instance_id == database.instance_id
         and one.manifest.tip_hash == here
         and fits_before(tree, graph, applied, one.manifest.alembic)

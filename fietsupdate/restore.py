@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fietsupdate.backup import folder_of, found, refuse_shared
-from fietsupdate.backups import chosen
+from fietsupdate.backups import chosen, keeps_by
 from fietsupdate.bringing import UNTOUCHED, Bringing
 from fietsupdate.copies import Backup
 from fietsupdate.errors import DatabaseError, RefusedError, UsageError
@@ -59,6 +59,8 @@ class Candidate:
     """The data directory, and the further roots that are in the backup."""
     passed_over: Mapping[str, str] = field(default_factory=dict)
     """Newer ones that are damaged, where the newest was asked for: names, and what is wrong with each."""
+    keeps_by: str = ""
+    """The command that makes a copy of what is there now; "" where none can."""
 
 
 def candidates(run: Run) -> tuple[Backup, ...]:
@@ -106,7 +108,9 @@ def check(run: Run, name: str | None, despite: Collection[Despite]) -> Candidate
     roots = {"": run.site.data_dir, **run.site.config.extra_dirs}
     taken = tuple(roots[root] for root in ("", *backup.manifest.extra_dirs))
     passed_over = found(run.site).passed_over(backup) if name is None else {}
-    return Candidate(backup, seen.database.shown_url, seen.database.dialect, taken, passed_over)
+    return Candidate(
+        backup, seen.database.shown_url, seen.database.dialect, taken, passed_over, keeps_by=keeps_by(seen)
+    )
 
 
 def restore(run: Run, name: str | None, despite: Collection[Despite]) -> Restored:

@@ -176,6 +176,7 @@ class Updater(Observer):
         self,
         dest: str | Path | None = None,
         *,
+        as_is: bool = False,
         on_event: Listener | None = None,
         lock_timeout: float | None = None,
         as_root: bool = False,
@@ -184,6 +185,7 @@ class Updater(Observer):
 
         Args:
             dest: The folder that the backup is made in; ``None`` for the one of the configuration.
+            as_is: Whether halves that do not fit together are copied, too.
             on_event: Told of everything that happens.
             lock_timeout: Seconds to wait for another updater; ``None`` as configured.
             as_root: Whether root may work on somebody else's data directory.
@@ -194,7 +196,7 @@ class Updater(Observer):
         from fietsupdate.backups import make
 
         with self._run(on_event, lock_timeout, as_root=as_root) as run:
-            return make(run, Path(dest).absolute() if dest is not None else None)
+            return make(run, Path(dest).absolute() if dest is not None else None, as_is=as_is)
 
     def backups(self) -> Shelf:
         """Look for backups where the configuration keeps them. No database is needed."""

@@ -416,7 +416,7 @@ def test_reading_commands_that_are_proposed_answer(project):
 # -- backups and restores
 
 
-@types("render/restores.py: fietsupdate backup", "commands/restoring.py: fietsupdate backup list")
+@types("backups.py: fietsupdate backup", "commands/restoring.py: fietsupdate backup list")
 def test_a_restore_without_a_name_and_its_question_send_to_the_backups(project):
     at_v1(project)
     name = backup_of(project)
@@ -430,6 +430,27 @@ def test_a_restore_without_a_name_and_its_question_send_to_the_backups(project):
     project.run("restore", newest, "--yes").succeeded()
     assert_kept(project)
     assert_kept(project, "later")
+
+
+@types("backups.py: fietsupdate backup --as-is")
+def test_halves_that_do_not_fit_are_kept_as_they_are_before_a_restore(project):
+    at_v1(project)
+    good = backup_of(project)
+    project.update("v2", "v1", "r2")
+    project.run("update", "--yes").succeeded()
+    put_in(project, "later")
+    ledger = project.data / ".fietsupdate" / "ledger.jsonl"
+    ledger.write_text(ledger.read_text().splitlines()[0] + "\n")
+    proposes(project.run("backup").exited(1), "fietsupdate backup --as-is")
+    question = project.run("restore", good, "--dry-run").succeeded()
+    type_in(project, proposes(question, "fietsupdate backup --as-is")).succeeded()
+    kept, older = (backup["name"] for backup in project.run("backup", "list", "--json").json["backups"])
+    assert older == good
+    project.run("restore", "--latest", "--yes").succeeded()
+    assert current(project) == ["v1"]
+    project.run("restore", kept, "--yes").succeeded()
+    assert_kept(project, "later")
+    project.run("check").exited(6)
 
 
 @types(
@@ -485,7 +506,7 @@ def test_a_transaction_without_a_readable_header_is_taken_back_by_a_backup(proje
     assert_kept(project)
 
 
-@types("filesystem/transaction.py: fietsupdate backup list")
+@types("filesystem/opening.py: fietsupdate backup list")
 def test_a_copy_in_the_place_of_a_killed_data_directory_is_taken_back_by_a_backup(project):
     at_v1(project)
     name = backup_of(project)
@@ -593,6 +614,7 @@ ELSEWHERE = {
     "planning/planner.py: fietsupdate update {}": "test_an_interrupted_update_beside_another_head_is_resumed_by_its_id",
     "planning/problems.py: fietsupdate status": "test_without_a_look_at_the_database_nothing_is_known",
     "planning/versions.py: fietsupdate stamp {}": "test_a_stamp_by_the_older_code_says_that_the_data_was_taken_back",
+    "rehearsing/clone.py: fietsupdate recover": "test_what_a_killed_rehearsal_has_left_is_swept",
     "recovery.py: fietsupdate recover": "test_while_the_database_cannot_be_asked_nothing_is_touched",
     "render/failures.py: fietsupdate status": "test_an_unexpected_exception_is_one_message_without_traceback",
     "bringing.py: fietsupdate recover": "test_every_command_that_changes_something_finishes_it_first",

@@ -26,6 +26,10 @@ def backup(
         str | None,
         typer.Argument(metavar="DEST", help="Folder to make it in; default: backup_dir.", show_default=False),
     ] = None,
+    as_is: Annotated[
+        bool,
+        typer.Option("--as-is", help="Copy halves that do not fit together, too: to keep them before a restore."),
+    ] = False,
     lock_timeout: LockTimeout = None,
     as_root: AsRoot = False,
     as_json: Events = False,
@@ -45,7 +49,9 @@ def backup(
     if dest is not None and (verb := _meant(dest)):
         raise wrong(f"There is no 'backup {dest}', did you mean {verb!r}?", hint=f"For a folder, type ./{dest}")
     with _listener(session, as_json=as_json) as tell:
-        made = session.updater().backup(dest, on_event=tell, lock_timeout=seconds(lock_timeout), as_root=as_root)
+        made = session.updater().backup(
+            dest, as_is=as_is, on_event=tell, lock_timeout=seconds(lock_timeout), as_root=as_root
+        )
     if as_json:
         session.out.line(copies.finished_line(made, now()))
     else:

@@ -89,6 +89,6 @@ def doubt(message: str, folder: Path) -> FilesError:
     return FilesError(
         f"{message}.",
         stands="Nothing was changed.",
-        hint=f"Look into {folder}; is every volume mounted, and no copy in its place? Then repeat the command, or take "
-        "both halves back with 'fietsupdate restore'.",
+        hint=f"Look into {folder}; is every volume mounted, and no copy in its place? Then repeat the command, or "
+        "restore a backup of both halves: 'fietsupdate backup list' shows them.",
     )

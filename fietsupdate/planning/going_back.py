@@ -116,9 +116,7 @@ def restorable(
     backups: Iterable[Backup], database: DatabaseView, files: FilesView, kept: Collection[str]
 ) -> list[Backup]:
     """Give the backups, in their order, whose both halves are there."""
-    return [
-        one for one in backups if one.manifest.scope is Scope.FULL or has_vault(one.manifest, database, files, kept)
-    ]
+    return [one for one in backups if one.manifest.is_pair or has_vault(one.manifest, database, files, kept)]
 
 
 def nearest(backups: Iterable[Manifest], pairing: Pairing, files: FilesView, database: DatabaseView) -> Manifest | None:
@@ -136,7 +134,7 @@ def nearest(backups: Iterable[Manifest], pairing: Pairing, files: FilesView, dat
     fits = [
         one
         for one in backups
-        if one.scope is Scope.FULL
+        if one.is_pair
         and one.instance_id in {"", database.instance_id or one.instance_id}
         and (one.tip_seq == 0 or hashes.get(one.tip_seq) == one.tip_hash)
     ]

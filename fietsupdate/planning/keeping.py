@@ -24,7 +24,7 @@ def surplus(backups: Iterable[Backup], keep: int | None, instance_id: str) -> tu
     if keep is None:
         return ()
     own = sorted(
-        (one for one in backups if one.manifest.scope is Scope.FULL and one.manifest.instance_id == instance_id),
+        (one for one in backups if one.manifest.is_pair and one.manifest.instance_id == instance_id),
         key=lambda one: one.manifest.order,
     )
     attempts: dict[tuple[object, ...], list[Backup]] = {}
@@ -86,7 +86,7 @@ def way_back(backups: Iterable[Backup], instance_id: str, txn: str, tip_hash: st
     """
     own = [one for one in backups if one.manifest.instance_id == instance_id]
     dumps = (one for one in own if one.manifest.scope is Scope.DATABASE and one.manifest.txn == txn)
-    whole = (one for one in own if one.manifest.scope is Scope.FULL and one.manifest.tip_hash == tip_hash)
+    whole = (one for one in own if one.manifest.is_pair and one.manifest.tip_hash == tip_hash)
     return next(dumps, None) or next(whole, None)
 
 

@@ -31,6 +31,7 @@ def question(what: Candidate) -> str:
     """Say what will be replaced, and by what."""
     backup, manifest = what.backup, what.backup.manifest
     current = several(manifest.current, "no update")
+    keeps = f"; '{what.keeps_by}' would keep it" if what.keeps_by else ", and no backup of it can be made"
     sessions = "; its open sessions are ended" if what.dialect in ENDS_SESSIONS else ""
     if manifest.scope is Scope.FULL:
         files = (
@@ -47,7 +48,7 @@ def question(what: Candidate) -> str:
             f"Restore the backup {backup.name}, made {_when(backup)} UTC, when the instance was at {current}:",
             f"  database  {what.database} is replaced{sessions}",
             f"  files     {files}",
-            "What is there now is removed as soon as both halves are in place; 'fietsupdate backup' would keep it.",
+            f"What is there now is removed as soon as both halves are in place{keeps}.",
             "The application must not run meanwhile.",
             *(["What is not in the backup, or was to be minded when it was made:", *cautions] if cautions else []),
         ]
