@@ -43,7 +43,8 @@ class Look:
 
     def status(self, *, locked_by_us: bool = False) -> Status:
         """Diagnose what was seen."""
-        return diagnose(self.graph, self.database, self.files, locked_by_us=locked_by_us, versions=self.versions)
+        found = diagnose(self.graph, self.database, self.files, locked_by_us=locked_by_us, versions=self.versions)
+        return replace(found, last_failure=self.files.failure)
 
     def plan(self, target: str | None, direction: Direction, *, below_baseline: bool = False) -> Plan:
         """Plan from what was seen."""
@@ -68,7 +69,8 @@ class Look:
     @property
     def left_something(self) -> bool:
         """Whether a run that was cut off has left something to settle or to remove."""
-        return self.lies_open or self.files.maintenance is not None or self.files.restore is not None
+        left = (self.files.maintenance, self.files.restore, self.files.failure)
+        return self.lies_open or any(one is not None for one in left)
 
 
 def look(site: Site, graph: Graph, environment: Environment) -> Look:

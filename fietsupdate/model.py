@@ -237,6 +237,21 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
+class Failure:
+    """The last run that failed, as it is remembered until one succeeds."""
+
+    time: str
+    """UTC, ISO 8601 with milliseconds and ``Z``."""
+    update_id: str
+    """The update that failed; "" where none had begun."""
+    direction: str
+    phase: str
+    """The phase in which it failed; "" where none had begun."""
+    error: str
+    """The message of the error."""
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """The answer of ``fietsupdate status``."""
 
@@ -267,6 +282,8 @@ class Status:
     """The version hooks that wait, in the order in which they will run, after the updates."""
     packages: tuple[PackageStatus, ...] = ()
     """The same, package by package."""
+    last_failure: Failure | None = None
+    """The last run that failed, if none has succeeded since."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from fietsupdate.config import Config, load_config
+from fietsupdate.filesystem.failure import noted
 from fietsupdate.filesystem.ledger import look as look_at_files
-from fietsupdate.model import Entry, Status, Update, UpdateState
+from fietsupdate.model import Entry, Failure, Status, Update, UpdateState
 from fietsupdate.planning.graph import Graph, build
 from fietsupdate.planning.history import applied_set
 from fietsupdate.planning.loader import load
@@ -78,6 +79,11 @@ class Observer:
         """Give the ledger, oldest entry first: the data directory's copy or, without one, the database's."""
         with self._entered() as (site, _graph):
             return self._entries(site)
+
+    def last_failure(self) -> Failure | None:
+        """Give the last run that failed, if none has succeeded since. No database is needed."""
+        with self._entered() as (site, _graph):
+            return noted(site.data_dir)
 
     def applied(self) -> tuple[Applied, ...]:
         """Give the updates that are applied, in the order in which they were; those without a script among them."""

@@ -16,20 +16,23 @@ from fietsupdate.database.environment import Environment
 from fietsupdate.database.view import application_tables
 from fietsupdate.engine import Engine
 from fietsupdate.errors import (
+    ChecksFailedError,
     FietsupdateError,
     FilesError,
+    InDoubtError,
     PlanError,
+    PostChecksFailedError,
     RefusedError,
     StoppedError,
     TerminatedError,
 )
-from fietsupdate.filesystem import leftovers, lock, restoration
+from fietsupdate.filesystem import failure, leftovers, lock, restoration
 from fietsupdate.filesystem.layout import check_home, make_home
 from fietsupdate.filesystem.ledger import look as look_at_files
 from fietsupdate.filesystem.owner import check_writable, refuse_root
 from fietsupdate.instance import Instance, now
 from fietsupdate.look import Look, look
-from fietsupdate.model import Direction, Event, Plan, Report
+from fietsupdate.model import Direction, Event, Failure, Plan, Report
 from fietsupdate.planning.graph import Graph
 from fietsupdate.process import SIGNALS, Signals, Stop
 from fietsupdate.recovery import Outcome, settle, warn_of_rubbish
@@ -49,6 +52,10 @@ HARMLESS = frozenset({"plan", "waiting", "warning"})
 """Events before which nothing was changed."""
 
 COMMANDS = {Direction.UP: "update", Direction.DOWN: "downgrade"}
+
+
+ENDS_FAILURE = frozenset({*COMMANDS.values(), "stamp", "restore"})
+"""Commands after whose success nothing is told any more of a failure before."""
 
 
 def nobody(_event: Event) -> None:
@@ -80,12 +87,18 @@ class Run:
     """The texts of all warnings so far."""
     told: set[str] = field(default_factory=set)
     """The names of all events so far."""
+    at_work: list[Event] = field(default_factory=list)
+    """The event that says which update is at work, and in which phase; nothing between two of them."""
 
     def tell(self, event: Event) -> None:
         """Pass an event on; a warning is kept for the report."""
         if event.event == "warning" and event.text not in self.warned:
             self.warned.append(event.text)
         self.told.add(event.event)
+        if event.event in {"update_begun", "phase_begun"}:
+            self.at_work[:] = [event]
+        elif event.event == "update_finished":
+            self.at_work.clear()
         self.listener(event)
 
     @cached_property
@@ -189,6 +202,7 @@ class Run:
                 before = engine.tip.current
                 if accept:
                     once(engine.accept)
+                    failure.forget(self.site.data_dir)
                 elif seen.database.begun is not None:
                     raise _unfinished(seen)
                 if purge:
@@ -229,7 +243,25 @@ class Run:
             tidied(self.site, self.signals, self.tell),
         ):
             self._settle_restore()
+            with self._failure_noted():
+                yield
+            if command in ENDS_FAILURE:
+                failure.forget(self.site.data_dir)
+
+    @contextlib.contextmanager
+    def _failure_noted(self) -> Iterator[None]:
+        """Keep what an update, or a check of the application, has failed with, for who asks later."""
+        try:
             yield
+        except InDoubtError:
+            raise  # in doubt nothing is touched
+        except FietsupdateError as error:
+            checks = isinstance(error, ChecksFailedError | PostChecksFailedError)
+            if self.at_work or checks:
+                at = self.at_work[0] if self.at_work else Event("", "", phase="check")
+                what = Failure(now(), at.update_id, at.direction, at.phase, error.message)
+                failure.note(self.site.data_dir, what)
+            raise
 
     def _settle_restore(self) -> None:
         """Finish a restore that was cut off, or take away what it has left."""

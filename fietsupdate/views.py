@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fietsupdate.model import Begun, Direction, Entry
+from fietsupdate.model import Begun, Direction, Entry, Failure
 from fietsupdate.whereabouts import NOWHERE, Whereabouts
 
 
@@ -111,6 +111,8 @@ class FilesView:
     """The restore that was cut off, if one was."""
     maintenance: Path | None = None
     """The maintenance file that a run has put up, and that still stands."""
+    failure: Failure | None = None
+    """The last run that failed, if none has succeeded since."""
     way_back: str = ""
     """Name of the backup that leads back to before the update that was interrupted, or to before the database went past
     a pending update; where the halves do not fit together, of the one that is nearest to the older; "" for none."""

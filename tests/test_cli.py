@@ -439,6 +439,7 @@ def test_status_as_json_has_the_documented_keys(fiets, updater):
                 "blocks": False,
             }
         ],
+        "last_failure": None,
     }
 
 

@@ -45,7 +45,7 @@ def sign(project: Project):
 
 
 def own_files(project: Project) -> set[str]:
-    return {path.name for path in (project.data / ".fietsupdate").iterdir()} - {"txn", "done"}
+    return {path.name for path in (project.data / ".fietsupdate").iterdir()} - {"txn", "done", "failure"}
 
 
 # running

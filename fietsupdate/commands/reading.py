@@ -55,9 +55,12 @@ def history(
     session: Session = ctx.obj
     if applied or pending:
         return _standing(session, applied=applied, as_json=as_json)
-    entries = session.updater().history()
+    updater = session.updater()
+    entries, failure = updater.history(), updater.last_failure()
     session.answer(
-        lambda: console.history(entries, session.out.width), lambda: documents.history(entries), as_json=as_json
+        lambda: console.history(entries, session.out.width, failure),
+        lambda: documents.history(entries, failure),
+        as_json=as_json,
     )
     return 0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from fietsupdate.model import BASE, Direction, Entry, Plan, Problem, Status, Step, Update, UpdateState
+from fietsupdate.model import BASE, Direction, Entry, Failure, Plan, Problem, Status, Step, Update, UpdateState
 from fietsupdate.render import changes, copies, packages
 from fietsupdate.render.layout import count, duration, labelled, several, table, wrapped
 
@@ -42,6 +42,8 @@ def status(answer: Status, width: int) -> str:
         lines += ["", f"Waiting, in this order ({count(len(answer.pending), 'update')}):", *_pending(answer, width)]
     if answer.hooks:
         lines += ["", f"{'Then' if answer.pending else 'Waiting'}, as the version changes:", *_hooks(answer, width)]
+    if answer.last_failure is not None:
+        lines += ["", *labelled([("Failed", failure(answer.last_failure))], width)]
     for problem in answer.problems:
         lines += ["", *_problem(problem, width)]
     if answer.state in NEXT and not any(problem.hint for problem in answer.problems):
@@ -62,6 +64,13 @@ def _facts(answer: Status) -> list[tuple[str, str]]:
         ("Database", answer.database),
         ("Data", str(answer.data_dir or "")),
     ]
+
+
+def failure(what: Failure) -> str:
+    """Say what has failed when, of which nothing else in an instance tells."""
+    which = f"update {what.update_id}" if what.update_id else "the last run"
+    way = f" ({what.direction}{f', phase {what.phase}' if what.phase else ''})" if what.update_id else ""
+    return f"{moment(what.time)} UTC, {which}{way}: {what.error}"
 
 
 def _meaning(answer: Status) -> str:
@@ -211,8 +220,15 @@ def dry_run(what: Plan, left: Sequence[str], width: int, outlook: str = "") -> s
     return "\n".join([*known, "Nothing was changed. Not checked:", *(f"  - {item}" for item in left)])
 
 
-def history(entries: Sequence[Entry], width: int) -> str:
-    """Show the ledger as a table, oldest entry first."""
+def history(entries: Sequence[Entry], width: int, last_failure: Failure | None = None) -> str:
+    """Show the ledger as a table, oldest entry first, and what has failed after it."""
+    lines = [_ledger(entries, width)]
+    if last_failure is not None:
+        lines += ["", *labelled([("Failed", failure(last_failure))], width)]
+    return "\n".join(lines)
+
+
+def _ledger(entries: Sequence[Entry], width: int) -> str:
     if not entries:
         return "The ledger is empty: no update has run on this instance."
     titles = ("seq", "finished (UTC)", "what", "update", "took", "by", "app version")

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from fietsupdate.errors import EXIT_CODES, FietsupdateError
-from fietsupdate.model import Entry, Event, Plan, Status, Step, Update
+from fietsupdate.model import Entry, Event, Failure, Plan, Status, Step, Update
 from fietsupdate.planning.graph import Graph
 from fietsupdate.render import copies, packages
 
@@ -38,7 +38,12 @@ def status(answer: Status) -> dict[str, Any]:
         "database": answer.database,
         "data_dir": answer.data_dir,
         "problems": [asdict(problem) for problem in answer.problems],
+        "last_failure": _failure(answer.last_failure),
     }
+
+
+def _failure(failure: Failure | None) -> dict[str, str] | None:
+    return asdict(failure) if failure is not None else None
 
 
 def _version(answer: Status) -> dict[str, Any] | None:
@@ -87,9 +92,9 @@ def heads(updates: Iterable[Update]) -> dict[str, Any]:
     return {"heads": [update(one) for one in updates]}
 
 
-def history(entries: Iterable[Entry]) -> dict[str, Any]:
-    """Give the document of ``history --json``: the ledger, oldest entry first."""
-    return {"entries": [asdict(entry) for entry in entries]}
+def history(entries: Iterable[Entry], last_failure: Failure | None) -> dict[str, Any]:
+    """Give the document of ``history --json``: the ledger, oldest entry first, and what has failed after it."""
+    return {"entries": [asdict(entry) for entry in entries], "last_failure": _failure(last_failure)}
 
 
 def graph(whole: Graph, applied: frozenset[str] | None, unknown: Sequence[str]) -> dict[str, Any]:

@@ -1,0 +1,90 @@
+"""The last run that failed is remembered until one succeeds; the note is read as if a stranger had written it."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+
+from fietsupdate.filesystem import failure
+from fietsupdate.model import Failure
+from support.databases import KINDS, SQLITE
+from support.notes import notes
+
+FAILS = "raise RuntimeError('the \\x1b[31mcause')"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_has_failed_is_told_until_an_update_succeeds(make_project, kind):
+    project = notes(make_project(kind=kind), 1)
+    project.run("update", "--yes").succeeded()
+    script = project.update("v2", "v1", "r1", up_post=FAILS)
+    project.run("update", "--yes").exited(1)
+    told = project.run("status", "--json").succeeded().json["last_failure"]
+    assert (told["update_id"], told["direction"], told["phase"]) == ("v2", "up", "post")
+    assert "RuntimeError: the \\x1b[31mcause" in told["error"]
+    assert told["time"].endswith("Z")
+    for command in ("status", "history"):
+        shown = project.run(command).succeeded().stdout
+        assert "update v2 (up, phase post)" in shown
+        assert "\x1b" not in shown
+    assert project.run("history", "--json").json["last_failure"] == told
+    script.write_text(script.read_text().replace(FAILS, "pass"))
+    project.run("update", "--yes").succeeded()
+    assert project.run("status", "--json").json["last_failure"] is None
+    assert "Failed" not in project.run("history").stdout
+
+
+@pytest.mark.parametrize("command", [["stamp", "v2", "--yes"], ["downgrade", "base", "--yes"]])
+def test_whatever_else_succeeds_ends_it_too(make_project, command):
+    project = notes(make_project(kind=SQLITE), 1)
+    project.run("update", "--yes").succeeded()
+    project.update("v2", "v1", "r1", up_pre=FAILS)
+    project.run("update", "--yes").exited(1)
+    project.run(*command).succeeded()
+    assert project.run("status", "--json").json["last_failure"] is None
+
+
+def test_an_update_that_was_withdrawn_is_forgotten_by_an_update_with_nothing_to_do(project):
+    notes(project, 1)
+    script = project.update("v2", "v1", "r1", up_pre=FAILS)
+    project.run("update", "--yes").exited(1)
+    script.unlink()
+    project.run("update", "--yes").succeeded()
+    assert project.run("status", "--json").json["last_failure"] is None
+
+
+def _pipe(path):
+    os.mkfifo(path)
+
+
+NOTES = {
+    "a pipe": _pipe,
+    "a folder": lambda path: path.mkdir(),
+    "a link": lambda path: path.symlink_to("/etc/hostname"),
+    "too large": lambda path: path.write_text(" " * failure.MOST_BYTES + "{}"),
+    "no JSON": lambda path: path.write_text("{"),
+    "another shape": lambda path: path.write_text('["time"]'),
+    "no texts": lambda path: path.write_text(json.dumps(dict.fromkeys(Failure.__dataclass_fields__, 1))),
+    "nested": lambda path: path.write_text("[" * 60_000),
+}
+
+
+@pytest.mark.parametrize("kind", NOTES)
+def test_a_note_that_is_not_ours_is_none_and_is_replaced(tmp_path, kind):
+    (tmp_path / ".fietsupdate").mkdir()
+    NOTES[kind](tmp_path / ".fietsupdate" / "failure")
+    assert failure.noted(tmp_path) is None
+    failure.note(tmp_path, Failure("2026-11-28T20:00:00.000Z", "v2", "up", "post", "x" * 100_000))
+    found = failure.noted(tmp_path)
+    assert (found is None) == (kind == "a folder")
+    assert found is None or len(found.error) == failure.LONGEST
+    failure.forget(tmp_path)
+    assert failure.noted(tmp_path) is None
+
+
+def test_a_note_that_cannot_be_written_hides_nothing(tmp_path):
+    failure.note(tmp_path / "missing", Failure("", "", "", "", "the cause"))
+    failure.forget(tmp_path / "missing")
+    assert list(tmp_path.iterdir()) == []
