@@ -225,7 +225,7 @@ def find_files(
     return found.get("alembic.ini"), found.get("pyproject.toml")
 
 
-def load_callable(text: str, key: str = "setup") -> Callable[..., Any]:
+def load_callable(text: str, key: str) -> Callable[..., Any]:
     """Import ``package.module:name``.
 
     Args:
@@ -298,7 +298,8 @@ def _check_alembic(ini: Ini | None, toml: Toml | None, section: str) -> None:
     close = nearest(section, ini.parser.sections()) if ini else ""
     raise ConfigError(
         f"Alembic is not configured: there is no [{section}] section in {shown}{close or '.'}",
-        hint="Name Alembic's section with -n, its file with -c, or set it up with `alembic init`.",
+        hint="Name Alembic's section with -n, its file with -c, or set it up with `alembic init`. An application that "
+        "makes Alembic's configuration in code names the callable: `fietsupdate init --alembic-config package.module:name`.",
     )
 
 

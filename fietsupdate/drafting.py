@@ -14,6 +14,7 @@ from fietsupdate.planning.graph import Graph
 from fietsupdate.planning.schema import already_there
 from fietsupdate.planning.target import find
 from fietsupdate.scaffold import Draft, Kind, new_id, write
+from fietsupdate.site import enter
 
 if TYPE_CHECKING:
     from fietsupdate.initialise import Initialised
@@ -92,7 +93,9 @@ def ahead_of(run: Run, path: Path) -> str:
     )
 
 
-def initialise(files: Sequence[str | Path], *, section: str | None, x: Sequence[str], data_dir: str) -> Initialised:
+def initialise(
+    files: Sequence[str | Path], *, section: str | None, x: Sequence[str], data_dir: str, alembic_config: str = ""
+) -> Initialised:
     """Add our section, a folder and a baseline script to an existing Alembic setup."""
     import os
 
@@ -101,10 +104,30 @@ def initialise(files: Sequence[str | Path], *, section: str | None, x: Sequence[
 
     ini, toml = find_files(files, environ=os.environ, cwd=Path.cwd())
     alembic_section = section or "alembic"
-    provisional = load_config(files, section=section, x=x, options={"updates": ".", "data_dir": "."})
-    heads = script_heads(provisional)
+    options = {"updates": ".", "data_dir": ".", "alembic_config": alembic_config}
+    provisional = load_config(files, section=section, x=x, options=options)
+    with enter(provisional):
+        heads = script_heads(provisional)
     now = datetime.now()  # noqa: DTZ005  # the author's own clock, as Alembic writes it
-    return init(ini, toml, created=now, alembic_section=alembic_section, heads=heads, data_dir=data_dir)
+    return init(
+        ini,
+        toml,
+        created=now,
+        alembic_section=alembic_section,
+        heads=heads,
+        data_dir=data_dir,
+        alembic_config=provisional.alembic_config,
+    )
+
+
+def data_dirs(files: Sequence[str | Path], *, section: str | None) -> tuple[str, ...]:
+    """Give what may be the data directory of an application that is to be initialised, the likeliest first."""
+    import os
+
+    from fietsupdate.initialise import likely_data_dirs
+
+    ini, toml = find_files(files, environ=os.environ, cwd=Path.cwd())
+    return likely_data_dirs(ini, toml, section or "alembic")
 
 
 def _place(folders: Sequence[Folder], wanted: str | None) -> Folder:

@@ -55,6 +55,8 @@ class Engine:
             PlanChangedError: somebody else moved the instance; nothing of the next step was done.
             FietsupdateError: a step failed; ``stands`` says what became of it.
         """
+        if plan.steps:
+            self.instance.environment.target = self.tip.leads_to(plan.steps[0])
         self.prepare()
         with safeguard.tidied(self.tip):
             safeguard.before_run(plan, self.tip)
@@ -88,10 +90,12 @@ class Engine:
     def adopt(self, adoption: Adoption) -> None:
         """Give an instance without ledger its first entries."""
         self.stamp(adoption.update_ids, adoption.revisions)
-        self.instance.tell("adopted", adoption.reason, {"update_ids": list(adoption.update_ids)})
+        details = {"update_ids": list(adoption.update_ids), "revisions": list(adoption.revisions)}
+        self.instance.tell("adopted", adoption.reason, details)
 
     def _apply(self, step: Step, module: ModuleType, progress: Progress, done: list[str], safeguard: Safeguard) -> None:
         begun = self.tip.begun
+        self.instance.environment.target = self.tip.leads_to(step)
         txn = begun.txn if begun else str(uuid.uuid4())
         try:
             way_back = safeguard.before_step(step, txn, self.tip)
@@ -192,7 +196,9 @@ class Engine:
             guard = None if visit.not_transactional else guard_of(self.instance, self.instance.tell)
             around = partial(guard.watching, opened[-1]) if guard is not None else contextlib.nullcontext
             visit.watch(txn, opened[-1].notes.note_unknown)
-            yield from visit.steps(revisions, Direction.UP, around)
+            for revision in visit.steps(revisions, Direction.UP, around):
+                self.instance.tell("revision", revision.short_log, {"revision": visit.running})
+                yield revision
             visit.still_inside()
             if alembic is not None:
                 visit.set_heads(alembic)

@@ -23,7 +23,9 @@ from fietsupdate.planning.loader import load
 from fietsupdate.scaffold import Draft, Kind, new_id, write
 from fietsupdate.sources import Ini, Toml
 
-UPDATES = "%(here)s/updates"
+DATA = "data"
+LIKELY = ("uploads", "media", "files", "storage")
+"""Folders in which applications keep their files, besides `DATA`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,10 @@ class Initialised:
     """The folder of the update scripts; ``None`` when everything was there already."""
     script: Path | None = None
     """The baseline script; ``None`` when the folder had scripts already."""
+    data_dir: str = ""
+    """The data directory, as it stands in the file."""
+    other_data_dirs: tuple[str, ...] = ()
+    """Folders that may be meant in its place."""
 
     @property
     def already(self) -> bool:
@@ -53,6 +59,7 @@ def init(
     alembic_section: str = "alembic",
     heads: Sequence[str] = (),
     data_dir: str = "",
+    alembic_config: str = "",
 ) -> Initialised:
     """Add our section where Alembic is configured, the folder of the update scripts, and a baseline script.
 
@@ -62,42 +69,61 @@ def init(
         created: The time of day.
         alembic_section: Alembic's section in the INI file (``-n``).
         heads: Alembic's heads; the baseline script requires them.
-        data_dir: The data directory, as it shall stand in the file; "" for ``data`` beside Alembic's folder.
+        data_dir: The data directory, as it shall stand in the file; "" for the first of `likely_data_dirs`.
+        alembic_config: The callable that makes Alembic's configuration, where no file does.
 
     Raises:
         ConfigError: Alembic is not configured here, or the file would not be valid any more.
         FilesError: Something cannot be written. Then nothing was.
     """
-    target = _target(ini, toml, alembic_section)
+    target = _target(ini, toml, alembic_section, alembic_config)
     if done := _already(ini, toml, alembic_section):
         return done
-    values = {"updates": UPDATES, "data_dir": data_dir or _usual_data_dir(target)}
+    section = TOML_TABLE if isinstance(target, Toml) else _section(alembic_section)
+    likely = [data_dir] if data_dir else _likely_data_dirs(target, section)
+    values = {"updates": f"%(here)s/{_unused(target, section, 'updates')}", "data_dir": likely[0]}
     if isinstance(target, Ini) and target.has("app:main"):
         values["settings_section"] = "app:main"
-    section = TOML_TABLE if isinstance(target, Toml) else _section(alembic_section)
+    if alembic_config:
+        values["alembic_config"] = alembic_config
     added = _addition(target, section, values)
     folder = _check(target, section, added)
     with _undone_on_failure() as made:
         script = _baseline(folder, heads, created, made)
         _append(target.path, added)
-    return Initialised(target.path, section, folder, script)
+    return Initialised(target.path, section, folder, script, likely[0], tuple(likely[1:]))
+
+
+def likely_data_dirs(ini: Path | None, toml: Path | None, alembic_section: str) -> tuple[str, ...]:
+    """Give what may be the data directory, as it would stand in the file: folders that are there, or the usual one."""
+    target: Ini | Toml | None = Ini.read(ini) if ini else Toml.read(toml) if toml else None
+    if target is None or _already(ini, toml, alembic_section):
+        return ()
+    section = TOML_TABLE if isinstance(target, Toml) else _section(alembic_section)
+    return tuple(_likely_data_dirs(target, section))
 
 
 def _section(alembic_section: str) -> str:
     return "fietsupdate" if alembic_section == "alembic" else f"fietsupdate:{alembic_section}"
 
 
-def _target(ini: Path | None, toml: Path | None, alembic_section: str) -> Ini | Toml:
-    """Give the file in which Alembic is configured; where it is both, the INI file wins, as it does for Alembic."""
+def _target(ini: Path | None, toml: Path | None, alembic_section: str, alembic_config: str) -> Ini | Toml:
+    """Give the file in which Alembic is configured; where it is both, the INI file wins, as it does for Alembic.
+
+    Where a callable configures it, any of the two will do.
+    """
     if ini and (source := Ini.read(ini)).has(alembic_section):
         return source
     if toml and (table := Toml.read(toml)).table("tool.alembic") is not None:
         return table
+    if alembic_config and (ini or toml):
+        return Ini.read(ini) if ini else Toml.read(toml)  # type: ignore[arg-type]  # one of them is there
     shown = " or ".join(str(path) for path in (ini, toml) if path)
     raise ConfigError(
         f"Alembic is not configured: there is no [{alembic_section}] section in {shown}.",
         stands="Nothing was written.",
-        hint="Set it up with `alembic init alembic`, or name its file with -c and its section with -n.",
+        hint="Set it up with `alembic init alembic`, name its file with -c and its section with -n, or the callable "
+        "that configures it with --alembic-config package.module:callable.",
     )
 
 
@@ -110,9 +136,36 @@ def _already(ini: Path | None, toml: Path | None, alembic_section: str) -> Initi
     return None
 
 
-def _usual_data_dir(target: Ini | Toml) -> str:
-    """Flask-Migrate's INI file lies inside of Alembic's folder; data has no place there."""
-    return "%(here)s/../data" if (target.here / "env.py").is_file() else "%(here)s/data"
+def _likely_data_dirs(target: Ini | Toml, section: str) -> list[str]:
+    """Give the folders that are there or, without any, the usual one; no other instance's data has a place there.
+
+    Flask-Migrate's INI file lies inside of Alembic's folder; data has no place in that.
+    """
+    inside = (target.here / "env.py").is_file()
+    around, below = (target.here.parent, "%(here)s/..") if inside else (target.here, "%(here)s")
+    taken = _taken(target, section)
+    there = [name for name in (DATA, *LIKELY) if (around / name).is_dir() and around / name not in taken]
+    return [f"{below}/{name}" for name in there or [_unused(target, section, DATA, around)]]
+
+
+def _unused(target: Ini | Toml, section: str, name: str, around: Path | None = None) -> str:
+    """Give a folder's name that no other configuration beside this one uses: instances share neither half."""
+    own, taken = section.partition(":")[2] or target.path.stem, _taken(target, section)
+    return next(one for one in (name, f"{name}-{own}", f"{name}-{own}-2") if (around or target.here) / one not in taken)
+
+
+def _taken(target: Ini | Toml, section: str) -> set[Path]:
+    """Give the folders that configurations in the same folder, and further sections of the same file, name."""
+    taken: set[Path] = set()
+    for path in sorted(target.here.glob("*.ini")):
+        with suppress(ConfigError, OSError):  # another program's file
+            ini = Ini.read(path)
+            ours = [name for name in ini.parser.sections() if name.partition(":")[0] == "fietsupdate"]
+            for name in ours:
+                if (path, name) != (target.path, section):
+                    texts = [ini.get(name, key) or "" for key in ("updates", "data_dir")]
+                    taken.update(Path(os.path.normpath(path.parent / line)) for line in "\n".join(texts).split())
+    return taken
 
 
 def _addition(target: Ini | Toml, section: str, values: dict[str, str]) -> str:

@@ -86,7 +86,7 @@ class Update:
     """The folder of the script as the configuration names it; its updates form one graph."""
     path: Path
     checksum: str
-    """SHA-256 of the script's bytes, hexadecimal."""
+    """SHA-256 of the script's bytes with LF at the end of each line, hexadecimal."""
     atomic: bool = False
     baseline: bool = False
     has_down: bool = True
@@ -96,9 +96,15 @@ class Update:
     """Whether the hooks of `Up` do nothing, so that only Alembic brings an instance to this update."""
     broken: str = ""
     """Why the script is not Python, with file and line; its metadata are known all the same. "" for a sound one."""
+    checksum_crlf: str = ""
+    """The same with CRLF: what ledgers have of scripts that were applied so before line ends were left out."""
     id_line: int = 1
     previous_line: int = 1
     revision_line: int = 1
+
+    def is_script_of(self, checksum: str) -> bool:
+        """Tell whether a checksum of the past is that of this script, line ends aside."""
+        return checksum in {self.checksum, self.checksum_crlf}
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,8 +312,8 @@ class Event:
     text: str = ""
     details: Mapping[str, Any] = field(default_factory=dict)
     """Event by event: ``revision`` {revision}; ``progress`` {done, total}, of bytes also {unit, rate, left};
-    ``waiting`` {pid, host, since}; ``update_finished`` {duration_ms}; ``plan`` {steps};
-    ``finished`` {current, done, warnings}."""
+    ``waiting`` {pid, host, since}; ``update_finished`` {duration_ms}; ``plan`` {steps, adoption};
+    ``adopted`` {update_ids, revisions}; ``finished`` {current, done, warnings}."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -183,7 +183,8 @@ class Run:
             checks = Checks(self.site, instance.settings, self.tell)
             loaded = checks.before(plan)
             engine = Engine(instance, seen.database)
-            instance.tell("plan", "", {"steps": [step.update.update_id for step in plan.steps]})
+            adoption = asdict(plan.adoption) if plan.adoption else None
+            instance.tell("plan", "", {"steps": [step.update.update_id for step in plan.steps], "adoption": adoption})
             try:
                 engine.run(plan, loaded, done, safeguard)
             except PlanChangedError:

@@ -137,6 +137,8 @@ def _published(key: str) -> Path:
     found = published(key)
     path = _package(found.package, found.said, found.hint) / found.folder
     if not path.is_dir():
+        if any(parent.is_file() for parent in path.parents):
+            raise _no_folder(path)
         raise ConfigError(f"{found.said}: there is no folder {path}.", hint=found.hint)
     return path
 
@@ -144,6 +146,11 @@ def _published(key: str) -> Path:
 def _no_folder(path: Path) -> ConfigError:
     from fietsupdate.published import is_published
 
+    if archive := next((parent for parent in path.parents if parent.is_file()), None):
+        return ConfigError(
+            f"The update scripts in {path} lie inside of the archive {archive}, where they cannot be read.",
+            hint="Install their package as a folder, as pip does: a script is a file that is read and run by its path.",
+        )
     hint = "Create it, or correct `updates` in the configuration."
     if is_published(path.name):
         hint = f"An installed package publishes its updates under this name: write it with a colon, {path.name}:"
@@ -181,7 +188,7 @@ def _set_up(name: str) -> Iterator[Mapping[str, Any]]:
 
 
 def _called(name: str) -> Any:
-    function = load_callable(name)
+    function = load_callable(name, "setup")
     try:
         return function()
     except (Exception, SystemExit) as error:

@@ -57,6 +57,11 @@ class Tip:
         own = {step.update.update_id}
         return current_of(self.applied | own if step.direction == Direction.UP else self.applied - own, self.graph)
 
+    def leads_to(self, step: Step) -> str:
+        """Name the place that Alembic's own command line would be given for a step."""
+        heads = self.tree.heads(self.have_after(step))
+        return heads[0] if len(heads) == 1 else "heads" if heads else BASE
+
     @property
     def heads(self) -> tuple[str, ...]:
         """The Alembic revisions that the database is at, sorted."""

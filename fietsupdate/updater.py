@@ -368,11 +368,24 @@ class Updater(Observer):
             return ahead_of(run, path)
 
     @staticmethod
-    def init(*files: str | Path, section: str | None = None, x: Sequence[str] = (), data_dir: str = "") -> Initialised:
+    def init(
+        *files: str | Path,
+        section: str | None = None,
+        x: Sequence[str] = (),
+        data_dir: str = "",
+        alembic_config: str = "",
+    ) -> Initialised:
         """Add fietsupdate to an existing Alembic setup; see `fietsupdate.initialise.init`."""
         from fietsupdate.drafting import initialise
 
-        return initialise(files, section=section, x=x, data_dir=data_dir)
+        return initialise(files, section=section, x=x, data_dir=data_dir, alembic_config=alembic_config)
+
+    @staticmethod
+    def data_dirs(*files: str | Path, section: str | None = None) -> tuple[str, ...]:
+        """Give what `init` may take for the data directory, as it would stand in the file, the likeliest first."""
+        from fietsupdate.drafting import data_dirs
+
+        return data_dirs(files, section=section)
 
     @contextlib.contextmanager
     def _run(

@@ -773,7 +773,7 @@ def test_the_cause_of_a_failing_setup_is_kept(tmp_path, module):
 
 
 def test_a_callable_may_be_an_attribute_of_an_attribute():
-    assert load_callable("os:path.join")("a", "b") == "a/b"
+    assert load_callable("os:path.join", "setup")("a", "b") == "a/b"
 
 
 # Folders

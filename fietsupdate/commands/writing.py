@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -17,6 +18,14 @@ def init(
         str,
         typer.Option("--data-dir", metavar="PATH", help="The data directory, as it shall stand in the configuration."),
     ] = "",
+    alembic_config: Annotated[
+        str,
+        typer.Option(
+            "--alembic-config",
+            metavar="CALLABLE",
+            help="Where no file configures Alembic: the package.module:callable that does.",
+        ),
+    ] = "",
 ) -> int:
     """Add fietsupdate to an application that has Alembic already.
 
@@ -25,9 +34,24 @@ def init(
     from fietsupdate.render import console
 
     session: Session = ctx.obj
-    done = session.updater_class().init(*session.files, section=session.section, x=session.x, data_dir=data_dir)
+    updater = session.updater_class()
+    if not data_dir and session.can_ask:
+        data_dir = _asked_data_dir(session, updater.data_dirs(*session.files, section=session.section))
+    done = updater.init(
+        *session.files, section=session.section, x=session.x, data_dir=data_dir, alembic_config=alembic_config
+    )
     session.say(console.initialised(done))
     return 0
+
+
+def _asked_data_dir(session: Session, likely: Sequence[str]) -> str:
+    """Ask for the data directory where several folders may be meant; "" for the first of them."""
+    if len(likely) < 2:  # noqa: PLR2004  # there is nothing to choose from
+        return ""
+    for number, path in enumerate(likely, start=1):
+        session.err.line(f"  {number}. {path}")
+    chosen = session.choose("Which folder holds the application's files?", len(likely))
+    return likely[(chosen or 1) - 1]
 
 
 def revision(

@@ -11,7 +11,7 @@ import argparse
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from alembic.config import Config as AlembicConfig
@@ -38,6 +38,15 @@ __all__ = ["BusyError", "Environment", "Visit", "Work"]
 PAUSES = (0.05, 0.1, 0.2, 0.4)
 """Seconds between looks at tables that another process changes at that moment; then it is an error."""
 
+_WRITING: Mapping[str, Any] = {"sql": False, "tag": None}
+OPTIONS: Mapping[str, tuple[list[str], Mapping[str, Any]]] = {
+    "current": ([], {"check_heads": False, "verbose": False}),
+    "upgrade": (["revision"], _WRITING),
+    "downgrade": (["revision"], _WRITING),
+    "stamp": (["revisions"], {**_WRITING, "purge": False}),
+}
+"""The arguments and options of Alembic's commands, as its command line gives them to env.py (alembic 1.20)."""
+
 T = TypeVar("T")
 
 
@@ -47,7 +56,10 @@ class Environment:
     def __init__(self, config: Config) -> None:
         self.config = config
         self._last: Visit | None = None
+        self.target = "head"
+        """The revision that env.py is told to lead to, as ``alembic upgrade`` would be."""
         self.alembic = _alembic_config(config)
+        self._own_cmd_opts = self.alembic.cmd_opts
         if config.pointed is not None:
             self.alembic = point(self.alembic, config.pointed)
         try:
@@ -139,8 +151,9 @@ class Environment:
         return answers[-1]
 
     def _run_env(self, visit: Visit) -> None:
+        destination = "heads" if self.target == "head" else self.target  # there may be several
         context = EnvironmentContext(
-            self.alembic, self.script, fn=visit.run, dont_mutate=True, destination_rev="heads", as_sql=False
+            self.alembic, self.script, fn=visit.run, dont_mutate=True, destination_rev=destination, as_sql=False
         )
         with context:
             original = context.configure
@@ -157,31 +170,39 @@ class Environment:
             vars(context)["configure"] = configure  # the instance's own, so that env.py meets it
             self.script.run_env()
 
-    def _cmd_opts(self, command: str) -> argparse.Namespace:
-        """Give what env.py files in the wild read from the command line."""
+    def _cmd_opts(self, command: str) -> argparse.Namespace | None:
+        """Give what env.py files in the wild read from the command line: what Alembic's own would be.
+
+        An application that makes Alembic's configuration itself calls Alembic without a command line; env.py sees the
+        one that it expects, unless -x must reach it.
+        """
+        own = self._own_cmd_opts
+        if self.config.alembic_config and not self.config.x:
+            return own
+        if own is not None:
+            return argparse.Namespace(**{**vars(own), "x": list(self.config.x)})
 
         def stand_in() -> None:
             """Be the command's function; only its name is looked at."""
 
         stand_in.__name__ = command
+        positional, more = OPTIONS[command]
+        named = {"revision": self.target, "revisions": [self.target]}
         return argparse.Namespace(
-            cmd=(stand_in, ["revision"], ["sql", "tag"]),
+            cmd=(stand_in, positional, list(more)),
             config=[str(self.config.ini)] if self.config.ini else None,
             name=self.config.alembic_section,
             x=list(self.config.x) or None,
-            revision="heads",
-            sql=False,
-            tag=None,
-            autogenerate=False,
             raiseerr=False,
             quiet=False,
-            verbose=False,
+            **{name: named[name] for name in positional},
+            **more,
         )
 
 
 def _alembic_config(config: Config) -> AlembicConfig:
     if config.alembic_config:
-        made = load_callable(config.alembic_config)()
+        made = load_callable(config.alembic_config, "alembic_config")()
         if not isinstance(made, AlembicConfig):
             kind = type(made).__name__
             raise ConfigError(f"alembic_config = {config.alembic_config} gave {kind}, not an alembic.config.Config.")

@@ -17,16 +17,28 @@ from fietsupdate.process import put_back, stdout_on_stderr
 
 
 def script_heads(config: Config) -> tuple[str, ...]:
-    """Give the heads of the revision tree: from the files alone or, where a revision needs it, inside env.py.
+    """Give the heads of the revision tree: from the files alone or, where those do not tell, inside env.py.
+
+    A tree without any revision is not believed from outside: env.py may be what says where they lie.
 
     Raises:
         DatabaseError: the tree can be loaded in neither way.
     """
-    environment = Environment(config)
+    heads: tuple[str, ...] = ()
+    with contextlib.suppress(Exception):  # op.get_bind() at import, and whatever else revisions do
+        heads = tuple(sorted(Environment(config).script.get_heads()))
+    if heads:
+        return heads
     try:
-        return tuple(sorted(environment.script.get_heads()))
-    except Exception:  # noqa: BLE001  # op.get_bind() at import, version_locations set by env.py, ...
         return look(Environment(config)).alembic_heads
+    except DatabaseError as error:
+        error.message = f"Outside of env.py no Alembic revision is found, and inside: {error.message}"
+        error.args = (error.message,)
+        error.stands = "Nothing was written."
+        error.hint = (
+            f"If the application has no revision yet, write its first one, 'alembic revision -m first'. {error.hint}"
+        )
+        raise
 
 
 @contextlib.contextmanager

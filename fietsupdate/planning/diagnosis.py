@@ -258,7 +258,7 @@ def _remarks(
     if forked := forks(graph, place.applied | adopted, graph.folders):
         yield script_problems.several_heads(forked)
     if place.adoption:
-        yield problems.not_adopted(place.adoption.reason, f"fietsupdate update{' heads' if forked else ''}")
+        yield problems.not_adopted(place.adoption, f"fietsupdate update{' heads' if forked else ''}")
     if place.pairing.kind is Kind.NEW and database.tables and not database.alembic_current and graph.updates:
         yield tables_without_alembic(database)
     if place.pairing.kind is Kind.PAIRED and files.version is None and files.version_path and place.applied:
@@ -276,6 +276,6 @@ def _changed(graph: Graph, database: DatabaseView, place: Position) -> list[Upda
         update
         for update in applied
         if (entry := ran[update.update_id]).direction is Direction.UP
-        and entry.checksum != update.checksum
+        and not update.is_script_of(entry.checksum)
         and not update.broken
     ]

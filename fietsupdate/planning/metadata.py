@@ -19,6 +19,9 @@ from fietsupdate.model import RESERVED_IDS, Update
 ID_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 """What an update id looks like; `RESERVED_IDS` are none."""
 
+LONGEST_ID = 255
+"""Characters of an id that the ledger's column holds."""
+
 METADATA = frozenset({"update_id", "previous", "alembic_revision", "atomic", "baseline"})
 CLASSES = frozenset({"Up", "Down"})
 
@@ -84,7 +87,8 @@ def read_script(source: bytes, path: Path, folder: str) -> Update:
         alembic_revisions=revisions,
         folder=folder,
         path=path,
-        checksum=hashlib.sha256(source).hexdigest(),
+        checksum=_checksum(source, b"\n"),
+        checksum_crlf=_checksum(source, b"\r\n"),
         atomic=atomic,
         baseline=baseline,
         has_down=bool(names.classes.get("Down")),
@@ -94,6 +98,11 @@ def read_script(source: bytes, path: Path, folder: str) -> Update:
         previous_line=names.line("previous"),
         revision_line=names.line("alembic_revision"),
     )
+
+
+def _checksum(source: bytes, newline: bytes) -> str:
+    """Give the SHA-256 of a script with these line ends: what git or an editor does to them changes no script."""
+    return hashlib.sha256(source.replace(b"\r\n", b"\n").replace(b"\n", newline)).hexdigest()
 
 
 def _names(source: bytes, path: Path) -> _Names:
@@ -282,6 +291,9 @@ def _update_id(names: _Names) -> str:
     if "update_id" in names.values and not ID_PATTERN.fullmatch(text):
         hint = "An update_id consists of letters, digits, `_`, `.` and `-`, and starts with none of the last two."
         names.fault("update_id", f"update_id {text!r} is not allowed.", hint)
+    elif len(text) > LONGEST_ID:
+        what = f"update_id has {len(text)} characters; the ledger holds {LONGEST_ID}."
+        names.fault("update_id", what, "Choose a shorter one.")
     elif text in RESERVED_IDS:
         names.fault("update_id", f"update_id {text!r} is a word with a meaning of its own.", "Choose another.")
     return text

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from fietsupdate.model import Begun, Direction, Entry, Phase, Problem, Update
+from fietsupdate.model import Adoption, Begun, Direction, Entry, Phase, Problem, Update
 from fietsupdate.planning.history import Pairing
 from fietsupdate.views import DatabaseView, FilesView, LockHolder, OpenRestore, OpenTransaction
 
@@ -311,12 +311,13 @@ _STAMP_UNFIT = (
 )
 
 
-def not_adopted(reason: str, update: str) -> Problem:
+def not_adopted(adoption: Adoption, update: str) -> Problem:
     """The next update, `update` as it is typed, writes the first entries of the ledger."""
+    runs = f", after Alembic has run {', '.join(adoption.revisions)}" if adoption.revisions else ""
     return Problem(
         "not_adopted",
-        f"The instance is not adopted yet: {reason}.",
-        f"Nothing is wrong: `{update}` records it.",
+        f"The instance is not adopted yet: {adoption.reason}.",
+        f"Nothing is wrong: `{update}` records it{runs}.",
         blocks=False,
     )
 

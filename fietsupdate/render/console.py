@@ -304,10 +304,12 @@ def initialised(done: Initialised) -> str:
     """Say what ``init`` has written, and what comes next."""
     if done.already:
         return f"Nothing to do: {done.file} has a section [{done.section}] already."
+    others = done.other_data_dirs
     lines = [
         f"Added the section [{done.section}] to {done.file}.",
         f"Update scripts go to {done.folder}.",
         *([f"Wrote the baseline script {done.script}."] if done.script else []),
+        f"The data directory is {done.data_dir}." + (f" It may also be {several(others)}." if others else ""),
         f"Next: look at data_dir in {done.file}, then type 'fietsupdate status'.",
     ]
     return "\n".join(lines)

@@ -121,7 +121,9 @@ class Narrator:
 
     def _adopted(self, event: Event) -> list[str]:
         ids = ", ".join(event.details.get("update_ids", ())) or event.update_id
-        return [f"Recorded that the instance is at {ids}" + (f": {event.text}" if event.text else ".")]
+        revisions = ", ".join(event.details.get("revisions", ()))
+        ran = f"Alembic ran {revisions}, and it is recorded" if revisions else "Recorded"
+        return [f"{ran} that the instance is at {ids}" + (f": {event.text}" if event.text else ".")]
 
     def _update_begun(self, event: Event) -> list[str]:
         self.number += 1

@@ -43,7 +43,7 @@ def _faults(file: Path, updates: Mapping[str, Update]) -> Iterator[str]:
         update = updates.get(update_id)
         if update is None:
             yield f"{update_id} is gone: instances that have had it could not be updated any more."
-        elif update.checksum != checksum:
+        elif not update.is_script_of(checksum):
             yield f"{update.path} ({update_id}) has changed: instances that have had it will not run it again."
 
 
