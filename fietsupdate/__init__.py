@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from fietsupdate.config import Config, Settings
     from fietsupdate.errors import FietsupdateError, NotCurrentError
+    from fietsupdate.habit import refuse_pending
     from fietsupdate.model import Entry, Event, Plan, Problem, Report, Status, Step, Update, UpdateState
     from fietsupdate.script import Estimate, UpdateScript
     from fietsupdate.startup import ensure_current, require_current
@@ -36,6 +37,7 @@ _PLACES = {
     "UpdateState": "model",
     "Updater": "updater",
     "ensure_current": "startup",
+    "refuse_pending": "habit",
     "require_current": "startup",
     "version_upgrade": "versions",
 }
@@ -59,6 +61,7 @@ __all__ = [
     "Updater",
     "__version__",
     "ensure_current",
+    "refuse_pending",
     "require_current",
     "version_upgrade",
 ]

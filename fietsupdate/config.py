@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib
 import os
 import re
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -257,6 +258,18 @@ def described(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}".rstrip(": .")
 
 
+def command_line(config: Config, command: str) -> str:
+    """Give the command line for this configuration, whatever the working directory."""
+    words = ["fietsupdate"]
+    named = [config.ini, config.toml if config.ini is None or config.toml != Path.cwd() / "pyproject.toml" else None]
+    for path in filter(None, named):
+        words += ["-c", str(path)]
+    words += ["-n", config.alembic_section] if config.alembic_section != "alembic" else []
+    for pair in config.x:
+        words += ["-x", f"{pair.partition('=')[0]}=..."]  # the value may be a URL with its password
+    return shlex.join([*words, command])
+
+
 def _own_section(ini: Ini | None, alembic_section: str) -> str:
     special = f"fietsupdate:{alembic_section}"
     return special if ini and ini.has(special) else "fietsupdate"
@@ -298,8 +311,8 @@ def _check_alembic(ini: Ini | None, toml: Toml | None, section: str) -> None:
     close = nearest(section, ini.parser.sections()) if ini else ""
     raise ConfigError(
         f"Alembic is not configured: there is no [{section}] section in {shown}{close or '.'}",
-        hint="Name Alembic's section with -n, its file with -c, or set it up with `alembic init`. An application that "
-        "makes Alembic's configuration in code names the callable: `fietsupdate init --alembic-config package.module:name`.",
+        hint="Name Alembic's section with -n, its file with -c, or set it up with `alembic init`. Where the "
+        "application configures Alembic in code: `fietsupdate init --alembic-config package.module:callable`.",
     )
 
 

@@ -11,7 +11,6 @@ import contextlib
 import contextvars
 import logging
 import os
-import shlex
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -19,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-from fietsupdate.config import Config
+from fietsupdate.config import Config, command_line
 from fietsupdate.errors import FietsupdateError, NotCurrentError
 from fietsupdate.masking import masked_parts
 from fietsupdate.model import Direction, Event, Plan, Problem, Report, Status, UpdateState
@@ -145,19 +144,7 @@ def _not_current(status: Status, config: Config) -> NotCurrentError:
 def _hint(config: Config, problem: Problem | None) -> str:
     if problem is not None and problem.hint:
         return problem.hint
-    return f"Type '{_command(config, 'update')}', then start the application again."
-
-
-def _command(config: Config, command: str) -> str:
-    """Give the command line for this configuration, whatever the working directory."""
-    words = ["fietsupdate"]
-    named = [config.ini, config.toml if config.ini is None or config.toml != Path.cwd() / "pyproject.toml" else None]
-    for path in filter(None, named):
-        words += ["-c", str(path)]
-    words += ["-n", config.alembic_section] if config.alembic_section != "alembic" else []
-    for pair in config.x:
-        words += ["-x", f"{pair.partition('=')[0]}=..."]  # the value may be a URL with its password
-    return shlex.join([*words, command])
+    return f"Type '{command_line(config, 'update')}', then start the application again."
 
 
 def _as_a_guest(work: Callable[[], T]) -> T:

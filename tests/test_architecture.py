@@ -43,6 +43,7 @@ ENGINE = {
     "engine",
     "estimates",
     "foretelling",
+    "habit",
     "hooks",
     "initialise",
     "instance",

@@ -67,6 +67,11 @@ def explain(error: BaseException | None, *, running: str, calls: int) -> Fietsup
     return EnvPyError(f"env.py failed{_at(error)}: {first_line(error)}.", hint=_env_hint(error))
 
 
+def alembic_refusal(message: str) -> CommandError:
+    """Make the error that Alembic's own command line prints as a refusal."""
+    return CommandError(message)
+
+
 def statement_failed(error: BaseException) -> DatabaseError:
     """Make the error of a statement of ours that failed: the connection broke, or a right is missing."""
     return DatabaseError(
