@@ -110,6 +110,41 @@ def test_transform_changes_what_the_function_changes(files, data_dir):
     assert (data_dir / "tracks/2/big").stat() == untouched
 
 
+def test_transform_gives_files_other_names_and_all_comes_back(transaction, before, data_dir, monkeypatch):
+    """More files than a batch; some change, some only move, one stays."""
+    monkeypatch.setattr(bulk, "BATCH", 2)
+    files = transaction.files
+    files.write_many((f"many/{number}.txt", f"text {number}") for number in range(5))
+    files.write("many/stays.txt", "stays")
+    unchanged = {b"text 3", b"stays"}
+    changed = files.transform(
+        "many/*.txt",
+        lambda content: None if content in unchanged else content.upper(),
+        rename=lambda path: None if path.stem == "stays" else path.with_suffix(".md"),
+    )
+    assert changed == 5
+    assert names(data_dir) == ["0.md", "1.md", "2.md", "3.md", "4.md", "stays.txt"]
+    assert [files.read_text(f"many/{number}.md") for number in (0, 3)] == ["TEXT 0", "text 3"]
+    transaction.play_back()
+    assert picture(data_dir) == before
+
+
+def test_transform_never_takes_the_name_of_another_file(files, data_dir):
+    files.write_many([("many/a.txt", "a"), ("many/b.txt", "b")])
+    with pytest.raises(FileExistsError):
+        files.transform(["many/a.txt"], bytes.upper, rename=lambda _path: "many/b.txt")
+    assert (data_dir / "many" / "b.txt").read_text() == "b"
+
+
+def test_transform_that_meets_a_new_name_again_finds_the_file_there(files, data_dir):
+    files.write("many/a.txt", "a")
+    assert (
+        files.transform(["many/a.txt", "many/b.txt"], lambda content: content + b"!", rename=lambda _: "many/b.txt")
+        == 2
+    )
+    assert (data_dir / "many" / "b.txt").read_text() == "a!!"
+
+
 def test_transform_sees_what_it_has_changed_itself(files, data_dir):
     """A path that comes twice, and a symlink to it."""
     assert files.transform(["VERSION", "VERSION", "link", "tracks/1/track.gpx"], lambda content: content + b"+") == 4

@@ -686,3 +686,15 @@ def test_random_verbs_on_random_trees_undone_leave_the_same_tree(nodes, verbs):
         transaction.finish()
         assert [tree.keys() for tree in picture(root)[:1]] == [tree.keys() for tree in after[:1]]
         assert ours(root) == []
+
+
+def test_open_reads_what_was_written_in_the_same_transaction(files):
+    files.write("notes/a.txt", "ä")
+    with files.open("notes/a.txt", "rb") as file:
+        assert file.read() == "ä".encode()
+    with files.open("notes/a.txt", "r") as file:
+        assert file.read() == "ä"
+    with pytest.raises(FileNotFoundError):
+        files.open("notes/missing.txt", "rb")
+    with pytest.raises(ValueError, match="a file is read, or replaced"):
+        files.open("notes/a.txt", "r+b")

@@ -18,7 +18,9 @@ An interrupt (`KeyboardInterrupt`) makes nothing more.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import PurePosixPath
 from types import TracebackType
 from typing import Generic, Self, TypeVar, TypeVarTuple
 
@@ -68,38 +70,61 @@ class BulkFiles(Files):
             for path, content in items:
                 waiting.add(self._draft(path, content))
 
-    def transform(self, paths: str | Iterable[Name], change: Callable[[bytes], bytes | None]) -> int:
+    def transform(
+        self,
+        paths: str | Iterable[Name],
+        change: Callable[[bytes], bytes | None],
+        *,
+        rename: Callable[[PurePosixPath], Name | None] | None = None,
+    ) -> int:
         """Replace the content of files by what a function makes of it.
 
         ``paths`` are the files, or a pattern as for `glob`, of which all files are meant, but no symlinks. ``change``
-        is given a whole content, and returns the new one, or ``None`` to leave the file as it is.
+        is given a whole content, and returns the new one, or ``None`` to leave the file as it is. ``rename`` is given
+        the path of each file, and returns the one that it gets, which must be free, or ``None`` for its own.
 
-        A file keeps its mode, owner and attributes. One whose content stays the same is not touched.
+        A file keeps its mode, owner and attributes. One whose content and name stay the same is not touched.
 
         Returns:
-            How many files were changed.
+            How many files were changed or renamed.
 
         Raises:
             FileNotFoundError: one of the paths is not there.
+            FileExistsError: another file has the new name.
             TypeError: the function returned something else.
         """
         changed, targets = 0, set[str]()
-        with _Waiting(self._put_waiting) as waiting:
+
+        def move(items: list[tuple[Name, Name]]) -> None:
+            contents.make()
+            self._move_waiting(items)
+
+        with _Waiting(self._put_waiting) as contents, _Waiting(move) as moves:
             for path in self._matching(paths) if isinstance(paths, str) else paths:
                 target = self._resolve(path)
-                if target in targets:  # its new content may wait
-                    waiting.make()
-                if not waiting:
+                if target in targets:  # its new content or name may wait
+                    moves.make()
+                    contents.make()
+                if not contents and not moves:
                     targets.clear()
-                content = self._content(target)
-                new = change(content)
-                if not isinstance(new, bytes | None):
-                    raise TypeError(f"The function gave {type(new).__name__} for {target}, not bytes or None.")
-                if new is not None and new != content:
-                    changed += 1
+                draft = self._changed(target, change)
+                name = rename(PurePosixPath(target)) if rename is not None else None
+                if draft is not None:
                     targets.add(target)
-                    waiting.add(self._draft(target, new))
+                    contents.add(draft)
+                if name is not None and os.fspath(name) != target:
+                    targets |= {target, os.fspath(name)}
+                    moves.add((target, name))
+                changed += draft is not None or target in targets
         return changed
+
+    def _changed(self, target: str, change: Callable[[bytes], bytes | None]) -> tuple[str, str] | None:
+        """Write the new content of a file where it waits for its place; None where that is the old one."""
+        content = self._content(target)
+        new = change(content)
+        if not isinstance(new, bytes | None):
+            raise TypeError(f"The function gave {type(new).__name__} for {target}, not bytes or None.")
+        return self._draft(target, new) if new is not None and new != content else None
 
     def _matching(self, pattern: str) -> Iterator[Name]:
         for path in self.glob(pattern):

@@ -16,7 +16,7 @@ import shutil
 import stat
 from collections.abc import Callable
 from dataclasses import replace
-from typing import IO, Any, Concatenate, Literal, ParamSpec, TypeVar, overload
+from typing import IO, Any, BinaryIO, Concatenate, Literal, ParamSpec, TextIO, TypeVar, overload
 
 from fietsupdate.filesystem import durable
 from fietsupdate.filesystem.changes import Changes
@@ -33,6 +33,7 @@ R = TypeVar("R")
 F = TypeVar("F", bound="Files")
 Name = str | os.PathLike[str]
 Content = bytes | str | IO[bytes] | IO[str]
+_READING = frozenset({"r", "rb"})
 _MODES = frozenset({"w", "wb", "x", "xb", "a", "ab"})
 
 
@@ -76,21 +77,30 @@ class Files(Entries):
     def open(self, path: Name, mode: Literal["wb", "xb", "ab"]) -> BinaryDraft: ...
     @overload
     def open(self, path: Name, mode: Literal["w", "x", "a"] = ..., encoding: str = ...) -> TextDraft: ...
+    @overload
+    def open(self, path: Name, mode: Literal["rb"]) -> BinaryIO: ...
+    @overload
+    def open(self, path: Name, mode: Literal["r"], encoding: str = ...) -> TextIO: ...
 
     def open(self, path: Name, mode: str = "w", encoding: str = "utf-8") -> IO[Any]:
-        """Open a file for writing. It takes its place when it is closed; until then what was there stands.
+        """Open a file. One that is written takes its place when it is closed; until then what was there stands.
 
         Args:
             path: The file.
-            mode: As for the built-in function: ``w``, ``x``, ``a``, with ``b`` for bytes.
+            mode: As for the built-in function: ``w``, ``x``, ``a``, ``r``, with ``b`` for bytes.
             encoding: Of the text.
 
         Raises:
             FileExistsError: the mode is ``x``, and the file is there.
+            FileNotFoundError: the mode is ``r``, and the file is not there.
             ValueError: the mode is another one.
         """
+        if mode in _READING:
+            return open(self._absolute(path), mode, encoding=None if "b" in mode else encoding)
         if mode not in _MODES:
-            raise ValueError(f"The mode {mode!r} is none of {', '.join(sorted(_MODES))}.")
+            raise ValueError(
+                f"The mode {mode!r} is none of {', '.join(sorted(_MODES | _READING))}: a file is read, or replaced."
+            )
         draft = self._open_draft(path, exclusive="x" in mode)
         if "a" in mode:
             with self._changes.at_work():
