@@ -63,7 +63,7 @@ class FakeUpdater:
         return cls()
 
     @classmethod
-    def init(cls, *files, section=None, x=(), data_dir=""):
+    def init(cls, *files, section=None, x=(), data_dir="", alembic_config=""):
         cls.calls.append(("init", files, section, x, data_dir))
         return Initialised(Path("alembic.ini"), "fietsupdate", Path("updates"), Path("updates/upd_base.py"))
 

@@ -95,7 +95,7 @@ def test_init_proposes_the_folder_that_is_there(project, there, chosen, others):
         (project.root / name).mkdir()
     told = project.run("init").succeeded().stdout
     assert f"data_dir = %(here)s/{chosen}\n" in project.ini.read_text()
-    assert ("It may also be" in told) == bool(others)
+    assert ("it may also be" in told) == bool(others)
     assert others in told
 
 

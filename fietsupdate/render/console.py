@@ -309,7 +309,7 @@ def initialised(done: Initialised) -> str:
         f"Added the section [{done.section}] to {done.file}.",
         f"Update scripts go to {done.folder}.",
         *([f"Wrote the baseline script {done.script}."] if done.script else []),
-        f"The data directory is {done.data_dir}." + (f" It may also be {several(others)}." if others else ""),
+        *([f"The data directory is {done.data_dir}; it may also be {several(others)}."] if others else []),
         f"Next: look at data_dir in {done.file}, then type 'fietsupdate status'.",
     ]
     return "\n".join(lines)
