@@ -26,7 +26,8 @@ from fietsupdate.errors import (
     StoppedError,
     TerminatedError,
 )
-from fietsupdate.filesystem import failure, leftovers, lock, restoration
+from fietsupdate.filesystem import failure as last_failure
+from fietsupdate.filesystem import leftovers, lock, restoration
 from fietsupdate.filesystem.layout import check_home, make_home
 from fietsupdate.filesystem.ledger import look as look_at_files
 from fietsupdate.filesystem.owner import check_writable, refuse_root
@@ -203,7 +204,7 @@ class Run:
                 before = engine.tip.current
                 if accept:
                     once(engine.accept)
-                    failure.forget(self.site.data_dir)
+                    last_failure.forget(self.site.data_dir)
                 elif seen.database.begun is not None:
                     raise _unfinished(seen)
                 if purge:
@@ -247,7 +248,7 @@ class Run:
             with self._failure_noted():
                 yield
             if command in ENDS_FAILURE:
-                failure.forget(self.site.data_dir)
+                last_failure.forget(self.site.data_dir)
 
     @contextlib.contextmanager
     def _failure_noted(self) -> Iterator[None]:
@@ -261,7 +262,7 @@ class Run:
             if self.at_work or checks:
                 at = self.at_work[0] if self.at_work else Event("", "", phase="check")
                 what = Failure(now(), at.update_id, at.direction, at.phase, error.message)
-                failure.note(self.site.data_dir, what)
+                last_failure.note(self.site.data_dir, what)
             raise
 
     def _settle_restore(self) -> None:
