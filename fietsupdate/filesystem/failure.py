@@ -8,14 +8,12 @@ that cannot be written or read is no note.
 from __future__ import annotations
 
 import json
-import os
-import stat
 from contextlib import suppress
 from dataclasses import asdict, fields
 from pathlib import Path
 
 from fietsupdate.errors import FilesError
-from fietsupdate.filesystem import durable
+from fietsupdate.filesystem import durable, regular
 from fietsupdate.filesystem.layout import home
 from fietsupdate.model import Failure
 
@@ -46,19 +44,9 @@ def forget(data_dir: Path) -> None:
 def noted(data_dir: Path) -> Failure | None:
     """Read the note; ``None`` where there is none that makes sense. It changes nothing, and never fails."""
     with suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
-        values = json.loads(_content(home(data_dir) / NAME))
+        values = json.loads(regular.read_bytes(home(data_dir) / NAME, MOST_BYTES))
         return Failure(**{field.name: _shown(values[field.name]) for field in fields(Failure)})
     return None
-
-
-def _content(path: Path) -> bytes:
-    """Read a regular file that is small, without following a link or waiting for a pipe."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode) or status.st_size > MOST_BYTES:
-            raise ValueError("it is no note of ours")
-        return file.read(MOST_BYTES)
 
 
 def _shown(value: object) -> str:
