@@ -380,13 +380,6 @@ class Updater(Observer):
 
         return initialise(files, section=section, x=x, data_dir=data_dir, alembic_config=alembic_config)
 
-    @staticmethod
-    def data_dirs(*files: str | Path, section: str | None = None) -> tuple[str, ...]:
-        """Give what `init` may take for the data directory, as it would stand in the file, the likeliest first."""
-        from fietsupdate.drafting import data_dirs
-
-        return data_dirs(files, section=section)
-
     @contextlib.contextmanager
     def _run(
         self,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -36,7 +35,7 @@ def init(
     session: Session = ctx.obj
     updater = session.updater_class()
     if not data_dir and session.can_ask:
-        data_dir = _asked_data_dir(session, updater.data_dirs(*session.files, section=session.section))
+        data_dir = _asked_data_dir(session)
     done = updater.init(
         *session.files, section=session.section, x=session.x, data_dir=data_dir, alembic_config=alembic_config
     )
@@ -44,8 +43,11 @@ def init(
     return 0
 
 
-def _asked_data_dir(session: Session, likely: Sequence[str]) -> str:
+def _asked_data_dir(session: Session) -> str:
     """Ask for the data directory where several folders may be meant; "" for the first of them."""
+    from fietsupdate.drafting import data_dirs
+
+    likely = data_dirs(session.files, section=session.section)
     if len(likely) < 2:  # noqa: PLR2004  # there is nothing to choose from
         return ""
     for number, path in enumerate(likely, start=1):
