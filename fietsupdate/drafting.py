@@ -137,7 +137,9 @@ def _place(folders: Sequence[Folder], wanted: str | None) -> Folder:
         raise UsageError("There are several folders of update scripts.", hint=f"Name one: --folder {folders[0].name}")
     path = Path(wanted).absolute()
     for folder in folders:
-        if wanted in {folder.name, folder.path.name} or path == folder.path:
+        if (
+            wanted.removesuffix(":") in {folder.name, folder.path.name} or path == folder.path
+        ):  # `billing:`, as configured
             return folder
     raise UsageError(
         f"{wanted!r} is not a configured folder.", hint=f"Configured: {', '.join(folder.name for folder in folders)}"

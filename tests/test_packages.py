@@ -89,6 +89,12 @@ def test_from_a_real_command_line(billing, site):
     assert "[2/2] Applying b2" in told.stdout
 
 
+@pytest.mark.parametrize("folder", ["billing", "billing:"])
+def test_a_new_script_goes_to_a_package_by_the_name_that_is_configured(billing, site, folder):
+    written = billing.run("revision", "b3", "--folder", folder, env={"PYTHONPATH": str(site)}).succeeded()
+    assert Path(written.stdout.strip()).parent == site / "acme_billing" / "updates"
+
+
 @pytest.mark.parametrize(
     ("value", "folder"),
     [("acme_more", "acme_more"), ("acme_more:updates", "acme_more/updates"), ("acme_more:db.own", "acme_more/db/own")],
