@@ -365,7 +365,32 @@ def test_one_schema_is_taken_back_alone_as_the_documentation_says(
 # -- the comparison that a restore makes, made by the backup
 
 
-@pytest.mark.parametrize("database", [SQLITE, POSTGRESQL], indirect=True)
+def test_rows_are_read_from_a_dump_of_mariadb_as_the_server_has_them(tmp_path: Path, mariadb: Database) -> None:
+    """Before it stands a table whose text looks like the one that is read."""
+    mariadb.execute("CREATE TABLE a (t TEXT)")
+    mariadb.execute(
+        "INSERT INTO a VALUES (:text)", text="INSERT INTO `odd``name` VALUES (1,'no');\nCREATE TABLE `odd``name` ("
+    )
+    mariadb.execute("CREATE TABLE `odd``name` (id INT PRIMARY KEY, `te``xt` TEXT, n INT, at DATETIME(3))")
+    for number, text in enumerate(["plain", 'it\'s \\ "q" (1),(2);\n\t\r\0\x1a', "ü '' \\'", "", None, "NULL", "),("]):
+        mariadb.execute(
+            "INSERT INTO `odd``name` VALUES (:id, :text, :n, '2026-01-01 00:00:00.125')",
+            id=number,
+            text=text,
+            n=-number or None,
+        )
+    mariadb.execute("CREATE TABLE z (t TEXT)")
+    store = open_store(mariadb.url, file=None)
+    store.dump(tmp_path / "dump")
+    there = mariadb.execute("SELECT id, `te``xt`, n, at FROM `odd``name` ORDER BY id")
+    rows = store.rows_in(tmp_path / "dump", "", "odd`name") or []
+    assert [tuple(row) for row in rows] == [("id", "te`xt", "n", "at")] * len(there)
+    assert [(row["id"], row["te`xt"], row["n"], row["at"]) for row in rows] == [
+        (str(number), text, None if n is None else str(n), "2026-01-01 00:00:00.125") for number, text, n, _ in there
+    ]
+    assert store.rows_in(tmp_path / "dump", "", "none") == []
+
+
 def test_a_backup_that_holds_another_ledger_is_not_called_complete(
     do: Runner, tmp_path: Path, database: Database, make_database: Callable[[str], Database]
 ) -> None:

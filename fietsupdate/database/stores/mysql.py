@@ -32,6 +32,7 @@ from fietsupdate.database.stores.mysql_client import literal, quoted
 from fietsupdate.database.stores.mysql_origin import Heir, Origin, defined_by, fitting
 from fietsupdate.database.stores.mysql_proof import differences
 from fietsupdate.database.stores.mysql_rights import Rights
+from fietsupdate.database.stores.mysql_rows import rows_in
 from fietsupdate.database.stores.mysql_scripts import ASIDE, definitions_of, hidden
 from fietsupdate.database.stores.mysql_swap import Exchange, charset, disable_events
 from fietsupdate.errors import DatabaseError
@@ -173,6 +174,11 @@ class MySQLStore(Store):
     def cautions(self) -> tuple[str, ...]:
         """Look at what belongs to others, is hidden from this user, or is granted on routines."""
         return tuple(cautions(self._parsed))
+
+    def rows_in(self, dump: Path, schema: str, table: str) -> list[dict[str, str | None]] | None:
+        """Read the one table from the text of the dump."""
+        del schema
+        return rows_in(dump, table)
 
     def differences(self, dump: Path) -> tuple[str, ...]:
         """Compare the dump with one of this database."""
