@@ -169,7 +169,7 @@ class MySQLStore(Store):
         """Look at rights, at foreign keys from elsewhere, and at what the server lets this user make."""
         if not self.exists():
             return ()
-        return tuple(barriers(self._parsed, sa.make_url(self.sibling(NEW, "0" * 8).url)))
+        return tuple(barriers(self._parsed, *(sa.make_url(self.sibling(kind, "0" * 8).url) for kind in (NEW, OLD))))
 
     def cautions(self) -> tuple[str, ...]:
         """Look at what belongs to others, is hidden from this user, or is granted on routines."""

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from fietsupdate.database.stores import mysql_client as client
 from fietsupdate.database.stores import mysql_scripts as scripts
 from fietsupdate.database.stores.mysql_client import literal, quoted
-from fietsupdate.database.stores.mysql_rights import Rights
+from fietsupdate.database.stores.mysql_rights import BESIDE, Rights
 from fietsupdate.database.stores.mysql_scripts import name_of
 
 _REFERRING = (
@@ -40,20 +40,24 @@ _HEAD = 1024
 """Bytes that a statement has beside a row, at the most."""
 
 
-def barriers(url: sa.URL, new: sa.URL) -> list[tuple[str, str]]:
+def barriers(url: sa.URL, *beside: sa.URL) -> list[tuple[str, str]]:
     """Say why nothing at all could be restored by this user as it is, each time with what to type about it.
 
     Args:
         url: The live database.
-        new: The one that a restore would load beside it; what is in it already counts, too.
+        beside: Those that a restore makes beside it; what is in them already counts, too.
     """
     found = [*_keys_from_elsewhere(url)]
     rights = Rights.on(url)
-    kinds = {kind for one in (url, new) for kind, _, _ in scripts.hanging(one)}
-    for name in (name_of(url), name_of(new)):
-        if lacking := ", ".join(rights.lacking(name, kinds)):
+    kinds = {kind for one in (url, *beside) for kind, _, _ in scripts.hanging(one)}
+    remedies: dict[str, str] = {}
+    for name in map(name_of, (url, *beside)):
+        more = BESIDE if name != name_of(url) else ()
+        if lacking := ", ".join(rights.lacking(name, kinds, more)):
             text = f"A restore takes rights on the database {name} that this user does not have: {lacking}."
-            found += [(text, f"GRANT {lacking} ON {quoted(rights.pattern(name))}.* TO this user.")]
+            what, where = (lacking, at) if (at := rights.pattern(name)) else ("ALL", client.beside(name_of(url)))
+            remedies.setdefault(f"GRANT {what} ON {quoted(where)}.* TO this user.", text)
+    found += [(text, remedy) for remedy, text in remedies.items()]
     if kinds & {"FUNCTION", "TRIGGER"} and not rights.may("SUPER") and client.select(_server(url), _LOGGED):
         found += [(_UNTRUSTED, "SET GLOBAL log_bin_trust_function_creators = 1.")]
     return found

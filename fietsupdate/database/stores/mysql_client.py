@@ -72,7 +72,7 @@ class StatementFailedError(DatabaseError):
         if self.number in _DENIED:
             hint = (
                 "Databases are made beside the live one, under names that begin with its own: "
-                f"GRANT ALL ON `{(url.database or '').replace('_', chr(92) + '_')}%`.* TO this user."
+                f"GRANT ALL ON {quoted(beside(url.database or ''))}.* TO this user."
             )
         super().__init__(f"The database said: {text}.", hint=_HINTS.get(self.number, hint))
 
@@ -211,6 +211,11 @@ def _meant(field: re.Match[str]) -> str | None:
 def quoted(*names: str) -> str:
     """Quote an identifier, or several that are joined by dots."""
     return ".".join("`" + name.replace("`", "``") + "`" for name in names)
+
+
+def beside(database: str) -> str:
+    """Return the pattern to grant rights on for a database and those that restores and clones make beside it."""
+    return re.sub(r"([%_])", r"\\\1", database) + "%"
 
 
 def literal(text: str) -> str:

@@ -12,12 +12,14 @@ from fietsupdate.database.stores import mysql_client as client
 
 DEFINERS = ("SUPER", "SET USER", "SET_USER_ID", "SET_ANY_DEFINER")
 """Any of these lets a user make what belongs to another one (MariaDB; MySQL 8.0; MySQL 8.2)."""
-TABLES = ("SELECT", "INSERT", "CREATE", "ALTER", "DROP", "INDEX", "REFERENCES")
-"""What loading tables and exchanging them takes."""
+TABLES = ("SELECT", "INSERT", "CREATE", "ALTER", "DROP", "INDEX", "REFERENCES", "EVENT")
+"""What loading tables and exchanging them takes; EVENT to be shown that there are none."""
+BESIDE = ("UPDATE", "DELETE")
+"""What it takes, too, on the databases that a restore makes: rows of notes are kept in them."""
 HANGING = {
     "TRIGGER": ("TRIGGER",),
     "VIEW": ("CREATE VIEW", "SHOW VIEW"),
-    "EVENT": ("EVENT",),
+    "EVENT": (),
     "FUNCTION": ("CREATE ROUTINE", "ALTER ROUTINE"),
     "PROCEDURE": ("CREATE ROUTINE", "ALTER ROUTINE"),
     "PACKAGE": ("CREATE ROUTINE", "ALTER ROUTINE"),
@@ -62,9 +64,9 @@ class Rights:
         return any(grant.has(privilege) for grant in (*everywhere, *self._that_count(database)))
 
     def pattern(self, database: str) -> str:
-        """Return the pattern to grant more on: the one that counts for a database, else one that is its name."""
+        """Return the pattern to grant more on: the one that counts for a database, or "" where none does."""
         counting = self._that_count(database)
-        return counting[0].pattern if counting else re.sub(r"([%_])", r"\\\1", database)
+        return counting[0].pattern if counting else ""
 
     def _that_count(self, database: str) -> list[Grant]:
         """Return the grants on a database: of those that fit, only each grantee's most specific one counts."""
@@ -76,9 +78,9 @@ class Rights:
         """Return whether this user can make views, triggers, routines and events that belong to another one."""
         return any(self.may(privilege) for privilege in DEFINERS)
 
-    def lacking(self, database: str, kinds: Iterable[str] = ()) -> list[str]:
+    def lacking(self, database: str, kinds: Iterable[str] = (), more: Iterable[str] = ()) -> list[str]:
         """Return the privileges that this user lacks to exchange the tables of a database and what hangs on them."""
-        needed = [*TABLES, *(privilege for kind in kinds for privilege in HANGING[kind])]
+        needed = [*TABLES, *more, *(privilege for kind in kinds for privilege in HANGING[kind])]
         return [privilege for privilege in dict.fromkeys(needed) if not self.may(privilege, database)]
 
 

@@ -62,7 +62,7 @@ class Exchange:
         Raises:
             DatabaseError: the first such thing.
         """
-        for text, remedy in barriers(self.live, self.new):
+        for text, remedy in barriers(self.live, self.new, self.old):
             raise DatabaseError(text, hint=remedy)
         self._refuse_used()
 
