@@ -126,7 +126,7 @@ def _only_hooks_ran(header: OpenTransaction, begun: Begun | None, files: FileTra
 def _at_phase_boundary(begun: Begun, files: FileTransaction, reason: str, unseen: str) -> Settled:
     """Leave a half-done update where its last committed phase ended, as far as that is possible."""
     finished = tuple(dict.fromkeys([*begun.finished, *files.notes.finished_phases]))
-    undoes = _phase_is_uncommitted(begun, files)
+    undoes = _phase_is_uncommitted(begun, files) and files.knows_the_end_of(begun.finished)
     found = files.play_back_phase(begun.finished, set_aside=bool(reason)) if undoes else ()
     begun = replace(begun, finished=finished)
     settled = Settled(Outcome.BEGUN, found, begun, phase_undone=undoes, reason=reason, unseen=unseen)

@@ -114,7 +114,8 @@ def _stands(what: str, step: Step | None, settled: Settled) -> str:
     way = "reverted" if step is not None and step.direction == Direction.DOWN else "applied"
     reason = f" ({step.not_atomic})" if step is not None and step.not_atomic else ""
     files = "what it did to files after that part was undone" if settled.phase_undone else "nothing was undone"
-    unknown = f" Rows of it may stand, too: {settled.reason}." if settled.phase_undone and settled.reason else ""
+    is_news = settled.phase_undone or not reason  # an update that is not atomic has said that its rows stand
+    unknown = f" Rows of it may stand, too: {settled.reason}." if is_news and settled.reason else ""
     return (
         f"{what} is half {way}: the database has committed a part of it{reason}; {files}, and every replaced file is "
         f"kept. Finished phases: {phases}.{unknown}{_set_aside(settled)}"

@@ -200,6 +200,7 @@ def test_a_commit_in_the_middle_makes_an_update_that_goes_forward(how, make_proj
     told = project.run("update", "--yes").exited(1).told
     assert HALF in told
     assert files(project) == AFTER
+    assert "nothing was undone, and every replaced file is kept" in told
     project.run("check").exited(7)
     assert "Finished phases: pre." in told
     mend(project)

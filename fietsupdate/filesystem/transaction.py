@@ -285,6 +285,10 @@ class FileTransaction:
         tell_lost(self.undone)
         return tuple(dict.fromkeys([*self._found(), *strange]))
 
+    def knows_the_end_of(self, finished: Collection[Phase]) -> bool:
+        """Tell whether one of these phases ended with `end_phase`, so that what came after it can be undone alone."""
+        return Floors(self._folder).below(finished) is not None
+
     def play_back_phase(self, finished: Collection[Phase], *, set_aside: bool = False) -> tuple[Path, ...]:
         """Undo what was changed since the last phase that is committed; the transaction stays open, to be gone on with.
 
