@@ -30,12 +30,13 @@ if TYPE_CHECKING:
 NO_PAIR = frozenset(
     {"interrupted", "transaction_doubt", "ledger_damaged", "diverged", "files_older", "database_older"}
     | {"data_dir_missing", "database_missing", "files_without_ledger", "database_without_ledger", "version_disagrees"}
+    | {"database_behind", "database_ahead"}
 )
 """Problems with which the halves are not those of one moment: a copy of them would be no better."""
 
 KEEPABLE = frozenset(
     {"ledger_damaged", "diverged", "files_older", "database_older", "files_without_ledger", "database_without_ledger"}
-    | {"version_disagrees"}
+    | {"version_disagrees", "database_behind", "database_ahead"}
 )
 """Those of `NO_PAIR` with which both halves are there: a copy keeps them, though it leads back to no good moment."""
 

@@ -219,6 +219,18 @@ def test_a_schema_past_a_pending_update_goes_back_where_nothing_was_dropped(proj
     assert_kept(project)
 
 
+def test_a_schema_that_alembic_took_back_alone_counts_as_no_backup_to_go_back_to(project):
+    at_v1(project, 2)
+    good = backup_of(project)
+    project.alembic("downgrade", "r1")
+    refused = project.run("backup").exited(1)
+    type_in(project, proposes(refused, "fietsupdate backup --as-is")).succeeded()
+    project.run("restore", "--latest", "--yes").succeeded()
+    assert good in said(project.run("backup", "list"))
+    project.run("check").succeeded()
+    assert_kept(project)
+
+
 @types("planning/schema.py: fietsupdate restore {}")
 def test_a_schema_past_a_pending_update_goes_back_to_the_backup_that_is_named(project):
     at_v1(project)
