@@ -290,6 +290,9 @@ class Run:
         """Say how far a run came that was stopped between two transactions, or while it settled an old one."""
         open_one = look_at_files(self.site.data_dir, self.site.config.version_file).transaction
         finished = f"Finished by this run: {', '.join(done)}." if done else ""
+        if open_one is None and self.at_work and self.at_work[0].event == "phase_begun":
+            what = f"What stands of {self.at_work[0].update_id} is not known: its transaction is not to be seen."
+            return f"{finished} {what}".lstrip()
         if open_one is None:
             return finished or "Nothing was changed."
         return f"{finished} The transaction of {open_one.update_id} lies open, and is settled by the next run.".lstrip()

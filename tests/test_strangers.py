@@ -623,3 +623,18 @@ def test_a_backup_of_somebody_else_gives_nobody_a_program_of_root_s(project):
     (backup / "manifest.json").write_text(json.dumps(manifest))
     project.run("restore", "--latest", "--yes", "--as-root").succeeded()
     assert (project.data / "program").stat().st_mode & 0o6000 == 0
+
+
+def test_a_transaction_whose_folder_is_taken_away_meanwhile_is_not_called_nothing(project, place):
+    (place / "elsewhere").mkdir()
+    swap = f"mv {HOME} ours; ln -s {place / 'elsewhere'} {HOME}"
+    hook = f"subprocess.run({swap!r}, shell=True, cwd=self.data_dir)\nself.files.write('new', 'x')"
+    project.update("u2", "u1", "r1", up_post=f"import subprocess\n(self.data_dir / 'old').write_text('x')\n{hook}")
+    told = project.run("update", "--yes").exited(1).told
+    assert (project.data / "old").exists()
+    assert "Nothing was changed" not in told
+    assert "What stands of u2 is not known" in told
+    (project.data / HOME).unlink()
+    (project.data / "ours").rename(project.data / HOME)
+    project.run("recover").succeeded()
+    assert not (project.data / "old").exists()
