@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
@@ -12,6 +13,31 @@ _FOLDER = "/proc/self/fd"
 _LISTS = (_FOLDER, "/dev/fd")
 _GETPATH: int | None = getattr(fcntl, "F_GETPATH", None)
 """How macOS, which has no /proc, is asked for a descriptor's path (fcntl(2))."""
+
+
+_opening = threading.local()
+
+
+def open_at(name: str | os.PathLike[str], flags: int, mode: int = 0o777, *, folder: int | None) -> int:
+    """Open a file relative to an open folder, and say so to `opened_from`.
+
+    Args:
+        name: As of open(2).
+        flags: As of open(2).
+        mode: As of open(2).
+        folder: The descriptor of the folder; ``None`` for the working directory.
+    """
+    _opening.folder = folder
+    try:
+        return os.open(name, flags, mode, dir_fd=folder)
+    finally:
+        _opening.folder = None
+
+
+def opened_from() -> int | None:
+    """Return the folder that `open_at` opens from in this thread at the moment: the audit event ``open`` omits it."""
+    folder: int | None = getattr(_opening, "folder", None)
+    return folder
 
 
 def path_of(descriptor: int) -> str:

@@ -192,7 +192,7 @@ def _confront(fence: Fence, event: str, arguments: tuple[Any, ...]) -> None:
             fence.check_folder(name)
     elif event == "open":
         if not isinstance(arguments[0], int):
-            for name in names(arguments[0], None, descriptors.open_folders()):
+            for name in names(arguments[0], descriptors.opened_from(), descriptors.open_folders()):
                 fence.check(name, follow=True)
     else:
         for path, folder in paths_of(event, arguments):

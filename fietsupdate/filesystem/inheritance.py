@@ -12,6 +12,7 @@ import os
 import stat
 from contextlib import suppress
 
+from fietsupdate.filesystem.descriptors import open_at
 from fietsupdate.filesystem.place import NEW, open_file
 from fietsupdate.filesystem.slots import Slot
 
@@ -44,7 +45,7 @@ def _create_in(folder: int, draft: Slot) -> int | None:
     if not _NAMELESS:
         return None
     try:
-        descriptor = os.open(".", _NAMELESS | os.O_RDWR | os.O_CLOEXEC, 0o666, dir_fd=folder)
+        descriptor = open_at(".", _NAMELESS | os.O_RDWR | os.O_CLOEXEC, 0o666, folder=folder)
     except OSError:  # whoever may not write there is told so when the file takes its place
         return None
     try:

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from fietsupdate.filesystem import durable
+from fietsupdate.filesystem.descriptors import open_at
 from fietsupdate.filesystem.slots import Slot, Where, path_of, split
 from fietsupdate.filesystem.status import Meta, seen, set_mode
 
@@ -102,7 +103,7 @@ def link(source: Where, target: Where) -> None:
 def open_file(where: Where, flags: int = os.O_RDONLY, mode: int = 0o666) -> int:
     """Open a file, not through a symlink; one that is no ordinary file does not keep us waiting (FIFO)."""
     name, folder = split(where)
-    return os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, mode, dir_fd=folder)
+    return open_at(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, mode, folder=folder)
 
 
 def copy_file(source: Where, target: Where) -> None:

@@ -13,6 +13,7 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
+from fietsupdate.filesystem.descriptors import open_at
 from fietsupdate.filesystem.identity import user
 
 SMALL = 1 << 20
@@ -37,7 +38,7 @@ def opened(path: Path | str, flags: int = os.O_RDONLY, *, folder: int | None = N
     with suppress(FileNotFoundError):
         _check(os.stat(path, dir_fd=folder, follow_symlinks=False), path)  # to open a device can do something already
     try:
-        descriptor = os.open(path, flags | _FLAGS, 0o600, dir_fd=folder)
+        descriptor = open_at(path, flags | _FLAGS, 0o600, folder=folder)
     except OSError as error:
         if error.errno in _STRANGE:
             raise _irregular(path) from error
