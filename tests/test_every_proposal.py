@@ -610,7 +610,16 @@ def test_a_failing_post_check_sends_back(make_project):
 # -- the account
 
 
+HABIT = "test_plain_alembic_upgrade_is_refused_while_updates_wait_and_changes_nothing"
 ELSEWHERE = {
+    "config.py: fietsupdate init --alembic-config package.module:callable": (
+        "test_init_serves_an_application_that_makes_alembics_configuration_in_code"
+    ),
+    "database/revisions.py: alembic revision -m first": (
+        "test_a_tree_that_is_empty_outside_and_out_of_reach_inside_is_no_tree_without_revisions"
+    ),
+    "habit.py: alembic upgrade": HABIT,
+    "habit.py: alembic -x {} upgrade ...": HABIT,
     "backup.py: fietsupdate backup prune": "test_space_is_checked_first_and_a_reserve_stays_free",
     "backups.py: fietsupdate backup prune": "test_backup_prune_takes_away_the_oldest",
     "config.py: alembic init": "test_init_without_alembic_is_refused",

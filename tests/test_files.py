@@ -112,8 +112,8 @@ def test_a_disk_that_fills_while_an_opened_file_is_flushed_leaves_what_was_there
 def test_exclusive_creation_refuses_what_is_there(files):
     with pytest.raises(FileExistsError):
         files.open("one", "x")
-    with pytest.raises(ValueError, match="The mode 'r' is none of"):
-        files.open("one", "r")
+    with pytest.raises(ValueError, match=r"The mode 'r\+' is none of"):
+        files.open("one", "r+")
 
 
 def test_move_renames_files_and_whole_folders(files, data_dir):

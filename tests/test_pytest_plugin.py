@@ -173,7 +173,7 @@ def test_an_instance_can_be_looked_at(notes):
             assert instance.contents() == {"notes/7.txt": b"seven"}
             assert sorted(instance.tree()) == ["notes", "notes/7.txt"]
             assert instance.dump()["rows"] == {"notes": [(("id", 7),)]}
-            logging.getLogger("application").warning("still there")
+            logging.getLogger("looked_at").warning("still there")
             assert caplog.messages == ["still there"]
             instance.downgrade("base")
             assert instance.status().current == ()
