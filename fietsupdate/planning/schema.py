@@ -166,19 +166,21 @@ def _ahead(
     ]
     stamp = " ".join(current_of(applied | graph.dag.ancestors(done), graph))
     record = f" If the work of {', '.join(done)} is done already, type `fietsupdate stamp {stamp}`." if done else ""
-    restore = (
-        f"Type `fietsupdate restore {backup}`, which takes both halves back to before that"
-        if backup
-        else "Take both halves back to a backup from before that, if there is one (`fietsupdate backup list`)"
-    )
     return Problem(
         "database_ahead",
         f"The database is already past the revision of a pending update: Alembic revision "
         f"{', '.join(tree.heads(early))} belongs to {update.update_id}, which has not run.",
         "What was dropped with that is gone from this database: Alembic does not bring it back, and the update would "
-        f"find nothing. {restore}, then type `fietsupdate update`. Only if you know that nothing was dropped: "
-        f"{_way_back(tree, needed, extra)}, then type `fietsupdate update`.{record}",
+        f"find nothing. {_before_that(backup)}, then type `fietsupdate update`. Only if you know that nothing was "
+        f"dropped: {_way_back(tree, needed, extra)}, then type `fietsupdate update`.{record}",
     )
+
+
+def _before_that(backup: str) -> str:
+    """Return the beginning of a sentence that says how both halves go back to before the database went ahead."""
+    if backup:
+        return f"Type `fietsupdate restore {backup}`, which takes both halves back to before that"
+    return "Take both halves back to a backup from before that, if there is one (`fietsupdate backup list`)"
 
 
 def _way_back(tree: RevisionTree, needed: frozenset[str], extra: frozenset[str]) -> str:
