@@ -3,7 +3,7 @@
 env.py files call `fileConfig` or `dictConfig`, which close the handlers of the program and silence its loggers. They
 may: the program's own logging is saved before and comes back, with handlers that nobody has closed. In a program that
 logs, it comes back as soon as env.py has connected, so that hooks and our own events reach the program's log; where
-nobody has configured anything, what env.py wants stays until the end.
+nobody has configured anything, what env.py wants stays until the end, but the loggers of hooks are not silenced.
 """
 
 from __future__ import annotations
@@ -50,10 +50,12 @@ def logging_kept() -> Iterator[None]:
 
 
 def logging_back() -> None:
-    """Give a program that logs its own logging back, in the middle of `logging_kept`."""
+    """Give a program that logs its own logging back, in the middle of `logging_kept`; else let new loggers speak."""
     kept = _kept.get()
     if kept is not None and kept.logs:
         kept.put_back()
+    elif kept is not None:
+        kept.enable_new()
 
 
 class _Kept:
@@ -109,6 +111,12 @@ class _Kept:
             handler.setFormatter(formatter)
             handler.filters[:] = filters
         logging.disable(self._disable)
+
+    def enable_new(self) -> None:
+        """Enable the loggers made since: `fileConfig` silences those of hook modules, which env.py does not know."""
+        for logger in _loggers():
+            if logger not in self._loggers:
+                logger.disabled = False
 
     def end(self) -> None:
         """Put everything back for good."""

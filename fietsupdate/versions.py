@@ -7,12 +7,14 @@ is that of the distribution, or begins with it and a dot. Inside of a module the
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib
 import importlib.metadata
 import inspect
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
@@ -21,7 +23,6 @@ from fietsupdate.config import Config, Settings, described
 from fietsupdate.errors import ConfigError, ScriptError
 from fietsupdate.model import VERSION_MARK, Begun, Direction, Entry, Update
 from fietsupdate.planning.versions import (
-    Recorded,
     VersionHook,
     Versions,
     is_version,
@@ -34,28 +35,68 @@ from fietsupdate.site import Site
 
 GROUP = "fietsupdate.version_hooks"
 
-Hook = TypeVar("Hook", bound=Callable[[UpdateScript, Settings], None])
+Hook = TypeVar("Hook", bound=Callable[..., object])
 
-_RANGE = "__fietsupdate_versions__"
+_MARK = "__fietsupdate_versions__"
 
 
-def version_upgrade(*, old: str = "", new: str = "", atomic: bool = True) -> Callable[[Hook], Hook]:
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What the decorator says of a function."""
+
+    old: str
+    new: str
+    atomic: bool | None
+    every: bool
+    repeat: bool
+
+
+def version_upgrade(
+    old_version: str | None = None,
+    new_version: str | None = None,
+    *,
+    old: str = "",
+    new: str = "",
+    atomic: bool | None = None,
+    every: bool = False,
+    repeat: bool = False,
+) -> Callable[[Hook], Hook]:
     """Let a function of a hook module run once, when the application's version crosses a range.
 
     It is called as ``function(script, config)``: `script` is an `UpdateScript` with ``connection``, ``files``, ``tell``
-    and the rest, `config` the settings. The function itself stays as it is.
+    and the rest, `config` the settings. One that can be called without arguments is called without, as Kolibri does
+    it. The function itself stays as it is.
 
     Args:
+        old_version: Kolibri's name for `old`; a bare version, ``"0.6.4"``, means that one.
+        new_version: Kolibri's name for `new`.
         old: PEP 440 specifiers for the version that the data belongs to, ``"<0.6.4"``; "" matches every version.
         new: The same for the version that is installed, ``">=1.0.0"``.
-        atomic: Whether it works on `script.connection` alone, so that files and database commit together.
+        atomic: Whether it works on `script.connection` alone, so that files and database commit together; by default
+            it does where it takes `script`.
+        every: Whether it runs at each change of version that both ends match, not once.
+        repeat: Whether it runs again where the data was taken back to before the version that ran it, and the range
+            is crossed again.
+
+    Raises:
+        TypeError: One end is named twice.
     """
+    if (old and old_version) or (new and new_version):
+        raise TypeError("version_upgrade() takes `old` or `old_version`, and `new` or `new_version`, not both")
+    said = Mark(old or _specifier(old_version), new or _specifier(new_version), atomic, every, repeat)
 
     def mark(function: Hook) -> Hook:
-        setattr(function, _RANGE, (old, new, atomic))
+        setattr(function, _MARK, said)
         return function
 
     return mark
+
+
+def _specifier(kolibri: str | None) -> str:
+    """Return a range of Kolibri's as PEP 440 writes it; "" for all versions."""
+    text = (kolibri or "").strip()
+    parts = ("" if part.strip() == "*" else part.strip() for part in text.split(","))
+    return ",".join(f"=={part}" if part[:1].isdigit() else part for part in parts if part)
 
 
 def look(site: Site, entries: Sequence[Entry], begun: Begun | None) -> Versions | None:
@@ -75,12 +116,9 @@ def look(site: Site, entries: Sequence[Entry], begun: Begun | None) -> Versions 
         )
     seen = recorded(entries)
     resumes = begun is not None and begun.direction is Direction.VERSION
-    hooks = tuple(load(config)) if resumes or _may_cross(seen, site.app_version) else ()
+    crosses = bool(seen.version) and (seen.version != site.app_version or bool(seen.taken_back_from))
+    hooks = tuple(load(config)) if resumes or crosses else ()
     return Versions(config.distribution, site.app_version, seen, hooks)
-
-
-def _may_cross(seen: Recorded, installed: str) -> bool:
-    return bool(seen.version) and seen.version != installed
 
 
 def load(config: Config) -> Iterator[VersionHook]:
@@ -113,15 +151,33 @@ CLASS = "Version"
 """The class in such a module, as ``Up`` and ``Down`` are those of an update script."""
 
 
-def _class_around(function: Callable[[UpdateScript, Settings], object]) -> type[UpdateScript]:
+def _class_around(function: Callable[..., object]) -> type[UpdateScript]:
+    given = takes(function)
+
     class Version(UpdateScript):
         def post_alembic(self, config: Settings) -> None:
-            function(self, config)
+            function(*(self, config)[:given])
 
     return Version
 
 
-def _function(update: Update) -> Callable[[UpdateScript, Settings], object]:
+def takes(function: Callable[..., object]) -> int:
+    """Return how many arguments a hook is called with: none where it can do without, else `script` and `config`.
+
+    Raises:
+        TypeError: it can be called neither way.
+    """
+    signature = inspect.signature(function)
+    if not any(one.kind is inspect.Parameter.VAR_POSITIONAL for one in signature.parameters.values()):
+        with contextlib.suppress(TypeError):
+            signature.bind()
+            return 0
+    both = (None, None)
+    signature.bind(*both)
+    return len(both)
+
+
+def _function(update: Update) -> Callable[..., object]:
     name, _, function = update.update_id.partition(":")
     found = getattr(_imported(name, "version_hooks"), function, None)
     if not callable(found):
@@ -173,23 +229,32 @@ def _hooks_of(name: str, module: ModuleType) -> Iterator[VersionHook]:
     path = Path(getattr(module, "__file__", None) or name)
     checksum = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
     for attribute, function in vars(module).items():
-        marked = getattr(function, _RANGE, None) if callable(function) else None
+        mark = getattr(function, _MARK, None) if callable(function) else None
         # What a module has imported from another one is that one's hook.
-        if marked is None or (function.__module__, function.__qualname__) != (name, attribute):
+        if mark is None or (function.__module__, function.__qualname__) != (name, attribute):
             continue
-        yield _hook(f"{name}:{attribute}", marked, function, path=path, checksum=checksum)
+        yield _hook(f"{name}:{attribute}", mark, function, path=path, checksum=checksum)
 
 
-def _hook(update_id: str, marked: tuple[str, str, bool], function: Any, *, path: Path, checksum: str) -> VersionHook:
-    old, new, atomic = marked
+def _hook(update_id: str, mark: Mark, function: Any, *, path: Path, checksum: str) -> VersionHook:
     line = function.__code__.co_firstlineno if inspect.isfunction(function) else 1
-    for argument, text in (("old", old), ("new", new)):
+    for argument, text in (("old", mark.old), ("new", mark.new)):
         if wrong := wrong_specifier(text):
             raise ScriptError(
                 f"{path}:{line}: {argument} of {update_id}: {wrong}.",
                 stands="Nothing was changed.",
                 hint='Write PEP 440 specifiers, commas between them: ">=0.5,<0.6.4".',
             )
+    try:
+        given = takes(function)
+    except TypeError as error:
+        raise ScriptError(
+            f"{path}:{line}: {update_id} cannot be called: {error}.",
+            stands="Nothing was changed.",
+            hint="A version hook takes `script` and `config`, or nothing.",
+        ) from error
+    # Without `script` it has connections of its own, which would wait for the transaction around it.
+    atomic = bool(given) if mark.atomic is None else mark.atomic
     summary = (inspect.getdoc(function) or "").partition("\n")[0]
     update = Update(update_id, (), (), "", path, checksum, atomic=atomic, has_down=False, summary=summary, id_line=line)
-    return VersionHook(update, old, new)
+    return VersionHook(update, mark.old, mark.new, mark.every, mark.repeat)

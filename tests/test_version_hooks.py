@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from fietsupdate.planning.versions import NOT_ATOMIC
 from support.databases import ATOMIC_KINDS, KINDS, MARIADB, SQLITE
 from support.versions import Versioned, install
 from support.zygote import Zygote
@@ -316,12 +317,89 @@ def test_a_hook_with_connections_of_its_own_says_so(kind: str, make) -> None:
     insert = "c.execute(sa.text('INSERT INTO t VALUES (7)'))"
     app.hooks(app.hook("own", f"{BELOW}, atomic=False", own.format(insert)))
     plan = app.run("update", "--dry-run", "--json").json["plan"]["steps"]
-    assert (plan[0]["not_atomic"], plan[1]["not_atomic"]) == ("its decorator says `atomic=False`", "")
+    assert (plan[0]["not_atomic"], plan[1]["not_atomic"]) == (NOT_ATOMIC, "")
     app.update()
     assert app.project.database.execute("SELECT id FROM t") == [(7,)]
 
 
+def test_a_function_of_kolibri_s_runs_with_only_its_import_changed(make) -> None:
+    """It knows no `script`, and has connections of its own: the transaction around it must not keep it waiting."""
+    app = make().install("1.0.0")
+    (app.project.root / "hooks.py").write_text(
+        f"""
+import logging
+import sqlite3
+from fietsupdate import version_upgrade
+
+logger = logging.getLogger(__name__)
+
+@version_upgrade(old_version="<0.6.4", new_version=">=1.0.0")
+def big_leap_upgrade():
+    \"\"\"Tell that a version was left out.\"\"\"
+    logger.warning("You've just upgraded from a very old version to a very new version!")
+    with sqlite3.connect({str(app.project.database.file)!r}, timeout=0.1) as connection:
+        connection.execute("INSERT INTO t VALUES (7)")
+
+@version_upgrade(old_version=">0.15.0,<0.18.0")
+def never_here():
+    raise AssertionError
+"""
+    )
+    plan = app.run("update", "--dry-run", "--json").json["plan"]["steps"]
+    assert [(step["update_id"], step["not_atomic"]) for step in plan] == [
+        ("hooks:big_leap_upgrade", NOT_ATOMIC),
+        ("lessons==1.0.0", ""),
+    ]
+    assert "You've just upgraded" in app.update().output
+    assert app.project.database.execute("SELECT id FROM t") == [(7,)]
+    assert "Nothing to do" in app.update().stdout
+
+
+def test_the_files_of_a_version_are_copied_at_each_change_of_version_also_back(make) -> None:
+    """Killed in the middle, it begins anew; what is recorded is told by `status`, and asked for by `check`."""
+    app = make()
+    body = (
+        "from importlib.metadata import version\nscript.files.write('static.txt', version('lessons'))\n"
+        "if Path('kill').exists():\n    import signal\n    os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    app.hooks(app.hook("static", "every=True", body))
+    app.install("0.2").update()
+    app.install("0.3")
+    (app.project.root / "kill").touch()
+    assert app.run("update", "--yes").code == -signal.SIGKILL
+    (app.project.root / "kill").unlink()
+    app.update()
+    assert files(app) == {"static.txt": "0.3"}
+    app.install("0.2").run("stamp", "v1", "--yes").succeeded()
+    assert (app.run("check").code, app.status()["version"]["hooks"]) == (3, ["hooks:static"])
+    app.update()
+    assert (files(app), app.run("check").code) == ({"static.txt": "0.2"}, 0)
+    assert [row[1] for row in app.ledger()][-3:] == ["v1", "hooks:static", "lessons==0.2"]
+    assert "Nothing to do" in app.update().stdout
+
+
+def test_a_hook_that_repeats_runs_again_after_a_downgrade_and_the_others_do_not(make) -> None:
+    app = make()
+    app.hooks(app.hook("once", BELOW) + app.hook("again", f"{BELOW}, repeat=True"))
+    app.install("0.7").update()
+    app.install("0.6").run("stamp", "v1", "--yes").succeeded()
+    assert app.run("check").code == 0
+    app.install("0.7")
+    assert app.status()["version"]["hooks"] == ["hooks:again"]
+    app.update()
+    assert app.project.traces() == ["once", "again", "again"]
+
+
 # -- errors in the modules
+
+
+def test_a_hook_that_nobody_could_call_is_told_with_file_and_line(make) -> None:
+    app = make().install("0.7")
+    app.hooks(f"\n@version_upgrade({BELOW})\ndef one(script): ...\n")
+    failed = app.run("update", "--yes").exited(1)
+    where = f"{app.project.root / 'hooks.py'}:6"
+    assert f"{where}: hooks:one cannot be called: too many positional arguments." in failed.told
+    assert "A version hook takes `script` and `config`, or nothing." in failed.told
 
 
 @pytest.mark.parametrize("published", [False, True])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
 from fietsupdate.model import Direction, Update
 from fietsupdate.planning.versions import (
+    LastRun,
     Recorded,
     VersionHook,
     Versions,
@@ -17,13 +19,14 @@ from fietsupdate.planning.versions import (
     version_steps,
     wrong_specifier,
 )
+from fietsupdate.versions import takes, version_upgrade
 from support.instances import database, entry, update
 
 LETTERS = {"=": Direction.STAMP, "-": Direction.DOWN}
 
 
-def hook(old: str = "", new: str = "", name: str = "app.hooks:one") -> VersionHook:
-    return VersionHook(update(name), old, new)
+def hook(old: str = "", new: str = "", name: str = "app.hooks:one", **how: bool) -> VersionHook:
+    return VersionHook(update(name), old, new, **how)
 
 
 def history(text: str) -> list:
@@ -59,7 +62,7 @@ def test_the_ledger_says_which_version_the_data_belongs_to(ledger: str, version:
 
 
 def test_hooks_that_have_run_are_known_for_ever() -> None:
-    assert recorded(history("a@0.1 m:f@0.2 app==0.2 m:g@0.3 app==0.3")).ran == {"m:f", "m:g"}
+    assert recorded(history("a@0.1 m:f@0.2 app==0.2 m:g@0.3 app==0.3")).ran.keys() == {"m:f", "m:g"}
 
 
 @pytest.mark.parametrize(
@@ -113,7 +116,7 @@ def test_specifiers_that_cannot_be_read_are_named() -> None:
 
 
 def versions(before: str, installed: str, *hooks: VersionHook, ran: frozenset[str] = frozenset()) -> Versions:
-    return Versions("app", installed, Recorded(before, before, ran), hooks)
+    return Versions("app", installed, Recorded(before, before, dict.fromkeys(ran, LastRun("1.0"))), hooks)
 
 
 def steps(seen: Versions | None, *, changes: bool = False) -> list[str]:
@@ -146,3 +149,101 @@ def test_recording_is_atomic_everywhere_and_a_hook_only_where_the_database_lets_
     assert (one.not_atomic, one.only_records) == ("MariaDB commits at every schema change", False)
     assert (mark.not_atomic, mark.only_records) == ("", True)
     assert isinstance(mark.update, Update)
+
+
+def waits(ledger: str, installed: str, one: VersionHook) -> bool:
+    return bool(Versions("app", installed, recorded(history(ledger)), (one,)).waiting)
+
+
+@pytest.mark.parametrize(
+    ("ledger", "installed", "runs"),
+    [
+        ("", "0.1", False),  # a new installation
+        ("a@0.1", "0.1", False),
+        ("a@0.1", "0.2", True),
+        ("a@0.1 m:f@0.2", "0.2", False),  # it ran, and the change was cut off before its end
+        ("a@0.1 m:f@0.2", "0.3", True),  # ... and another version was installed meanwhile
+        ("a@0.1 m:f@0.2 app==0.2", "0.2", False),
+        ("a@0.1 m:f@0.2 app==0.2", "0.3", True),
+        ("a@0.1+b1 m:f@0.1+b1", "0.1+b2", True),  # another build has other files, too
+        ("a@0.1 m:f@0.2 app==0.2 =a@0.1", "0.1", True),  # back to the older version
+        ("a@0.1 m:f@0.2 app==0.2 =a@0.1 m:f@0.1", "0.1", False),
+        ("a@0.1 m:f@0.2 app==0.2 =a@0.1 m:f@0.1 app==0.1", "0.1", False),
+        ("a@0.1 m:f@0.2 app==0.2 =a@0.1 m:f@0.1 app==0.1", "0.2", True),
+    ],
+)
+def test_every_change_of_version_runs_a_hook_for_every_change_once(ledger: str, installed: str, runs: bool) -> None:
+    assert waits(ledger, installed, hook(name="m:f", every=True)) is runs
+
+
+def test_a_hook_for_every_change_may_have_ranges_and_sees_the_version_that_was_taken_back_from() -> None:
+    one = hook(">=0.3", name="m:f", every=True)
+    assert [waits("a@0.2", "0.3", one), waits("a@0.3", "0.4", one)] == [False, True]
+    assert [waits(f"a@0.1 app=={version} =a@0.1", "0.1", one) for version in ("0.2", "0.3")] == [False, True]
+
+
+def test_a_hook_for_every_change_ends_it_in_the_ledger_also_where_it_goes_back() -> None:
+    seen = Versions("app", "0.1", recorded(history("a@0.1 app==0.2 =a@0.1")), (hook(name="m:f", every=True),))
+    *_, mark = version_steps(seen, database(), besides=(), changes=False)
+    assert (steps(seen), mark.update.summary) == (["m:f", "app==0.1"], "Records the version; it was 0.2.")
+    assert steps(replace(seen, hooks=(hook(name="m:f"),))) == []
+
+
+@pytest.mark.parametrize(
+    ("ledger", "installed", "runs"),
+    [
+        ("a@0.6 m:f@0.7 app==0.7 =a@0.6", "0.7", True),
+        ("a@0.6 m:f@0.7 app==0.7", "0.8", False),
+        ("a@0.6 m:f@0.8 app==0.8 =a@0.7", "0.8", False),  # 0.7 is after the range: it is not crossed again
+        ("a@0.6 m:f@0.7 app==0.7 =a@0.6 m:f@0.7", "0.7", False),
+        ("a@0.6 m:f@0.7 app==0.7 =a@0.6 m:f@0.7 app==0.7", "0.8", False),
+        ("a@0.6 m:f@0.7 app==0.7 =a@0.6 m:f@0.7 app==0.7 =a@0.6", "0.8", True),
+        ("a@0.6 m:f@0.7 app==0.7 =a@0.6 app==0.6.1", "0.7", True),  # by way of a version before the range
+        ("a@0.6 m:f@0.7 app==0.7 app==0.9 =a@0.8", "0.9", False),  # it did not go back to before what it did
+    ],
+)
+def test_a_hook_that_repeats_runs_again_where_the_range_is_crossed_again(
+    ledger: str, installed: str, runs: bool
+) -> None:
+    assert waits(ledger, installed, hook("<0.7", ">=0.7", "m:f", repeat=True)) is runs
+    assert not waits(ledger, installed, hook("<0.7", ">=0.7", "m:f"))
+
+
+@pytest.mark.parametrize(
+    ("given", "old", "new"),
+    [
+        (("<0.6.4", ">=1.0.0"), "<0.6.4", ">=1.0.0"),
+        ((None, ">0.15.0,<0.18.0"), "", ">0.15.0,<0.18.0"),
+        (("*", "1.0.0"), "", "==1.0.0"),
+        ((" <0.15.0-beta1 ", None), "<0.15.0-beta1", ""),
+    ],
+)
+def test_ranges_as_kolibri_writes_them(given: tuple[str | None, str | None], old: str, new: str) -> None:
+    @version_upgrade(old_version=given[0], new_version=given[1])
+    def named() -> None: ...
+
+    @version_upgrade(*given)
+    def in_order() -> None: ...
+
+    for function in (named, in_order):
+        mark = vars(function)["__fietsupdate_versions__"]
+        assert (mark.old, mark.new, wrong_specifier(mark.old), wrong_specifier(mark.new)) == (old, new, "", "")
+
+
+def test_one_end_is_named_once() -> None:
+    with pytest.raises(TypeError, match="`old` or `old_version`"):
+        version_upgrade(old="<1", old_version="<1")
+
+
+@pytest.mark.parametrize(
+    ("function", "count"),
+    [
+        (lambda: None, 0),
+        (lambda script, config: None, 2),
+        (lambda script, config=None: None, 2),
+        (lambda using="default": None, 0),
+        (lambda *arguments: None, 2),
+    ],
+)
+def test_a_hook_that_can_do_without_arguments_is_called_without(function: Callable[..., object], count: int) -> None:
+    assert takes(function) == count

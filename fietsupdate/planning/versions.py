@@ -6,8 +6,8 @@ The ledger is the only source: every entry names the version of the code that wr
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ from fietsupdate.views import DatabaseView
 if TYPE_CHECKING:
     from packaging.version import Version
 
-NOT_ATOMIC = "its decorator says `atomic=False`"
+NOT_ATOMIC = "it takes no `script`, or its decorator says `atomic=False`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,22 @@ class VersionHook:
     """PEP 440 specifiers that the version of the data must match; "" matches all."""
     new: str
     """The same for the installed version."""
+    every: bool = False
+    """Whether it runs at each change of version that both ends match, also at one back to an older version."""
+    repeat: bool = False
+    """Whether it runs again after the data was taken back to before the version that ran it."""
+
+
+@dataclass(frozen=True, slots=True)
+class LastRun:
+    """The last time that a hook ran on an instance."""
+
+    version: str
+    """The version that was installed then."""
+    in_this_change: bool = True
+    """Whether no change of version was completed since."""
+    taken_back: bool = False
+    """Whether the data was taken back since, to a version older than that one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +57,15 @@ class Recorded:
     """The version whose hooks have all run; "" where no version was ever recorded."""
     newest: str = ""
     """The newest version that has changed anything since."""
-    ran: frozenset[str] = frozenset()
-    """Ids of the hooks that have run, ever."""
+    ran: Mapping[str, LastRun] = field(default_factory=dict)
+    """The hooks that have run, ever, by their ids."""
+    taken_back_from: str = ""
+    """The newer version that the data was taken back from, by a stamp of older code, if no change followed; or ""."""
+
+    @property
+    def is_half_way(self) -> bool:
+        """Whether a newer version has changed the data, and has not completed the change."""
+        return self.newest != self.version
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +91,16 @@ class Versions:
     @property
     def waiting(self) -> tuple[Update, ...]:
         """The hooks that will run, in their order."""
-        before = self.recorded.version
-        if not before or not is_older(before, self.installed):
-            return ()
-        return tuple(
-            hook.update
-            for hook in self.hooks
-            if hook.update.update_id not in self.recorded.ran and crosses(hook, before, self.installed)
-        )
+        return tuple(hook.update for hook in self.hooks if self._waits(hook))
+
+    def _waits(self, hook: VersionHook) -> bool:
+        before, last = self.recorded.version, self.recorded.ran.get(hook.update.update_id)
+        if hook.every:
+            done = last is not None and last.in_this_change and last.version == self.installed
+            start = before if self.moved else self.recorded.taken_back_from
+            return bool(start) and not done and crosses(hook, start, self.installed)
+        due = last is None or (hook.repeat and last.taken_back)
+        return bool(before) and due and is_older(before, self.installed) and crosses(hook, before, self.installed)
 
     def find(self, update_id: str) -> Update | None:
         """Give the hook, or the end of a change of version, that an id of the ledger names."""
@@ -90,21 +115,29 @@ def recorded(entries: Iterable[Entry]) -> Recorded:
     The first version that is named counts, then every change of version that was completed, and every stamp that an
     older version made: with it somebody says that the data now belongs to that one.
     """
-    version = newest = ""
-    ran: set[str] = set()
+    version = newest = back_from = ""
+    ran: dict[str, LastRun] = {}
     for entry in entries:
         ends = entry.direction is Direction.VERSION and VERSION_MARK in entry.update_id
         if entry.direction is Direction.VERSION and not ends:
-            ran.add(entry.update_id)
+            ran[entry.update_id] = LastRun(entry.app_version)
         seen = entry.update_id.partition(VERSION_MARK)[2] if ends else entry.app_version
         if not is_version(seen):
             continue
         taken_back = entry.direction is Direction.STAMP and newest and is_older(seen, newest)
         if ends or taken_back or not version:
+            back_from = newest if taken_back else ""
+            ran = {name: _seen_from(last, seen, taken_back=bool(taken_back)) for name, last in ran.items()}
             version = newest = seen
         elif entry.direction is not Direction.DOWN and is_older(newest, seen):
             newest = seen
-    return Recorded(version, newest, frozenset(ran))
+    return Recorded(version, newest, ran, back_from)
+
+
+def _seen_from(last: LastRun, version: str, *, taken_back: bool) -> LastRun:
+    """Return what a hook's last run is once a change of version is completed, or taken back."""
+    back = last.taken_back or (taken_back and is_older(version, last.version))
+    return LastRun(last.version, in_this_change=False, taken_back=back)
 
 
 def is_version(text: str) -> bool:
@@ -124,7 +157,8 @@ def crosses(hook: VersionHook, before: str, installed: str) -> bool:
     """Tell whether a change of version is one that a hook is for.
 
     A pre-release counts as its release, for it has the release's code. On the old side it also counts as what comes
-    before the release: a hook that was written after ``1.0rc1`` still runs when 1.0 comes. None runs twice anyway.
+    before the release: a hook that was written after ``1.0rc1`` still runs when 1.0 comes. None that ran for the
+    candidate runs again.
     """
     return _matches(hook.old, before, also_before=True) and _matches(hook.new, installed, also_before=False)
 
@@ -159,12 +193,12 @@ def version_steps(
         besides: Ids of hooks that an earlier step of the plan runs.
         changes: Whether the plan has anything else that writes entries; those name the version, too.
     """
-    if versions is None or not versions.moved:
+    if versions is None or not (versions.moved or versions.waiting):
         return ()
     steps = [_step(update, database) for update in versions.waiting if update.update_id not in besides]
     mark = f"{versions.distribution}{VERSION_MARK}{versions.installed}"
     if (versions.recorded.version or not changes) and mark not in besides:
-        before = versions.recorded.version
+        before = versions.recorded.version if versions.moved else versions.recorded.taken_back_from
         summary = f"Records the version; it was {before}." if before else "Records the version, for the first time."
         steps.append(_step(_mark(mark, summary), database))
     return tuple(steps)
