@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fietsupdate.imports import FailingImport, Import
 from fietsupdate.packages import PackageStatus
 from fietsupdate.readback import built, parsed
 
@@ -96,6 +97,8 @@ class Update:
     """Whether the hooks of `Up` do nothing, so that only Alembic brings an instance to this update."""
     broken: str = ""
     """Why the script is not Python, with file and line; its metadata are known all the same. "" for a sound one."""
+    imports: tuple[Import, ...] = ()
+    """What the script must import before it can run."""
     checksum_crlf: str = ""
     """The same with CRLF: what ledgers have of scripts that were applied so before line ends were left out."""
     id_line: int = 1
@@ -290,6 +293,8 @@ class Status:
     """The same, package by package."""
     last_failure: Failure | None = None
     """The last run that failed, if none has succeeded since."""
+    failing_imports: tuple[FailingImport, ...] = ()
+    """What scripts import and is not there, where that was asked for."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -53,13 +54,18 @@ class Observer:
         """
         return cls(load_config(files, section=section, x=x, options=options))
 
-    def status(self) -> Status:
+    def status(self, *, imports: bool = False) -> Status:
         """Tell where the instance is, what waits, and what is wrong. Changes nothing, waits for nothing.
+
+        Args:
+            imports: Whether to look up what the scripts import, which runs none of it, and tell what is not there.
 
         Raises:
             FietsupdateError: The configuration, a script, the graph or the database cannot be read.
         """
-        return self._look().status()
+        with self._entered() as (site, graph):
+            found = self._seen(site, graph).status()
+            return _with_imports(found, graph) if imports else found
 
     def state(self) -> UpdateState:
         """Tell the state in one word."""
@@ -127,3 +133,14 @@ class Observer:
         if files.has_ledger and not files.damaged and not files.transaction and not files.unreadable_header:
             return files.entries
         return self._look().database.entries
+
+
+def _with_imports(found: Status, graph: Graph) -> Status:
+    """Add what the scripts import and is not there, as a note: it stops only who must run such a script."""
+    from fietsupdate.planning.script_problems import import_missing
+    from fietsupdate.resolver import failing_imports
+
+    failing = failing_imports(graph.ordered, found.applied)
+    if not failing:
+        return found
+    return replace(found, failing_imports=failing, problems=(*found.problems, import_missing(failing)))

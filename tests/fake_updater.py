@@ -72,7 +72,7 @@ class FakeUpdater:
         if self.error is not None:
             raise self.error
 
-    def status(self):
+    def status(self, *, imports=False):
         self._note("status")
         return self.answer
 

@@ -32,7 +32,19 @@ MODULES = {
     for path in sorted(PACKAGE.rglob("*.py"))
 }
 
-VALUES = {"copies", "errors", "logs", "masking", "model", "packages", "process", "readback", "views", "whereabouts"}
+VALUES = {
+    "copies",
+    "errors",
+    "imports",
+    "logs",
+    "masking",
+    "model",
+    "packages",
+    "process",
+    "readback",
+    "views",
+    "whereabouts",
+}
 CONFIGURATION = {"published", "config", "keys", "site", "sources"}
 ENGINE = {
     "backup",
@@ -53,6 +65,7 @@ ENGINE = {
     "recovery",
     "rehearsal",
     "rehearsing",
+    "resolver",
     "restore",
     "restoring",
     "run",

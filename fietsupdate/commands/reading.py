@@ -18,7 +18,7 @@ def status(ctx: typer.Context, *, as_json: Json = False) -> int:
     from fietsupdate.render import console, documents
 
     session: Session = ctx.obj
-    answer = session.updater().status()
+    answer = session.updater().status(imports=True)
     session.answer(lambda: console.status(answer, session.out.width), lambda: documents.status(answer), as_json=as_json)
     return 0
 

@@ -9,6 +9,7 @@ import os
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from fietsupdate.model import Folder, Update
@@ -34,9 +35,7 @@ def load(folders: Sequence[Folder]) -> tuple[Update, ...]:
     """
     updates: list[Update] = []
     faults: list[Fault] = _folders_named_twice(folders)
-    with _ONE_AT_A_TIME, warnings.catch_warnings():
-        # What Python warns about while it reads a script is told when the script runs, to its author.
-        warnings.simplefilter("ignore")
+    with unwarned():
         for folder in folders:
             try:
                 updates += sorted(_updates(folder, faults), key=lambda update: update.update_id)
@@ -46,6 +45,14 @@ def load(folders: Sequence[Folder]) -> tuple[Update, ...]:
     if faults:
         raise FaultsError(faults)
     return tuple(updates)
+
+
+@contextmanager
+def unwarned() -> Iterator[None]:
+    """Let Python warn of nothing while it reads a script: its author is told when the script runs."""
+    with _ONE_AT_A_TIME, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _updates(folder: Folder, faults: list[Fault]) -> Iterator[Update]:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from fietsupdate.errors import ScriptError
 from fietsupdate.model import RESERVED_IDS, Update
+from fietsupdate.planning.imports import imports_of
 
 ID_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 """What an update id looks like; `RESERVED_IDS` are none."""
@@ -93,6 +94,7 @@ def read_script(source: bytes, path: Path, folder: str) -> Update:
         baseline=baseline,
         has_down=bool(names.classes.get("Down")),
         is_empty=names.up_is_empty,
+        imports=names.imports,
         summary=names.summary,
         id_line=names.line("update_id"),
         previous_line=names.line("previous"),
@@ -143,6 +145,7 @@ class _Names:
         self.classes: dict[str, bool] = {}
         """`Up` and `Down`, as far as they are bound; false when they are bound to None."""
         self.summary = _summary(tree)
+        self.imports = imports_of(tree)
         self.up_is_empty = False
         """Whether `Up` is a plain class whose methods do nothing."""
         self._faults: list[Fault] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from fietsupdate.imports import FailingImport
 from fietsupdate.model import Problem, Update
 from fietsupdate.planning.target import FORK_HINT, fork_message
 
@@ -21,6 +22,28 @@ def script_broken(broken: Sequence[Update]) -> Problem:
         "Mend the script. Until then it is listed and planned around, but neither applied nor reverted.",
         blocks=False,
     )
+
+
+def import_missing(failing: Sequence[FailingImport]) -> Problem:
+    """Scripts import what is not there; what they have in common is told once."""
+    scripts: dict[str, list[FailingImport]] = {}
+    for one in failing:
+        scripts.setdefault(one.missing, []).append(one)
+    lines = [f"{_where(those)}: {missing}." for missing, those in scripts.items()]
+    return Problem(
+        "import_missing",
+        "\n".join(lines),
+        "Install what is missing, or mend the script. Until then one that is applied cannot be reverted, and one that "
+        "waits cannot be applied; nothing else needs them.",
+        blocks=False,
+    )
+
+
+def _where(those: Sequence[FailingImport]) -> str:
+    first = f"{those[0].path}:{those[0].line}"
+    if len(those) == 1:
+        return first
+    return f"{first}, and {len(those) - 1} more script{'s' if len(those) > 2 else ''}"  # noqa: PLR2004  # one more
 
 
 def script_changed(changed: Sequence[Update]) -> Problem:

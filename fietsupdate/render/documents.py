@@ -39,6 +39,7 @@ def status(answer: Status) -> dict[str, Any]:
         "data_dir": answer.data_dir,
         "problems": [asdict(problem) for problem in answer.problems],
         "last_failure": _failure(answer.last_failure),
+        "failing_imports": [asdict(one) for one in answer.failing_imports],
     }
 
 
