@@ -77,7 +77,7 @@ class Config:
     distribution: str = ""
     """The application's distribution, whose version the ledger records; "" for none."""
     version_hooks: tuple[str, ...] = ()
-    """Modules with version hooks."""
+    """Modules with version hooks; ``name:``, under which a plugin publishes one; callables that return such lines."""
     templates: Path | None = None
     """The project's own templates for new scripts."""
     checks: tuple[str, ...] = ()

@@ -81,6 +81,16 @@ def published_name(text: str) -> str:
     return match[1] if match else ""
 
 
+def is_callable(text: str) -> bool:
+    """Tell ``package.module:name``, a callable of the application, from other lines."""
+    return _CALLABLE.fullmatch(text) is not None
+
+
+def is_module(text: str) -> bool:
+    """Tell whether a text is the dotted name of a module."""
+    return _MODULE.fullmatch(text) is not None
+
+
 def gather(
     ini: Ini | None,
     toml: Toml | None,
@@ -174,7 +184,7 @@ def _path(given: Given) -> Path:
 
 def _callable(given: Given) -> str:
     text = given.text()
-    if not _CALLABLE.fullmatch(text):
+    if not is_callable(text):
         given.refuse("a callable, written package.module:name")
     return text
 
@@ -187,9 +197,19 @@ def _distribution(given: Given) -> str:
 
 def _modules(given: Given) -> tuple[str, ...]:
     names = given.lines()
-    if not all(_MODULE.fullmatch(name) for name in names):
+    if not all(is_module(name) for name in names):
         given.refuse("modules, one `package.module` a line")
     return tuple(dict.fromkeys(names))
+
+
+def _hook_modules(given: Given) -> tuple[str, ...]:
+    lines = given.lines()
+    if not all(is_module(line) or is_callable(line) or published_name(line) for line in lines):
+        given.refuse(
+            "modules, `package.module`, names under which plugins publish theirs, `name:`, or callables that return "
+            "such lines, `package.module:name`; one a line"
+        )
+    return tuple(dict.fromkeys(lines))
 
 
 def _version_file(given: Given) -> str:
@@ -272,7 +292,7 @@ KEYS: Mapping[str, Callable[[Given], Any] | None] = {
     "lock_timeout": _lock_timeout,
     "alembic_config": _callable,
     "distribution": _distribution,
-    "version_hooks": _modules,
+    "version_hooks": _hook_modules,
     "templates": _path,
     "checks": _modules,
     "running": Given.text,

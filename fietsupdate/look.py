@@ -124,7 +124,8 @@ def _versions(site: Site, files: FilesView, database: DatabaseView) -> Versions 
         return None
     from fietsupdate.versions import look as look_at_versions
 
-    return look_at_versions(site, database.entries or settled_entries(files, database), database.begun)
+    entries = database.entries or settled_entries(files, database)
+    return look_at_versions(site.with_url(database.url), entries, database.begun)
 
 
 def _nearest(site: Site, graph: Graph, files: FilesView, database: DatabaseView) -> str:

@@ -1,8 +1,7 @@
 """Version hooks: functions of the application that run once, when its version crosses a range.
 
-They are looked for only where the version has moved, in the modules that ``version_hooks`` names, in that order, and
-then in those that installed packages publish for this application: by an entry point of the group `GROUP` whose name
-is that of the distribution, or begins with it and a dot. Inside of a module the order is that of the definitions.
+They are looked for only where the version has moved, in the modules that ``version_hooks`` stands for, in that order.
+Inside of a module the order is that of the definitions.
 """
 
 from __future__ import annotations
@@ -10,21 +9,22 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib
-import importlib.metadata
 import inspect
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
-from fietsupdate.config import Config, Settings, described
+from fietsupdate import hook_modules
+from fietsupdate.config import Settings, described
 from fietsupdate.errors import ConfigError, ScriptError
+from fietsupdate.hook_modules import HookModule
 from fietsupdate.model import VERSION_MARK, Begun, Direction, Entry, Update
 from fietsupdate.planning.versions import (
     VersionHook,
     Versions,
+    is_older,
     is_version,
     recorded,
     wrong_specifier,
@@ -32,8 +32,6 @@ from fietsupdate.planning.versions import (
 from fietsupdate.process import Stop, put_back, stdout_on_stderr
 from fietsupdate.script import UpdateScript
 from fietsupdate.site import Site
-
-GROUP = "fietsupdate.version_hooks"
 
 Hook = TypeVar("Hook", bound=Callable[..., object])
 
@@ -103,7 +101,7 @@ def look(site: Site, entries: Sequence[Entry], begun: Begun | None) -> Versions 
     """Compare the installed version with the recorded one; None where the configuration names no distribution.
 
     Raises:
-        ConfigError: the version cannot be compared, or a hook module cannot be imported.
+        ConfigError: the version cannot be compared, a plugin is not there, or a hook module cannot be imported.
         ScriptError: a hook says something that is no version range.
     """
     config = site.config
@@ -117,22 +115,22 @@ def look(site: Site, entries: Sequence[Entry], begun: Begun | None) -> Versions 
     seen = recorded(entries)
     resumes = begun is not None and begun.direction is Direction.VERSION
     crosses = bool(seen.version) and (seen.version != site.app_version or bool(seen.taken_back_from))
-    hooks = tuple(load(config)) if resumes or crosses else ()
-    return Versions(config.distribution, site.app_version, seen, hooks)
+    if not (resumes or crosses):
+        return Versions(config.distribution, site.app_version, seen)
+    modules = hook_modules.active(config, site.settings)
+    without = hook_modules.inactive(config, modules) if is_older(seen.version, site.app_version) else ()
+    return Versions(config.distribution, site.app_version, seen, tuple(load(modules)), without)
 
 
-def load(config: Config) -> Iterator[VersionHook]:
+def load(modules: Iterable[HookModule]) -> Iterator[VersionHook]:
     """Import the hook modules and give their hooks, in the order in which they run.
 
     Raises:
         ConfigError: a module cannot be imported.
         ScriptError: a hook says something that is no version range.
     """
-    modules: dict[str, ModuleType] = {}
-    for name, where in _named(config):
-        if name not in modules:
-            modules[name] = _imported(name, where)
-    for name, module in modules.items():
+    imported = [(module.name, _imported(module.name, module.said)) for module in modules]
+    for name, module in imported:
         yield from _hooks_of(name, module)
 
 
@@ -183,32 +181,6 @@ def _function(update: Update) -> Callable[..., object]:
     if not callable(found):
         raise ScriptError(f"{name} has no function {function!r}.", stands="Nothing was changed.")
     return found  # type: ignore[no-any-return]
-
-
-def _named(config: Config) -> Iterator[tuple[str, str]]:
-    """Give the names of all hook modules, and who names each."""
-    for name in config.version_hooks:
-        yield name, f"version_hooks = {name}"
-    yield from sorted(_published(config.distribution))
-
-
-def _published(distribution: str) -> Iterator[tuple[str, str]]:
-    ours = _normal(distribution)
-    for point in importlib.metadata.entry_points(group=GROUP):
-        if any(_normal(part) == ours for part in _beginnings(point.name)):
-            by = f" of {point.dist.name}" if point.dist else ""
-            yield point.value, f"The entry point {point.name} = {point.value}{by}"
-
-
-def _beginnings(name: str) -> Iterable[str]:
-    """Give a dotted name and all that it begins with: a distribution's own name may have dots."""
-    parts = name.split(".")
-    return (".".join(parts[:count]) for count in range(1, len(parts) + 1))
-
-
-def _normal(name: str) -> str:
-    """Write a distribution's name as everybody may write it (PEP 503)."""
-    return re.sub(r"[-_.]+", "-", name.strip()).lower()
 
 
 def _imported(name: str, where: str) -> ModuleType:

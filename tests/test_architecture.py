@@ -56,6 +56,7 @@ ENGINE = {
     "estimates",
     "foretelling",
     "habit",
+    "hook_modules",
     "hooks",
     "initialise",
     "instance",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fietsupdate import published, versions
+from fietsupdate import hook_modules, published
 from fietsupdate.cli import app
 from fietsupdate.errors import EXIT_CODES
 from fietsupdate.keys import KEYS, gather
@@ -72,7 +72,7 @@ def test_toml_is_understood(text, tmp_path):
     """A block with entry points, of a package that publishes something, shows none of our keys."""
     groups = tomllib.loads(text).get("project", {}).get("entry-points")
     if groups is not None:
-        assert set(groups) <= {versions.GROUP, published.GROUP}
+        assert set(groups) <= {hook_modules.GROUP, published.GROUP}
         return
     assert gather(None, Toml.of(tmp_path / "pyproject.toml", text), "", options={}, environ={}, cwd=tmp_path)
 

@@ -133,6 +133,10 @@ def _findings(
         from fietsupdate.planning.versions import data_too_new
 
         yield UpdateState.TOO_NEW, data_too_new(versions, current_of(place.applied, graph))
+    if versions and versions.inactive:
+        from fietsupdate.planning.versions import plugins_inactive
+
+        yield UpdateState.OKAY, plugins_inactive(versions)
     tree = RevisionTree.of(database, graph)
     if not unknown and not files.transaction and (place.pairing.kind in SETTLED or place.adoption):
         yield from _consistency(graph, tree, database, files, place)

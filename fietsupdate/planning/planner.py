@@ -203,7 +203,8 @@ def _hook_first(begun: Begun, direction: Direction) -> PlanError:
         return PlanError(
             f"The version hook {begun.update_id} was interrupted, and is not here.",
             stands=UNTOUCHED,
-            hint="Install the version of the application that has it, and type the command again.",
+            hint="Install the version of the application that has it, see that version_hooks names its module or "
+            "plugin, and type the command again.",
         )
     return PlanError(
         f"The version hook {begun.update_id} was interrupted; that must be finished before anything is reverted.",

@@ -65,8 +65,10 @@ def _how_to_resume(begun: Begun, update: Update | None, resume: str, way_back: s
     if way_back:
         back = f"type `fietsupdate restore {way_back}`, which takes both halves back to before it"
     if update is None:
-        what = "version hook" if begun.direction is Direction.VERSION else "update"
-        return f"Install the version of the application that has {what} {begun.update_id}, and type `{resume}`." + (
+        what = f"update {begun.update_id}"
+        if begun.direction is Direction.VERSION:
+            what = f"version hook {begun.update_id}, see that version_hooks names its module or plugin"
+        return f"Install the version of the application that has {what}, and type `{resume}`." + (
             f" Or {back}." if way_back else ""
         )
     left = [phase for phase in Phase if phase not in begun.finished]

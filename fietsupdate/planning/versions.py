@@ -77,6 +77,8 @@ class Versions:
     recorded: Recorded
     hooks: tuple[VersionHook, ...] = ()
     """All hooks there are, in their order; empty also where nobody had to look for them."""
+    inactive: tuple[str, ...] = ()
+    """Names of installed plugins whose hooks take no part in the change of version that waits."""
 
     @property
     def moved(self) -> bool:
@@ -200,6 +202,8 @@ def version_steps(
     if (versions.recorded.version or not changes) and mark not in besides:
         before = versions.recorded.version if versions.moved else versions.recorded.taken_back_from
         summary = f"Records the version; it was {before}." if before else "Records the version, for the first time."
+        if versions.inactive:
+            summary += f" Without the hooks of {', '.join(versions.inactive)}: not activated here."
         steps.append(_step(_mark(mark, summary), database))
     return tuple(steps)
 
@@ -212,6 +216,21 @@ def data_too_new(versions: Versions, current: Sequence[str]) -> Problem:
         f"The instance was changed by {name} {newest}, and {name} {versions.installed} is installed, which is older.",
         f"Install {name} {newest} or a newer version. If both halves were taken back for {versions.installed}, type "
         f"`fietsupdate stamp {' '.join(current) or 'base'}`: it records that the data belongs to this version.",
+    )
+
+
+def plugins_inactive(versions: Versions) -> Problem:
+    """Installed plugins have version hooks, and this instance does not activate them."""
+    names, several = ", ".join(versions.inactive), len(versions.inactive) > 1
+    lines = ", ".join(f"`{name}:`" for name in versions.inactive)
+    return Problem(
+        "plugins_inactive",
+        f"Installed here, but not activated: {names}. The version hooks of "
+        f"{'these plugins' if several else 'this plugin'} will not run when {versions.distribution} goes from "
+        f"{versions.recorded.version} to {versions.installed}.",
+        f"If {'one of them is' if several else 'it is'} in use here, add {lines} to version_hooks before you update; "
+        "if not, leave it so.",
+        blocks=False,
     )
 
 

@@ -42,8 +42,8 @@ class Versioned:
 
     @classmethod
     def lessons(cls, folder: Path, database: Database, zygote: Zygote) -> Versioned:
-        """Copy the Kolibri-like application, at 0.1 with its plugin; its data comes with `fill`."""
-        made = cls.create(folder, database, zygote, modules="lessons.upgrades")
+        """Copy the Kolibri-like application, at 0.1 with its plugin active; its data comes with `fill`."""
+        made = cls.create(folder, database, zygote, modules="lessons.upgrades\n    lessons.quizzes:")
         root, source = made.project.root, APPLICATIONS / "lessons"
         without = shutil.ignore_patterns("__pycache__")
         for name in ("lessons", "lessons_quizzes"):
