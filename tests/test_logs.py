@@ -72,7 +72,21 @@ def test_no_call_changes_the_logging_of_the_program(make_project, configure, cal
     assert done.returncode == 0, done.stderr
 
 
-def test_what_a_module_configures_while_it_is_imported_stays(tmp_path, monkeypatch):
+@pytest.fixture
+def own_root():
+    """Give the root logger back as it was: what stays in the program would stay in all tests after this one."""
+    root = logging.root
+    level, handlers, known = root.level, list(root.handlers), dict(logging._handlers)
+    references = list(logging._handlerList)
+    yield root
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    logging._handlers.clear()
+    logging._handlers.update(known)
+    logging._handlerList[:] = references
+
+
+def test_what_a_module_configures_while_it_is_imported_stays(tmp_path, monkeypatch, own_root):
     """It comes only once: the application that is imported again afterwards would log nowhere."""
     (tmp_path / "configures_as_imported.py").write_text(
         "import logging.config\n"
@@ -80,12 +94,11 @@ def test_what_a_module_configures_while_it_is_imported_stays(tmp_path, monkeypat
         "    'handlers': {'own': {'class': 'logging.NullHandler'}}, 'root': {'level': 33, 'handlers': ['own']}})\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    with logging_kept():  # what this test changes is put back as well
-        with logging_kept():
-            import configures_as_imported  # noqa: F401
+    with logging_kept():
+        import configures_as_imported  # noqa: F401
 
-            logging.config.dictConfig({"version": 1, "root": {"level": 55}})
-            assert logging.root.level == 55
-        assert logging.root.level == 33
-        assert [handler.name for handler in logging.root.handlers] == ["own"]
+        logging.config.dictConfig({"version": 1, "root": {"level": 55}})
+        assert own_root.level == 55
+    assert own_root.level == 33
+    assert [handler.name for handler in own_root.handlers] == ["own"]
     assert logging.config.dictConfig.__module__ == "logging.config"
