@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from fietsupdate.imports import FailingImport, Import
+from fietsupdate.leaves import Leave
 from fietsupdate.packages import PackageStatus
 from fietsupdate.readback import built, parsed
 
@@ -99,6 +100,8 @@ class Update:
     """Why the script is not Python, with file and line; its metadata are known all the same. "" for a sound one."""
     imports: tuple[Import, ...] = ()
     """What the script must import before it can run."""
+    leaves: tuple[Leave, ...] = ()
+    """What `Down` leaves on purpose."""
     checksum_crlf: str = ""
     """The same with CRLF: what ledgers have of scripts that were applied so before line ends were left out."""
     id_line: int = 1
@@ -184,6 +187,11 @@ class Step:
     """Phases that an interrupted run has already finished."""
     present: tuple[str, ...] = ()
     """Alembic revisions of the update that the database has already, though no earlier update needs them."""
+
+    @property
+    def leaves(self) -> tuple[Leave, ...]:
+        """What stays on purpose, where the update is reverted."""
+        return self.update.leaves if self.direction is Direction.DOWN else ()
 
     @property
     def only_records(self) -> bool:

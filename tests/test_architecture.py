@@ -36,6 +36,7 @@ VALUES = {
     "copies",
     "errors",
     "imports",
+    "leaves",
     "logs",
     "masking",
     "model",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Container
+from collections.abc import Container, Mapping, Sequence
 from contextlib import closing
 from itertools import groupby
 from pathlib import Path
@@ -41,22 +41,29 @@ def is_ours(table: str) -> bool:
     return any(part.startswith(OURS) for part in table.split("."))
 
 
-def digests(store: Store) -> dict[str, str]:
+def digests(store: Store, without: Mapping[str, Container[str]] | None = None) -> dict[str, str]:
     """Give, for each table but our own, a text that is another one when its rows are others.
+
+    Args:
+        store: The database.
+        without: Columns that do not count, by table.
 
     Raises:
         DatabaseError: they cannot be read.
     """
-    found = sums(store) if store.file is None else _sqlite(store.file)
+    found = sums(store, without=without) if store.file is None else _sqlite(store.file, without or {})
     return {table: digest for table, digest in found.items() if not is_ours(table)}
 
 
-def sums(store: Store, leave_out: Container[str] = ()) -> dict[str, str]:
+def sums(
+    store: Store, leave_out: Container[str] = (), *, without: Mapping[str, Container[str]] | None = None
+) -> dict[str, str]:
     """Give such texts for the tables of a server's database, from one statement, and so of one moment.
 
     Args:
         store: The database.
         leave_out: Tables that are not read.
+        without: Columns that are not read, by table.
 
     Raises:
         DatabaseError: they cannot be read.
@@ -69,7 +76,9 @@ def sums(store: Store, leave_out: Container[str] = ()) -> dict[str, str]:
         name = table if schema in {"", "public"} else f"{schema}.{table}"
         if name in leave_out:
             continue
-        columns = [column or "" for _, _, column in group]
+        columns = _counted([column or "" for _, _, column in group], name, without or {})
+        if not columns:
+            continue
         wanted = _postgresql_sum(schema, table, columns) if is_postgresql else _mysql_sum(table, columns)
         statements.append(f"SELECT {len(tables)}, {wanted}")
         tables.append((name, columns))
@@ -101,7 +110,11 @@ def version_tables(environment: Environment) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _sqlite(file: Path) -> dict[str, str]:
+def _counted(columns: Sequence[str], table: str, without: Mapping[str, Container[str]]) -> list[str]:
+    return [column for column in columns if column not in without.get(table, ())]
+
+
+def _sqlite(file: Path, without: Mapping[str, Container[str]]) -> dict[str, str]:
     """Add up the tables of a file; one of a module that this Python lacks holds its rows in tables of its own."""
     found = {}
     with closing(sqlite3.connect(file)) as connection:
@@ -109,7 +122,8 @@ def _sqlite(file: Path) -> dict[str, str]:
         try:
             for (table,) in connection.execute(names).fetchall():
                 try:
-                    found[table] = _sqlite_sum(connection, table)
+                    if text := _sqlite_sum(connection, table, without):
+                        found[table] = text
                 except sqlite3.OperationalError as error:
                     if "no such module" not in str(error):
                         raise
@@ -118,8 +132,11 @@ def _sqlite(file: Path) -> dict[str, str]:
     return found
 
 
-def _sqlite_sum(connection: sqlite3.Connection, table: str) -> str:
-    columns = sorted(row[1] for row in connection.execute(f"PRAGMA table_info({quoted(table)})"))
+def _sqlite_sum(connection: sqlite3.Connection, table: str, without: Mapping[str, Container[str]]) -> str:
+    names = sorted(row[1] for row in connection.execute(f"PRAGMA table_info({quoted(table)})"))
+    columns = _counted(names, table, without)
+    if not columns:
+        return ""
     wanted = ", ".join(map(quoted, columns))
     count = total = 0
     for row in connection.execute(f"SELECT {wanted} FROM {quoted(table)}"):  # noqa: S608  # quoted

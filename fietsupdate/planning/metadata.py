@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fietsupdate.errors import ScriptError
+from fietsupdate.leaves import FORMS, Leave, leave
 from fietsupdate.model import RESERVED_IDS, Update
 from fietsupdate.planning.imports import imports_of
 
@@ -23,7 +24,7 @@ ID_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 LONGEST_ID = 255
 """Characters of an id that the ledger's column holds."""
 
-METADATA = frozenset({"update_id", "previous", "alembic_revision", "atomic", "baseline"})
+METADATA = frozenset({"update_id", "previous", "alembic_revision", "atomic", "baseline", "leaves"})
 CLASSES = frozenset({"Up", "Down"})
 
 NOT_IN_REVISIONS = re.compile(r"[@+:\s-]")
@@ -81,6 +82,7 @@ def read_script(source: bytes, path: Path, folder: str) -> Update:
     revisions = _revisions(names)
     atomic = _switch(names, "atomic")
     baseline = _switch(names, "baseline")
+    leaves = _leaves(names)
     names.raise_faults()
     return Update(
         update_id=update_id,
@@ -95,6 +97,7 @@ def read_script(source: bytes, path: Path, folder: str) -> Update:
         has_down=bool(names.classes.get("Down")),
         is_empty=names.up_is_empty,
         imports=names.imports,
+        leaves=leaves,
         summary=names.summary,
         id_line=names.line("update_id"),
         previous_line=names.line("previous"),
@@ -180,6 +183,7 @@ class _Names:
     def _look_at(self, statement: ast.stmt) -> None:
         if isinstance(statement, ast.ClassDef) and statement.name in CLASSES:
             self._class(statement.name, statement.lineno)
+            self._refuse_leaves_in(statement)
             self.up_is_empty |= statement.name == "Up" and _does_nothing(statement)
         elif isinstance(statement, ast.Assign) and all(isinstance(target, ast.Name) for target in statement.targets):
             for target in statement.targets:
@@ -197,6 +201,14 @@ class _Names:
             self._faults.append(Fault(self.path, line, f"binds `{name}` again; it is bound in line {first} already."))
         self._lines.setdefault(name, line)
         self.classes[name] = True
+
+    def _refuse_leaves_in(self, node: ast.ClassDef) -> None:
+        """Refuse `leaves` where it would be read by nobody."""
+        assigned = (statement for statement in node.body if isinstance(statement, ast.Assign | ast.AnnAssign))
+        for name, line in (bound for statement in assigned for bound in _bound_in(statement)):
+            if name == "leaves":
+                what = f"`leaves` stands in the class {node.name}; it belongs to the script."
+                self._faults.append(Fault(self.path, line, what, LITERALS))
 
     def _assignment(self, target: ast.expr, value: ast.expr) -> None:
         name = target.id if isinstance(target, ast.Name) else ""
@@ -339,6 +351,25 @@ def _texts(value: object) -> tuple[str, ...] | None:
         return None
     texts = [text for text in value if isinstance(text, str) and text.strip()]
     return tuple(dict.fromkeys(texts)) if len(texts) == len(value) else None
+
+
+def _leaves(names: _Names) -> tuple[Leave, ...]:
+    value = names.values.get("leaves", [])
+    if isinstance(value, str):
+        names.fault("leaves", f"leaves must be a list; it is {value!r}.", f"Write `leaves = [{value!r}]`.")
+        return ()
+    if (texts := _texts(value)) is None:
+        names.fault("leaves", f"leaves must be a list of what Down leaves, not {value!r}.", FORMS)
+        return ()
+    if texts and not names.classes.get("Down"):
+        names.fault("leaves", "leaves says what Down leaves, and there is no class Down.")
+    found = []
+    for text in texts:
+        try:
+            found.append(leave(text))
+        except ValueError as error:
+            names.fault("leaves", f"leaves: {text!r} cannot be read: {error}.", FORMS)
+    return tuple(found)
 
 
 def _switch(names: _Names, name: str) -> bool:

@@ -11,13 +11,16 @@ from dataclasses import dataclass, replace
 
 from fietsupdate import hooks
 from fietsupdate.database.digests import definitions, digests, is_ours
+from fietsupdate.database.schema_parts import columns, without
 from fietsupdate.errors import FietsupdateError, StoppedError
 from fietsupdate.filesystem.inventory import Difference, differences
 from fietsupdate.filesystem.space import is_full
+from fietsupdate.leaves import TABLE, Leave
 from fietsupdate.model import Direction, Plan, Report
 from fietsupdate.rehearsing.clone import ROOM, Clone
+from fietsupdate.rehearsing.leaving import sort_out
 from fietsupdate.rehearsing.recording import Recorder
-from fietsupdate.rehearsing.report import Change, Database, Failure, Files, Rehearsal, RoundTrip
+from fietsupdate.rehearsing.report import Change, Database, Failure, Files, Rehearsal, RoundTrip, Timing
 from fietsupdate.run import Run
 
 _DEFAULT = re.compile(r"(DEFAULT )\(('(?:[^']|'')*'|[\w.+-]+)\)")
@@ -77,19 +80,32 @@ class Legs:
         _, failure = self._move(down, f"-{applied}", Direction.DOWN, None)
         if failure is not None:
             return replace(report, failure=failure)
-        after, found = self._moment(digested=True), list(self._differences())
-        tables = before.digests.keys() | after.digests.keys()
-        trip = RoundTrip(
-            files=tuple(_change(one) for one in found if one.how != "time"),
-            times=sum(one.how == "time" for one in found),
-            tables=tuple(sorted(name for name in tables if before.digests.get(name) != after.digests.get(name))),
-            schema=_diff_of_lines(before.schema, after.schema),
-            down=tuple(down.timings),
-        )
+        trip = self._way_back(before, tuple(down.timings))
         _, failure = self._move(self._recorder(), self.target, Direction.UP, None)
         if failure is not None:
             failure = replace(failure, message=f"After they were reverted, they cannot be applied: {failure.message}")
         return replace(report, round_trip=trip, failure=failure or _not_restored(trip))
+
+    def _way_back(self, before: _Moment, timings: tuple[Timing, ...]) -> RoundTrip:
+        """Compare what reverting has led to with what was before; what stays on purpose does not count."""
+        after, found = self._moment(digested=True), list(self._differences())
+        sorted_out = sort_out(self._leaves, [one for one in found if one.how != "time"], after.schema)
+        gone = {leave.what for leave in sorted_out.left if leave.kind == TABLE}
+        tables = (before.digests.keys() | after.digests.keys()) - gone
+        return RoundTrip(
+            files=tuple(_change(one) for one in sorted_out.rest),
+            times=sum(one.how == "time" for one in found),
+            tables=tuple(sorted(name for name in tables if before.digests.get(name) != after.digests.get(name))),
+            schema=_diff_of_lines(*(without(one.schema, sorted_out.left) for one in (before, after))),
+            down=timings,
+            left=tuple(map(str, sorted_out.left)),
+            not_left=tuple(map(str, sorted_out.not_left)),
+        )
+
+    @property
+    def _leaves(self) -> tuple[Leave, ...]:
+        """What stays on purpose when the updates of the plan are reverted."""
+        return tuple(dict.fromkeys(leave for step in self.plan.steps for leave in step.update.leaves))
 
     def _recorder(self) -> Recorder:
         return Recorder(self.run.tell, tuple(self.clone.roots.values()), self.clone.place / "moment")
@@ -112,7 +128,7 @@ class Legs:
     def _moment(self, *, digested: bool) -> _Moment:
         database = self.clone.store
         rows = {table: count for table, count in database.row_counts().items() if not self._is_bookkeeping(table)}
-        sums = digests(database) if digested else {}
+        sums = digests(database, columns(self._leaves)) if digested else {}
         return _Moment(
             rows,
             "".join(text for text in definitions(database.schema_text()) if not self._is_about_bookkeeping(text)),

@@ -99,10 +99,14 @@ class RoundTrip:
     schema: str = ""
     """A unified diff of the definitions."""
     down: tuple[Timing, ...] = ()
+    left: tuple[str, ...] = ()
+    """What stayed because the scripts say so, as they say it; it does not count as a difference."""
+    not_left: tuple[str, ...] = ()
+    """What the scripts say stays, and did not."""
 
     @property
     def restored(self) -> bool:
-        """Whether everything was as before."""
+        """Whether everything was as before, but for what stays on purpose."""
         return not (self.files or self.tables or self.schema)
 
 
@@ -246,6 +250,8 @@ def _round_trip(values: Mapping[str, Any]) -> RoundTrip:
         tables=tuple(values["tables"]),
         schema=values["schema"],
         down=_timings(values["down"]),
+        left=tuple(values.get("left", ())),
+        not_left=tuple(values.get("not_left", ())),
     )
 
 

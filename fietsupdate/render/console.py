@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from fietsupdate.leaves import listed
 from fietsupdate.model import BASE, Direction, Entry, Failure, Plan, Problem, Status, Step, Update, UpdateState
 from fietsupdate.render import changes, copies, packages
 from fietsupdate.render.layout import count, duration, labelled, several, table, wrapped
@@ -188,6 +189,8 @@ def _details(step: Step) -> str:
         alone = "; its hooks are empty, so it is only recorded" if step.update.is_empty and not step.revisions else ""
         revisions += f"; the database has {several(step.present)} already{alone}"
     lines = [f"{atomic}; {revisions}"] if not step.not_atomic else [revisions, atomic]
+    if step.leaves:
+        lines.append(f"stays on purpose: {listed(step.leaves)}")
     if step.finished:
         lines.append(f"resumed: {several(step.finished)} finished in an earlier run and will not run again")
     return "\n".join(lines)
@@ -284,6 +287,7 @@ def show(update: Update, entries: Sequence[Entry], width: int, *, applied: bool)
         ("Alembic", several(update.alembic_revisions, "no revision required")),
         ("Atomic", "yes, where the database allows it" if update.atomic else "no: the script does not say so"),
         ("Reverts", "yes" if update.has_down else "no: the script has no class Down"),
+        ("Leaves", listed(update.leaves)),
         ("Baseline", "yes" if update.baseline else ""),
         ("Script", str(update.path)),
         ("Broken", update.broken),

@@ -77,6 +77,7 @@ def update(one: Update) -> dict[str, Any]:
         "atomic": one.atomic,
         "baseline": one.baseline,
         "has_down": one.has_down,
+        "leaves": [str(each) for each in one.leaves],
         "folder": one.folder,
         "path": one.path,
         "checksum": one.checksum,
@@ -133,6 +134,7 @@ def _step(step: Step) -> dict[str, Any]:
         "atomic": not step.not_atomic,
         "not_atomic": step.not_atomic,
         "finished": step.finished,
+        "leaves": [str(each) for each in step.leaves],
     }
 
 

@@ -151,7 +151,8 @@ def _rehearsed(answer: Rehearsal) -> str:
     if answer.warnings:
         text += f", {count(len(answer.warnings), 'warning')}"
     if answer.round_trip is not None:
-        text += "; reverting them restored everything"
+        but = f" but what stays on purpose ({', '.join(left)})" if (left := answer.round_trip.left) else ""
+        text += f"; reverting them restored everything{but}"
     return f"{text}."
 
 
@@ -243,10 +244,14 @@ def _schema(title: str, difference: str) -> list[str]:
 
 def _round_trip(trip: RoundTrip, width: int) -> list[str]:
     total = duration(sum(one.duration_ms for one in trip.down))
+    purpose = [("", f"On purpose stays: {', '.join(trip.left)}.")] if trip.left else []
+    if trip.not_left:
+        purpose.append(("Note", f"The scripts say that this stays, and it does not: {', '.join(trip.not_left)}."))
     if trip.restored:
         times = f" But for the times of {count(trip.times, 'file')}." if trip.times else ""
-        return labelled([("Way back", f"Reverting restored everything, in {total}.{times}")], width)
-    lines = labelled([("Way back", "Reverting did NOT restore what was there:")], width)
+        all_ = "everything else" if trip.left else "everything"
+        return labelled([("Way back", f"Reverting restored {all_}, in {total}.{times}"), *purpose], width)
+    lines = labelled([*purpose, ("Way back", "Reverting did NOT restore what was there:")], width)
     lines += _changes(trip.files)
     lines += [f"  other rows in {name}" for name in trip.tables]
     return lines + _schema("Schema after reverting:", trip.schema)

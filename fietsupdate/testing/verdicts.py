@@ -11,6 +11,7 @@ from fietsupdate.model import Direction, Update, UpdateState
 from fietsupdate.planning.graph import Graph
 from fietsupdate.testing import released
 from fietsupdate.testing.instance import TemporaryInstance
+from fietsupdate.testing.leaving import Reverted
 from fietsupdate.testing.states import differences, listed
 from fietsupdate.testing.trees import Node
 
@@ -61,17 +62,24 @@ def update_to_head(instance: TemporaryInstance) -> None:
 def up_down_up(instance: TemporaryInstance, update: Update) -> None:
     """Apply an update, revert it, and apply it again; the instance stands right before it.
 
-    Reverted, both halves must be what they were: paths, contents and modes; schema and rows. Applied again, they must
-    have the same paths and the same schema as the first time. Then the data that belongs there is put in.
+    Reverted, both halves must be what they were: paths, contents and modes; schema and rows. What the script says that
+    its Down leaves does not count, and must be left. Applied again, they must have the same paths and the same schema
+    as the first time. Then the data that belongs there is put in.
     """
     start = _seen(instance)
     instance.update(update.update_id)
     applied = _seen(instance)
     instance.downgrade("-1")
-    if lines := differences(_seen(instance), start):
+    reverted = Reverted(start, applied, _seen(instance))
+    if lines := differences(*reverted.without(update.leaves)):
         raise AssertionError(
             f"Down of {update.update_id} does not take back what Up does. Against before the update:\n{listed(lines)}\n"
-            f"Mend Down in {update.path}, or downgrade() in its Alembic revision."
+            f"Mend Down in {update.path}, or downgrade() in its Alembic revision. What stays on purpose, `leaves` says."
+        )
+    if lines := reverted.not_left(update.leaves):
+        raise AssertionError(
+            f"Down of {update.update_id} does not leave what the script says it leaves:\n{listed(lines)}\n"
+            f"Correct `leaves` in {update.path}."
         )
     instance.update(update.update_id)
     again = _seen(instance)

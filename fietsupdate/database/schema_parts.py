@@ -1,0 +1,97 @@
+"""Takes tables and columns out of the text of a schema, so that all the rest of two schemas can be compared.
+
+The text is what `Store.schema_text` gives: definitions that end with ``;``, each column of a table on its own line.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping
+
+from fietsupdate.database.digests import definitions
+from fietsupdate.leaves import COLUMN, FILES, TABLE, Leave
+
+_NAME = r'(?:"(?:[^"]|"")+"|`[^`]+`|\[[^\]]+\]|\w+)'
+_DOTTED = rf"{_NAME}(?:\.{_NAME})*"
+_TABLE = re.compile(rf"\s*CREATE\s+(?:\w+\s+)?TABLE\s+(?:IF\s+NOT\s+EXISTS\s+)?({_DOTTED})", re.IGNORECASE)
+_ABOUT = re.compile(
+    rf"\s*(?:CREATE\s+(?:UNIQUE\s+)?INDEX\s+(?:IF\s+NOT\s+EXISTS\s+)?{_DOTTED}\s+ON\s+(?:ONLY\s+)?"
+    rf"|ALTER\s+TABLE\s+(?:ONLY\s+)?|COMMENT\s+ON\s+(?:TABLE|COLUMN)\s+)({_DOTTED})",
+    re.IGNORECASE,
+)
+_SEQUENCE = re.compile(rf"\s*(?:CREATE|ALTER)\s+SEQUENCE\s+({_DOTTED})", re.IGNORECASE)
+_OWNED = re.compile(rf"\s*ALTER\s+SEQUENCE\s+({_DOTTED})\s+OWNED\s+BY\s+({_DOTTED})\s*;", re.IGNORECASE)
+_FIRST = re.compile(rf"\s*({_NAME})")
+_KEYS = re.compile(r"\s*(?:CONSTRAINT|PRIMARY|UNIQUE|FOREIGN|CHECK|KEY|INDEX|FULLTEXT|SPATIAL)\b", re.IGNORECASE)
+
+
+def holds(schema: str, leave: Leave) -> bool:
+    """Tell whether a table or column is there."""
+    return any(
+        leave.kind == TABLE or any(_is_column(line, leave.column) for line in text.splitlines()[1:])
+        for text in definitions(schema)
+        if (found := _TABLE.match(text)) and _plain(found[1]) == leave.table
+    )
+
+
+def without(schema: str, leaves: Iterable[Leave]) -> str:
+    """Return a schema without these tables and columns, and without what hangs on them: keys, indexes, sequences."""
+    parts, owned = definitions(schema), _owners(schema)
+    for leave in leaves:
+        if leave.kind != FILES:
+            parts = [left for text in parts if (left := _without(text, leave, owned))]
+    return "".join(parts)
+
+
+def columns(leaves: Collection[Leave]) -> dict[str, frozenset[str]]:
+    """Return the columns among them, by table."""
+    tables = {leave.table for leave in leaves if leave.kind == COLUMN}
+    return {
+        table: frozenset(leave.column for leave in leaves if leave.kind == COLUMN and leave.table == table)
+        for table in tables
+    }
+
+
+def _without(text: str, leave: Leave, owned: Mapping[str, str]) -> str:
+    if found := _SEQUENCE.match(text):
+        owner = owned.get(_plain(found[1]), "")
+        mine = owner == leave.what if leave.column else owner.rpartition(".")[0] == leave.table
+        return "" if mine else text
+    if found := _TABLE.match(text):
+        if _plain(found[1]) != leave.table:
+            return text
+        return "" if leave.kind == TABLE else _without_column(text, leave.column)
+    if (found := _ABOUT.match(text)) is None:
+        return text
+    subject, rest = _plain(found[1]), text[found.end() :]
+    if leave.kind == TABLE:
+        return "" if subject == leave.table or subject.rpartition(".")[0] == leave.table else text
+    return "" if subject == leave.what or (subject == leave.table and _mentions(rest, leave.column)) else text
+
+
+def _without_column(text: str, column: str) -> str:
+    head, *lines = text.splitlines(keepends=True)
+    kept = [line for line in lines if not (_is_column(line, column) or (_KEYS.match(line) and _mentions(line, column)))]
+    return "".join([head, *kept])
+
+
+def _is_column(line: str, column: str) -> bool:
+    found = _FIRST.match(line)
+    is_quoted = found is not None and found[1][0] in '"`['
+    return found is not None and _plain(found[1]) == column and (is_quoted or not _KEYS.match(line))
+
+
+def _mentions(text: str, column: str) -> bool:
+    return re.search(rf"(?<!\w){re.escape(column)}(?!\w)", text) is not None
+
+
+def _owners(schema: str) -> dict[str, str]:
+    """Map the sequences of PostgreSQL to the columns that they count for."""
+    found = (_OWNED.match(text) for text in definitions(schema))
+    return {_plain(one[1]): _plain(one[2]) for one in found if one}
+
+
+def _plain(name: str) -> str:
+    """Return a dotted name without quotes, and without the schema that need not be named."""
+    parts = [part[1:-1] if part[0] in '"`[' else part for part in re.findall(_NAME, name)]
+    return ".".join(parts).removeprefix("public.")

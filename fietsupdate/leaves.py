@@ -1,0 +1,90 @@
+"""What a script says that its `Down` leaves on purpose: a column, a table, files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+
+COLUMN, TABLE, FILES = "column", "table", "files"
+FORMS = (
+    "Write `column TABLE.COLUMN`, `table TABLE` or `files PATTERN`; a pattern is a path below the data directory "
+    "(`NAME:path` below a further root), in which `*` stands for a part of a name and `**` for any folders."
+)
+_ROOT = re.compile(r"([A-Za-z0-9_-]+):(.*)")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Leave:
+    """One thing that stays when an update is reverted."""
+
+    kind: str
+    """``column``, ``table`` or ``files``."""
+    what: str
+    """``tracks.feature``, ``schema.tracks.feature``; ``tracks``; ``tracks/**``, ``media:previews/*.png``."""
+
+    def __str__(self) -> str:
+        """Give it as the script says it."""
+        return f"{self.kind} {self.what}"
+
+    @property
+    def table(self) -> str:
+        """The table, of a column or by itself."""
+        return self.what.rpartition(".")[0] if self.kind == COLUMN else self.what
+
+    @property
+    def column(self) -> str:
+        """The name of the column."""
+        return self.what.rpartition(".")[2] if self.kind == COLUMN else ""
+
+    def covers(self, root: str, path: str) -> bool:
+        """Tell whether a path is among the files that stay.
+
+        Args:
+            root: The name of a further root; "" for the data directory.
+            path: Relative to it.
+        """
+        wanted, pattern = _divided(self.what)
+        return self.kind == FILES and root == wanted and _pattern(pattern).fullmatch(path) is not None
+
+
+def leave(text: str) -> Leave:
+    """Read one of them.
+
+    Raises:
+        ValueError: it is none; says why.
+    """
+    kind, _, what = text.partition(" ")
+    what = what.strip()
+    if kind not in {COLUMN, TABLE, FILES} or not what:
+        raise ValueError("it does not say what stays")
+    if kind == FILES:
+        _, path = _divided(what)
+        parts = path.split("/")
+        if not all(parts) or not {".", "..", ".fietsupdate"}.isdisjoint(parts):
+            raise ValueError("it is no path below the data directory")
+    elif not all(part and part == part.strip() for part in what.split(".")) or (kind == COLUMN and "." not in what):
+        raise ValueError("it names no column of a table" if kind == COLUMN else "it names no table")
+    return Leave(kind, what)
+
+
+def listed(leaves: Iterable[Leave]) -> str:
+    """Give them for a sentence."""
+    return ", ".join(map(str, leaves))
+
+
+def _divided(pattern: str) -> tuple[str, str]:
+    found = _ROOT.fullmatch(pattern)
+    return (found[1], found[2]) if found else ("", pattern)
+
+
+@cache
+def _pattern(path: str) -> re.Pattern[str]:
+    *above, last = path.split("/")
+    folders = "".join(r"(?:[^/]+/)*" if part == "**" else f"{_part(part)}/" for part in above)
+    return re.compile(folders + (".+" if last == "**" else _part(last)), re.DOTALL)
+
+
+def _part(text: str) -> str:
+    return "".join({"*": "[^/]*", "?": "[^/]"}.get(letter, re.escape(letter)) for letter in text)

@@ -1,0 +1,54 @@
+"""Tells what reverting the updates has left on purpose from what it has left by mistake."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from fietsupdate.database.schema_parts import holds
+from fietsupdate.filesystem.inventory import Difference
+from fietsupdate.leaves import FILES, Leave
+
+
+@dataclass(frozen=True)
+class SortedOut:
+    """What the scripts say stays, compared with what did."""
+
+    left: tuple[Leave, ...]
+    """What stayed."""
+    not_left: tuple[Leave, ...]
+    """What did not: it is gone, or was never there."""
+    rest: tuple[Difference, ...]
+    """Paths that are not what they were, and of which no script says so."""
+
+
+def sort_out(leaves: Iterable[Leave], found: Sequence[Difference], schema: str) -> SortedOut:
+    """Compare what the scripts say stays with what did.
+
+    What is gone was not left, whatever a pattern says. A folder that is there because of a file in it goes with it.
+
+    Args:
+        leaves: What they say.
+        found: Paths that are not what they were before the updates.
+        schema: The schema after they were reverted.
+    """
+    names = tuple(leaves)
+    covered = [(one, _covering(names, one)) for one in found]
+    above = {(one.record.root, parent) for one, those in covered if those for parent in _above(one.record.path)}
+    rest = tuple(
+        one
+        for one, those in covered
+        if not those and not (one.how == "added" and (one.record.root, one.record.path) in above)
+    )
+    seen = {leave for _, those in covered for leave in those}
+    left = tuple(leave for leave in names if (leave in seen if leave.kind == FILES else holds(schema, leave)))
+    return SortedOut(left, tuple(leave for leave in names if leave not in left), rest)
+
+
+def _covering(leaves: Iterable[Leave], one: Difference) -> list[Leave]:
+    return [] if one.how == "removed" else [leave for leave in leaves if leave.covers(one.record.root, one.record.path)]
+
+
+def _above(path: str) -> list[str]:
+    parts = path.split("/")
+    return ["/".join(parts[:length]) for length in range(1, len(parts))]
