@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -156,6 +157,8 @@ class Purpose:
     reason: Reason
     txn: str = ""
     """The transaction that it is made before."""
+    to_version: str = ""
+    """The version of the application that the data is about to change to."""
 
 
 @dataclass(frozen=True)
@@ -214,7 +217,7 @@ class Maker:
         shelf.sweep(self.folder, owner(site, tip.instance_id))
         size = self.check(purpose.scope)
         cautions = foretold(self.store, self.database.place, self._warn)
-        name = shelf.free_name(self.folder, _name(tip.current))
+        name = shelf.free_name(self.folder, _name(tip, purpose))
         self.instance.tell("backup_begun", name, {"scope": purpose.scope.value, "bytes": size})
         partial = None
         try:
@@ -278,6 +281,7 @@ class Maker:
 
     def _position(self, tip: Tip, purpose: Purpose, created_at: str, dump: Stored) -> Manifest:
         entries, site = tuple(tip.entries), self.instance.site
+        version = recorded(entries)
         unmoved = entries == self.database.entries
         return Manifest(
             name="",
@@ -289,7 +293,9 @@ class Maker:
             tip_hash=fingerprint(entries),
             current=tip.current,
             alembic=self.database.alembic_current if unmoved else tip.heads,
-            app_version=recorded(entries).version,
+            app_version=version.version,
+            to_version=purpose.to_version,
+            half_way_to=version.half_way_to,
             tool_version=__version__,
             dialect=self.database.dialect,
             data_dir=str(site.data_dir),
@@ -349,10 +355,14 @@ class Maker:
             atomic_write(partial / LEDGER, ledger, mode=0o600)
 
 
-def _name(current: Collection[str]) -> str:
-    """Name a backup by the time, and by where the instance is."""
+def _name(tip: Tip, purpose: Purpose) -> str:
+    """Name a backup by the time, and by where the instance is; before a change of version by both versions."""
     when = now()[:19].replace("-", "").replace(":", "").replace("T", "-")
-    return f"{when}-{'+'.join(current)[:LONGEST] or 'base'}"
+    version = recorded(tip.entries)
+    if purpose.to_version and not version.half_way_to:
+        both = (re.sub(r"[^A-Za-z0-9.+_-]", "_", text)[:LONGEST] for text in (version.version, purpose.to_version))
+        return f"{when}-{'-to-'.join(both)}"
+    return f"{when}-{'+'.join(tip.current)[:LONGEST] or 'base'}"
 
 
 def _looked_at(file: Path | None) -> Appearance | None:

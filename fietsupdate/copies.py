@@ -128,12 +128,23 @@ class Manifest:
     """What belongs to the database itself, and so is not in its dump; none where that was not written down."""
     cautions: tuple[str, ...] = ()
     """What is not in the backup, and what the user who made it could not restore."""
+    to_version: str = ""
+    """The version of the application that was installed, where it was made before a change to that; "" elsewhere."""
+    half_way_to: str = ""
+    """The version that had changed the data already, and had not completed the change; "" where none had."""
     format: int = FORMAT
 
     @property
     def order(self) -> tuple[int, str, str]:
         """What backups are ordered by, older ones first: a clock can be set back, and names say nothing."""
         return self.serial, self.created_at, self.name
+
+    @property
+    def versions(self) -> str:
+        """The application's version that the data belongs to, and the one that it was to become; "" for unknown."""
+        half_way = f", half way to {self.half_way_to}" if self.half_way_to else ""
+        to = f" to {self.to_version}" if self.to_version not in {"", self.half_way_to} else ""
+        return f"{self.app_version}{half_way}{to}" if self.app_version else ""
 
     @property
     def is_pair(self) -> bool:

@@ -11,11 +11,12 @@ from fietsupdate.database.view import look as look_at_database
 from fietsupdate.errors import FilesError, RefusedError
 from fietsupdate.filesystem.layout import check_home
 from fietsupdate.filesystem.ledger import look as look_at_files
+from fietsupdate.filesystem.ledger import read_entries
 from fietsupdate.filesystem.owner import check_readable
 from fietsupdate.model import BASE, Begun, Direction, Plan, Status, fingerprint
 from fietsupdate.planning.diagnosis import diagnose, refusal
 from fietsupdate.planning.graph import Graph
-from fietsupdate.planning.history import compare, is_same_ledger
+from fietsupdate.planning.history import compare, is_same_ledger, unknown_of
 from fietsupdate.planning.planner import plan_down, plan_up
 from fietsupdate.planning.position import locate, settled_entries
 from fietsupdate.planning.revisions import RevisionTree
@@ -93,7 +94,7 @@ def look(site: Site, graph: Graph, environment: Environment) -> Look:
         files = look_at_files(site.data_dir, site.config.version_file)
         if files == before:
             break
-    versions = _versions(site, files, database)
+    versions = _versions(site, graph, files, database)
     if database.begun is not None:
         files = replace(files, way_back=_way_back(site, database, database.begun))
     elif not is_same_ledger(files, database):
@@ -118,14 +119,31 @@ def unseen(shown_url: str, *, dialect: str = "", url: str = "", file: Path | Non
     )
 
 
-def _versions(site: Site, files: FilesView, database: DatabaseView) -> Versions | None:
+def _versions(site: Site, graph: Graph, files: FilesView, database: DatabaseView) -> Versions | None:
     """Compare the versions; most applications name no distribution, and need not wait for what would do it."""
     if not site.config.distribution:
         return None
     from fietsupdate.versions import look as look_at_versions
 
     entries = database.entries or settled_entries(files, database)
-    return look_at_versions(site.with_url(database.url), entries, database.begun)
+    found = look_at_versions(site.with_url(database.url), entries, database.begun)
+    if found is not None and found.too_new:
+        return replace(found, way_back=_fitting(site, graph, database, found.installed))
+    return found
+
+
+def _fitting(site: Site, graph: Graph, database: DatabaseView, installed: str) -> str:
+    """Name the newest backup that the installed version of the application fits; "" where there is none."""
+    from fietsupdate.planning.going_back import newest_version
+    from fietsupdate.planning.versions import is_older
+
+    for backup in _backups(site):
+        what = backup.manifest
+        changed_by = newest_version(what, read_entries(backup.ledger)[0])
+        ours = what.is_pair and what.instance_id == database.instance_id
+        if ours and not is_older(installed, changed_by) and not unknown_of(what.current, graph):
+            return backup.name
+    return ""
 
 
 def _nearest(site: Site, graph: Graph, files: FilesView, database: DatabaseView) -> str:

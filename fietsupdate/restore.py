@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -23,9 +23,9 @@ from fietsupdate.filesystem.ledger import read_entries
 from fietsupdate.filesystem.verifying import verify
 from fietsupdate.instance import now
 from fietsupdate.look import Look, unseen
-from fietsupdate.model import Event, Problem
+from fietsupdate.model import Entry, Event, Problem
 from fietsupdate.pace import Pace
-from fietsupdate.planning.going_back import Despite, Ground, objections, restorable
+from fietsupdate.planning.going_back import Despite, Ground, fitting_hint, objections, restorable, too_new
 from fietsupdate.restoring import Restorer
 from fietsupdate.run import Run
 from fietsupdate.service import check_service, out_of_service
@@ -61,25 +61,43 @@ class Candidate:
     """Newer ones that are damaged, where the newest was asked for: names, and what is wrong with each."""
     keeps_by: str = ""
     """The command that makes a copy of what is there now; "" where none can."""
+    too_new: Mapping[str, str] = field(default_factory=dict)
+    """Newer ones that the installed code is too old for, where the newest was asked for: names, and why."""
 
 
-def candidates(run: Run) -> tuple[Backup, ...]:
+def candidates(run: Run, seen: Look | None = None) -> tuple[Backup, ...]:
     """Give the backups that can be restored here, newest first; change nothing, wait for nothing."""
-    seen = _look(run)
+    seen = seen or _look(run)
     kept = leftovers.living(run.site.data_dir)
     return tuple(restorable(found(run.site).backups, seen.database, seen.files, kept))
 
 
-def find(run: Run, name: str | None) -> Backup:
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A backup that was looked for."""
+
+    backup: Backup
+    damaged: Mapping[str, str] = field(default_factory=dict)
+    """Newer ones that are passed over, as they are damaged: names, and what is wrong with each."""
+    too_new: Mapping[str, str] = field(default_factory=dict)
+    """Newer ones that are passed over, as the installed code is too old for them: names, and why."""
+
+
+def find(run: Run, name: str | None, seen: Look, despite: Collection[Despite]) -> Found:
     """Find a backup by its name or path; ``None`` is the newest that can be restored here.
+
+    Where the configuration names a distribution, it is the newest that the installed version fits; if none does, the
+    newest of all, which is refused then.
 
     Raises:
         UsageError: there is none.
     """
     if name is not None:
-        return chosen(run.site, name)
-    if there := candidates(run):
-        return there[0]
+        return Found(chosen(run.site, name))
+    if there := candidates(run, seen):
+        by_version = run.site.config.distribution and Despite.VERSION not in despite
+        backup, unfit = _newest_that_fits(there, _ground(run, seen)) if by_version else (there[0], {})
+        return Found(backup, found(run.site).passed_over(backup), unfit)
     raise UsageError(
         f"There is no backup in {folder_of(run.site)} that can be restored.", hint="fietsupdate backup list"
     )
@@ -100,16 +118,22 @@ def check(run: Run, name: str | None, despite: Collection[Despite]) -> Candidate
     seen = _look(run)
     if seen.files.is_half_restored:
         seen.refuse()
-    backup = find(run, name)
+    there = find(run, name, seen, despite)
+    backup = there.backup
     refuse(run, backup, seen, despite)
     if Despite.RUNNING not in despite:
         check_service(run.site)
     Bringing(run, Restorer(run.site, run.environment, run.signals, run.tell), backup, seen).begun()  # finds obstacles
     roots = {"": run.site.data_dir, **run.site.config.extra_dirs}
     taken = tuple(roots[root] for root in ("", *backup.manifest.extra_dirs))
-    passed_over = found(run.site).passed_over(backup) if name is None else {}
     return Candidate(
-        backup, seen.database.shown_url, seen.database.dialect, taken, passed_over, keeps_by=keeps_by(seen)
+        backup,
+        seen.database.shown_url,
+        seen.database.dialect,
+        taken,
+        there.damaged,
+        keeps_by=keeps_by(seen),
+        too_new=there.too_new,
     )
 
 
@@ -138,10 +162,14 @@ def restore(run: Run, name: str | None, despite: Collection[Despite]) -> Restore
 
 
 def _restored(run: Run, name: str | None, despite: Collection[Despite]) -> Restored:
-    backup, seen = find(run, name), _look(run)
+    seen = _look(run)
+    there = find(run, name, seen, despite)
+    backup = there.backup
     refuse(run, backup, seen, despite)
-    for damaged, reason in (found(run.site).passed_over(backup) if name is None else {}).items():
+    for damaged, reason in there.damaged.items():
         run.tell(Event("warning", now(), text=f"Passed over, as it is damaged: backup {damaged}: {reason}."))
+    for unfit, reason in there.too_new.items():
+        run.tell(Event("warning", now(), text=f"Passed over, as it is too new: backup {unfit}: {reason}"))
     _refuse_damage(run, backup, despite)
     restorer = Restorer(run.site, run.environment, run.signals, run.tell)
     strange = Bringing(run, restorer, backup, seen).go()
@@ -155,19 +183,47 @@ def refuse(run: Run, backup: Backup, seen: Look, despite: Collection[Despite]) -
         RefusedError: the first thing that nobody has said to do it in spite of.
     """
     refuse_shared(run.site, folder_of(run.site))
-    ledger, _, _ = read_entries(backup.ledger)
-    ground = Ground(
+    ground = _ground(run, seen)
+    for what, problem in objections(backup.manifest, _ledger(backup), ground):
+        if what is None or what not in despite:
+            if what is Despite.VERSION and ground.distribution:
+                fits = next((one.name for one in candidates(run, seen) if _is_free(one, ground)), "")
+                raise RefusedError.because(fitting_hint(problem, fits, ground))
+            raise RefusedError.because(problem)
+    refuse_barred(seen.database.place)
+
+
+def _newest_that_fits(there: Sequence[Backup], ground: Ground) -> tuple[Backup, dict[str, str]]:
+    """Return the newest backup that the installed code fits, and why not those before it; if none, the newest."""
+    unfit: dict[str, str] = {}
+    for backup in there:
+        problem = too_new(backup.manifest, _ledger(backup), ground)
+        if problem is None:
+            return backup, unfit
+        unfit[backup.name] = problem.message
+    return there[0], {}
+
+
+def _is_free(backup: Backup, ground: Ground) -> bool:
+    """Tell whether nothing stands against restoring a backup."""
+    return not any(True for _ in objections(backup.manifest, _ledger(backup), ground))
+
+
+def _ledger(backup: Backup) -> Sequence[Entry]:
+    return read_entries(backup.ledger)[0]
+
+
+def _ground(run: Run, seen: Look) -> Ground:
+    return Ground(
         graph=run.graph,
         database=seen.database,
         files=seen.files,
         is_bare=_is_bare(run.site.data_dir),
         extra_dirs=run.site.config.extra_dirs,
         kept=leftovers.living(run.site.data_dir),
+        distribution=run.site.config.distribution,
+        installed=run.site.app_version,
     )
-    for what, problem in objections(backup.manifest, ledger, ground):
-        if what is None or what not in despite:
-            raise RefusedError.because(problem)
-    refuse_barred(seen.database.place)
 
 
 def refuse_barred(place: Whereabouts) -> None:

@@ -320,7 +320,7 @@ class Run:
         if policy is None:
             dropped = plan is not None and plan.is_below_baseline
             policy = Policy.FULL if dropped else self.site.config.backup
-        return Safeguard(self.instance(seen.database), seen.database, policy)
+        return Safeguard(self.instance(seen.database), seen.database, policy, seen.versions)
 
     def settled_for(self, command: str) -> Look:
         """Do as `settled` does; what lies open is settled out of service, as `update` does it, and nothing else is."""

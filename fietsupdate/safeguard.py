@@ -9,16 +9,20 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from fietsupdate.backup import Maker, Purpose, folder_of, found, owner, stale
 from fietsupdate.copies import Backup, Policy, Reason, Scope
 from fietsupdate.errors import FietsupdateError
 from fietsupdate.filesystem import shelf
 from fietsupdate.instance import Instance
-from fietsupdate.model import Plan, Step, fingerprint
+from fietsupdate.model import Direction, Plan, Step, fingerprint
 from fietsupdate.planning.keeping import surplus, way_back
 from fietsupdate.tip import Tip
 from fietsupdate.views import DatabaseView
+
+if TYPE_CHECKING:
+    from fietsupdate.planning.versions import Versions
 
 DECLINED = "declined"
 """What a plan says of its backup where one would be made, and somebody said no."""
@@ -32,12 +36,17 @@ class Safeguard:
         instance: The instance.
         database: What was seen of its database.
         policy: When backups are made.
+        versions: The application's version; before a change of it both halves are copied.
     """
 
-    def __init__(self, instance: Instance, database: DatabaseView, policy: Policy) -> None:
+    def __init__(
+        self, instance: Instance, database: DatabaseView, policy: Policy, versions: Versions | None = None
+    ) -> None:
         self._maker = Maker(instance, database, folder_of(instance.site))
         self._instance = instance
         self._policy = policy
+        self._versions = versions
+        self._copied = False
         self._resumes = database.begun is not None
         self._is_new = not (database.has_ledger or database.alembic_current or database.tables)
 
@@ -60,7 +69,8 @@ class Safeguard:
     def before_run(self, plan: Plan, tip: Tip) -> None:
         """Copy both halves before the first step, where that is wanted."""
         if plan.backup == Scope.FULL:
-            self._maker.make(tip, Purpose(Scope.FULL, Reason.UPDATE))
+            self._maker.make(tip, Purpose(Scope.FULL, Reason.UPDATE, to_version=self._to_version(plan)))
+            self._copied = True
 
     def before_step(self, step: Step, txn: str, tip: Tip) -> str:
         """Dump the database before a step that is not atomic; name the backup that leads back to before the step.
@@ -72,7 +82,7 @@ class Safeguard:
             return ""
         there = self._way_back(txn, tip)
         wanted = self._policy is not Policy.NEVER and not self._is_new and tip.begun is None
-        if wanted and not (there is not None and self._policy is Policy.FULL):
+        if wanted and not (there is not None and (self._copied or self._policy is Policy.FULL)):
             self.tidy(tip, None)  # of many steps in one run, only the last one's dump is worth its space
             there = self._maker.make(tip, Purpose(Scope.DATABASE, Reason.UPDATE, txn))
         return there.name if there is not None else ""
@@ -91,13 +101,19 @@ class Safeguard:
     def _kind(self, plan: Plan) -> str:
         steps = plan.steps[1:] if self._resumes else plan.steps
         not_atomic = any(step.not_atomic for step in steps)
-        if self._is_new or all(step.only_records for step in steps):
+        to_version = self._to_version(plan)
+        if self._is_new or (all(step.only_records for step in steps) and not to_version):
             return ""
         if self._policy is Policy.NEVER:
             return DECLINED if not_atomic or plan.is_below_baseline else ""
-        if self._policy is Policy.FULL and not self._resumes:
+        if (self._policy is Policy.FULL or to_version) and not self._resumes:
             return Scope.FULL.value
         return Scope.DATABASE.value if not_atomic else ""
+
+    def _to_version(self, plan: Plan) -> str:
+        """Return the version of the application whose change a plan begins; "" for none."""
+        begins = plan.direction is Direction.UP and self._versions is not None and self._versions.begins
+        return self._versions.installed if self._versions is not None and begins else ""
 
     def _way_back(self, txn: str, tip: Tip) -> Backup | None:
         there = found(self._instance.site)

@@ -634,6 +634,12 @@ ELSEWHERE = {
     "initialise.py: alembic init alembic": "test_init_without_alembic_is_refused",
     "planning/planner.py: fietsupdate update {}": "test_an_interrupted_update_beside_another_head_is_resumed_by_its_id",
     "planning/problems.py: fietsupdate status": "test_without_a_look_at_the_database_nothing_is_known",
+    "planning/going_back.py: fietsupdate restore {}": (
+        "test_a_backup_that_is_newer_than_the_code_is_refused_with_the_one_that_fits"
+    ),
+    "planning/versions.py: fietsupdate restore {}": (
+        "test_a_backup_that_is_newer_than_the_code_is_refused_with_the_one_that_fits"
+    ),
     "planning/versions.py: fietsupdate stamp {}": "test_a_stamp_by_the_older_code_says_that_the_data_was_taken_back",
     "rehearsing/clone.py: fietsupdate recover": "test_what_a_killed_rehearsal_has_left_is_swept",
     "recovery.py: fietsupdate recover": "test_while_the_database_cannot_be_asked_nothing_is_touched",

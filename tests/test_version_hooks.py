@@ -213,15 +213,16 @@ def test_a_target_that_leaves_updates_waiting_runs_no_hook(make) -> None:
 
 
 def test_the_backup_before_names_the_version_that_the_data_belongs_to(make, tmp_path: Path) -> None:
-    """Kolibri names it by the old version; here the manifest does."""
+    """Kolibri names it by the old version; here by both, as the manifest does."""
     app = make()
     folder = tmp_path / "backups"
     app.project.environment.update(FIETSUPDATE_BACKUP="full", FIETSUPDATE_BACKUP_DIR=str(folder))
     app.hooks(app.hook("one", BELOW))
     app.install("0.7").update()
-    app.install("0.8").update()  # recording a version alone needs no copy
-    [manifest] = folder.glob("*/manifest.json")
-    assert json.loads(manifest.read_text())["app_version"] == "0.1"
+    manifests = {path.parent.name: json.loads(path.read_text()) for path in folder.glob("*/manifest.json")}
+    [(name, manifest)] = manifests.items()
+    assert name.endswith("-0.1-to-0.7")
+    assert (manifest["app_version"], manifest["to_version"]) == ("0.1", "0.7")
 
 
 # -- what a failing one leaves

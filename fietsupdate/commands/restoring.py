@@ -24,7 +24,12 @@ def restore(
         str | None,
         typer.Argument(metavar="BACKUP", help="Name of a backup, or path of its folder.", show_default=False),
     ] = None,
-    latest: Annotated[bool, typer.Option("--latest", help="Take the newest backup that can be restored.")] = False,
+    latest: Annotated[
+        bool,
+        typer.Option(
+            "--latest", help="Take the newest backup that can be restored, and that the installed version fits."
+        ),
+    ] = False,
     despite: Annotated[
         list[str] | None,
         typer.Option(

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fietsupdate.copies import Backup, Manifest, Scope
 from fietsupdate.model import Entry, Problem, fingerprint
 from fietsupdate.planning.graph import Graph
 from fietsupdate.planning.history import Pairing, same, unknown_of
 from fietsupdate.planning.problems import up_to
+from fietsupdate.planning.versions import is_older, recorded
 from fietsupdate.views import DatabaseView, FilesView
 from fietsupdate.whereabouts import Whereabouts
 
@@ -49,6 +50,10 @@ class Ground:
     """Names of the configured further roots."""
     kept: Collection[str]
     """Transactions that are finished, and whose vault is kept."""
+    distribution: str = ""
+    """The application's distribution; "" where the configuration names none."""
+    installed: str = ""
+    """The version of it that is installed."""
 
 
 def objections(manifest: Manifest, ledger: Sequence[Entry], ground: Ground) -> Iterator[tuple[Despite | None, Problem]]:
@@ -66,12 +71,26 @@ def objections(manifest: Manifest, ledger: Sequence[Entry], ground: Ground) -> I
     if not is_same_instance(manifest, ledger, ground):
         yield Despite.INSTANCE, _other_instance(manifest, ground)
     yield from _in_the_database(manifest, ground.database.place)
-    if unknown := unknown_of(manifest.current, ground.graph):
-        yield Despite.VERSION, _too_new(manifest, "updates", unknown, ground.graph.dag.heads())
-    elif strange := _strange(manifest, ground.database):
-        yield Despite.VERSION, _too_new(manifest, "Alembic revisions", strange, ground.database.alembic_heads)
+    if (problem := too_new(manifest, ledger, ground)) is not None:
+        yield Despite.VERSION, problem
     if manifest.scope is Scope.DATABASE and not has_vault(manifest, ground.database, ground.files, ground.kept):
         yield None, _without_vault(manifest)
+
+
+def too_new(manifest: Manifest, ledger: Sequence[Entry], ground: Ground) -> Problem | None:
+    """Return why the installed code does not fit a backup; None where it does."""
+    if ground.distribution and is_older(ground.installed, newest_version(manifest, ledger)):
+        return _newer_version(manifest, newest_version(manifest, ledger), ground)
+    if unknown := unknown_of(manifest.current, ground.graph):
+        return _too_new(manifest, "updates", unknown, ground.graph.dag.heads())
+    if strange := _strange(manifest, ground.database):
+        return _too_new(manifest, "Alembic revisions", strange, ground.database.alembic_heads)
+    return None
+
+
+def newest_version(manifest: Manifest, ledger: Sequence[Entry]) -> str:
+    """Return the newest version of the application that has changed the data in a backup; "" for unknown."""
+    return recorded(ledger).newest or manifest.app_version
 
 
 def _in_the_database(manifest: Manifest, place: Whereabouts) -> Iterator[tuple[Despite | None, Problem]]:
@@ -205,6 +224,28 @@ def _too_new(manifest: Manifest, what: str, unknown: Sequence[str], known: Seque
         "Install the version of the application that has them, and restore then. To restore first and install "
         "afterwards, add --despite version.",
     )
+
+
+def _newer_version(manifest: Manifest, version: str, ground: Ground) -> Problem:
+    name = ground.distribution
+    return Problem(
+        "too_new",
+        f"The backup {manifest.name} holds data that {name} {version} has changed; {name} {ground.installed} is "
+        "installed, which is older.",
+        f"Install {name} {version} or a newer version, and restore then. To restore first and install afterwards, add "
+        "--despite version.",
+    )
+
+
+def fitting_hint(problem: Problem, fitting: str, ground: Ground) -> Problem:
+    """Return the problem of a backup that is too new, with the one to take instead in its hint."""
+    say = (
+        f"Go back to {fitting}, the newest one that {ground.distribution} {ground.installed} fits: "
+        f"`fietsupdate restore {fitting}`."
+        if fitting
+        else f"There is none that {ground.distribution} {ground.installed} fits."
+    )
+    return replace(problem, hint=f"{say} {problem.hint}")
 
 
 def _without_vault(manifest: Manifest) -> Problem:

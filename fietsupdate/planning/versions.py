@@ -61,11 +61,8 @@ class Recorded:
     """The hooks that have run, ever, by their ids."""
     taken_back_from: str = ""
     """The newer version that the data was taken back from, by a stamp of older code, if no change followed; or ""."""
-
-    @property
-    def is_half_way(self) -> bool:
-        """Whether a newer version has changed the data, and has not completed the change."""
-        return self.newest != self.version
+    half_way_to: str = ""
+    """Another version that has changed the data since, and has not completed the change; "" for none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +76,19 @@ class Versions:
     """All hooks there are, in their order; empty also where nobody had to look for them."""
     inactive: tuple[str, ...] = ()
     """Names of installed plugins whose hooks take no part in the change of version that waits."""
+    way_back: str = ""
+    """Where the data is too new: the name of the newest backup that the installed version fits; "" for none."""
 
     @property
     def moved(self) -> bool:
         """Whether another version is installed than the one that is recorded."""
         return self.installed != self.recorded.version
+
+    @property
+    def begins(self) -> bool:
+        """Whether a change to the installed version is due, and nothing of it was done yet."""
+        before = self.recorded.version
+        return bool(before) and self.installed not in {before, self.recorded.half_way_to}
 
     @property
     def too_new(self) -> bool:
@@ -117,7 +122,7 @@ def recorded(entries: Iterable[Entry]) -> Recorded:
     The first version that is named counts, then every change of version that was completed, and every stamp that an
     older version made: with it somebody says that the data now belongs to that one.
     """
-    version = newest = back_from = ""
+    version = newest = back_from = half_way_to = ""
     ran: dict[str, LastRun] = {}
     for entry in entries:
         ends = entry.direction is Direction.VERSION and VERSION_MARK in entry.update_id
@@ -130,10 +135,11 @@ def recorded(entries: Iterable[Entry]) -> Recorded:
         if ends or taken_back or not version:
             back_from = newest if taken_back else ""
             ran = {name: _seen_from(last, seen, taken_back=bool(taken_back)) for name, last in ran.items()}
-            version = newest = seen
-        elif entry.direction is not Direction.DOWN and is_older(newest, seen):
-            newest = seen
-    return Recorded(version, newest, ran, back_from)
+            version, newest, half_way_to = seen, seen, ""
+        elif entry.direction is not Direction.DOWN:
+            half_way_to = half_way_to if seen == version else seen
+            newest = seen if is_older(newest, seen) else newest
+    return Recorded(version, newest, ran, back_from, half_way_to)
 
 
 def _seen_from(last: LastRun, version: str, *, taken_back: bool) -> LastRun:
@@ -214,8 +220,18 @@ def data_too_new(versions: Versions, current: Sequence[str]) -> Problem:
     return Problem(
         "too_new",
         f"The instance was changed by {name} {newest}, and {name} {versions.installed} is installed, which is older.",
-        f"Install {name} {newest} or a newer version. If both halves were taken back for {versions.installed}, type "
-        f"`fietsupdate stamp {' '.join(current) or 'base'}`: it records that the data belongs to this version.",
+        f"Install {name} {newest} or a newer version.{_way_back(versions)} If both halves were taken back for "
+        f"{versions.installed}, type `fietsupdate stamp {' '.join(current) or 'base'}`: it records that the data "
+        "belongs to this version.",
+    )
+
+
+def _way_back(versions: Versions) -> str:
+    if not versions.way_back:
+        return ""
+    return (
+        f" Or go back to the newest backup that {versions.distribution} {versions.installed} fits, and lose what came "
+        f"since: `fietsupdate restore {versions.way_back}`."
     )
 
 

@@ -78,7 +78,8 @@ def shelf(there: Shelf) -> str:
     lines = [f"Backups in {there.folder}, newest first:", ""] if there.backups else []
     if there.backups:
         rows = [_row(backup, spent=backup.name in there.spent) for backup in there.backups]
-        lines += table(("name", "made (UTC)", "why", "holds", "size", "current updates"), rows)
+        titles = ("name", "made (UTC)", "why", "holds", "size", "version", "current updates")
+        lines += versioned_table(titles, rows)
     if there.spent:
         lines.append("Spent: its other half, an update's vault, is gone; 'fietsupdate backup prune' takes it away.")
     lines += [f"Not a backup: {name}: {reason}." for name, reason in sorted(there.broken.items())]
@@ -90,7 +91,15 @@ def _row(backup: Backup, *, spent: bool) -> tuple[str, ...]:
     when = manifest.created_at[:19].replace("T", " ")
     current = several(manifest.current, "base")
     holds = f"{HOLDS[manifest.scope]}{', spent' if spent else ''}"
-    return backup.name, when, manifest.reason, holds, size(backup.size), current
+    return backup.name, when, manifest.reason, holds, size(backup.size), manifest.versions, current
+
+
+def versioned_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lay a table out; the column "version" is left out where no row has one."""
+    at = titles.index("version")
+    if any(row[at] for row in rows):
+        return table(titles, rows)
+    return table([*titles[:at], *titles[at + 1 :]], [[*row[:at], *row[at + 1 :]] for row in rows])
 
 
 def verified(answer: Verified) -> str:

@@ -9,7 +9,7 @@ from fietsupdate.copies import Backup, Scope
 from fietsupdate.model import Event
 from fietsupdate.render import copies
 from fietsupdate.render.copies import HOLDS, size
-from fietsupdate.render.layout import several, table
+from fietsupdate.render.layout import several
 
 if TYPE_CHECKING:
     from fietsupdate.restore import Candidate, Restored
@@ -21,10 +21,18 @@ ENDS_SESSIONS = frozenset({"postgresql", "mysql", "mariadb"})
 def choice(backups: Sequence[Backup]) -> str:
     """Show the backups that can be restored, numbered, newest first."""
     rows = [
-        (str(number), one.name, _when(one), HOLDS[one.manifest.scope], several(one.manifest.current, "base"))
+        (
+            str(number),
+            one.name,
+            _when(one),
+            HOLDS[one.manifest.scope],
+            one.manifest.versions,
+            several(one.manifest.current, "base"),
+        )
         for number, one in enumerate(backups, 1)
     ]
-    return "\n".join(table(("", "name", "made (UTC)", "holds", "current updates"), rows))
+    titles = ("", "name", "made (UTC)", "holds", "version", "current updates")
+    return "\n".join(copies.versioned_table(titles, rows))
 
 
 def question(what: Candidate) -> str:
@@ -40,12 +48,14 @@ def question(what: Candidate) -> str:
         )
     else:
         files = f"what the interrupted or last update changed in {' and '.join(map(str, what.roots))} is undone"
+    version = f", of version {manifest.versions}" if manifest.versions else ""
     cautions = [f"  - {text}" for text in manifest.cautions]
     damaged = [f"Passed over, as it is damaged: backup {name}: {reason}." for name, reason in what.passed_over.items()]
+    damaged += [f"Passed over, as it is too new: backup {name}: {reason}" for name, reason in what.too_new.items()]
     return "\n".join(
         [
             *damaged,
-            f"Restore the backup {backup.name}, made {_when(backup)} UTC, when the instance was at {current}:",
+            f"Restore the backup {backup.name}, made {_when(backup)} UTC, when the instance was at {current}{version}:",
             f"  database  {what.database} is replaced{sessions}",
             f"  files     {files}",
             f"What is there now is removed as soon as both halves are in place{keeps}.",
@@ -76,6 +86,7 @@ def document(what: Candidate) -> dict[str, Any]:
         "database": what.database,
         "roots": [str(root) for root in what.roots],
         "passed_over": dict(what.passed_over),
+        "too_new": dict(what.too_new),
     }
 
 
