@@ -1,0 +1,1 @@
+"""Where the application's own updater was."""
