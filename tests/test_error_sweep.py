@@ -23,7 +23,7 @@ from support.truth import COMPLETE, ERRORS, UNDONE, assert_is_true, is_open, sai
 from support.zygote import Zygote
 
 SERVERS = [(POSTGRESQL, "stock"), (POSTGRESQL, "async"), (MARIADB, "stock")]
-PLACES = [(SQLITE, "stock", VERBS, 17), (SQLITE, "stock", CALLS, 43)]
+PLACES = [(SQLITE, "stock", VERBS, 29), (SQLITE, "stock", CALLS, 61)]
 if FULL:  # otherwise one of each is struck where the same application is killed
     SERVERS += [(MARIADB, "async")]
     PLACES += [(kind, variant, work, 1) for kind, variant in SERVERS for work in (VERBS, CALLS)]
@@ -58,7 +58,7 @@ if FULL:  # otherwise one of each is struck where the example is killed
 
 
 @pytest.mark.timeout(7200)
-@pytest.mark.parametrize(("kind", "stride"), [(SQLITE, 41), (POSTGRESQL, 97), (MARIADB, 131)])
+@pytest.mark.parametrize(("kind", "stride"), [(SQLITE, 67), (POSTGRESQL, 127), (MARIADB, 157)])
 def test_a_disk_that_stays_full_is_told_and_undone_when_there_is_space(zygote: Zygote, kind: str, stride: int) -> None:
     """Every write from one on fails, also those of recovery; what is left is settled when there is space again."""
     with small_application(zygote, kind) as bench:

@@ -67,9 +67,9 @@ def left_in_the_end(bench: Bench) -> list[str]:
 @pytest.mark.parametrize(
     ("kind", "stride"),
     [
-        pytest.param(SQLITE, 61, id="sqlite"),
-        pytest.param(POSTGRESQL, 211, id="postgresql"),
-        pytest.param(MARIADB, 223, id="mariadb"),
+        pytest.param(SQLITE, 97, id="sqlite"),
+        pytest.param(POSTGRESQL, 251, id="postgresql"),
+        pytest.param(MARIADB, 271, id="mariadb"),
     ],
 )
 def test_killed_before_any_event_the_instance_is_as_it_was(zygote: Zygote, kind: str, stride: int) -> None:
@@ -102,7 +102,7 @@ def test_killed_while_it_clones_or_removes_the_instance_is_as_it_was(zygote: Zyg
 @pytest.mark.parametrize("error", ["ENOSPC", "EIO"])
 def test_a_disk_that_fails_fails_the_rehearsal_only(zygote: Zygote, error: str) -> None:
     with small_application(zygote, SQLITE) as bench:
-        for number in every(127, start=7):
+        for number in every(199, start=7):
             run = struck(bench, Injection(error, number, kinds=(FILES,)))
             if not run.fired:
                 break
