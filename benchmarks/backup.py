@@ -25,10 +25,10 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from fietsupdate.copies import FileRecord
 from fietsupdate.database.dump import open_store
 from fietsupdate.filesystem import copying
 from fietsupdate.filesystem.copying import copy_tree
+from fietsupdate.filesystem.file_record import FileRecord
 
 FILES = 100_000
 A_FOLDER = 250

@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fietsupdate.copies import Policy
 from fietsupdate.errors import ConfigError
 from fietsupdate.keys import TOML_TABLE, Given, converted, gather
+from fietsupdate.model import Policy
 from fietsupdate.sources import Ini, Toml, nearest
 
 

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from fietsupdate.readback import built, parsed
 
@@ -44,16 +44,6 @@ class Reason(enum.StrEnum):
     UPDATE = "update"
     AS_IS = "as_is"
     """To keep halves that do not fit together; it is restored only where somebody names it."""
-
-
-class Policy(enum.StrEnum):
-    """When a backup is made by itself."""
-
-    AUTO = "auto"
-    """The database's dump, before each update that is not atomic here."""
-    FULL = "full"
-    """Both halves, before every run that has updates to run."""
-    NEVER = "never"
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,70 +269,3 @@ def _is_newer(name: str, damaged: Backup | None, than: Backup) -> bool:
     if damaged is None:
         return name > than.name
     return damaged.manifest.scope is Scope.FULL and damaged.manifest.order > than.manifest.order
-
-
-_TYPES = [str, str, str, int, str, int, int, int, int, dict, str]
-"""Of the fields of a `FileRecord` that are always there, as JSON has them."""
-
-_quoted = json.encoder.encode_basestring_ascii
-"""What `json.dumps` does with a text; a whole call of it takes longer than to copy a small file."""
-
-
-class FileRecord(NamedTuple):
-    """One file, folder or link as it was copied."""
-
-    root: str
-    """Name of the further root; "" for the data directory."""
-    path: str
-    """Relative to the root, "" for the root itself; bytes that are not UTF-8 are surrogates (``os.fsdecode``)."""
-    kind: str
-    """``file``, ``folder``, ``link`` or ``hardlink``."""
-    size: int = 0
-    """Bytes of a file's content; 0 for everything else."""
-    sha256: str = ""
-    """Of a file's content, hexadecimal."""
-    mode: int = 0
-    """Permission bits."""
-    uid: int = 0
-    gid: int = 0
-    mtime_ns: int = 0
-    xattrs: Mapping[str, str] = {}
-    """Extended attributes, in base64."""
-    target: str = ""
-    """Text of a symlink; for a hard link the path of the file that it is another name of."""
-    target_root: str | None = None
-    """The root that this path is in, where it is another one than its own."""
-
-    @property
-    def linked_root(self) -> str:
-        """The root of the file that a hard link is another name of."""
-        return self.root if self.target_root is None else self.target_root
-
-    def to_json(self) -> str:
-        """Give one line of the listing: ASCII, whatever the name is."""
-        text, xattrs = _quoted, json.dumps(dict(self.xattrs)) if self.xattrs else "{}"
-        more = "" if self.target_root is None else f", {text(self.target_root)}"
-        return (
-            f"[{text(self.root)}, {text(self.path)}, {text(self.kind)}, {self.size}, {text(self.sha256)}, {self.mode}, "
-            f"{self.uid}, {self.gid}, {self.mtime_ns}, {xattrs}, {text(self.target)}{more}]"
-        )
-
-    @classmethod
-    def from_json(cls, text: str) -> FileRecord:
-        """Read a line of the listing.
-
-        Raises:
-            ValueError: it is none.
-        """
-        try:
-            record = cls(*parsed(text))
-            if [type(value) for value in record[: len(_TYPES)]] != _TYPES or not isinstance(record.linked_root, str):
-                raise TypeError("a field of another type")
-        except TypeError as error:
-            raise ValueError(f"not a file of a backup: {text!r}") from error
-        return record
-
-    def is_inside(self) -> bool:
-        """Tell whether all its paths stay in the root: none is absolute, none goes up, none is cut off by a NUL."""
-        paths = (self.path, self.target) if self.kind == "hardlink" else (self.path,)
-        return not any(path.startswith("/") or "\0" in path or ".." in path.split("/") for path in paths)

@@ -16,8 +16,8 @@ from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 
-from fietsupdate.copies import Policy
 from fietsupdate.errors import ConfigError
+from fietsupdate.model import Policy
 from fietsupdate.sources import Ini, Toml, nearest
 
 TOML_TABLE = "tool.fietsupdate"

@@ -340,3 +340,13 @@ class Report:
     duration_ms: int = 0
     warnings: tuple[str, ...] = ()
     """What hooks and checks found worth a warning, each text once."""
+
+
+class Policy(enum.StrEnum):
+    """When a backup is made by itself."""
+
+    AUTO = "auto"
+    """The database's dump, before each update that is not atomic here."""
+    FULL = "full"
+    """Both halves, before every run that has updates to run."""
+    NEVER = "never"

@@ -12,11 +12,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fietsupdate.backup import Maker, Purpose, folder_of, found, owner, stale
-from fietsupdate.copies import Backup, Policy, Reason, Scope
+from fietsupdate.copies import Backup, Reason, Scope
 from fietsupdate.errors import FietsupdateError
 from fietsupdate.filesystem import shelf
 from fietsupdate.instance import Instance
-from fietsupdate.model import Direction, Plan, Step, fingerprint
+from fietsupdate.model import Direction, Plan, Policy, Step, fingerprint
 from fietsupdate.planning.keeping import surplus, way_back
 from fietsupdate.tip import Tip
 from fietsupdate.views import DatabaseView

@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fietsupdate.copies import Backup, Policy, Shelf
-from fietsupdate.model import Direction, Plan, Report
+from fietsupdate.copies import Backup, Shelf
+from fietsupdate.model import Direction, Plan, Policy, Report
 from fietsupdate.observer import Observer
 from fietsupdate.site import enter
 

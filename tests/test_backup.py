@@ -20,7 +20,7 @@ import pytest
 
 from fietsupdate import Updater, __version__
 from fietsupdate.cli import main
-from fietsupdate.copies import Appearance, Backup, FileRecord, Manifest, Policy, Reason, Scope, Stored
+from fietsupdate.copies import Appearance, Backup, Manifest, Reason, Scope, Stored
 from fietsupdate.errors import (
     DatabaseError,
     FilesError,
@@ -30,8 +30,9 @@ from fietsupdate.errors import (
     UpdateFailedError,
 )
 from fietsupdate.filesystem import content, lock, shelf
+from fietsupdate.filesystem.file_record import FileRecord
 from fietsupdate.filesystem.verifying import verify
-from fietsupdate.model import Event, fingerprint
+from fietsupdate.model import Event, Policy, fingerprint
 from fietsupdate.pace import Pace
 from fietsupdate.planning.keeping import outlived, surplus, way_back
 from fietsupdate.render import copies

@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 
 from fietsupdate.config import Config, Settings, find_files, load_callable, load_config
-from fietsupdate.copies import Policy
 from fietsupdate.errors import ConfigError
 from fietsupdate.keys import KEYS
-from fietsupdate.model import Folder
+from fietsupdate.model import Folder, Policy
 from fietsupdate.site import enter
 
 INI = """\

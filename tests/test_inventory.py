@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from fietsupdate.copies import FileRecord
 from fietsupdate.filesystem import inventory
 from fietsupdate.filesystem.copying import copy_tree
+from fietsupdate.filesystem.file_record import FileRecord
 from fietsupdate.filesystem.inventory import Inventory, differences, taken
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from fietsupdate.database.pointing import MARK
 from fietsupdate.errors import DatabaseError
 from fietsupdate.filesystem.durable import sync_path
 from fietsupdate.filesystem.owner import give_owner
@@ -319,3 +320,11 @@ def arriving(dest: Path) -> Iterator[Path]:
 
 def _if_there(store: Store) -> Store | None:
     return store if store.exists() else None
+
+
+def mark(store: Store, word: str) -> None:
+    """Mark a clone, for `refuse_unmarked`."""
+    if store.dialect == "postgresql":
+        store.run(f"CREATE SCHEMA {MARK}; CREATE TABLE {MARK}.mark AS SELECT '{word}'::text AS word")
+    else:
+        store.run(f"CREATE TABLE {MARK} (word VARCHAR(40)); INSERT INTO {MARK} (word) VALUES ('{word}')")  # noqa: S608  # ours

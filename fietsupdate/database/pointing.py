@@ -13,7 +13,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
 import sqlalchemy as sa
@@ -23,9 +23,6 @@ from sqlalchemy import Connection, Engine, event
 from fietsupdate.config import Pointed
 from fietsupdate.database.sqlite import named_file
 from fietsupdate.errors import EnvPyError
-
-if TYPE_CHECKING:
-    from fietsupdate.database.dump import Store
 
 MARK = "fietsupdate_rehearsal"
 """The table that marks a clone; on PostgreSQL a schema, so that no search path hides it."""
@@ -41,14 +38,6 @@ _DRIVERS = ("psycopg", "psycopg2", "pg8000", "pymysql", "MySQLdb", "mariadb", "m
 """Modules with a function ``connect`` that blocks; asyncio's drivers are met where SQLAlchemy uses them."""
 _LOCAL = frozenset({"localhost", "127.0.0.1", "::1", ""})
 _MYSQL = frozenset({"mysql", "mariadb"})
-
-
-def mark(store: Store, word: str) -> None:
-    """Mark a clone, for `refuse_unmarked`."""
-    if store.dialect == "postgresql":
-        store.run(f"CREATE SCHEMA {MARK}; CREATE TABLE {MARK}.mark AS SELECT '{word}'::text AS word")
-    else:
-        store.run(f"CREATE TABLE {MARK} (word VARCHAR(40)); INSERT INTO {MARK} (word) VALUES ('{word}')")  # noqa: S608  # ours
 
 
 def refuse_unmarked(connection: Connection, pointed: Pointed) -> None:

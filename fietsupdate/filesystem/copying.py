@@ -16,10 +16,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from fietsupdate.copies import FileRecord
 from fietsupdate.errors import FilesError
 from fietsupdate.filesystem.content import Content, digest_of, has_holes
 from fietsupdate.filesystem.durable import MANY, sync_file_system, sync_many
+from fietsupdate.filesystem.file_record import FileRecord
 from fietsupdate.filesystem.layout import HOME
 from fietsupdate.filesystem.mounts import mounted_below
 from fietsupdate.filesystem.regular import opened

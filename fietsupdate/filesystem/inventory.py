@@ -14,8 +14,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from fietsupdate.copies import FileRecord
 from fietsupdate.filesystem.copying import digest
+from fietsupdate.filesystem.file_record import FileRecord
 from fietsupdate.filesystem.layout import HOME
 from fietsupdate.filesystem.status import read_xattrs
 

@@ -8,8 +8,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from fietsupdate.copies import FileRecord, Stored
+from fietsupdate.copies import Stored
 from fietsupdate.filesystem.durable import sync
+from fietsupdate.filesystem.file_record import FileRecord
 from fietsupdate.filesystem.owner import give_owner
 
 

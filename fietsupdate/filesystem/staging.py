@@ -14,11 +14,12 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from fietsupdate.copies import Appearance, Backup, FileRecord
+from fietsupdate.copies import Appearance, Backup
 from fietsupdate.errors import FilesError
 from fietsupdate.filesystem import swap
 from fietsupdate.filesystem.content import FICLONE
 from fietsupdate.filesystem.copying import Links, copy_tree, measure, nothing
+from fietsupdate.filesystem.file_record import FileRecord
 from fietsupdate.filesystem.identity import user
 from fietsupdate.filesystem.layout import restore_folder
 from fietsupdate.filesystem.place import erase

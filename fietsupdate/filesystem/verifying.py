@@ -7,8 +7,9 @@ import stat
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from fietsupdate.copies import Backup, FileRecord, Stored
+from fietsupdate.copies import Backup, Stored
 from fietsupdate.filesystem.copying import digest, measure, nothing
+from fietsupdate.filesystem.file_record import FileRecord
 from fietsupdate.filesystem.layout import HOME
 from fietsupdate.filesystem.regular import opened
 from fietsupdate.filesystem.shelf import parts, read

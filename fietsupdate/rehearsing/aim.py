@@ -12,8 +12,8 @@ from typing import Any
 from urllib.parse import quote
 
 from fietsupdate.config import Pointed
-from fietsupdate.copies import Policy
 from fietsupdate.database.pointing import files_of, repointed
+from fietsupdate.model import Policy
 from fietsupdate.site import DATA_DIR, Site
 
 

@@ -14,15 +14,14 @@ from typing import TYPE_CHECKING
 
 from fietsupdate.backup import BLOCK, RESERVE, SHARE, folder_of, refuse_shared
 from fietsupdate.config import Pointed
-from fietsupdate.copies import FileRecord
 from fietsupdate.database.confinement import Account, NotConfinedError
-from fietsupdate.database.dump import CLONE, Store, live_store
+from fietsupdate.database.dump import CLONE, Store, live_store, mark
 from fietsupdate.database.environment import Environment, Visit
-from fietsupdate.database.pointing import mark
 from fietsupdate.errors import DatabaseError, FilesError
 from fietsupdate.filesystem import lock
 from fietsupdate.filesystem.copying import copy_tree, digest, measure, room
 from fietsupdate.filesystem.durable import atomic_write
+from fietsupdate.filesystem.file_record import FileRecord
 from fietsupdate.filesystem.inventory import Inventory
 from fietsupdate.filesystem.layout import ledger_file, make_home
 from fietsupdate.filesystem.paths import database_files
