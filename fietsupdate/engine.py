@@ -11,9 +11,8 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from fietsupdate.database.environment import Visit
 from fietsupdate.database.ledger import DONE
@@ -24,7 +23,6 @@ from fietsupdate.masking import masked
 from fietsupdate.model import BASE, Adoption, Begun, Direction, Entry, Plan, Step
 from fietsupdate.planning.planner import resume_command
 from fietsupdate.recovery import Outcome, Settled, commit_where_needed, settle
-from fietsupdate.safeguard import Safeguard
 from fietsupdate.stands import Disk, Progress, WayOn, failed, not_committed
 from fietsupdate.tip import Tip
 from fietsupdate.transaction import PlanChangedError, StepTransaction, guard_of, open_files, reopen_files, take
@@ -34,22 +32,44 @@ if TYPE_CHECKING:
     from alembic.runtime.migration import RevisionStep
 
 
-class Engine:
-    """Takes an instance from one position to the next."""
+class Backups(Protocol):
+    """Makes the backups of one run; `fietsupdate.safeguard.Safeguard` does."""
 
-    def __init__(self, instance: Instance, view: DatabaseView) -> None:
+    def before_run(self, plan: Plan, tip: Tip) -> None:
+        """Copy both halves before the first step, where the plan says so."""
+
+    def before_step(self, step: Step, txn: str, tip: Tip) -> str:
+        """Return the name of the backup that leads back to before a step; "" for none."""
+
+    def tidied(self, tip: Tip) -> contextlib.AbstractContextManager[None]:
+        """Remove backups that are worth nothing any more at the end of the run."""
+
+
+class Engine:
+    """Takes an instance from one position to the next.
+
+    Args:
+        instance: The instance.
+        view: What was seen of its database.
+        bytes_needed: Returns how many bytes a step needed when it was rehearsed, 0 where that is not known.
+    """
+
+    def __init__(
+        self, instance: Instance, view: DatabaseView, bytes_needed: Callable[[Step], int] = lambda _: 0
+    ) -> None:
         self.instance = instance
+        self._bytes_needed = bytes_needed
         self.tip = Tip(instance.graph, view)
         self._has_ledger = view.has_ledger
 
-    def run(self, plan: Plan, modules: Mapping[str, ModuleType], done: list[str], safeguard: Safeguard) -> None:
+    def run(self, plan: Plan, modules: Mapping[str, ModuleType], done: list[str], backups: Backups) -> None:
         """Run every step of a plan.
 
         Args:
             plan: What to do.
             modules: The loaded scripts, by update id.
             done: Takes the id of each update as soon as it is known that both halves have it.
-            safeguard: Makes the backups.
+            backups: Makes the backups.
 
         Raises:
             PlanChangedError: somebody else moved the instance; nothing of the next step was done.
@@ -58,15 +78,15 @@ class Engine:
         if plan.steps:
             self.instance.environment.target = self.tip.leads_to(plan.steps[0])
         self.prepare()
-        with safeguard.tidied(self.tip):
-            safeguard.before_run(plan, self.tip)
+        with backups.tidied(self.tip):
+            backups.before_run(plan, self.tip)
             if plan.adoption:
                 self.adopt(plan.adoption)
             only_updates = all(step.direction is not Direction.VERSION for step in plan.steps)
             for number, step in enumerate(plan.steps):
                 self.instance.signals.raise_pending()
                 progress = Progress(number, len(plan.steps), "updates" if only_updates else "steps")
-                self._apply(step, modules[step.update.update_id], progress, done, safeguard)
+                self._apply(step, modules[step.update.update_id], progress, done, backups)
 
     def prepare(self) -> None:
         """Create the ledger and name the instance, committed before the first transaction begins."""
@@ -93,12 +113,12 @@ class Engine:
         details = {"update_ids": list(adoption.update_ids), "revisions": list(adoption.revisions)}
         self.instance.tell("adopted", adoption.reason, details)
 
-    def _apply(self, step: Step, module: ModuleType, progress: Progress, done: list[str], safeguard: Safeguard) -> None:
+    def _apply(self, step: Step, module: ModuleType, progress: Progress, done: list[str], backups: Backups) -> None:
         begun = self.tip.begun
         self.instance.environment.target = self.tip.leads_to(step)
         txn = begun.txn if begun else str(uuid.uuid4())
         try:
-            way_back = safeguard.before_step(step, txn, self.tip)
+            way_back = backups.before_step(step, txn, self.tip)
         except FietsupdateError as error:
             error.stands += str(progress)
             raise
@@ -130,7 +150,7 @@ class Engine:
             elif settled.outcome is Outcome.UNDONE:
                 run.tell("update_undone", settled.outcome.value, **settled.details)
             resume = resume_command(self.instance.graph, step.update.update_id, step.update, step.direction)
-            disk = Disk(self.instance.data_dir, _rehearsed_bytes(self.instance.data_dir, step))
+            disk = Disk(self.instance.data_dir, self._bytes_needed(step))
             raise failed(step, failure, settled, progress, disk=disk, way_on=WayOn(resume, way_back, first_failure))
         self.instance.signals.deferred = False
 
@@ -277,12 +297,3 @@ def _unsettled_failure(before: Begun | None, after: Begun | None) -> str:
     if before is None or after is None or before.finished != after.finished:
         return ""
     return before.failure
-
-
-def _rehearsed_bytes(data_dir: Path, step: Step) -> int:
-    """Return how many bytes the last rehearsal of a step needed at most, with what ran beside it; 0 for none."""
-    from fietsupdate.rehearsal import last
-
-    rehearsal = last(data_dir)
-    names = {one.update_id for one in rehearsal.updates} if rehearsal is not None else set()
-    return rehearsal.peak_bytes if rehearsal is not None and step.update.update_id in names else 0

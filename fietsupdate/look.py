@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,8 +10,8 @@ from typing import TYPE_CHECKING
 from fietsupdate.database.environment import Environment
 from fietsupdate.database.view import look as look_at_database
 from fietsupdate.errors import FilesError, RefusedError
-from fietsupdate.filesystem.layout import check_home
-from fietsupdate.filesystem.ledger import look as look_at_files
+from fietsupdate.filesystem import ledger
+from fietsupdate.filesystem.layout import check_home, restore_folder
 from fietsupdate.filesystem.ledger import read_entries
 from fietsupdate.filesystem.owner import check_readable
 from fietsupdate.model import BASE, Begun, Direction, Plan, Status, fingerprint
@@ -22,7 +23,7 @@ from fietsupdate.planning.position import locate, settled_entries
 from fietsupdate.planning.revisions import RevisionTree
 from fietsupdate.planning.schema import fits_before, is_past_pending
 from fietsupdate.site import Site
-from fietsupdate.views import DatabaseView, FilesView
+from fietsupdate.views import DatabaseView, FilesView, OpenRestore
 
 if TYPE_CHECKING:
     from fietsupdate.copies import Backup
@@ -86,12 +87,12 @@ def look(site: Site, graph: Graph, environment: Environment) -> Look:
     """
     check_readable(site.data_dir)
     check_home(site.data_dir)
-    files = look_at_files(site.data_dir, site.config.version_file)
+    files = look_at_files(site)
     if files.restore is not None and files.restore.is_half:
         return Look(graph, files, unseen(files.restore.database))
     for _ in range(MOST_LOOKS):
         database, before = look_at_database(environment), files
-        files = look_at_files(site.data_dir, site.config.version_file)
+        files = look_at_files(site)
         if files == before:
             break
     versions = _versions(site, graph, files, database)
@@ -102,6 +103,25 @@ def look(site: Site, graph: Graph, environment: Environment) -> Look:
     else:
         files = replace(files, way_back=_before_pending(site, graph, files, database))
     return Look(graph, files, database, versions)
+
+
+def look_at_files(site: Site) -> FilesView:
+    """Read what the data directory says, with the restore that lies open in it, if one does."""
+    files = ledger.look(site.data_dir, site.config.version_file)
+    return replace(files, restore=_open_restore(site.data_dir))
+
+
+def _open_restore(data_dir: Path) -> OpenRestore | None:
+    """Look at a restore that lies open; without its folder, nothing is imported that could read it."""
+    try:
+        os.lstat(restore_folder(data_dir))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError:
+        pass  # reading the journal says what is wrong
+    from fietsupdate.filesystem import restoration
+
+    return restoration.look(data_dir)
 
 
 def unseen(shown_url: str, *, dialect: str = "", url: str = "", file: Path | None = None) -> DatabaseView:

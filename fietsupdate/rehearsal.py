@@ -20,17 +20,14 @@ from fietsupdate import __version__
 from fietsupdate.database.digests import version_tables
 from fietsupdate.database.pointing import configured_texts, sqlite_files
 from fietsupdate.errors import FietsupdateError, FilesError, PlanError, RefusedError, StoppedError
-from fietsupdate.filesystem.durable import atomic_write, sync_path
-from fietsupdate.filesystem.regular import read_bytes
 from fietsupdate.filesystem.space import is_full
 from fietsupdate.instance import now
 from fietsupdate.look import Look
 from fietsupdate.model import Direction, Event, Plan, Step
-from fietsupdate.rehearsing import removal
 from fietsupdate.rehearsing.apart import Apart
 from fietsupdate.rehearsing.clone import ROOM, Clone, cloned, left_out
 from fietsupdate.rehearsing.legs import Legs
-from fietsupdate.rehearsing.report import Failure, Rehearsal, Seclusion, rehearsed
+from fietsupdate.rehearsing.report import Failure, Rehearsal, Seclusion, rehearsed, store
 from fietsupdate.rehearsing.watch import Watch
 from fietsupdate.run import Run
 
@@ -38,24 +35,12 @@ NOT_RUN = "No update ran."
 NOT_COMPARED = "Whether the real instance is as it was, was not looked at."
 GONE = "The clone is gone."
 NOTHING = "Nothing was changed, and nothing was cloned."
-LARGEST = 64 << 20
-"""Bytes that a report has at the most: it may name many files."""
-LAST = "last.json"
-"""The report of the last rehearsal, in the folder of all rehearsals."""
 
 _ABOUT_RIGHTS = re.compile(
     r"permission denied|must be (owner|superuser|a? ?member)|denied (to|for) user", re.IGNORECASE
 )
 
 _ABOUT_WRITING = re.compile(r"Read-only file system|readonly database|unable to open database file")
-
-
-def last(data_dir: Path) -> Rehearsal | None:
-    """Read the report of the last rehearsal; ``None`` where there is none that can be read."""
-    try:
-        return Rehearsal.from_json(read_bytes(removal.folder_of(data_dir) / LAST, LARGEST).decode("ascii"))
-    except (OSError, ValueError):
-        return None
 
 
 def rehearse(run: Run, target: str | None, *, round_trip: bool) -> Rehearsal | None:
@@ -270,16 +255,3 @@ def _no_way_back(step: Step) -> str:
     if step.direction is Direction.VERSION:
         return "" if step.only_records else f"Version hook {update.update_id} cannot be reverted: none can."
     return "" if update.has_down else f"Update {update.update_id} cannot be reverted: {update.path} has no class Down."
-
-
-def store(folder: Path, report: Rehearsal) -> None:
-    """Keep a report, in place of the one before.
-
-    Args:
-        folder: The rehearsal's own, which is swept whatever happens: a draft goes with it.
-        report: What is kept.
-    """
-    draft, place = folder / LAST, folder.parent / LAST
-    atomic_write(draft, report.to_json().encode("ascii"), mode=0o600)
-    os.replace(draft, place)
-    sync_path(place.parent)

@@ -18,11 +18,10 @@ from fietsupdate.copies import Backup
 from fietsupdate.errors import DatabaseError, RefusedError, UsageError
 from fietsupdate.filesystem import leftovers, restoration
 from fietsupdate.filesystem.layout import HOME, LOST_FOUND
-from fietsupdate.filesystem.ledger import look as look_at_files
 from fietsupdate.filesystem.ledger import read_entries
 from fietsupdate.filesystem.verifying import verify
 from fietsupdate.instance import now
-from fietsupdate.look import Look, unseen
+from fietsupdate.look import Look, look_at_files, unseen
 from fietsupdate.model import Entry, Event, Problem
 from fietsupdate.pace import Pace
 from fietsupdate.planning.going_back import Despite, Ground, fitting_hint, objections, restorable, too_new
@@ -250,7 +249,7 @@ def _look(run: Run) -> Look:
         at = restorer.destination
         if at.file is None:
             _refuse_silent(restorer)
-        files = look_at_files(run.site.data_dir, run.site.config.version_file)
+        files = look_at_files(run.site)
         unread = unseen(at.shown, dialect=restorer.store.dialect, url=at.place.url, file=at.file)
         return Look(run.graph, files, replace(unread, place=at.place))
 

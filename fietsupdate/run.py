@@ -11,7 +11,6 @@ from functools import cached_property
 from pathlib import Path
 
 from fietsupdate.checks import Checks
-from fietsupdate.copies import Policy
 from fietsupdate.database.environment import Environment
 from fietsupdate.database.view import application_tables
 from fietsupdate.engine import Engine
@@ -33,7 +32,7 @@ from fietsupdate.filesystem.ledger import look as look_at_files
 from fietsupdate.filesystem.owner import check_writable, refuse_root
 from fietsupdate.instance import Instance, now
 from fietsupdate.look import Look, look
-from fietsupdate.model import Direction, Event, Failure, Plan, Report
+from fietsupdate.model import Direction, Event, Failure, Plan, Policy, Report, Step
 from fietsupdate.planning.graph import Graph
 from fietsupdate.process import SIGNALS, Signals, Stop
 from fietsupdate.recovery import Outcome, settle, warn_of_rubbish
@@ -183,7 +182,7 @@ class Run:
             instance = self.instance(seen.database)
             checks = Checks(self.site, instance.settings, self.tell)
             loaded = checks.before(plan)
-            engine = Engine(instance, seen.database)
+            engine = Engine(instance, seen.database, self._bytes_needed)
             adoption = asdict(plan.adoption) if plan.adoption else None
             instance.tell("plan", "", {"steps": [step.update.update_id for step in plan.steps], "adoption": adoption})
             try:
@@ -314,6 +313,12 @@ class Run:
         """Plan from what was seen; a plan that drops what was there before the first update names the tables."""
         plan = seen.plan(target, direction, below_baseline=self.below_baseline)
         return replace(plan, tables=application_tables(self.environment)) if plan.is_below_baseline else plan
+
+    def _bytes_needed(self, step: Step) -> int:
+        """Return how many bytes a step needed in the last rehearsal; 0 where it had none."""
+        from fietsupdate.rehearsing.report import rehearsed_bytes
+
+        return rehearsed_bytes(self.site.data_dir, step)
 
     def _safeguard(self, seen: Look, plan: Plan | None = None) -> Safeguard:
         policy = self.policy

@@ -19,7 +19,6 @@ import sqlalchemy as sa
 from fietsupdate.errors import EnvPyError, FietsupdateError, FilesError, LockedError, PlanError, RefusedError
 from fietsupdate.filesystem import content, lock
 from fietsupdate.model import Event
-from fietsupdate.rehearsal import last
 from fietsupdate.rehearsing import clone as cloning
 from fietsupdate.rehearsing.report import (
     Change,
@@ -30,6 +29,7 @@ from fietsupdate.rehearsing.report import (
     RoundTrip,
     Seclusion,
     Timing,
+    last,
 )
 from fietsupdate.rehearsing.report import (
     Database as DatabaseFigures,

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 from fietsupdate.filesystem import failure, header
-from fietsupdate.filesystem.layout import ledger_file, restore_folder
+from fietsupdate.filesystem.layout import ledger_file
 from fietsupdate.filesystem.lock import holder
 from fietsupdate.filesystem.maintenance import left_behind
 from fietsupdate.filesystem.regular import opened, read_bytes
 from fietsupdate.model import Entry
-from fietsupdate.views import FilesView, OpenRestore
+from fietsupdate.views import FilesView
 
 LARGEST = 1 << 28
 """Bytes that a ledger has at the most."""
@@ -29,7 +29,7 @@ _MOST = 1 << 18
 
 
 def look(data_dir: Path, version_file: str) -> FilesView:
-    """Read what the data directory says about its instance.
+    """Read what the data directory says about its instance; of a restore that lies open it knows nothing.
 
     Args:
         data_dir: The data directory; it may be missing.
@@ -50,23 +50,9 @@ def look(data_dir: Path, version_file: str) -> FilesView:
         holder=holder(data_dir),
         damaged=damaged or unreadable,
         unreadable_header=unreadable_header,
-        restore=_restore(data_dir),
         maintenance=left_behind(data_dir),
         failure=failure.noted(data_dir),
     )
-
-
-def _restore(data_dir: Path) -> OpenRestore | None:
-    """Look at a restore that lies open; without its folder, nothing is imported that could read it."""
-    try:
-        os.lstat(restore_folder(data_dir))
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError:
-        pass  # reading the journal says what is wrong
-    from fietsupdate.filesystem import restoration
-
-    return restoration.look(data_dir)
 
 
 def read_entries(path: Path) -> tuple[tuple[Entry, ...], bool, str]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from fietsupdate import estimates
 from fietsupdate.checks import modules
 from fietsupdate.model import Plan
-from fietsupdate.rehearsal import last
-from fietsupdate.rehearsing.report import Outlook
+from fietsupdate.rehearsing.report import Outlook, last
 from fietsupdate.run import Run
 
 

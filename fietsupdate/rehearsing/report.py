@@ -13,6 +13,18 @@ from fietsupdate.readback import parsed
 if TYPE_CHECKING:
     from fietsupdate.estimates import Estimates
 
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fietsupdate.filesystem.durable import atomic_write, sync_path
+from fietsupdate.filesystem.regular import read_bytes
+from fietsupdate.model import Step
+from fietsupdate.rehearsing import removal
+
+if TYPE_CHECKING:
+    pass
+
 FORMAT = 1
 """The format of the stored reports that this version writes; it reads no other."""
 
@@ -261,3 +273,41 @@ def _changes(values: Any) -> tuple[Change, ...]:
 
 def _timings(values: Any) -> tuple[Timing, ...]:
     return tuple(Timing(**one) for one in values)
+
+
+LARGEST = 64 << 20
+"""Bytes that a report has at the most: it may name many files."""
+
+
+LAST = "last.json"
+"""The report of the last rehearsal, in the folder of all rehearsals."""
+
+
+def last(data_dir: Path) -> Rehearsal | None:
+    """Read the report of the last rehearsal; ``None`` where there is none that can be read."""
+    try:
+        return Rehearsal.from_json(read_bytes(removal.folder_of(data_dir) / LAST, LARGEST).decode("ascii"))
+    except (OSError, ValueError):
+        return None
+
+
+def store(folder: Path, report: Rehearsal) -> None:
+    """Keep a report, in place of the one before.
+
+    Args:
+        folder: The rehearsal's own, which is swept whatever happens: a draft goes with it.
+        report: What is kept.
+    """
+    draft, place = folder / LAST, folder.parent / LAST
+    atomic_write(draft, report.to_json().encode("ascii"), mode=0o600)
+    os.replace(draft, place)
+    sync_path(place.parent)
+
+
+def rehearsed_bytes(data_dir: Path, step: Step) -> int:
+    """Return how many bytes the last rehearsal of a step needed at most, with what ran beside it; 0 for none."""
+    from fietsupdate.rehearsing.report import last
+
+    rehearsal = last(data_dir)
+    names = {one.update_id for one in rehearsal.updates} if rehearsal is not None else set()
+    return rehearsal.peak_bytes if rehearsal is not None and step.update.update_id in names else 0
