@@ -284,17 +284,23 @@ def test_a_rehearsal_there_and_back_tells_what_stays_and_compares_the_rest(make_
 
 def test_a_rehearsal_tells_what_nobody_said_and_what_does_not_stay(project: Project) -> None:
     more = "self.connection.execute(sa.text(\"UPDATE notes SET text = 'x'\")); self.files.write('previews/list', '')"
-    application(project, [*ALL, "column notes.size", "files never/**"], down=f"{more}; self.files.remove('kept.txt')")
-    report = there_and_back(filled(project))
+    application(
+        project,
+        [*ALL, "column notes.size", "files never/**", "table kinds"],
+        down=f"{more}; self.files.remove('kept.txt')",
+    )
+    updater = filled(project)
+    project.database.execute("CREATE TABLE kinds (id INTEGER)")
+    report = there_and_back(updater)
     trip = report.round_trip
     assert trip is not None
     assert not trip.restored
     assert sorted(change.path for change in trip.files) == ["cache", "kept.txt", "previews/list"]
     assert (trip.tables, trip.schema) == (("notes",), "")
     assert trip.left == tuple(ALL)
-    assert trip.not_left == ("column notes.size", "files never/**")
+    assert trip.not_left == ("column notes.size", "files never/**", "table kinds")
     told = " ".join(rehearsals.report(report, 200).split())
-    assert "The scripts say that this stays, and it does not: column notes.size, files never/**." in told
+    assert "The scripts say that this stays, and it does not: column notes.size, files never/**, table kinds." in told
 
 
 def test_a_report_of_before_is_read() -> None:

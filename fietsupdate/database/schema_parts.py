@@ -6,6 +6,7 @@ The text is what `Store.schema_text` gives: definitions that end with ``;``, eac
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 
 from fietsupdate.database.digests import definitions
@@ -41,6 +42,12 @@ def without(schema: str, leaves: Iterable[Leave]) -> str:
         if leave.kind != FILES:
             parts = [left for text in parts if (left := _without(text, leave, owned))]
     return "".join(parts)
+
+
+def part(schema: str, leave: Leave) -> list[str]:
+    """Return the lines that a schema loses without a table or column."""
+    rest = Counter(without(schema, [leave]).splitlines())
+    return sorted((Counter(schema.splitlines()) - rest).elements())
 
 
 def columns(leaves: Collection[Leave]) -> dict[str, frozenset[str]]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from fietsupdate.database.schema_parts import holds
+from fietsupdate.database.schema_parts import holds, part
 from fietsupdate.filesystem.inventory import Difference
 from fietsupdate.leaves import FILES, Leave
 
@@ -22,15 +22,29 @@ class SortedOut:
     """Paths that are not what they were, and of which no script says so."""
 
 
-def sort_out(leaves: Iterable[Leave], found: Sequence[Difference], schema: str) -> SortedOut:
+@dataclass(frozen=True)
+class Content:
+    """A database at one moment: its schema, and what the rows of each table add up to."""
+
+    schema: str
+    digests: Mapping[str, str]
+
+    def of(self, leave: Leave) -> object:
+        """Return all that there is of a table or column; of a column the rows of its whole table."""
+        return part(self.schema, leave), self.digests.get(leave.table)
+
+
+def sort_out(leaves: Iterable[Leave], found: Sequence[Difference], before: Content, after: Content) -> SortedOut:
     """Compare what the scripts say stays with what did.
 
-    What is gone was not left, whatever a pattern says. A folder that is there because of a file in it goes with it.
+    What is gone, or is as it was before, was not left, whatever the scripts say. A folder that is there because of
+    a file in it goes with it.
 
     Args:
         leaves: What they say.
         found: Paths that are not what they were before the updates.
-        schema: The schema after they were reverted.
+        before: The database before the updates.
+        after: The database after they were reverted.
     """
     names = tuple(leaves)
     covered = [(one, _covering(names, one)) for one in found]
@@ -41,8 +55,12 @@ def sort_out(leaves: Iterable[Leave], found: Sequence[Difference], schema: str) 
         if not those and not (one.how == "added" and (one.record.root, one.record.path) in above)
     )
     seen = {leave for _, those in covered for leave in those}
-    left = tuple(leave for leave in names if (leave in seen if leave.kind == FILES else holds(schema, leave)))
+    left = tuple(leave for leave in names if (leave in seen if leave.kind == FILES else _stays(leave, before, after)))
     return SortedOut(left, tuple(leave for leave in names if leave not in left), rest)
+
+
+def _stays(leave: Leave, before: Content, after: Content) -> bool:
+    return holds(after.schema, leave) and before.of(leave) != after.of(leave)
 
 
 def _covering(leaves: Iterable[Leave], one: Difference) -> list[Leave]:

@@ -18,7 +18,7 @@ from fietsupdate.filesystem.space import is_full
 from fietsupdate.leaves import TABLE, Leave
 from fietsupdate.model import Direction, Plan, Report
 from fietsupdate.rehearsing.clone import ROOM, Clone
-from fietsupdate.rehearsing.leaving import sort_out
+from fietsupdate.rehearsing.leaving import Content, sort_out
 from fietsupdate.rehearsing.recording import Recorder
 from fietsupdate.rehearsing.report import Change, Database, Failure, Files, Rehearsal, RoundTrip, Timing
 from fietsupdate.run import Run
@@ -34,6 +34,9 @@ class _Moment:
     schema: str
     size: int
     digests: Mapping[str, str]
+    """Of each table; of nothing where nobody goes back."""
+    rest: Mapping[str, str]
+    """The same without the columns that stay on purpose."""
 
 
 @dataclass
@@ -89,13 +92,14 @@ class Legs:
     def _way_back(self, before: _Moment, timings: tuple[Timing, ...]) -> RoundTrip:
         """Compare what reverting has led to with what was before; what stays on purpose does not count."""
         after, found = self._moment(digested=True), list(self._differences())
-        sorted_out = sort_out(self._leaves, [one for one in found if one.how != "time"], after.schema)
+        contents = (Content(one.schema, one.digests) for one in (before, after))
+        sorted_out = sort_out(self._leaves, [one for one in found if one.how != "time"], *contents)
         gone = {leave.what for leave in sorted_out.left if leave.kind == TABLE}
-        tables = (before.digests.keys() | after.digests.keys()) - gone
+        tables = (before.rest.keys() | after.rest.keys()) - gone
         return RoundTrip(
             files=tuple(_change(one) for one in sorted_out.rest),
             times=sum(one.how == "time" for one in found),
-            tables=tuple(sorted(name for name in tables if before.digests.get(name) != after.digests.get(name))),
+            tables=tuple(sorted(name for name in tables if before.rest.get(name) != after.rest.get(name))),
             schema=_diff_of_lines(*(without(one.schema, sorted_out.left) for one in (before, after))),
             down=timings,
             left=tuple(map(str, sorted_out.left)),
@@ -128,12 +132,17 @@ class Legs:
     def _moment(self, *, digested: bool) -> _Moment:
         database = self.clone.store
         rows = {table: count for table, count in database.row_counts().items() if not self._is_bookkeeping(table)}
-        sums = digests(database, columns(self._leaves)) if digested else {}
+        sums = digests(database) if digested else {}
+        without_columns = columns(self._leaves)
+        rest = digests(database, without_columns) if digested and without_columns else sums
         return _Moment(
             rows,
             "".join(text for text in definitions(database.schema_text()) if not self._is_about_bookkeeping(text)),
             database.size(),
-            {table: digest for table, digest in sums.items() if not self._is_bookkeeping(table)},
+            *(
+                {table: digest for table, digest in found.items() if not self._is_bookkeeping(table)}
+                for found in (sums, rest)
+            ),
         )
 
     def _is_bookkeeping(self, table: str) -> bool:
