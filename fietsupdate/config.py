@@ -38,6 +38,19 @@ class Pointed:
 
 
 @dataclass(frozen=True, slots=True)
+class Release:
+    """A release of the application that a test takes for the installed one."""
+
+    version: str
+    updates: frozenset[str] | None = None
+    """Ids of the update scripts that it brings; ``None`` for all that there are."""
+
+    def brings(self, update_id: str) -> bool:
+        """Tell whether the release has the script of an update."""
+        return self.updates is None or update_id in self.updates
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """What the configuration says, with every path absolute. `fietsupdate.site.enter` brings it to life."""
 
@@ -71,6 +84,8 @@ class Config:
     """How a server's database is cloned: ``auto``, or ``dump``, which lets everybody connect meanwhile."""
     pointed: Pointed | None = None
     """Set while a rehearsal runs."""
+    release: Release | None = None
+    """Set where a test stands for another release than the installed one."""
     lock_timeout: float = 600.0
     """Seconds; 0 does not wait."""
     alembic_config: str = ""

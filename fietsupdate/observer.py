@@ -116,7 +116,10 @@ class Observer:
     @contextlib.contextmanager
     def _entered(self) -> Iterator[tuple[Site, Graph]]:
         with enter(self.config) as site:
-            yield site, build(load(site.folders), [folder.name for folder in site.folders])
+            release, updates = self.config.release, load(site.folders)
+            if release is not None:
+                updates = tuple(update for update in updates if release.brings(update.update_id))
+            yield site, build(updates, [folder.name for folder in site.folders])
 
     def _look(self) -> Look:
         with self._entered() as (site, graph):

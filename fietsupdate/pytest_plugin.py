@@ -7,7 +7,7 @@ imported when they are asked for.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,9 +15,12 @@ import pytest
 if TYPE_CHECKING:
     from fietsupdate.config import Config
     from fietsupdate.testing.instance import TemporaryInstance
+    from fietsupdate.testing.upgrades import Upgrades
 
 Fill = Callable[["TemporaryInstance"], object]
 """Puts data into an instance."""
+Releases = Mapping[str, str | Sequence[str] | None] | Sequence[str] | None
+"""Versions; or versions with the last updates of each; None for the bounds of the version hooks' ranges."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -35,6 +38,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     parser.addini("fietsupdate_config", "Configuration files, relative to the root directory.", type="args")
     parser.addini("fietsupdate_server", "As --fietsupdate-server.")
+    parser.addini(
+        "fietsupdate_versions", "Released versions, one a line; `0.4 = ID` names the last update.", "linelist"
+    )
 
 
 @pytest.hookimpl(trylast=True)
@@ -82,9 +88,21 @@ def fietsupdate_data() -> Mapping[str, Fill]:
     """Map ids of updates to functions that put data into an instance once it is at that update; override it.
 
     They are called with the `fietsupdate_instance`. ``base`` is the instance before its first update, ``baseline`` the
-    one at the script with ``baseline = True``.
+    one at the script with ``baseline = True``, ``lessons==0.4`` a new installation of that version.
     """
     return {}
+
+
+@pytest.fixture
+def fietsupdate_versions(pytestconfig: pytest.Config) -> Releases:
+    """Give the released versions between which version hooks are tested; override it, or name them in pytest's own.
+
+    A mapping gives the last updates of each version, too. None stands for versions on both sides of every bound of the
+    hooks' ranges.
+    """
+    lines: list[str] = pytestconfig.getini("fietsupdate_versions")
+    pairs = (line.partition("=") for line in lines)
+    return {version.strip(): ids.split() or None for version, _, ids in pairs} or None
 
 
 @pytest.fixture
@@ -196,6 +214,85 @@ def test_models_match_after_update(fietsupdate_instance: TemporaryInstance) -> N
 
     with _told():
         verdicts.models_match(fietsupdate_instance)
+
+
+def test_version_hooks_on_every_upgrade_path(
+    fietsupdate_instance: TemporaryInstance,
+    fietsupdate_versions: Releases,
+    subtests: pytest.Subtests,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """Between any two releases, and through all of them, the hooks run without a fault; each runs somewhere."""
+    from fietsupdate.testing.upgrades import shown
+
+    with _upgrades(fietsupdate_instance, fietsupdate_versions, tmp_path_factory) as upgrades:
+        for way in upgrades.ways():
+            with subtests.test(shown(way)), _told():
+                upgrades.go(way)
+        with _told():
+            upgrades.see_that_all_can_run()
+
+
+def test_version_hooks_leave_a_new_installation_alone(
+    fietsupdate_instance: TemporaryInstance,
+    fietsupdate_versions: Releases,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """A new installation of any release runs no version hook, and is up to date without them."""
+    with _upgrades(fietsupdate_instance, fietsupdate_versions, tmp_path_factory) as upgrades, _told():
+        for release in upgrades.releases:
+            upgrades.install(release)
+
+
+def version_kill_sweep(old: str = "", new: str = "", *, fill: Any = None, every: int = 1) -> Callable[..., None]:
+    """Make a test that kills an upgrade wherever it changes anything; give it a name that begins with ``test_``.
+
+    As `kill_sweep` does, for all updates and version hooks between two releases: each must have run once in the end.
+
+    Args:
+        old: The version of the new installation that is upgraded; without it the oldest one.
+        new: The version that it is upgraded to; without it the newest one. Without both, as few ways are gone as it
+            takes to run every hook.
+        fill: What puts data into the instance, beside `fietsupdate_data`; as for `kill_sweep`.
+        every: Only every so many events are struck: for a quick look.
+    """
+
+    def test(
+        request: pytest.FixtureRequest,
+        fietsupdate_instance: TemporaryInstance,
+        fietsupdate_versions: Releases,
+        tmp_path_factory: pytest.TempPathFactory,
+    ) -> None:
+        with _upgrades(fietsupdate_instance, fietsupdate_versions, tmp_path_factory) as upgrades:
+            with _told():
+                ways = [upgrades.way(old, new)] if old or new else upgrades.fewest_ways()
+            for way in ways:
+                with _told():
+                    upgrades.ready(way)
+                _put_in(fill, request, fietsupdate_instance)
+                with _told():
+                    upgrades.sweep(way, every=every)
+
+    test.__doc__ = "Killed anywhere, each update and version hook of an upgrade has run once in the end."
+    return test
+
+
+test_version_hooks_survive_a_kill = version_kill_sweep()
+
+
+@contextlib.contextmanager
+def _upgrades(instance: TemporaryInstance, versions: Releases, folders: pytest.TempPathFactory) -> Iterator[Upgrades]:
+    """Give what takes the instance from release to release; skip where no version hooks are configured."""
+    from fietsupdate.testing.releases import NothingToTestError
+    from fietsupdate.testing.upgrades import Upgrades
+
+    try:
+        with _told():
+            made = Upgrades(instance, versions, folders.mktemp("fietsupdate-upgrades"))
+    except NothingToTestError as reason:
+        pytest.skip(str(reason))
+    with made:
+        yield made
 
 
 def kill_sweep(update_id: str, *, fill: Any = None, every: int = 1) -> Callable[..., None]:

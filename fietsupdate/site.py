@@ -94,6 +94,8 @@ def _app_version(config: Config) -> str:
                 hint="Name the application's distribution: distribution = NAME",
             )
         return ""
+    if config.release is not None:
+        return config.release.version
     from importlib.metadata import PackageNotFoundError, version
 
     try:

@@ -7,6 +7,7 @@ application uses; `blocking` finds one.
 from __future__ import annotations
 
 import sqlite3
+import uuid
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from importlib.util import find_spec
@@ -149,6 +150,7 @@ class Copy:
 
     def __init__(self, url: str, folder: Path) -> None:
         self.url, self._file = url, folder / "database"
+        self._copied = f"{self._name}_{uuid.uuid4().hex[:8]}"
         self._statements: list[str] = []
         kind = _kind(url)
         if kind == "sqlite":
@@ -163,10 +165,6 @@ class Copy:
     @property
     def _name(self) -> str:
         return str(sa.make_url(self.url).database)
-
-    @property
-    def _copied(self) -> str:
-        return f"{self._name}_s"
 
     def restore(self) -> None:
         """Bring the database back to what it was; who still uses it is thrown out."""

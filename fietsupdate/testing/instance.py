@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from fietsupdate.config import Config, Pointed
+from fietsupdate.config import Config, Pointed, Release
 from fietsupdate.database import scratch
 from fietsupdate.database.content import Dump, description
 from fietsupdate.database.pointing import environment_pointed
@@ -88,6 +88,19 @@ class TemporaryInstance:
     def status(self) -> Status:
         """Tell where the instance is; see `fietsupdate.Updater.status`."""
         return self.run(self.updater.status)
+
+    def with_version(self, version: str, *update_ids: str) -> TemporaryInstance:
+        """Return this instance as another release of the application finds it.
+
+        Its `update` takes it to that version: it applies the updates that the release brings, and runs the version
+        hooks for the way there.
+
+        Args:
+            version: The version that is taken for the installed one.
+            update_ids: Exact ids of the last updates that the release brings; without any it brings all.
+        """
+        ids = frozenset(self.graph().dag.ancestors(update_ids)) if update_ids else None
+        return replace(self, config=replace(self.config, release=Release(version, ids)))
 
     def graph(self) -> Graph:
         """Read all update scripts."""

@@ -15,7 +15,7 @@ from itertools import count
 from pathlib import Path
 
 from fietsupdate.errors import EXIT_CODES
-from fietsupdate.model import UpdateState
+from fietsupdate.model import Event, UpdateState
 from fietsupdate.testing.injection import Injection
 from fietsupdate.testing.instance import TemporaryInstance
 from fietsupdate.testing.states import Snapshot, State, differences, listed, state_of
@@ -54,6 +54,7 @@ class Sweep:
         self._loses = instance.status().not_transactional
         self._snapshot = Snapshot(instance, folder)
         self._after, self._unsteady = self._whole()
+        self._between = self._steps()
 
     def close(self) -> None:
         """Put the instance back to before the update."""
@@ -70,19 +71,27 @@ class Sweep:
         turn = 0
         for turn, number in enumerate(count(1, every)):
             self._snapshot.restore()
-            killed = self._command("update", self._update_id, "--yes", injection=Injection("kill", number))
+            killed = self._command(*self._args, injection=Injection("kill", number))
             if not killed.was_killed:
                 self._succeeded(killed)
                 break
             ends[self._end(f"Killed before event {number} ({killed.fired})", recovers=turn % 2 == 0)] += 1
         return Swept(turn, **ends)
 
+    @property
+    def _args(self) -> tuple[str, ...]:
+        return "update", self._update_id, "--yes"
+
+    def _steps(self) -> Sequence[State]:
+        """Return the states in which a run may be ended between two transactions; one update has none."""
+        return ()
+
     def _whole(self) -> tuple[State, frozenset[str]]:
         """Run the update twice, unbroken; give what it leads to, and the things that were different each time."""
         states = []
         for _ in range(2):
             self._snapshot.restore()
-            self._succeeded(self._command("update", self._update_id, "--yes"))
+            self._succeeded(self._command(*self._args))
             states.append(state_of(self._instance))
         first, second = states
         if first.keys() != second.keys():
@@ -101,7 +110,7 @@ class Sweep:
             self._command("recover", "--yes")
             if end := self._end_after_recovery(about):
                 return end
-        done = self._command("update", self._update_id, "--yes", "--json")
+        done = self._command(*self._args, "--json")
         if done.code != 0 and self._loses and _error(done) == "revision_failed":
             return "half"
         if done.code != 0:
@@ -118,6 +127,8 @@ class Sweep:
         to_before = differences(now, self._before)
         to_after = differences(now, self._after, self._unsteady)
         if to_before and to_after:
+            if any(not differences(now, step, self._unsteady) for step in self._between):
+                return ""  # each transaction is complete; running it again brings the others
             if self._command("check").code == INTERRUPTED:
                 return ""  # an update that cannot be atomic here goes on, when it is run again
             nearer = "before" if len(to_before) <= len(to_after) else "after"
@@ -171,10 +182,61 @@ def sweep(instance: TemporaryInstance, update_id: str, *, every: int = 1) -> Swe
         return bench.run(every)
 
 
+class VersionSweep(Sweep):
+    """A change of version of one instance: its updates, each version hook, the entry that ends it.
+
+    Each of them is a transaction of its own; the instance stands right before the first.
+    """
+
+    @property
+    def _args(self) -> tuple[str, ...]:
+        return "update", "--yes"
+
+    def _steps(self) -> Sequence[State]:
+        self._snapshot.restore()
+        seen: list[State] = []
+
+        def look(event: Event) -> None:
+            if event.event == "update_begun":
+                seen.append(state_of(self._instance))
+
+        self._instance.run(lambda: self._instance.updater.update(on_event=look))
+        return seen[1:]
+
+    def _why(self) -> str:
+        self._snapshot.restore()
+        steps = self._instance.run(self._instance.updater.plan).steps
+        if names := [step.update.update_id for step in steps if step.not_atomic]:
+            return (
+                f"Not atomic here: {', '.join(names)}. Such a function must look what is done already, as it may run "
+                "again after half of its work. One that takes (script, config) can be atomic."
+            )
+        return (
+            "Change files with script.files and rows with script.connection: what other programs and C libraries "
+            "write, and what is committed on other connections, cannot be undone."
+        )
+
+
+def sweep_version(instance: TemporaryInstance, version: str, *, every: int = 1) -> Swept:
+    """Kill a change of version at every event; each time every update and hook of it must have run once in the end.
+
+    Args:
+        instance: Finds the newer release, and stands right before its update, with data in it; afterwards it is as it
+            was.
+        version: The id of the entry that ends the change, ``distribution==version``.
+        every: Only every so many events are struck: for a quick look.
+
+    Raises:
+        AssertionError: it was neither; the message says at which event and in what.
+    """
+    with _bench(instance, version, VersionSweep) as bench:
+        return bench.run(every)
+
+
 @contextmanager
-def _bench(instance: TemporaryInstance, update_id: str) -> Iterator[Sweep]:
+def _bench(instance: TemporaryInstance, update_id: str, kind: type[Sweep] = Sweep) -> Iterator[Sweep]:
     with tempfile.TemporaryDirectory() as made, Zygote(folder=Path(made)) as zygote:
-        bench = Sweep(instance, update_id, zygote, Path(made))
+        bench = kind(instance, update_id, zygote, Path(made))
         try:
             yield bench
         finally:

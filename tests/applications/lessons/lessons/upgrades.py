@@ -24,5 +24,6 @@ def thumbnails(script: UpdateScript, config: Settings) -> None:
 
 @version_upgrade(old=">=0.3,<0.7", new=">=0.7")
 def forget_the_cache(script: UpdateScript, config: Settings) -> None:
-    """Remove what only 0.3 to 0.6 have written."""
-    script.files.remove("cache")
+    """Remove what only 0.3 to 0.6 have written, where anybody used it."""
+    if script.files.exists("cache"):
+        script.files.remove("cache")
