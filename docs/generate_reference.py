@@ -55,7 +55,8 @@ ENVIRONMENT = """\
 |---|---|
 | `FIETSUPDATE_CONFIG` | configuration file, where `-c` names none |
 | `ALEMBIC_CONFIG` | the same, where `FIETSUPDATE_CONFIG` is not set |
-| `FIETSUPDATE_YES` | `1`: the answer to every question is yes |
+| `FIETSUPDATE_YES` | `1`: as `--yes`; what scripts ask gets its default |
+| `FIETSUPDATE_ANSWER_<NAME>` | answers the question NAME of an update script |
 | `FIETSUPDATE_<KEY>` | overrides a key of the configuration, for instance `FIETSUPDATE_DATA_DIR` |
 | `NO_COLOR` | when it is not empty, nothing is colored |
 """

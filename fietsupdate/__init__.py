@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from fietsupdate.errors import FietsupdateError, NotCurrentError
     from fietsupdate.habit import refuse_pending
     from fietsupdate.model import Entry, Event, Plan, Problem, Report, Status, Step, Update, UpdateState
-    from fietsupdate.script import Estimate, UpdateScript
+    from fietsupdate.script import Estimate, UpdateScript, severity
     from fietsupdate.startup import ensure_current, require_current
     from fietsupdate.updater import Updater
     from fietsupdate.versions import version_upgrade
@@ -39,6 +39,7 @@ _PLACES = {
     "ensure_current": "startup",
     "refuse_pending": "habit",
     "require_current": "startup",
+    "severity": "script",
     "version_upgrade": "versions",
 }
 
@@ -63,6 +64,7 @@ __all__ = [
     "ensure_current",
     "refuse_pending",
     "require_current",
+    "severity",
     "version_upgrade",
 ]
 

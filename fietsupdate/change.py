@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from fietsupdate.errors import UsageError
 from fietsupdate.model import BASE, Direction, Event, Plan, Report
 from fietsupdate.render import console
+from fietsupdate.render.layout import warned
 from fietsupdate.render.progress import Listener, listener
 from fietsupdate.session import Session
 
@@ -49,6 +50,8 @@ class Change:
     """``never`` where no backup is wanted; ``None`` as configured."""
     below_baseline: bool = False
     """Whether a downgrade may revert a baseline."""
+    answers: Mapping[str, str] = field(default_factory=dict)
+    """What the command line answers to the scripts' questions."""
 
     def dry_run(self, target: str | None, direction: Direction, *, checks: bool) -> int:
         """Show the plan; every refusal of the real run is raised."""
@@ -61,9 +64,10 @@ class Change:
             direction=direction,
             checks=checks,
             **self._plan_options,
+            unattended=not self._will_ask,
             on_event=lambda event: said.append(event.text) if event.event == "warning" else None,
         )
-        left, known = console.unchecked(checks_ran=checks), updater.outlook(plan, ask=checks)
+        left, known = console.unchecked(checks_ran=checks), updater.outlook(plan, ask=checks, answers=self.answers)
         if self.as_json:
             document = {**documents.plan(plan, left), "warnings": said, "outlook": rehearsals.outlook_document(known)}
             session.out.line(documents.line(document))
@@ -73,34 +77,53 @@ class Change:
                 console.dry_run(plan, left, session.out.width, outlook) if plan else console.nothing_to_do(plan)
             )
             if said:
-                session.say("\n" + console.warned(said, session.out.width))
+                session.say("\n" + warned(said, session.out.width))
         return 0
 
     def move(self, target: str | None, direction: Direction) -> int:
         """Apply or revert updates, once they are agreed to."""
         agreed: Plan | None = None
-        ask = not self.session.agreed(yes=self.yes)
         updater = self.session.updater()
-        if ask:
-            agreed = updater.plan(target, direction=direction, **self._plan_options)
-            if agreed and not self._asked(lambda: self._described(updater, agreed), "Do this now?", dry_run=True):
+        if not self.session.agreed(yes=self.yes):
+            unattended = not self.session.can_ask
+            agreed = updater.plan(target, direction=direction, **self._plan_options, unattended=unattended)
+            if agreed and not self._agreed_to(updater, agreed):
                 return self._declined()
         report = self._told(lambda tell: self._run(updater, target, direction, agreed, tell))
         self._summarize(report)
         return 0
+
+    @property
+    def _will_ask(self) -> bool:
+        return self.session.can_ask and not self.session.agreed(yes=self.yes)
+
+    def _agreed_to(self, updater: Updater, plan: Plan) -> bool:
+        """Show a plan, ask what its scripts ask, and whether to run it."""
+        self.session.require_terminal(dry_run=True)
+        self.session.err.line(f"{self._described(updater, plan)}\n")
+        answers = dict(self.answers)
+        for step in plan.steps:
+            for question in step.open_questions:
+                answer = self.session.ask_question(step.update.update_id, question)
+                if answer is None:
+                    return False
+                answers[f"{step.update.update_id}:{question.name}"] = answer
+        self.answers = answers
+        return self.session.ask("Do this now?")
 
     def _described(self, updater: Updater, plan: Plan) -> str:
         """Say what will be done, and what is known of it."""
         from fietsupdate.render import rehearsals
 
         width = self.session.err.width
-        outlook = rehearsals.outlook(updater.outlook(plan, ask=True), width)
+        outlook = rehearsals.outlook(updater.outlook(plan, ask=True, answers=self.answers), width)
         return "\n\n".join(text for text in (console.plan(plan, width), outlook) if text)
 
     def _run(
         self, updater: Updater, target: str | None, direction: Direction, agreed: Plan | None, tell: Listener
     ) -> Report:
         options = {"agreed": agreed, "on_event": tell, "backup": self.backup, **self._options}
+        options |= {"answers": self.answers, "unattended": agreed is None}
         if direction is Direction.UP:
             return updater.update(target, **options)
         return updater.downgrade(target or BASE, below_baseline=self.below_baseline, **options)
@@ -124,21 +147,23 @@ class Change:
         updater = self.session.updater()
         if ask and not self._asked(lambda: _consequences(accept=accept, purge=purge), "Do this now?"):
             return self._declined()
-        self._told(lambda tell: updater.recover(accept=accept, purge=purge, on_event=tell, **self._options))
+        report = self._told(lambda tell: updater.recover(accept=accept, purge=purge, on_event=tell, **self._options))
         if not self.as_json:
             self.session.say(f"The instance is {console.check(updater.status())}")
+            self._repeat(report.warnings)
         return 0
 
     @property
     def _plan_options(self) -> dict[str, Any]:
-        return {"as_root": self.as_root, "backup": self.backup, "below_baseline": self.below_baseline}
+        options = {"as_root": self.as_root, "backup": self.backup, "below_baseline": self.below_baseline}
+        return {**options, "answers": self.answers}
 
     @property
     def _options(self) -> dict[str, Any]:
         return {"lock_timeout": self.lock_timeout, "as_root": self.as_root}
 
-    def _asked(self, what: Callable[[], str], question: str, *, dry_run: bool = False) -> bool:
-        self.session.require_terminal(dry_run=dry_run)
+    def _asked(self, what: Callable[[], str], question: str) -> bool:
+        self.session.require_terminal(dry_run=False)
         self.session.err.line(f"{what()}\n")
         return self.session.ask(question)
 
@@ -166,8 +191,12 @@ class Change:
         else:
             text = console.nothing_to_do(report.plan)
         self.session.say(text)
-        if report.warnings:
-            self.session.say(console.warned(report.warnings, self.session.out.width))
+        self._repeat(report.warnings)
+
+    def _repeat(self, warnings: Sequence[str]) -> None:
+        """List the warnings of a run once more, at its end."""
+        if warnings:
+            self.session.say(warned(warnings, self.session.out.width))
 
 
 def _recorded(update_ids: Sequence[str], *, with_alembic: bool) -> str:

@@ -10,19 +10,23 @@ import importlib
 import inspect
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
 from fietsupdate import hooks
+from fietsupdate.answering import Answering
 from fietsupdate.config import Settings, described
 from fietsupdate.errors import ChecksFailedError, ConfigError, FietsupdateError, PostChecksFailedError, ScriptError
 from fietsupdate.filesystem.fence import fenced
 from fietsupdate.instance import now
 from fietsupdate.model import Event, Plan
 from fietsupdate.process import as_stop, children_end_here, put_back, stdout_on_stderr
-from fietsupdate.script import Surroundings
+from fietsupdate.questions import NONE_GIVEN, Given
+from fietsupdate.script import Surroundings, only_warns
 from fietsupdate.site import Site
+from fietsupdate.unattended import no_input
 
 NO_CONNECTION = "check() runs before any transaction begins"
 UNCHANGED = "Nothing was changed."
@@ -54,6 +58,8 @@ class Checks:
     settings: Settings
     """What hooks get, the database's URL among it."""
     tell: Callable[[Event], None]
+    given: Given = NONE_GIVEN
+    """The answers that somebody has given to the scripts' questions."""
 
     def before(self, plan: Plan) -> dict[str, ModuleType]:
         """Load the scripts of a plan and run all its pre-checks, which may look, and are kept from writing files.
@@ -98,13 +104,20 @@ class Checks:
             if module is None or not hooks.has(module, step.direction, "check"):
                 continue
             around = Surroundings(
-                data_dir=self.site.data_dir, no_connection=NO_CONNECTION, emit=self._emitter(update_id, step.direction)
+                data_dir=self.site.data_dir,
+                no_connection=NO_CONNECTION,
+                emit=self._emitter(update_id, step.direction),
+                ask=Answering(step, self.given),
+                unattended=self.given.unattended,
             )
             try:
                 with put_back(), stdout_on_stderr():
                     hooks.call(module, step, "check", around, self.settings)
             except FietsupdateError as error:
-                errors.append(error)
+                if hooks.only_warns(module, step.direction, "check"):
+                    around.emit("warning", error.message, {})
+                else:
+                    errors.append(error)
         return errors
 
     def _emitter(self, update_id: str, direction: str) -> Callable[[str, str, Any], None]:
@@ -129,15 +142,25 @@ class Checks:
     def _called(self, function: Callable[[Settings], object], name: str) -> list[FietsupdateError]:
         """Call one check: what it raises is its failure, what it returns are its warnings."""
         try:
-            with put_back(), stdout_on_stderr(), children_end_here():
+            emit = self._emitter("", "")
+            told = hooks.warnings_told(emit)
+            with put_back(), stdout_on_stderr(), children_end_here(), self._input(name), told:
                 warnings = list(_texts(function(self.settings)))
         except KeyboardInterrupt as interrupt:
             raise as_stop(interrupt) from None
         except BaseException as error:  # noqa: BLE001  # a check may raise anything, SystemExit among it
-            return [ChecksFailedError(f"{name} failed: {described(error)}.")]
+            failed = f"{name} failed: {described(error)}."
+            if not (isinstance(error, Exception) and only_warns(function)):
+                return [ChecksFailedError(failed)]
+            warnings = [failed]
         for text in warnings:
             self.tell(Event("warning", now(), text=text, details={"check": name}))
         return []
+
+    def _input(self, name: str) -> AbstractContextManager[None]:
+        """Return what keeps a check from waiting for somebody who is not there."""
+        emit = self._emitter("", "")
+        return no_input(hooks.reading(emit, name)) if self.given.unattended else nullcontext()
 
 
 def _functions(name: str) -> list[Callable[[Settings], object]]:

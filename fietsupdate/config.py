@@ -270,7 +270,13 @@ def load_callable(text: str, key: str) -> Callable[..., Any]:
 
 def described(error: BaseException) -> str:
     """Give an exception in one line: its type and its text."""
-    return f"{type(error).__name__}: {error}".rstrip(": .")
+    return f"{type(error).__name__}: {said(error)}".rstrip(": .")
+
+
+def said(error: BaseException) -> str:
+    """Return the text of an exception; several texts, as a check raises for several faults, one after another."""
+    several = len(error.args) > 1 and all(isinstance(text, str) for text in error.args)
+    return "; ".join(error.args) if several and type(error).__str__ is Exception.__str__ else str(error)
 
 
 def command_line(config: Config, command: str) -> str:

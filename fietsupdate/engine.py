@@ -22,6 +22,7 @@ from fietsupdate.instance import Instance, make_entry, now
 from fietsupdate.masking import masked
 from fietsupdate.model import BASE, Adoption, Begun, Direction, Entry, Plan, Step
 from fietsupdate.planning.planner import resume_command
+from fietsupdate.questions import sorted_answers
 from fietsupdate.recovery import Outcome, Settled, commit_where_needed, settle
 from fietsupdate.stands import Disk, Progress, WayOn, failed, not_committed
 from fietsupdate.tip import Tip
@@ -77,7 +78,7 @@ class Engine:
         """
         if plan.steps:
             self.instance.environment.target = self.tip.leads_to(plan.steps[0])
-        self.prepare()
+        self.prepare(asks=any(step.update.may_ask or step.answers for step in plan.steps))
         with backups.tidied(self.tip):
             backups.before_run(plan, self.tip)
             if plan.adoption:
@@ -88,9 +89,15 @@ class Engine:
                 progress = Progress(number, len(plan.steps), "updates" if only_updates else "steps")
                 self._apply(step, modules[step.update.update_id], progress, done, backups)
 
-    def prepare(self) -> None:
-        """Create the ledger and name the instance, committed before the first transaction begins."""
+    def prepare(self, *, asks: bool = False) -> None:
+        """Create the ledger and name the instance, committed before the first transaction begins.
+
+        Args:
+            asks: Whether something may ask: then a ledger of an earlier version gets its column for answers.
+        """
         if self._has_ledger:
+            if asks and not self.instance.environment.sees(lambda ledger, connection: ledger.keeps_answers(connection)):
+                self._add_answers()
             return
         ids: list[str] = []
 
@@ -106,6 +113,18 @@ class Engine:
         if not self.instance.environment.sees(lambda ledger, connection: ledger.exists(connection)):
             raise not_committed("the ledger", stands="Nothing was changed.")
         self.tip.instance_id, self._has_ledger = ids[-1], True
+
+    def _add_answers(self) -> None:
+        def work(visit: Visit) -> Iterable[RevisionStep]:
+            visit.lock()
+            if not visit.ledger.keeps_answers(visit.connection):
+                visit.ledger.add_answers(visit.connection)
+                commit_where_needed(visit)
+            return ()
+
+        self.instance.visit(work, command="upgrade")
+        if not self.instance.environment.sees(lambda ledger, connection: ledger.keeps_answers(connection)):
+            raise not_committed("the ledger's column for answers", stands="Nothing was changed.")
 
     def adopt(self, adoption: Adoption) -> None:
         """Give an instance without ledger its first entries."""
@@ -133,6 +152,7 @@ class Engine:
             resumed=begun is not None,
         )
         run.tell("update_begun", step.update.summary, revisions=list(step.revisions))
+        run.tell_answers()
         try:
             failure, settled = self._settled(run.run, lambda: run.files)
         except FietsupdateError as error:
@@ -258,6 +278,7 @@ class Engine:
                 checksum=begun.checksum,
                 duration_ms=0,
                 app_version=self.instance.site.app_version,
+                answers=sorted_answers(dict(begun.answers) | files.notes.answers),
             )
             made.append(entry)
             files.record(made, self.tip.folded(made), self.instance.site.config.version_file)

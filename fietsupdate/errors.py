@@ -67,6 +67,8 @@ class FietsupdateError(Exception):
         super().__init__(self.message)
         self.stands = stands
         self.hint = hint
+        self.warnings: tuple[str, ...] = ()
+        """What was warned of before it, for who sees only the end."""
         self.details: Mapping[str, Any] = {
             name: masked(value) if isinstance(value, str) else value for name, value in (details or {}).items()
         }
@@ -107,6 +109,12 @@ class PlanError(FietsupdateError):
     """The target exists, but no plan leads there."""
 
     code = "plan"
+
+
+class UnansweredError(FietsupdateError):
+    """An update script asks a question that has no answer and no default."""
+
+    code = "unanswered"
 
 
 class DatabaseError(FietsupdateError):

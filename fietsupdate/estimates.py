@@ -14,11 +14,13 @@ from types import ModuleType
 from typing import Any
 
 from fietsupdate import hooks
+from fietsupdate.answering import Answering
 from fietsupdate.config import Settings
 from fietsupdate.errors import FietsupdateError, ScriptError
 from fietsupdate.filesystem.fence import fenced
 from fietsupdate.model import Plan, Step
 from fietsupdate.process import put_back, stdout_on_stderr
+from fietsupdate.questions import NONE_GIVEN, Given
 from fietsupdate.script import Estimate, Surroundings
 
 NO_CONNECTION = "estimate() runs before any transaction begins"
@@ -54,7 +56,13 @@ class Estimates:
 
 
 def ask(
-    plan: Plan, modules: Mapping[str, ModuleType], settings: Settings, data_dir: Path, further: Mapping[str, Path]
+    plan: Plan,
+    modules: Mapping[str, ModuleType],
+    settings: Settings,
+    data_dir: Path,
+    further: Mapping[str, Path],
+    *,
+    answers: Given = NONE_GIVEN,
 ) -> Estimates:
     """Call ``estimate(config)`` of every step that has one. It may look, and is kept from writing files.
 
@@ -64,15 +72,16 @@ def ask(
         settings: What hooks get.
         data_dir: The data directory.
         further: The further roots.
+        answers: The answers that somebody has given to the scripts' questions.
     """
     given: dict[str, Estimate] = {}
     failures: dict[str, str] = {}
-    around = Surroundings(data_dir=data_dir, no_connection=NO_CONNECTION)
     for step in plan.steps:
         update_id = step.update.update_id
         module = modules[update_id]
         if not hooks.has(module, step.direction, "estimate"):
             continue
+        around = Surroundings(data_dir=data_dir, no_connection=NO_CONNECTION, ask=Answering(step, answers))
         try:
             with fenced([data_dir, *further.values()], one_call=True), put_back(), stdout_on_stderr():
                 found = _read(step, hooks.call(module, step, "estimate", around, settings))

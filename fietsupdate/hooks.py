@@ -9,16 +9,20 @@ from __future__ import annotations
 import importlib.util
 import sys
 import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from fietsupdate import versions
-from fietsupdate.config import Settings
+from fietsupdate import script, versions
+from fietsupdate.config import Settings, said
 from fietsupdate.errors import FietsupdateError, ScriptError, UpdateFailedError, let_go
 from fietsupdate.model import Direction, Phase, Step, Update
 from fietsupdate.process import as_stop, children_end_here
 from fietsupdate.script import Surroundings, UpdateScript
+from fietsupdate.unattended import no_input
 
 CLASSES = {Direction.UP: "Up", Direction.DOWN: "Down", Direction.VERSION: versions.CLASS}
 HOOKS = {Phase.PRE: "pre_alembic", Phase.POST: "post_alembic"}
@@ -59,8 +63,8 @@ def inspect(update: Update, direction: Direction) -> ModuleType:
         ScriptError: something is missing.
     """
     module = versions.module_of(update) if direction is Direction.VERSION else load(update)
-    script = _make(module, update, direction)
-    missing = [name for name in HOOKS.values() if not callable(getattr(script, name, None))]
+    made = _make(module, update, direction)
+    missing = [name for name in HOOKS.values() if not callable(getattr(made, name, None))]
     if missing:
         raise ScriptError(
             f"{update.path}: class {CLASSES[direction]} of {update.update_id} has no {' and no '.join(missing)}.",
@@ -79,6 +83,11 @@ def has(module: ModuleType, direction: Direction, hook: str) -> bool:
     return callable(getattr(getattr(module, CLASSES[direction], None), hook, None))
 
 
+def only_warns(module: ModuleType, direction: Direction, hook: str) -> bool:
+    """Tell whether the script says that its ``check`` or ``verify`` warns where it fails."""
+    return script.only_warns(getattr(getattr(module, CLASSES[direction], None), hook, None))
+
+
 def is_empty(module: ModuleType, direction: Direction, hook: str) -> bool:
     """Tell whether the script leaves a hook as our base class has it, which does nothing."""
     made = getattr(module, CLASSES[direction], None)
@@ -94,12 +103,13 @@ def call(module: ModuleType, step: Step, hook: str, around: Surroundings, settin
         Stop: a signal arrived.
     """
     update = step.update
-    script = _make(module, update, step.direction)
-    if isinstance(script, UpdateScript):
-        script._surroundings = around  # noqa: SLF001  # ours; scripts see only what it offers
+    made = _make(module, update, step.direction)
+    if isinstance(made, UpdateScript):
+        made._surroundings = around  # noqa: SLF001  # ours; scripts see only what it offers
     try:
-        with children_end_here():
-            return getattr(script, hook)(settings)
+        who = f"{CLASSES[step.direction]}.{hook} of {update.update_id}"
+        with children_end_here(), _input(around, who), warnings_told(around.emit):
+            return getattr(made, hook)(settings)
     except KeyboardInterrupt as interrupt:
         raise as_stop(interrupt) from None
     except BaseException as error:
@@ -112,6 +122,35 @@ def call(module: ModuleType, step: Step, hook: str, around: Surroundings, settin
             hint=own or "Mend what the message names, and run the same command again; '--traceback' shows more.",
             details={"update_id": update.update_id, "hook": where},
         ) from error
+
+
+def _input(around: Surroundings, who: str) -> AbstractContextManager[None]:
+    """Return what keeps a hook from waiting for somebody who is not there."""
+    return no_input(reading(around.emit, who)) if around.unattended else nullcontext()
+
+
+def reading(emit: Callable[[str, str, dict[str, Any]], object], who: str) -> Callable[[], None]:
+    """Return what warns that a hook or check reads what nobody types."""
+    text = f"{who} reads standard input or the terminal, and nobody is there: it got nothing. self.ask(...) asks ahead."
+    return lambda: (emit("warning", text, {}), None)[1]
+
+
+@contextmanager
+def warnings_told(emit: Callable[[str, str, dict[str, Any]], object]) -> Iterator[None]:
+    """Let ``warnings.warn("...")`` of a hook or check be a warning like ``self.warn``; Python's own kinds are none."""
+    before = warnings.showwarning
+
+    def told(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+        if category is UserWarning:
+            emit("warning", str(message), {})
+        else:
+            before(message, category, *where, **more)
+
+    warnings.showwarning = told
+    try:
+        yield
+    finally:
+        warnings.showwarning = before
 
 
 def _make(module: ModuleType, update: Update, direction: Direction) -> Any:
@@ -131,7 +170,7 @@ def _make(module: ModuleType, update: Update, direction: Direction) -> Any:
 def _words(error: BaseException) -> str:
     if isinstance(error, SystemExit):
         return f"it called sys.exit({error.code!r})"
-    text = " ".join(str(error).split()).rstrip(".")
+    text = " ".join(said(error).split()).rstrip(".")
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 

@@ -23,6 +23,7 @@ from fietsupdate.errors import LockedError
 from fietsupdate.model import Direction, Entry, Event
 from fietsupdate.planning.graph import Graph
 from fietsupdate.process import Signals
+from fietsupdate.questions import NONE_GIVEN, Answers, Given
 from fietsupdate.site import Site
 
 PAUSE = 0.2
@@ -52,6 +53,7 @@ def make_entry(
     checksum: str,
     duration_ms: int,
     app_version: str,
+    answers: Answers = (),
 ) -> Entry:
     """Make a ledger entry that is finished now."""
     return Entry(
@@ -65,6 +67,7 @@ def make_entry(
         app_version=app_version,
         tool_version=__version__,
         actor=actor(),
+        answers=answers,
     )
 
 
@@ -82,6 +85,10 @@ class Instance:
     """Seconds to wait for the database's lock; 0 does not wait."""
     keep_out: tuple[Path, ...] = ()
     """The application's own SQLite files: no script may touch them."""
+    given: Given = NONE_GIVEN
+    """The answers that somebody has given to the scripts' questions."""
+    keep_warning: Callable[[str, str], None] = lambda _txn, _text: None
+    """Keeps a warning of a transaction until a run has come to its end."""
 
     @property
     def data_dir(self) -> Path:

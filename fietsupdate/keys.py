@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 
 from fietsupdate.errors import ConfigError
 from fietsupdate.model import Policy
+from fietsupdate.questions import VARIABLE as ANSWERS
 from fietsupdate.sources import Ini, Toml, nearest
 
 TOML_TABLE = "tool.fietsupdate"
@@ -153,7 +154,7 @@ def _is_ours(key: str, where: str, section: str) -> bool:
 def _from_environment(environ: Mapping[str, str], cwd: Path) -> Iterator[tuple[str, Given]]:
     ours = {f"{_PREFIX}{key.upper()}": key for key in KEYS}
     for variable, value in environ.items():
-        if not variable.startswith(_PREFIX):
+        if not variable.startswith(_PREFIX) or variable.startswith(ANSWERS):
             continue
         if variable in ours:
             yield ours[variable], Given(value, f"The environment variable {variable}", cwd, overrides=True)

@@ -72,7 +72,7 @@ class Look:
     def left_something(self) -> bool:
         """Whether a run that was cut off has left something to settle or to remove."""
         left = (self.files.maintenance, self.files.restore, self.files.failure)
-        return self.lies_open or any(one is not None for one in left)
+        return self.lies_open or bool(self.files.warnings) or any(one is not None for one in left)
 
 
 def look(site: Site, graph: Graph, environment: Environment) -> Look:

@@ -14,9 +14,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fietsupdate import questions
 from fietsupdate.imports import FailingImport, Import
 from fietsupdate.leaves import Leave
 from fietsupdate.packages import PackageStatus
+from fietsupdate.questions import NO_ASKS, Answer, Answers, Asks, Question
 from fietsupdate.readback import built, parsed
 
 BASE = "base"
@@ -107,6 +109,17 @@ class Update:
     id_line: int = 1
     previous_line: int = 1
     revision_line: int = 1
+    up_asks: Asks = NO_ASKS
+    """What `Up` asks."""
+    down_asks: Asks = NO_ASKS
+    """What `Down` asks."""
+    may_ask_more: bool = False
+    """Whether something outside of these two classes may ask, which cannot be known before it does."""
+
+    @property
+    def may_ask(self) -> bool:
+        """Whether the script may ask anything."""
+        return self.may_ask_more or any(asks.questions or asks.unread for asks in (self.up_asks, self.down_asks))
 
     def is_script_of(self, checksum: str) -> bool:
         """Tell whether a checksum of the past is that of this script, line ends aside."""
@@ -130,10 +143,18 @@ class Entry:
     app_version: str
     tool_version: str
     actor: str
+    answers: Answers = ()
+    """What the script's questions were answered; entries of earlier versions have none."""
 
     def to_json(self) -> str:
         """Give the canonical text by which the two ledgers are compared: one line, keys sorted."""
-        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return json.dumps(self.document(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+    def document(self) -> dict[str, Any]:
+        """Return the fields for JSON; `answers` only where there are some, as earlier versions wrote none."""
+        values = asdict(self)
+        del values["answers"]
+        return {**values, "answers": dict(self.answers)} if self.answers else values
 
     @classmethod
     def from_json(cls, text: str) -> Entry:
@@ -144,8 +165,9 @@ class Entry:
         """
         try:
             values = parsed(text)
-            return built(cls, {**values, "direction": Direction(values["direction"])})
-        except (TypeError, KeyError) as error:
+            answers = questions.from_values(values.get("answers", {}))
+            return built(cls, {**values, "direction": Direction(values["direction"]), "answers": answers})
+        except (TypeError, KeyError, AttributeError) as error:
             raise ValueError(f"not a ledger entry: {text!r}") from error
 
 
@@ -171,6 +193,8 @@ class Begun:
     """What was known of the failure when the process could still write it down."""
     running: str = ""
     """The phase whose hook has committed something before it ended; what it did to files is not undone."""
+    answers: Answers = ()
+    """What the script's questions were answered when it began."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +211,19 @@ class Step:
     """Phases that an interrupted run has already finished."""
     present: tuple[str, ...] = ()
     """Alembic revisions of the update that the database has already, though no earlier update needs them."""
+    answers: tuple[Answer, ...] = ()
+    """The answers to the script's questions."""
+
+    @property
+    def asks(self) -> Asks:
+        """What the script asks in this direction."""
+        return {Direction.UP: self.update.up_asks, Direction.DOWN: self.update.down_asks}.get(self.direction, NO_ASKS)
+
+    @property
+    def open_questions(self) -> tuple[Question, ...]:
+        """The questions that nobody has answered yet."""
+        answered = {answer.name for answer in self.answers}
+        return tuple(question for question in self.asks.questions if question.name not in answered)
 
     @property
     def leaves(self) -> tuple[Leave, ...]:
@@ -311,8 +348,8 @@ class Event:
 
     ``event`` is one of: ``plan``, ``waiting``, ``recovered``, ``adopted``, ``update_begun``, ``phase_begun``,
     ``revision``, ``tell``, ``progress``, ``phase_finished``, ``update_finished``, ``update_undone``, ``warning``,
-    ``backup_begun``, ``backup_part``, ``backup_finished``, ``restore_begun``, ``restore_part``, ``backups_pruned``,
-    ``cloning``, ``finished``.
+    ``answered``, ``backup_begun``, ``backup_part``, ``backup_finished``, ``restore_begun``, ``restore_part``,
+    ``backups_pruned``, ``cloning``, ``finished``.
     """
 
     event: str
@@ -326,7 +363,8 @@ class Event:
     details: Mapping[str, Any] = field(default_factory=dict)
     """Event by event: ``revision`` {revision}; ``progress`` {done, total}, of bytes also {unit, rate, left};
     ``waiting`` {pid, host, since}; ``update_finished`` {duration_ms}; ``plan`` {steps, adoption};
-    ``adopted`` {update_ids, revisions}; ``finished`` {current, done, warnings}."""
+    ``adopted`` {update_ids, revisions}; ``answered`` {name, value, source}; ``finished`` {current, done, warnings,
+    answers}."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,7 +377,10 @@ class Report:
     current: tuple[str, ...]
     duration_ms: int = 0
     warnings: tuple[str, ...] = ()
-    """What hooks and checks found worth a warning, each text once."""
+    """What hooks and checks found worth a warning, each text once; that of an earlier run that this one went on with
+    comes first."""
+    answers: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """What the questions of the scripts were answered, by update and name."""
 
 
 class Policy(enum.StrEnum):

@@ -145,8 +145,10 @@ class _Rehearsing:
                 hint="Type `fietsupdate recover` or `fietsupdate update` first.",
             )
         seen.refuse()
-        plan = seen.plan(self.target, Direction.UP)
+        plan = self.run.answered(seen, seen.plan(self.target, Direction.UP))
         lacking = list(filter(None, map(_no_way_back, plan.steps)))
+        if self.round_trip:
+            self.run.answered(seen, _reverted(plan))
         if self.round_trip and lacking:
             raise PlanError(
                 "\n".join(lacking),
@@ -247,6 +249,12 @@ def _texts(value: Any) -> Iterator[str]:
     elif isinstance(value, list | tuple):
         for item in value:
             yield from _texts(item)
+
+
+def _reverted(plan: Plan) -> Plan:
+    """Return the way back as far as its scripts may ask something."""
+    steps = [replace(step, direction=Direction.DOWN) for step in plan.steps if step.direction is Direction.UP]
+    return replace(plan, steps=tuple(steps))
 
 
 def _no_way_back(step: Step) -> str:

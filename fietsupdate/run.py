@@ -19,23 +19,24 @@ from fietsupdate.errors import (
     FietsupdateError,
     FilesError,
     InDoubtError,
-    PlanError,
     PostChecksFailedError,
-    RefusedError,
     StoppedError,
     TerminatedError,
 )
 from fietsupdate.filesystem import failure as last_failure
-from fietsupdate.filesystem import leftovers, lock, restoration
+from fietsupdate.filesystem import lock, restoration, warned
 from fietsupdate.filesystem.layout import check_home, make_home
 from fietsupdate.filesystem.ledger import look as look_at_files
 from fietsupdate.filesystem.owner import check_writable, refuse_root
 from fietsupdate.instance import Instance, now
 from fietsupdate.look import Look, look
-from fietsupdate.model import Direction, Event, Failure, Plan, Policy, Report, Step
+from fietsupdate.model import Begun, Direction, Event, Failure, Plan, Policy, Report, Step
+from fietsupdate.planning.answers import answered, doubts
 from fietsupdate.planning.graph import Graph
 from fietsupdate.process import SIGNALS, Signals, Stop
+from fietsupdate.questions import NONE_GIVEN, Given, sorted_answers
 from fietsupdate.recovery import Outcome, settle, warn_of_rubbish
+from fietsupdate.replanning import refuse_another, restless
 from fietsupdate.restoring import Restorer
 from fietsupdate.safeguard import Safeguard
 from fietsupdate.service import check_service, out_of_service, tidied
@@ -74,6 +75,7 @@ class Run:
         as_root: Whether root may work on somebody else's data directory.
         policy: When backups are made; ``None`` as configured.
         below_baseline: Whether a downgrade may revert a baseline.
+        given: The answers that somebody has given to the scripts' questions.
     """
 
     site: Site
@@ -83,10 +85,17 @@ class Run:
     as_root: bool
     policy: Policy | None = None
     below_baseline: bool = False
+    given: Given = NONE_GIVEN
     warned: list[str] = field(default_factory=list)
     """The texts of all warnings so far."""
     told: set[str] = field(default_factory=set)
     """The names of all events so far."""
+    answers: dict[str, dict[str, str]] = field(default_factory=dict)
+    """What the questions of the scripts were answered so far, by update and name."""
+    undone: list[Begun] = field(default_factory=list)
+    """The interrupted update that this run has undone before it does it again, with the same answers; at most one."""
+    keeping: list[Path] = field(default_factory=list)
+    """The data directory that keeps warnings, while this run changes something; nothing else."""
     at_work: list[Event] = field(default_factory=list)
     """The event that says which update is at work, and in which phase; nothing between two of them."""
 
@@ -94,12 +103,27 @@ class Run:
         """Pass an event on; a warning is kept for the report."""
         if event.event == "warning" and event.text not in self.warned:
             self.warned.append(event.text)
+            if not event.txn and "update_finished" in self.told:
+                self._keep("", event.text)
         self.told.add(event.event)
+        if self.keeping and event.txn and event.details.get("outcome") == Outcome.UNDONE.value:
+            warned.drop(self.keeping[0], event.txn)
+        if event.event == "answered":
+            self.answers.setdefault(event.update_id, {})[event.details["name"]] = event.details["value"]
         if event.event in {"update_begun", "phase_begun"}:
             self.at_work[:] = [event]
         elif event.event == "update_finished":
             self.at_work.clear()
         self.listener(event)
+
+    def _keep(self, txn: str, text: str) -> None:
+        """Keep a warning for the run that goes on, should this one be cut off."""
+        for data_dir in self.keeping:
+            warned.keep(data_dir, txn, text)
+
+    def _recall(self) -> None:
+        """Take up the warnings of the run that this one goes on with."""
+        self.warned[:0] = [text for text in warned.kept(self.site.data_dir) if text not in self.warned]
 
     @cached_property
     def environment(self) -> Environment:
@@ -124,13 +148,13 @@ class Run:
         """Make the plan that would run; refuse whatever the run would refuse."""
         seen = self.look()
         seen.refuse()
-        plan = self._plan(seen, target, direction)
+        plan = self._plan(seen, target, direction, may_wait=not self.given.unattended)
         if plan:
             self.check_hands()
             check_service(self.site)
-            plan = self._safeguard(seen, plan).check(plan)
+            plan = self.safeguard(seen, plan).check(plan)
         if checks:
-            Checks(self.site, self.instance(seen.database).settings, self.tell).before(plan)
+            Checks(self.site, self.instance(seen.database).settings, self.tell, self.given).before(plan)
         return plan
 
     def move(self, target: str | None, direction: Direction, agreed: Plan | None) -> Report:
@@ -148,8 +172,8 @@ class Run:
             with self.locked(COMMANDS[direction]):
                 plan, current = self._planned_under_lock(target, direction, agreed, done)
             details = {"current": list(current), "done": list(done), "warnings": list(self.warned)}
-            self.tell(Event("finished", now(), details=details))
-        return Report(plan, tuple(done), current, _since(started), tuple(self.warned))
+            self.tell(Event("finished", now(), details={**details, "answers": self.answers}))
+        return Report(plan, tuple(done), current, _since(started), tuple(self.warned), self.answers)
 
     def _planned_under_lock(
         self, target: str | None, direction: Direction, agreed: Plan | None, done: list[str]
@@ -157,6 +181,8 @@ class Run:
         """Recover, plan, and run the plan, out of service; plan again when the instance has moved."""
         command = COMMANDS[direction]
         with contextlib.ExitStack() as stack:
+            self.keeping.append(self.site.data_dir)
+            stack.callback(self.keeping.clear)
             leave = out_of_service(self.site, self.signals, self.tell, command=command)
             leave_service = functools.cache(lambda: stack.enter_context(leave))
             return self._moved(target, direction, agreed, done, leave_service)
@@ -171,16 +197,19 @@ class Run:
     ) -> tuple[Plan, tuple[str, ...]]:
         for _ in range(MOST_PLANS):
             seen = self.settled(leave_service)
+            self._recall()
             seen.refuse(locked_by_us=True)
             plan = self._plan(seen, target, direction)
             if plan and agreed is not None and not done:
-                _is_agreed(plan, agreed)
-            safeguard = self._safeguard(seen, plan)
+                refuse_another(plan, agreed)
+            safeguard = self.safeguard(seen, plan)
             if plan:
                 plan = safeguard.check(plan)
                 leave_service()
             instance = self.instance(seen.database)
-            checks = Checks(self.site, instance.settings, self.tell)
+            checks = Checks(self.site, instance.settings, self.tell, self.given)
+            for text in doubts(plan, self.given):
+                instance.tell("warning", text)
             loaded = checks.before(plan)
             engine = Engine(instance, seen.database, self._bytes_needed)
             adoption = asdict(plan.adoption) if plan.adoption else None
@@ -191,33 +220,7 @@ class Run:
                 continue
             checks.after(plan, done, engine.tip.current)
             return plan, engine.tip.current
-        raise _restless(done)
-
-    def recover(self, *, accept: bool, purge: bool) -> Report:
-        """Settle what lies open; record a half-done update as finished where `accept` says so."""
-        with self.stoppable([]):
-            self.check_hands()
-            with self.locked("recover"):
-                seen = self.settled_for("recover")
-                engine = Engine(self.instance(seen.database), seen.database)
-                before = engine.tip.current
-                if accept:
-                    once(engine.accept)
-                    last_failure.forget(self.site.data_dir)
-                elif seen.database.begun is not None:
-                    raise _unfinished(seen)
-                if purge:
-                    leftovers.purge(self.site.data_dir)
-                self._sweep_clones(seen.database)
-                self._safeguard(seen).tidy(engine.tip, None)
-        return Report(Plan(Direction.UP, (), (), before, engine.tip.current), (), engine.tip.current)
-
-    def _sweep_clones(self, database: DatabaseView) -> None:
-        """Remove what rehearsals have left that were killed."""
-        from fietsupdate.rehearsing.removal import sweep
-
-        for failure in sweep(self.site.data_dir, database.url, database.file):
-            self.tell(Event("warning", now(), text=failure))
+        raise restless(done)
 
     # -- parts
 
@@ -248,6 +251,7 @@ class Run:
                 yield
             if command in ENDS_FAILURE:
                 last_failure.forget(self.site.data_dir)
+                warned.forget(self.site.data_dir)
 
     @contextlib.contextmanager
     def _failure_noted(self) -> Iterator[None]:
@@ -274,6 +278,15 @@ class Run:
     @contextlib.contextmanager
     def stoppable(self, done: list[str]) -> Iterator[None]:
         """Turn a signal into an error that says how far the run came."""
+        try:
+            with self._stops_told(done):
+                yield
+        except FietsupdateError as error:
+            error.warnings = tuple(self.warned)
+            raise
+
+    @contextlib.contextmanager
+    def _stops_told(self, done: list[str]) -> Iterator[None]:
         try:
             with self.signals.installed():
                 yield
@@ -307,11 +320,19 @@ class Run:
             emit=self.tell,
             lock_timeout=self.lock_timeout,
             keep_out=_own_files(database),
+            given=self.given,
+            keep_warning=self._keep,
         )
 
-    def _plan(self, seen: Look, target: str | None, direction: Direction) -> Plan:
+    def answered(self, seen: Look, plan: Plan, *, may_wait: bool = False) -> Plan:
+        """Return a plan with the answers to its scripts' questions; see `fietsupdate.planning.answers.answered`."""
+        begun = seen.database.begun or next(iter(self.undone), None)
+        return answered(plan, self.given, self.graph, begun, may_wait=may_wait)
+
+    def _plan(self, seen: Look, target: str | None, direction: Direction, *, may_wait: bool = False) -> Plan:
         """Plan from what was seen; a plan that drops what was there before the first update names the tables."""
         plan = seen.plan(target, direction, below_baseline=self.below_baseline)
+        plan = self.answered(seen, plan, may_wait=may_wait)
         return replace(plan, tables=application_tables(self.environment)) if plan.is_below_baseline else plan
 
     def _bytes_needed(self, step: Step) -> int:
@@ -320,7 +341,8 @@ class Run:
 
         return rehearsed_bytes(self.site.data_dir, step)
 
-    def _safeguard(self, seen: Look, plan: Plan | None = None) -> Safeguard:
+    def safeguard(self, seen: Look, plan: Plan | None = None) -> Safeguard:
+        """Return what makes and keeps the backups of a plan, or of no plan."""
         policy = self.policy
         if policy is None:
             dropped = plan is not None and plan.is_below_baseline
@@ -347,22 +369,15 @@ class Run:
         warn_of_rubbish(instance)
         if files is None:
             return seen
+        learnt = files.notes.answers
         settled = settle(instance, files)
+        if seen.database.begun is not None:
+            answers = sorted_answers(dict(seen.database.begun.answers) | learnt)
+            self.undone[:] = [replace(seen.database.begun, answers=answers)]
         if settled.outcome is not Outcome.BEGUN:
-            instance.tell("recovered", settled.outcome.value, settled.details, update_id=files.header.update_id)
+            names = {"update_id": files.header.update_id, "txn": files.header.txn}
+            instance.tell("recovered", settled.outcome.value, settled.details, **names)
         return self.look()
-
-
-def _is_agreed(plan: Plan, agreed: Plan) -> None:
-    """See that nothing runs but what somebody said yes to, or the rest of it."""
-    rest = agreed.steps[len(agreed.steps) - len(plan.steps) :]
-    same = [(step.update, step.direction) for step in plan.steps] == [(step.update, step.direction) for step in rest]
-    if not same or plan.adoption not in {None, agreed.adoption}:
-        raise PlanError(
-            "The plan has changed since it was shown.",
-            stands="Nothing was changed.",
-            hint="Run the same command again, and look at the new plan.",
-        )
 
 
 def _own_files(database: DatabaseView) -> tuple[Path, ...]:
@@ -370,30 +385,6 @@ def _own_files(database: DatabaseView) -> tuple[Path, ...]:
     if database.file is None:
         return ()
     return (database.file,)
-
-
-def _unfinished(seen: Look) -> FietsupdateError:
-    """Make the error of a recovery that cannot end an update: only the update itself, or a hand, can."""
-    for problem in seen.status(locked_by_us=True).problems:
-        if problem.code == "interrupted":
-            return RefusedError.because(problem, stands="Nothing was changed: a part of it is committed already.")
-    return _restless(())
-
-
-def once(action: Callable[[], None]) -> None:
-    """Do something for which no new plan can be made."""
-    try:
-        action()
-    except PlanChangedError as error:
-        raise _restless(()) from error
-
-
-def _restless(done: Sequence[str]) -> RefusedError:
-    return RefusedError(
-        "The instance moves while it is to be changed: somebody else is at work on its database.",
-        stands=f"Finished by this run: {', '.join(done) or 'nothing'}.",
-        hint="Find out who else runs migrations here, then run the same command again.",
-    )
 
 
 def _since(started: float) -> int:

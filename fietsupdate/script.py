@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fietsupdate.errors import UpdateFailedError
+from fietsupdate.questions import Question, derived_name
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -33,6 +34,45 @@ NOT_RUNNING = "this object was not made by fietsupdate; nothing runs"
 def _print(_event: str, text: str, _details: Mapping[str, Any]) -> None:
     if text:
         sys.stdout.write(f"{text}\n")
+
+
+def _by_default(question: Question) -> str:
+    if question.default is None:
+        raise UpdateFailedError(f"{question.text or question.name}: nobody can be asked; {NOT_RUNNING}")
+    return question.default
+
+
+Check = TypeVar("Check", bound=Callable[..., object])
+
+_SEVERITY = "__fietsupdate_severity__"
+ERROR, WARNING = "error", "warning"
+
+
+def severity(level: str) -> Callable[[Check], Check]:
+    """Return a decorator that says what it means when a check raises.
+
+    It is for ``check`` and ``verify`` of update scripts, and for ``pre_check...`` and ``post_check...`` functions.
+
+    Args:
+        level: ``"warning"``: what was raised is told, and repeated at the end, and the run goes on; ``"error"``: the
+            run, or the update, fails, as without the decorator.
+
+    Raises:
+        ValueError: There is no such level.
+    """
+    if level not in {ERROR, WARNING}:
+        raise ValueError(f"severity is {level!r}; it must be {ERROR!r} or {WARNING!r}")
+
+    def mark(check: Check) -> Check:
+        setattr(check, _SEVERITY, level)
+        return check
+
+    return mark
+
+
+def only_warns(check: object) -> bool:
+    """Tell whether a check that fails is a warning only."""
+    return getattr(check, _SEVERITY, ERROR) == WARNING
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +102,10 @@ class Surroundings:
     """Makes an ORM session that joins the connection's transaction by a savepoint."""
     emit: Callable[[str, str, Mapping[str, Any]], None] = _print
     """Takes the event's name, its text and its details."""
+    ask: Callable[[Question], str] = _by_default
+    """Answers a question."""
+    unattended: bool = True
+    """Whether nobody is there who could be asked."""
 
 
 class UpdateScript:
@@ -90,6 +134,30 @@ class UpdateScript:
     def warn(self, text: str) -> None:
         """Tell of something that is not as it should be and fails nothing; the report repeats it at the end."""
         self._surroundings.emit("warning", str(text), {})
+
+    def ask(self, text: str = "", *, default: str | None = None, choices: Sequence[str] = (), name: str = "") -> str:
+        """Return the answer to a question, which was given before the update began.
+
+        The planner finds the question in the script, so write its arguments as literals; or declare it in the metadata
+        `questions`, and ask by `name`. The answer is kept in the ledger, so it is no place for a password.
+
+        Args:
+            text: The question.
+            default: The answer where nobody gives one; without it, somebody must.
+            choices: All answers that it takes; any text where there are none.
+            name: Names it for ``--answer`` and in the ledger: small letters, digits and ``_``. Without one it is made
+                of the words of the text.
+
+        Raises:
+            UpdateFailedError: The plan did not know the question, and it has neither an answer nor a default.
+        """
+        question = Question(name or derived_name(text), text, default, tuple(choices))
+        return self._surroundings.ask(question)
+
+    @property
+    def unattended(self) -> bool:
+        """Whether nobody is there who could be asked: ``--yes``, no terminal, an application that starts."""
+        return self._surroundings.unattended
 
     def progress(self, iterable: Iterable[T], total: int | None = None, description: str = "") -> Iterator[T]:
         """Yield the items of ``iterable`` and report how far it is.

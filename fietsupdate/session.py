@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fietsupdate.render.output import Output
 
 if TYPE_CHECKING:
+    from fietsupdate.questions import Question
     from fietsupdate.updater import Updater
 
 YES = "FIETSUPDATE_YES"
@@ -141,6 +142,32 @@ class Session:
                 return True
             if not answer or answer.strip().lower() in {"n", "no"}:
                 return False
+
+    def ask_question(self, update_id: str, question: Question) -> str | None:
+        """Ask on the terminal what an update script asks, until the answer is one that it takes.
+
+        Returns:
+            The answer; the default for an empty line; ``None`` at the end of input.
+        """
+        from fietsupdate.questions import wrong_answer
+
+        choices = f" ({', '.join(question.choices)})" if question.choices else ""
+        default = f" [{question.default}]" if question.default is not None else ""
+        while True:
+            self.err.write(f"{update_id} asks: {question.text}{choices}{default} ")
+            line = sys.stdin.readline()
+            if not line:
+                self.err.line()
+                return None
+            answer = line.strip()
+            if not answer:
+                if question.default is None:
+                    continue
+                return question.default
+            wrong = wrong_answer(answer, question.choices)
+            if not wrong:
+                return answer
+            self.err.line(f"Not {answer!r}: {wrong}.")
 
     def choose(self, question: str, most: int) -> int | None:
         """Ask on the terminal for a number from 1 to `most`; None for an empty line, or the end of input."""

@@ -17,7 +17,8 @@ from fietsupdate.model import BASE, Adoption, Direction, Event, Plan, Report
 from fietsupdate.planning.graph import Graph
 from fietsupdate.planning.revisions import RevisionTree
 from fietsupdate.planning.target import find, resolve_up
-from fietsupdate.run import Run, once
+from fietsupdate.replanning import once
+from fietsupdate.run import Run
 from fietsupdate.views import DatabaseView
 
 NOT_STAMPED = frozenset(

@@ -107,7 +107,8 @@ def _in_short(event: Event) -> str:
         steps = event.details.get("steps", ())
         return f"Planned: {several(steps)}" if steps else "Nothing waits any more"
     if event.event == "finished":
-        return f"Finished. Current: {several(event.details.get('current', ()), 'no update')}"
+        warned = "".join(f". It has warned: {text}" for text in event.details.get("warnings", ()))
+        return f"Finished. Current: {several(event.details.get('current', ()), 'no update')}{warned}"
     if event.event == "progress":
         return amount(event)
     return f"{event.event} {event.update_id} {event.phase}".strip()
@@ -157,7 +158,8 @@ def _as_a_guest(work: Callable[[], T]) -> T:
     except FietsupdateError as error:
         if error.code == "application_running":
             error.hint = STARTING
-        for note in filter(None, (error.stands, error.hint)):
+        warned = (f"It has warned: {text}" for text in error.warnings)
+        for note in filter(None, (error.stands, error.hint, *warned)):
             error.add_note(note)  # a traceback in a log is all that some administrator will see
         raise
 

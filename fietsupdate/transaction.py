@@ -9,23 +9,25 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 from fietsupdate import hooks
+from fietsupdate.answering import Answering
 from fietsupdate.database.environment import Visit
 from fietsupdate.database.foreign import commits_elsewhere
 from fietsupdate.database.ledger import BEGUN
 from fietsupdate.database.visit import joined_session
-from fietsupdate.errors import EnvPyError
+from fietsupdate.errors import EnvPyError, UpdateFailedError
 from fietsupdate.filesystem.guard import Guard
 from fietsupdate.filesystem.transaction import FileTransaction
 from fietsupdate.instance import Instance, make_entry, now
 from fietsupdate.model import Entry, Phase, Step
 from fietsupdate.process import put_back, stdout_on_stderr
+from fietsupdate.questions import Answer, Question
 from fietsupdate.recovery import commit_where_needed
 from fietsupdate.script import Surroundings
 from fietsupdate.stands import not_committed
@@ -97,8 +99,16 @@ class StepTransaction:
     commits_phases: bool = False
     """Whether the database commits at every schema change, and so phase by phase."""
     guard: Guard | None = field(init=False)
+    answering: Answering = field(init=False)
 
     def __post_init__(self) -> None:
+        self.answering = Answering(
+            self.step,
+            self.instance.given,
+            note=self._note_answers,
+            tell=self._answered,
+            warn=lambda text: self.tell("warning", text),
+        )
         self.guard = guard_of(self.instance, self.tell)
 
     def run(self) -> None:
@@ -118,7 +128,23 @@ class StepTransaction:
         """Emit an event of this step."""
         step = self.step
         names = {"update_id": step.update.update_id, "direction": str(step.direction), "phase": str(self.phase)}
+        if event == "warning" and self.files is not None:
+            with self.files.changes.at_work():  # it is no change of the hook's
+                self.instance.keep_warning(self.txn, text)
         self.instance.tell(event, text, details, txn=self.txn, **names)
+
+    def _note_answers(self, answers: Mapping[str, str]) -> None:
+        self.open_files.notes.note_answers(answers)
+
+    def tell_answers(self) -> None:
+        """Emit an event for each answer of the plan."""
+        for answer in self.step.answers:
+            question = self.step.asks.find(answer.name) or Question(answer.name, "")
+            self._answered(question, answer)
+
+    def _answered(self, question: Question, answer: Answer) -> None:
+        details = {"name": answer.name, "value": answer.value, "source": str(answer.source)}
+        self.tell("answered", question.text or question.name, **details)
 
     def _visit(self, work: object) -> None:
         command = "downgrade" if self.step.direction == "down" else "upgrade"
@@ -133,6 +159,7 @@ class StepTransaction:
             checksum=self.step.update.checksum,
             duration_ms=round((time.monotonic() - self.started) * 1000),
             app_version=self.instance.site.app_version,
+            answers=self.answering.entry,
         )
 
     # -- stations
@@ -142,6 +169,7 @@ class StepTransaction:
         self.commits_phases = bool(visit.not_transactional)
         self.files = reopen_files(self.instance) if self.resumed else None
         self.files = self.files or open_files(self.instance, self.tip, self.txn, self.step)
+        self.answering.known |= self.files.notes.answers
         if not self.resumed:  # after the header: where that is missing, no row was ever written
             begun = replace(self._entry(), finished_at=self.began_at)
             visit.ledger.insert(visit.connection, [begun], status=BEGUN)
@@ -184,6 +212,8 @@ class StepTransaction:
         files, site = self.open_files, self.instance.site
         files.record([self.final], self.tip.current_after(self.step), site.config.version_file)
         files.seal()  # invariant 4
+        if self.final.answers and not visit.ledger.keeps_answers(visit.connection):
+            visit.ledger.add_answers(visit.connection)  # nothing could know beforehand that something would be asked
         if not visit.ledger.finish(visit.connection, self.final):
             raise EnvPyError(
                 "The ledger row of this update vanished from its own transaction.",
@@ -301,19 +331,32 @@ class StepTransaction:
             no_connection=NO_CONNECTION,
             session=joined_session,
             emit=lambda event, text, details: self.tell(event, text, **details),
+            ask=self.answering,
+            unattended=self.instance.given.unattended,
         )
         with self._watched():
             if visit is not None:
                 files.changes.before_change = visit.still_inside
                 try:
                     with visit.hook_runs():
-                        hooks.call(self.module, step, hook, around, self.instance.settings)
+                        self._called(hook, around, visit)
                 finally:
                     files.changes.before_change = tuple
                 return
             noting = commits_elsewhere(lambda: files.notes.note_foreign_commit(self.finished))
             try:
                 with put_back(), stdout_on_stderr(), noting:
-                    hooks.call(self.module, step, hook, around, self.instance.settings)
+                    self._called(hook, around, None)
             finally:
                 gc.collect()  # a connection that the hook has never closed would block the next schema change
+
+    def _called(self, hook: str, around: Surroundings, visit: Visit | None) -> None:
+        """Call a hook; a ``verify`` that only warns has a savepoint of its own, so that the transaction goes on."""
+        if hook != "verify" or not hooks.only_warns(self.module, self.step.direction, hook):
+            hooks.call(self.module, self.step, hook, around, self.instance.settings)
+            return
+        try:
+            with visit.connection.begin_nested() if visit is not None else nullcontext():
+                hooks.call(self.module, self.step, hook, around, self.instance.settings)
+        except UpdateFailedError as error:
+            self.tell("warning", error.message, check=f"{hooks.CLASSES[self.step.direction]}.{hook}")

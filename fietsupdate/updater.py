@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from fietsupdate.author import Author
 from fietsupdate.copies import Backup, Shelf
-from fietsupdate.model import Direction, Plan, Policy, Report
-from fietsupdate.observer import Observer
+from fietsupdate.model import Direction, Plan, Report
 from fietsupdate.site import enter
 
 if TYPE_CHECKING:
     from fietsupdate.backups import Verified
-    from fietsupdate.initialise import Initialised
     from fietsupdate.planning.going_back import Despite
     from fietsupdate.rehearsing.report import Outlook, Rehearsal
     from fietsupdate.restore import Candidate, Restored
-    from fietsupdate.run import Listener, Run
+    from fietsupdate.run import Listener
 
 
-class Updater(Observer):
+class Updater(Author):
     """An instance and its update scripts.
 
     Args:
@@ -41,6 +39,8 @@ class Updater(Observer):
         backup: str | None = None,
         below_baseline: bool = False,
         on_event: Listener | None = None,
+        answers: Mapping[str, str] | None = None,
+        unattended: bool = True,
     ) -> Plan:
         """Make the plan that `update` or `downgrade` would run; every refusal of theirs is raised here.
 
@@ -52,11 +52,14 @@ class Updater(Observer):
             backup: ``auto``, ``full`` or ``never``; ``None`` as configured.
             below_baseline: Whether a downgrade may revert a baseline.
             on_event: Told of what the checks say.
+            answers: As for `update`.
+            unattended: Whether nobody is there to answer what the scripts ask: then their defaults answer.
 
         Raises:
             FietsupdateError: What stands in the way.
         """
-        with self._run(on_event, as_root=as_root, backup=backup, below_baseline=below_baseline) as run:
+        given = self._given(answers, unattended=unattended)
+        with self._run(on_event, as_root=as_root, backup=backup, below_baseline=below_baseline, given=given) as run:
             return run.plan(target, direction, checks=checks)
 
     # -- changing
@@ -70,6 +73,8 @@ class Updater(Observer):
         lock_timeout: float | None = None,
         as_root: bool = False,
         backup: str | None = None,
+        answers: Mapping[str, str] | None = None,
+        unattended: bool = True,
     ) -> Report:
         """Apply what waits. An instance that is up to date takes no lock.
 
@@ -80,12 +85,17 @@ class Updater(Observer):
             lock_timeout: Seconds to wait for another updater, 0 for none; ``None`` as configured.
             as_root: Whether root may work on somebody else's data directory.
             backup: When a backup is made first: ``auto``, ``full`` or ``never``; ``None`` as configured.
+            answers: Answers to the scripts' questions, by name, or by update and name (``ID:NAME``); what is not in
+                it is taken from the environment (``FIETSUPDATE_ANSWER_<NAME>``), or is the question's default.
+            unattended: What scripts read as `UpdateScript.unattended`.
 
         Raises:
             LockedError: Another updater is still at work.
+            UnansweredError: A question has neither an answer nor a default; nothing was changed.
             FietsupdateError: What went wrong; ``stands`` says what both halves are at now.
         """
-        with self._run(on_event, lock_timeout, as_root=as_root, backup=backup) as run:
+        given = self._given(answers, unattended=unattended)
+        with self._run(on_event, lock_timeout, as_root=as_root, backup=backup, given=given) as run:
             return run.move(target, Direction.UP, agreed)
 
     def downgrade(
@@ -98,13 +108,18 @@ class Updater(Observer):
         as_root: bool = False,
         backup: str | None = None,
         below_baseline: bool = False,
+        answers: Mapping[str, str] | None = None,
+        unattended: bool = True,
     ) -> Report:
         """Revert what came after the target, and nothing else; arguments and errors as for `update`.
 
         With `below_baseline` a baseline may be reverted, too: Alembic then drops what the database held before the
         first update. Both halves are copied before that, unless `backup` is ``never``.
         """
-        with self._run(on_event, lock_timeout, as_root=as_root, backup=backup, below_baseline=below_baseline) as run:
+        given = self._given(answers, unattended=unattended)
+        with self._run(
+            on_event, lock_timeout, as_root=as_root, backup=backup, below_baseline=below_baseline, given=given
+        ) as run:
             return run.move(target, Direction.DOWN, agreed)
 
     def stamp(
@@ -167,8 +182,10 @@ class Updater(Observer):
             InDoubtError: It cannot be known what became of the open transaction; nothing was touched.
             FietsupdateError: What went wrong.
         """
+        from fietsupdate.recovering import recover
+
         with self._run(on_event, lock_timeout, as_root=as_root) as run:
-            return run.recover(accept=accept, purge=purge)
+            return recover(run, accept=accept, purge=purge)
 
     # -- backups
 
@@ -310,6 +327,7 @@ class Updater(Observer):
         on_event: Listener | None = None,
         lock_timeout: float | None = None,
         as_root: bool = False,
+        answers: Mapping[str, str] | None = None,
     ) -> Rehearsal | None:
         """Run the plan that leads to a target on a clone of both halves; see `fietsupdate.rehearsal`.
 
@@ -319,6 +337,7 @@ class Updater(Observer):
             on_event: Told of everything that happens, in this thread.
             lock_timeout: Seconds to wait for another updater before cloning; ``None`` as configured.
             as_root: Whether root may work on somebody else's data directory.
+            answers: As for `update`; only the clone keeps them.
 
         Returns:
             What was found out, also where an update failed (``failure``); ``None`` where there is nothing to rehearse.
@@ -328,71 +347,18 @@ class Updater(Observer):
         """
         from fietsupdate.rehearsal import rehearse
 
-        with self._run(on_event, lock_timeout, as_root=as_root) as run:
+        with self._run(on_event, lock_timeout, as_root=as_root, given=self._given(answers)) as run:
             return rehearse(run, target, round_trip=round_trip)
 
-    def outlook(self, plan: Plan, *, ask: bool = False) -> Outlook:
+    def outlook(self, plan: Plan, *, ask: bool = False, answers: Mapping[str, str] | None = None) -> Outlook:
         """Say what is known of a plan: the figures of its last rehearsal, else the scripts' own estimates.
 
         Args:
             plan: What `plan` gave.
             ask: Whether the scripts may be asked for estimates, which runs their code.
+            answers: As for `update`.
         """
         from fietsupdate.rehearsing.outlook import outlook
 
-        with self._run() as run:
+        with self._run(given=self._given(answers)) as run:
             return outlook(run, plan, ask=ask)
-
-    def revision(  # the arguments are the command's options
-        self, update_id: str | None = None, **options: Any
-    ) -> Path:
-        """Write a new update script; see `fietsupdate.drafting.draft` for the options.
-
-        Raises:
-            FietsupdateError: Nothing was written.
-        """
-        from fietsupdate.drafting import draft
-
-        with self._entered() as (site, graph):
-            return draft(self.config, graph, site.folders, update_id, **options)
-
-    def ahead_of(self, path: Path) -> str:
-        """Say what to do where the database has the Alembic revision of a new script already; "" where it has not.
-
-        Args:
-            path: A script that `revision` has written.
-        """
-        from fietsupdate.drafting import ahead_of
-
-        with self._run() as run:
-            return ahead_of(run, path)
-
-    @staticmethod
-    def init(
-        *files: str | Path,
-        section: str | None = None,
-        x: Sequence[str] = (),
-        data_dir: str = "",
-        alembic_config: str = "",
-    ) -> Initialised:
-        """Add fietsupdate to an existing Alembic setup; see `fietsupdate.initialise.init`."""
-        from fietsupdate.drafting import initialise
-
-        return initialise(files, section=section, x=x, data_dir=data_dir, alembic_config=alembic_config)
-
-    @contextlib.contextmanager
-    def _run(
-        self,
-        on_event: Listener | None = None,
-        lock_timeout: float | None = None,
-        *,
-        as_root: bool = True,
-        backup: str | None = None,
-        below_baseline: bool = False,
-    ) -> Iterator[Run]:
-        from fietsupdate.run import Run, nobody
-
-        seconds = self.config.lock_timeout if lock_timeout is None else lock_timeout
-        with self._entered() as (site, graph):
-            policy = Policy(backup) if backup else None
-            yield Run(site, graph, on_event or nobody, seconds, as_root, policy, below_baseline)

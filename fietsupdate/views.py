@@ -113,6 +113,8 @@ class FilesView:
     """The maintenance file that a run has put up, and that still stands."""
     failure: Failure | None = None
     """The last run that failed, if none has succeeded since."""
+    warnings: tuple[str, ...] = ()
+    """What a run has warned of that did not come to its end."""
     way_back: str = ""
     """Name of the backup that leads back to before the update that was interrupted, or to before the database went past
     a pending update; where the halves do not fit together, of the one that is nearest to the older; "" for none."""

@@ -86,14 +86,16 @@ class FakeUpdater:
         backup=None,
         below_baseline=False,
         on_event=None,
+        answers=None,
+        unattended=True,
     ):
         self._note("plan", target, direction, checks, as_root, *filter(None, [backup, below_baseline]))
         return self.planned
 
-    def outlook(self, plan, *, ask=False):
+    def outlook(self, plan, *, ask=False, answers=None):
         return self.known
 
-    def rehearse(self, target=None, *, round_trip=False, on_event=None, lock_timeout=None, as_root=False):
+    def rehearse(self, target=None, *, round_trip=False, on_event=None, lock_timeout=None, as_root=False, answers=None):
         self._note("rehearse", target, round_trip, lock_timeout, as_root)
         return self.rehearsed
 
@@ -107,6 +109,8 @@ class FakeUpdater:
         as_root=False,
         backup=None,
         below_baseline=False,
+        answers=None,
+        unattended=True,
         command="update",
     ):
         self._note(command, target, agreed, lock_timeout, as_root, *filter(None, [backup, below_baseline]))

@@ -42,6 +42,7 @@ VALUES = {
     "model",
     "packages",
     "process",
+    "questions",
     "readback",
     "views",
     "whereabouts",
@@ -51,6 +52,7 @@ ENGINE = {
     "backup",
     "backups",
     "bringing",
+    "answering",
     "checks",
     "drafting",
     "engine",
@@ -64,10 +66,12 @@ ENGINE = {
     "look",
     "pace",
     "proving",
+    "recovering",
     "recovery",
     "rehearsal",
     "rehearsing",
     "resolver",
+    "replanning",
     "restore",
     "restoring",
     "run",
@@ -79,11 +83,12 @@ ENGINE = {
     "stands",
     "tip",
     "transaction",
+    "unattended",
     "versions",
 }
 DISK = {"filesystem.durable", "filesystem.identity", "filesystem.movable", "filesystem.owner", "filesystem.slots"}
 """What both halves need: a dump and a database file are files, and are made durable by the same few lines."""
-UPDATER = {"observer", "updater"}
+UPDATER = {"author", "observer", "runner", "updater"}
 COMMANDS = {"__main__", "arguments", "change", "cli", "pytest_plugin", "session", "startup"}
 
 BELOW: dict[str, set[str]] = {

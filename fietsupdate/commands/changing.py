@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from fietsupdate.commands.options import (
+    Answers,
     AsRoot,
     BelowBaseline,
     Checks,
@@ -28,6 +29,7 @@ def update(
     checks: Checks = False,
     yes: Yes = False,
     no_backup: NoBackup = False,
+    answer: Answers = None,
     lock_timeout: LockTimeout = None,
     as_root: AsRoot = False,
     as_json: Events = False,
@@ -39,7 +41,15 @@ def update(
     """
     from fietsupdate.model import Direction
 
-    change = change_of(ctx, yes=yes, lock_timeout=lock_timeout, as_root=as_root, as_json=as_json, no_backup=no_backup)
+    change = change_of(
+        ctx,
+        yes=yes,
+        lock_timeout=lock_timeout,
+        as_root=as_root,
+        as_json=as_json,
+        no_backup=no_backup,
+        answers=answer,
+    )
     if is_dry(dry_run, checks=checks):
         return change.dry_run(target, Direction.UP, checks=checks)
     return change.move(target, Direction.UP)
@@ -54,6 +64,7 @@ def downgrade(
     checks: Checks = False,
     yes: Yes = False,
     no_backup: NoBackup = False,
+    answer: Answers = None,
     lock_timeout: LockTimeout = None,
     as_root: AsRoot = False,
     as_json: Events = False,
@@ -73,6 +84,7 @@ def downgrade(
         as_json=as_json,
         no_backup=no_backup,
         below_baseline=below_baseline,
+        answers=answer,
     )
     if is_dry(dry_run, checks=checks):
         return change.dry_run(target, Direction.DOWN, checks=checks)

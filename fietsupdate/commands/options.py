@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fietsupdate.change import Change
     from fietsupdate.errors import UsageError
 
@@ -31,6 +33,14 @@ BelowBaseline = Annotated[
         help="Revert the baseline, too: Alembic drops what the database held before the first update.",
     ),
 ]
+Answers = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--answer",
+        metavar="NAME=VALUE",
+        help="Answer what an update script asks; ID:NAME=VALUE for one update alone. May be given several times.",
+    ),
+]
 AsRoot = Annotated[bool, typer.Option("--as-root", help="Let root work on somebody else's data directory.")]
 
 
@@ -41,7 +51,23 @@ def wrong(message: str, hint: str = "") -> UsageError:
     return UsageError(message, hint=hint)
 
 
-def change_of(
+def answers_of(pairs: Sequence[str] | None) -> dict[str, str]:
+    """Read the values of ``--answer``.
+
+    Raises:
+        UsageError: One is no ``NAME=VALUE``, or a name is answered twice.
+    """
+    answers: dict[str, str] = {}
+    for pair in pairs or ():
+        name, has_value, value = pair.partition("=")
+        if not has_value or not name:
+            raise wrong(f"--answer needs NAME=VALUE, not {pair!r}.", hint="--answer language=en")
+        if answers.setdefault(name, value) != value:
+            raise wrong(f"--answer {name} is given twice, as {answers[name]!r} and as {value!r}.")
+    return answers
+
+
+def change_of(  # the options that several commands share
     ctx: typer.Context,
     *,
     yes: bool,
@@ -50,6 +76,7 @@ def change_of(
     as_json: bool,
     no_backup: bool = False,
     below_baseline: bool = False,
+    answers: Sequence[str] | None = None,
 ) -> Change:
     """Gather how a command that changes an instance was asked to do it."""
     from fietsupdate.change import Change, seconds
@@ -62,6 +89,7 @@ def change_of(
         as_json=as_json,
         backup="never" if no_backup else None,
         below_baseline=below_baseline,
+        answers=answers_of(answers),
     )
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from fietsupdate.commands.options import AsRoot, Json, LockTimeout
+from fietsupdate.commands.options import Answers, AsRoot, Json, LockTimeout, answers_of
 from fietsupdate.session import Session
 
 
@@ -19,6 +19,7 @@ def rehearse(
     round_trip: Annotated[
         bool, typer.Option("--round-trip", help="Revert the updates afterwards, compare, and apply them again.")
     ] = False,
+    answer: Answers = None,
     lock_timeout: LockTimeout = None,
     as_root: AsRoot = False,
     as_json: Json = False,
@@ -35,14 +36,19 @@ def rehearse(
     session: Session = ctx.obj
     updater = session.updater()
     with listener(session.out, as_json=False, quiet=session.quiet or as_json, verbose=session.verbose) as tell:
-        answer = updater.rehearse(
-            target, round_trip=round_trip, on_event=tell, lock_timeout=seconds(lock_timeout), as_root=as_root
+        found = updater.rehearse(
+            target,
+            round_trip=round_trip,
+            on_event=tell,
+            lock_timeout=seconds(lock_timeout),
+            as_root=as_root,
+            answers=answers_of(answer),
         )
-    if session.traceback and answer is not None and answer.failure is not None:
-        session.err.write(answer.failure.trace)
+    if session.traceback and found is not None and found.failure is not None:
+        session.err.write(found.failure.trace)
     session.answer(
-        lambda: "Nothing to rehearse." if answer is None else f"\n{rehearsals.report(answer, session.out.width)}",
-        lambda: rehearsals.document(answer),
+        lambda: "Nothing to rehearse." if found is None else f"\n{rehearsals.report(found, session.out.width)}",
+        lambda: rehearsals.document(found),
         as_json=as_json,
     )
-    return 1 if answer is not None and answer.failure is not None else 0
+    return 1 if found is not None and found.failure is not None else 0

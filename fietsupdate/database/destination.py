@@ -15,11 +15,21 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Engine
 
+from fietsupdate import questions
 from fietsupdate.database.dump import Store
 from fietsupdate.database.environment import Environment, Visit
 from fietsupdate.database.failures import TRY_ALEMBIC
 from fietsupdate.database.identity import of_engine, whereabouts
-from fietsupdate.database.ledger import BEGUN, DEFAULT_VERSION_TABLE, DONE, FIELDS, TABLE, LedgerTable, ledger_of
+from fietsupdate.database.ledger import (
+    ANSWERS,
+    BEGUN,
+    DEFAULT_VERSION_TABLE,
+    DONE,
+    FIELDS,
+    TABLE,
+    LedgerTable,
+    ledger_of,
+)
 from fietsupdate.errors import DatabaseError, FietsupdateError
 from fietsupdate.model import Direction, Entry, fingerprint
 from fietsupdate.whereabouts import Whereabouts
@@ -114,9 +124,14 @@ def loaded(store: Store, ledger: LedgerTable | None) -> Loaded:
     if ledger is None or not {ledger.rows.name, f"{ledger.schema}.{ledger.rows.name}"} & set(store.tables()):
         return Loaded("", None, "")
     name = sa.make_url(store.url).get_dialect()().identifier_preparer.format_table
-    rows = store.query(f"SELECT {', '.join((*FIELDS, 'status'))} FROM {name(ledger.rows)}")  # noqa: S608  # our own names
+    columns = (*FIELDS, "status")
+    # A table of an earlier version has no answers: the name then means the column of the outer SELECT, which is empty.
+    rows = store.query(
+        f"SELECT {', '.join(columns)}, (SELECT {ANSWERS} FROM {name(ledger.rows)} AS i WHERE i.seq = o.seq) "  # noqa: S608  # our own names
+        f"FROM (SELECT {', '.join(columns)}, NULL AS {ANSWERS} FROM {name(ledger.rows)}) AS o"
+    )
     ids = store.query(f"SELECT instance_id FROM {name(ledger.instance)}")  # noqa: S608  # our own names
-    found = [dict(zip((*FIELDS, "status"), row, strict=True)) for row in rows]
+    found = [dict(zip((*columns, ANSWERS), row, strict=True)) for row in rows]
     return _said(found, (ids[0][0] or "") if ids else "")
 
 
@@ -152,7 +167,8 @@ def _only_ledger(store: Store) -> LedgerTable | None:
 def _entry(row: Mapping[str, str | None]) -> Entry:
     values: dict[str, Any] = {name: row[name] or "" for name in FIELDS}
     numbers = {name: int(values[name]) for name in ("seq", "duration_ms")}
-    return Entry(**{**values, **numbers, "direction": Direction(values["direction"])})
+    answers = questions.from_json(row.get(ANSWERS))
+    return Entry(**{**values, **numbers, "direction": Direction(values["direction"]), "answers": answers})
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from fietsupdate import questions
 from fietsupdate.model import Begun, Direction, Entry, Phase
 
 TABLE = "fietsupdate_ledger"
@@ -34,7 +35,10 @@ def suffix(version_table: str) -> str:
     return f"_{version_table}"
 
 
-FIELDS = tuple(Entry.__dataclass_fields__)
+ANSWERS = "answers"
+"""A column that tables of earlier versions lack, until an update asks something; ``NULL`` for no answers."""
+FIELDS = tuple(name for name in Entry.__dataclass_fields__ if name != ANSWERS)
+"""The columns of an entry that every table has, whatever version has made it."""
 
 
 @lru_cache
@@ -74,6 +78,7 @@ class LedgerTable:
             sa.Column("phases", sa.String(64), nullable=False),
             sa.Column("failure", sa.Text, nullable=False),
             sa.Column("running", sa.String(8), nullable=False),
+            sa.Column(ANSWERS, sa.Text, nullable=True),
             **options,
         )
         self.instance = sa.Table(
@@ -90,7 +95,7 @@ class LedgerTable:
         key = type(dialect), dialect.paramstyle, sql
         if key not in self._compiled:
             name = dialect.identifier_preparer.format_table
-            text = sql.format(rows=name(self.rows), instance=name(self.instance), fields=", ".join(FIELDS))
+            text = sql.format(rows=name(self.rows), instance=name(self.instance))
             made: Any = sa.text(text).compile(dialect=dialect)
             self._compiled[key] = made.string, made.positiontup
         statement, places = self._compiled[key]
@@ -100,6 +105,14 @@ class LedgerTable:
     def exists(self, connection: Connection) -> bool:
         """Tell whether the ledger table is there."""
         return sa.inspect(connection).has_table(self.rows.name, schema=self.schema)
+
+    def keeps_answers(self, connection: Connection) -> bool:
+        """Tell whether the ledger table has a column for answers."""
+        return ANSWERS in self._run(connection, "SELECT * FROM {rows} WHERE seq < 0").keys()  # noqa: SIM118  # no mapping
+
+    def add_answers(self, connection: Connection) -> None:
+        """Give the ledger table its column for answers."""
+        self._run(connection, f"ALTER TABLE {{rows}} ADD COLUMN {ANSWERS} TEXT")
 
     def create(self, connection: Connection, instance_id: str, created_at: str) -> None:
         """Create both tables and name the instance."""
@@ -123,28 +136,29 @@ class LedgerTable:
 
     def entries(self, connection: Connection) -> tuple[Entry, ...]:
         """Read the finished entries, by ``seq``."""
-        rows = self._run(connection, "SELECT {fields} FROM {rows} WHERE status = :done ORDER BY seq", done=DONE)
+        rows = self._run(connection, "SELECT * FROM {rows} WHERE status = :done ORDER BY seq", done=DONE)
         return tuple(_entry(row) for row in rows.mappings())
 
     def since(self, connection: Connection, seq: int) -> tuple[Entry | Begun, ...]:
         """Read the rows from this ``seq`` on; the last may be one that is begun."""
-        sql = "SELECT {fields}, status, phases, failure, running FROM {rows} WHERE seq >= :seq ORDER BY seq"
+        sql = "SELECT * FROM {rows} WHERE seq >= :seq ORDER BY seq"
         rows = self._run(connection, sql, seq=seq).mappings()
         return tuple(_entry(row) if row["status"] == DONE else _begun(row) for row in rows)
 
     def begun(self, connection: Connection) -> Begun | None:
         """Read the row of a transaction that something has committed and nobody has finished."""
-        sql = "SELECT {fields}, phases, failure, running FROM {rows} WHERE status = :begun"
+        sql = "SELECT * FROM {rows} WHERE status = :begun"
         row = self._run(connection, sql, begun=BEGUN).mappings().first()
         return _begun(row) if row else None
 
     def insert(self, connection: Connection, entries: Iterable[Entry], *, status: str) -> None:
         """Insert rows; with ``begun``, ``finished_at`` is the time at which the transaction began."""
-        names = (*FIELDS, "status", "phases", "failure", "running")
-        places = ", ".join(f":{name}" for name in names)
-        sql = f"INSERT INTO {{rows}} ({', '.join(names)}) VALUES ({places})"  # noqa: S608  # our own column names
         for entry in entries:
+            names = (*FIELDS, "status", "phases", "failure", "running", *([ANSWERS] if entry.answers else []))
+            places = ", ".join(f":{name}" for name in names)
+            sql = f"INSERT INTO {{rows}} ({', '.join(names)}) VALUES ({places})"  # noqa: S608  # our own column names
             values = {name: getattr(entry, name) for name in FIELDS} | {"direction": str(entry.direction)}
+            values |= {ANSWERS: questions.to_json(entry.answers)} if entry.answers else {}
             self._run(connection, sql, **values, status=status, phases="[]", failure="", running="")
 
     def note(
@@ -194,9 +208,10 @@ class LedgerTable:
         sql = (
             "UPDATE {rows} SET finished_at = :finished_at, duration_ms = :duration_ms, actor = :actor, "
             "app_version = :app_version, tool_version = :tool_version, checksum = :checksum, status = :done, "
-            "failure = '', running = '' WHERE txn = :txn AND status = :begun"
-        )
+            "failure = '', running = '' {answers}WHERE txn = :txn AND status = :begun"
+        ).replace("{answers}", ", answers = :answers " if entry.answers else "")
         values = {name: getattr(entry, name) for name in FIELDS if f":{name}" in sql}
+        values |= {ANSWERS: questions.to_json(entry.answers)} if entry.answers else {}
         return self._run(connection, sql, **values, done=DONE, begun=BEGUN).rowcount == 1
 
     def forget(self, connection: Connection, txn: str) -> None:
@@ -205,7 +220,8 @@ class LedgerTable:
 
 
 def _entry(row: Mapping[Any, Any]) -> Entry:
-    return Entry(**{name: row[name] for name in FIELDS} | {"direction": Direction(row["direction"])})
+    values = {name: row[name] for name in FIELDS} | {"direction": Direction(row["direction"])}
+    return Entry(**values, answers=questions.from_json(row.get(ANSWERS)))
 
 
 def _begun(row: Mapping[Any, Any]) -> Begun:
@@ -220,4 +236,5 @@ def _begun(row: Mapping[Any, Any]) -> Begun:
         actor=row["actor"],
         failure=row["failure"],
         running=row["running"],
+        answers=questions.from_json(row.get(ANSWERS)),
     )

@@ -45,12 +45,12 @@ def noted(data_dir: Path) -> Failure | None:
     """Read the note; ``None`` where there is none that makes sense. It changes nothing, and never fails."""
     with suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
         values = json.loads(regular.read_bytes(home(data_dir) / NAME, MOST_BYTES))
-        return Failure(**{field.name: _shown(values[field.name]) for field in fields(Failure)})
+        return Failure(**{field.name: shown(values[field.name]) for field in fields(Failure)})
     return None
 
 
-def _shown(value: object) -> str:
-    """Take a text from the note: what could move a terminal's cursor or change its colours is written as an escape."""
+def shown(value: object) -> str:
+    """Return a text that was read back; what could move a terminal's cursor or change its colours becomes an escape."""
     if not isinstance(value, str):
         raise TypeError("it is no text")
     return "".join(

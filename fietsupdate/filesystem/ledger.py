@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO
 
-from fietsupdate.filesystem import failure, header
+from fietsupdate.filesystem import failure, header, warned
 from fietsupdate.filesystem.layout import ledger_file
 from fietsupdate.filesystem.lock import holder
 from fietsupdate.filesystem.maintenance import left_behind
@@ -52,6 +52,7 @@ def look(data_dir: Path, version_file: str) -> FilesView:
         unreadable_header=unreadable_header,
         maintenance=left_behind(data_dir),
         failure=failure.noted(data_dir),
+        warnings=warned.kept(data_dir),
     )
 
 

@@ -6,15 +6,17 @@ Whoever settles the transaction after a crash knows then what the process knew t
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from fietsupdate import questions
 from fietsupdate.filesystem.changes import Changes
 from fietsupdate.filesystem.durable import atomic_write
 from fietsupdate.model import Phase
 
 FOREIGN_COMMIT = "foreign_commit"
 UNKNOWN = "unknown"
+ANSWERS = "answers"
 LONGEST = 2000
 """Bytes of a note that are read or written."""
 
@@ -60,14 +62,29 @@ class Notes:
             self._reason = reason  # this process knows it even if the disk is full
             self._write(UNKNOWN, reason)
 
+    @property
+    def answers(self) -> dict[str, str]:
+        """What a hook was answered that no plan had shown: the next run answers the same.
+
+        Raises:
+            ValueError: The note is damaged.
+        """
+        return dict(questions.from_json(self._read(ANSWERS, questions.MOST_BYTES)))
+
+    def note_answers(self, answers: Mapping[str, str]) -> None:
+        """Write down, durably, what the questions of the update are answered."""
+        with self._changes.at_work():
+            text = questions.to_json(answers.items()).encode()
+            atomic_write(self._folder / ANSWERS, text, mode=0o600)
+
     def _write(self, name: str, text: str) -> None:
         with self._changes.at_work():
             atomic_write(self._folder / name, text.encode()[:LONGEST], mode=0o600)
 
-    def _read(self, name: str) -> str:
+    def _read(self, name: str, most: int = LONGEST) -> str:
         try:
             descriptor = os.open(self._folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         except FileNotFoundError:
             return ""
         with open(descriptor, "rb") as file:
-            return file.read(LONGEST).decode(errors="replace")
+            return file.read(most).decode(errors="replace")

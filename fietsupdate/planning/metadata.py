@@ -16,7 +16,9 @@ from pathlib import Path
 from fietsupdate.errors import ScriptError
 from fietsupdate.leaves import FORMS, Leave, leave
 from fietsupdate.model import RESERVED_IDS, Update
+from fietsupdate.planning import asking
 from fietsupdate.planning.imports import imports_of
+from fietsupdate.questions import NO_ASKS
 
 ID_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 """What an update id looks like; `RESERVED_IDS` are none."""
@@ -24,7 +26,7 @@ ID_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 LONGEST_ID = 255
 """Characters of an id that the ledger's column holds."""
 
-METADATA = frozenset({"update_id", "previous", "alembic_revision", "atomic", "baseline", "leaves"})
+METADATA = frozenset({"update_id", "previous", "alembic_revision", "atomic", "baseline", "leaves", "questions"})
 CLASSES = frozenset({"Up", "Down"})
 
 NOT_IN_REVISIONS = re.compile(r"[@+:\s-]")
@@ -83,6 +85,9 @@ def read_script(source: bytes, path: Path, folder: str) -> Update:
     atomic = _switch(names, "atomic")
     baseline = _switch(names, "baseline")
     leaves = _leaves(names)
+    asks = asking.read(names.tree, source, names.values.get("questions"), names.line("questions"))
+    for line, what in asks.faults:
+        names.fault_at(line, what)
     names.raise_faults()
     return Update(
         update_id=update_id,
@@ -102,6 +107,9 @@ def read_script(source: bytes, path: Path, folder: str) -> Update:
         id_line=names.line("update_id"),
         previous_line=names.line("previous"),
         revision_line=names.line("alembic_revision"),
+        up_asks=asks.asks.get(asking.UP, NO_ASKS),
+        down_asks=asks.asks.get(asking.DOWN, NO_ASKS),
+        may_ask_more=asks.may_ask_more,
     )
 
 
@@ -142,7 +150,7 @@ class _Names:
     """What a script binds at module level to the names that matter here, and what is wrong with it."""
 
     def __init__(self, tree: ast.Module, path: Path) -> None:
-        self.path = path
+        self.path, self.tree = path, tree
         self.values: dict[str, object] = {}
         """Each metadatum that is written as a literal."""
         self.classes: dict[str, bool] = {}
@@ -169,7 +177,11 @@ class _Names:
 
     def fault(self, name: str, what: str, hint: str = "") -> None:
         """Note what is wrong with the value of a name."""
-        self._faults.append(Fault(self.path, self.line(name), what, hint))
+        self.fault_at(self.line(name), what, hint)
+
+    def fault_at(self, line: int, what: str, hint: str = "") -> None:
+        """Note what is wrong in a line."""
+        self._faults.append(Fault(self.path, line, what, hint))
 
     def raise_faults(self) -> None:
         """Raise what was noted, if anything was."""
@@ -288,6 +300,8 @@ def _literal(node: ast.expr) -> object:
         return node.value
     if isinstance(node, (ast.List, ast.Tuple)):
         return [_literal(element) for element in node.elts]
+    if isinstance(node, ast.Dict) and None not in node.keys:
+        return {str(_literal(key)): _literal(value) for key, value in zip(node.keys, node.values, strict=True) if key}
     raise _ComputedError(_shortened(ast.unparse(node)))
 
 

@@ -26,5 +26,5 @@ def outlook(run: Run, plan: Plan, *, ask: bool) -> Outlook:
     if not ask or not plan.steps or (rehearsal is not None and rehearsal.failure is None):
         return Outlook(rehearsal)
     site = run.site.with_url(run.look().database.url)
-    asked = estimates.ask(plan, modules(plan), site.settings, site.data_dir, site.config.extra_dirs)
+    asked = estimates.ask(plan, modules(plan), site.settings, site.data_dir, site.config.extra_dirs, answers=run.given)
     return Outlook(rehearsal, asked)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from fietsupdate.leaves import listed
 from fietsupdate.model import BASE, Direction, Entry, Failure, Plan, Problem, Status, Step, Update, UpdateState
-from fietsupdate.render import changes, copies, packages
+from fietsupdate.render import changes, copies, packages, questions
 from fietsupdate.render.layout import count, duration, labelled, several, table, wrapped
 
 if TYPE_CHECKING:
@@ -191,6 +191,7 @@ def _details(step: Step) -> str:
     lines = [f"{atomic}; {revisions}"] if not step.not_atomic else [revisions, atomic]
     if step.leaves:
         lines.append(f"stays on purpose: {listed(step.leaves)}")
+    lines += questions.of_step(step)
     if step.finished:
         lines.append(f"resumed: {several(step.finished)} finished in an earlier run and will not run again")
     return "\n".join(lines)
@@ -205,16 +206,6 @@ def unchecked(*, checks_ran: bool) -> tuple[str, ...]:
         "whether each script can be imported and run",
         "whether another updater starts meanwhile",
     )
-
-
-def warned(texts: Sequence[str], width: int) -> str:
-    """List the warnings of a run once more, at its end."""
-    lines = [f"{count(len(texts), 'warning')}:"]
-    for text in texts:
-        lines += [
-            f"  - {line}" if not number else f"    {line}" for number, line in enumerate(wrapped(text, width - 4))
-        ]
-    return "\n".join(lines)
 
 
 def dry_run(what: Plan, left: Sequence[str], width: int, outlook: str = "") -> str:
@@ -291,6 +282,8 @@ def show(update: Update, entries: Sequence[Entry], width: int, *, applied: bool)
         ("Baseline", "yes" if update.baseline else ""),
         ("Script", str(update.path)),
         ("Broken", update.broken),
+        ("Asks", questions.of_update(update)),
+        ("Answers", questions.of_entries(entries)),
         ("Checksum", update.checksum),
     ]
     lines = labelled(facts, width)

@@ -10,6 +10,7 @@ from typing import Any
 from fietsupdate.errors import EXIT_CODES, FietsupdateError
 from fietsupdate.model import Entry, Event, Failure, Plan, Status, Step, Update
 from fietsupdate.planning.graph import Graph
+from fietsupdate.questions import Question
 from fietsupdate.render import copies, packages
 
 
@@ -86,7 +87,7 @@ def update(one: Update) -> dict[str, Any]:
 
 def show(one: Update, entries: Iterable[Entry], *, applied: bool) -> dict[str, Any]:
     """Give the document of ``show --json``."""
-    return {**update(one), "applied": applied, "entries": [asdict(entry) for entry in entries]}
+    return {**update(one), "applied": applied, "entries": [entry.document() for entry in entries]}
 
 
 def heads(updates: Iterable[Update]) -> dict[str, Any]:
@@ -96,7 +97,7 @@ def heads(updates: Iterable[Update]) -> dict[str, Any]:
 
 def history(entries: Iterable[Entry], last_failure: Failure | None) -> dict[str, Any]:
     """Give the document of ``history --json``: the ledger, oldest entry first, and what has failed after it."""
-    return {"entries": [asdict(entry) for entry in entries], "last_failure": _failure(last_failure)}
+    return {"entries": [entry.document() for entry in entries], "last_failure": _failure(last_failure)}
 
 
 def graph(whole: Graph, applied: frozenset[str] | None, unknown: Sequence[str]) -> dict[str, Any]:
@@ -135,6 +136,18 @@ def _step(step: Step) -> dict[str, Any]:
         "not_atomic": step.not_atomic,
         "finished": step.finished,
         "leaves": [str(each) for each in step.leaves],
+        "questions": [_question(question) for question in step.asks.questions],
+        "unread_questions": list(step.asks.unread),
+        "answers": [asdict(answer) for answer in step.answers],
+    }
+
+
+def _question(question: Question) -> dict[str, Any]:
+    return {
+        "name": question.name,
+        "text": question.text,
+        "default": question.default,
+        "choices": list(question.choices),
     }
 
 
@@ -162,5 +175,6 @@ def failure(error: FietsupdateError) -> dict[str, Any]:
             "message": error.message,
             "stands": error.stands,
             "hint": error.hint,
+            **({"warnings": list(error.warnings)} if error.warnings else {}),
         }
     }

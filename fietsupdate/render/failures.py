@@ -9,13 +9,14 @@ from pathlib import Path
 import fietsupdate
 from fietsupdate.errors import FietsupdateError, StoppedError, TerminatedError
 from fietsupdate.masking import masked
-from fietsupdate.render.layout import labelled
+from fietsupdate.render.layout import labelled, warned
 
 
 def text(error: FietsupdateError, width: int) -> str:
     """Give the message of an error for a terminal."""
     rows = [("Error:", error.message), ("Now:", error.stands), ("Next:", error.hint)]
-    return "\n".join(labelled(rows, width))
+    lines = labelled(rows, width)
+    return "\n".join([*lines, "", warned(error.warnings, width)] if error.warnings else lines)
 
 
 def known(error: BaseException, *, ran: bool = False) -> FietsupdateError:

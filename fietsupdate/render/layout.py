@@ -72,3 +72,13 @@ def duration(milliseconds: int) -> str:
         return f"{rest} s"
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def warned(texts: Sequence[str], width: int) -> str:
+    """List the warnings of a run once more, at its end."""
+    lines = [f"{count(len(texts), 'warning')}:"]
+    for text in texts:
+        lines += [
+            f"  - {line}" if not number else f"    {line}" for number, line in enumerate(wrapped(text, width - 4))
+        ]
+    return "\n".join(lines)

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from fietsupdate.model import Event
-from fietsupdate.render import changes, copies, documents, restores
+from fietsupdate.render import changes, copies, documents, questions, restores
 from fietsupdate.render.layout import duration, hanging
 from fietsupdate.render.output import Canvas, Output, on_one_line, printable
 
@@ -145,6 +145,9 @@ class Narrator:
 
     def _tell(self, event: Event) -> list[str]:
         return [f"{INDENT}{line}" for line in event.text.splitlines()]
+
+    def _answered(self, event: Event) -> list[str]:
+        return [f"{INDENT}{questions.answered(event)}"]
 
     def _update_finished(self, event: Event) -> list[str]:
         took = event.details.get("duration_ms")

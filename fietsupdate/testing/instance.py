@@ -77,13 +77,13 @@ class TemporaryInstance:
         """The updater of this instance, for what has no method here."""
         return Updater(self.config)
 
-    def update(self, target: str | None = None) -> Report:
+    def update(self, target: str | None = None, *, answers: Mapping[str, str] | None = None) -> Report:
         """Apply what waits, up to the target; see `fietsupdate.Updater.update`."""
-        return self.run(lambda: self.updater.update(target))
+        return self.run(lambda: self.updater.update(target, answers=answers))
 
-    def downgrade(self, target: str) -> Report:
+    def downgrade(self, target: str, *, answers: Mapping[str, str] | None = None) -> Report:
         """Revert what came after the target; see `fietsupdate.Updater.downgrade`."""
-        return self.run(lambda: self.updater.downgrade(target, below_baseline=True))
+        return self.run(lambda: self.updater.downgrade(target, below_baseline=True, answers=answers))
 
     def status(self) -> Status:
         """Tell where the instance is; see `fietsupdate.Updater.status`."""

@@ -1,0 +1,53 @@
+"""Author: what developers have made: new scripts, and the first set-up of a project."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fietsupdate.runner import Runner
+
+if TYPE_CHECKING:
+    from fietsupdate.initialise import Initialised
+
+
+class Author(Runner):
+    """What writes files of a project, and changes no instance."""
+
+    def revision(  # the arguments are the command's options
+        self, update_id: str | None = None, **options: Any
+    ) -> Path:
+        """Write a new update script; see `fietsupdate.drafting.draft` for the options.
+
+        Raises:
+            FietsupdateError: Nothing was written.
+        """
+        from fietsupdate.drafting import draft
+
+        with self._entered() as (site, graph):
+            return draft(self.config, graph, site.folders, update_id, **options)
+
+    def ahead_of(self, path: Path) -> str:
+        """Say what to do where the database has the Alembic revision of a new script already; "" where it has not.
+
+        Args:
+            path: A script that `revision` has written.
+        """
+        from fietsupdate.drafting import ahead_of
+
+        with self._run() as run:
+            return ahead_of(run, path)
+
+    @staticmethod
+    def init(
+        *files: str | Path,
+        section: str | None = None,
+        x: Sequence[str] = (),
+        data_dir: str = "",
+        alembic_config: str = "",
+    ) -> Initialised:
+        """Add fietsupdate to an existing Alembic setup; see `fietsupdate.initialise.init`."""
+        from fietsupdate.drafting import initialise
+
+        return initialise(files, section=section, x=x, data_dir=data_dir, alembic_config=alembic_config)

@@ -1,0 +1,135 @@
+"""Answers the questions of a plan, before anything starts: by what was given, by the ledger, or by their defaults.
+
+What an interrupted update was answered when it began outranks everything: it never gets another answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from difflib import get_close_matches
+
+from fietsupdate.errors import UnansweredError, UsageError
+from fietsupdate.model import Begun, Direction, Plan, Step
+from fietsupdate.planning.graph import Graph
+from fietsupdate.questions import VARIABLE, Answer, Given, Question, Source, wrong_answer
+
+UNTOUCHED = "Nothing was changed."
+
+
+def answered(plan: Plan, given: Given, graph: Graph, begun: Begun | None, *, may_wait: bool = False) -> Plan:
+    """Return the plan with an answer to each question that its scripts show.
+
+    Args:
+        plan: What will be done.
+        given: The answers that somebody has given.
+        graph: All updates; an answer to a question that none of them asks is a slip of the pen.
+        begun: The update that was interrupted.
+        may_wait: Whether a question that nobody has answered stays open, as somebody will be asked.
+
+    Raises:
+        UsageError: An answer belongs to no question, or is none that the question takes.
+        UnansweredError: A question has no answer and no default.
+    """
+    _refuse_unknown(plan, given, graph)
+    wrong: list[str] = []
+    steps = tuple(_answered(step, given, begun, wrong, may_wait=may_wait) for step in plan.steps)
+    if wrong:
+        raise UsageError("\n".join(wrong), stands=UNTOUCHED, hint="Correct the answer, and type the command again.")
+    plan = replace(plan, steps=steps)
+    if not may_wait and (open_ones := [(step, one) for step in steps for one in step.open_questions]):
+        raise _unanswered(open_ones)
+    return plan
+
+
+def _answered(step: Step, given: Given, begun: Begun | None, wrong: list[str], *, may_wait: bool) -> Step:
+    kept = dict(begun.answers) if begun is not None and is_resumed(step, begun) else {}
+    answers = [Answer(name, value, Source.LEDGER) for name, value in kept.items()]
+    for question in step.asks.questions:
+        if question.name in kept:
+            continue
+        answer = given.answer(step.update.update_id, question.name)
+        if answer is not None:
+            why = wrong_answer(answer.value, question.choices)
+            wrong += [f"{_where(answer, step)} is {answer.value!r}; {why}. It asks: {question.text}"] if why else []
+            answers.append(answer)
+        elif question.default is not None and not may_wait:
+            answers.append(Answer(question.name, question.default, Source.DEFAULT))
+    return replace(step, answers=tuple(answers)) if answers else step
+
+
+def is_resumed(step: Step, begun: Begun) -> bool:
+    """Tell whether a step goes on with the update that was interrupted."""
+    return (begun.update_id, begun.direction) == (step.update.update_id, step.direction)
+
+
+def _where(answer: Answer, step: Step) -> str:
+    if answer.source is Source.ENVIRONMENT:
+        return f"{VARIABLE}{answer.name.upper()}, for update {step.update.update_id},"
+    return f"The answer {answer.name}, for update {step.update.update_id},"
+
+
+def _unanswered(open_ones: Sequence[tuple[Step, Question]]) -> UnansweredError:
+    lines = [f"Update {step.update.update_id} asks, and nobody answers: {shown(one)}" for step, one in open_ones]
+    names = dict.fromkeys(one.name for _, one in open_ones)
+    options = " ".join(f"--answer {name}=VALUE" for name in names)
+    variables = " and ".join(f"{VARIABLE}{name.upper()}" for name in names)
+    documents = [
+        {"update_id": step.update.update_id, "name": one.name, "text": one.text, "choices": list(one.choices)}
+        for step, one in open_ones
+    ]
+    return UnansweredError(
+        "\n".join(lines),
+        stands=UNTOUCHED,
+        hint=f"Add {options} to the command, or set {variables}.",
+        details={"questions": documents},
+    )
+
+
+def shown(question: Question) -> str:
+    """Return a question as people read it, with its name, its choices and its default."""
+    more = [f"one of {', '.join(question.choices)}"] if question.choices else []
+    more += [f"default {question.default}"] if question.default is not None else []
+    return f"{question.text} [{question.name}{''.join(f'; {one}' for one in more)}]"
+
+
+def _refuse_unknown(plan: Plan, given: Given, graph: Graph) -> None:
+    """Refuse an answer that no script here asks for; where scripts may ask what only a run shows, nobody knows."""
+    if any(step.update.may_ask_more or step.asks.unread or step.direction is Direction.VERSION for step in plan.steps):
+        return
+    known = dict(_names(graph))
+    unknown = [key for key in given.options if key not in known]
+    if not unknown:
+        return
+    near = get_close_matches(unknown[0], known, 1)
+    meant = f"; did you mean {near[0]}?" if near else "."
+    names = sorted(name for name in known if ":" not in name)
+    raise UsageError(
+        f"No update script here asks a question that is called {unknown[0]}{meant}",
+        stands=UNTOUCHED,
+        hint=f"The questions are {', '.join(names)}." if names else "No script here asks anything.",
+    )
+
+
+def _names(graph: Graph) -> Iterator[tuple[str, None]]:
+    for update in graph.updates.values():
+        for asks in (update.up_asks, update.down_asks):
+            for question in asks.questions:
+                yield question.name, None
+                yield f"{update.update_id}:{question.name}", None
+
+
+def doubts(plan: Plan, given: Given) -> Iterator[str]:
+    """Yield warnings about answers that do not do what somebody may expect of them."""
+    asked = {question.name for step in plan.steps for question in step.asks.questions}
+    for step in plan.steps:
+        for answer in step.answers:
+            other = given.answer(step.update.update_id, answer.name)
+            if answer.source is Source.LEDGER and other is not None and other.value != answer.value:
+                yield (
+                    f"{answer.name} stays {answer.value}, not {other.value}: "
+                    f"{step.update.update_id} was begun with that answer."
+                )
+    defaults = any(answer.source is Source.DEFAULT for step in plan.steps for answer in step.answers)
+    for name in sorted(given.environment.keys() - asked) if defaults else ():
+        yield f"{VARIABLE}{name.upper()} answers no question of this plan, which takes defaults."

@@ -1,0 +1,228 @@
+"""What the hooks of a script ask, read from its syntax tree, so that a plan knows the questions before anything runs.
+
+A question is a call ``self.ask(...)`` whose arguments are literals. Where they are computed, the script declares the
+question in its metadata, ``questions = [{"name": ..., "text": ...}]``, and asks it by that name; of what is neither,
+only the line is known.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from fietsupdate.questions import Asks, Question, derived_name, wrong_answer, wrong_name
+
+UP, DOWN = "Up", "Down"
+DIRECTIONS: Mapping[str, frozenset[str]] = {
+    "up": frozenset({UP}),
+    "down": frozenset({DOWN}),
+    "both": frozenset({UP, DOWN}),
+}
+"""What a declared question may say of its ``direction``, and the classes that ask it then."""
+
+OURS = "UpdateScript"
+WORDS = ("name", "text", "default", "choices")
+"""What a call, and a declared question, may say."""
+
+
+@dataclass
+class Asking:
+    """What was found in one script."""
+
+    asks: dict[str, Asks] = field(default_factory=dict)
+    """By class."""
+    may_ask_more: bool = False
+    faults: list[tuple[int, str]] = field(default_factory=list)
+    """Line, and what is wrong."""
+
+
+class _ComputedError(Exception):
+    """An argument that only running the script could give."""
+
+
+class _WrongError(Exception):
+    """A question that cannot be asked like that."""
+
+
+def read(tree: ast.Module, source: bytes, declared: object, line: int) -> Asking:
+    """Read the questions of a script; one without such a word is not searched, as most have none.
+
+    Args:
+        tree: The script.
+        source: The same as it lies on disk.
+        declared: The value of its `questions`; ``None`` where it has none.
+        line: Where that stands.
+    """
+    if b"ask" not in source and declared is None:
+        return Asking(may_ask_more=not bases_are_known(tree))
+    found = Asking()
+    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+    by_class = _declared(declared, line, found)
+    seen = 0
+    for name in (UP, DOWN):
+        if name not in classes and not by_class[name]:
+            continue
+        chain, is_known = _chain(classes, name)
+        found.may_ask_more |= not is_known
+        if any(_defines_ask(node) for node in chain):
+            continue  # a method of its own, which is no question of ours
+        calls = [call for node in chain for call in _calls(node)]
+        seen += len(calls)
+        found.asks[name] = _asks(by_class[name], calls, found, strict=is_known)
+    found.may_ask_more |= sum(map(_is_ask, ast.walk(tree))) > seen
+    return found
+
+
+def bases_are_known(tree: ast.Module) -> bool:
+    """Tell whether `Up` and `Down` are made of nothing but this script's own classes and our base class."""
+    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+    return all(_chain(classes, name)[1] for name in (UP, DOWN) if name in classes)
+
+
+def _chain(classes: Mapping[str, ast.ClassDef], name: str) -> tuple[list[ast.ClassDef], bool]:
+    """Return a class with those of the script that it builds on, and whether there are no others but ours."""
+    chain: list[ast.ClassDef] = []
+    waiting, is_known = [name], True
+    while waiting:
+        node = classes.get(waiting.pop())
+        if node is None or node in chain:
+            continue
+        chain.append(node)
+        for base in node.bases:
+            text = ast.unparse(base)
+            if text in classes:
+                waiting.append(text)
+            elif text.rpartition(".")[2] not in {OURS, "object"}:
+                is_known = False
+    return chain, is_known
+
+
+def _defines_ask(node: ast.ClassDef) -> bool:
+    return any(isinstance(one, ast.FunctionDef) and one.name == "ask" for one in node.body)
+
+
+def _is_ask(node: ast.AST) -> bool:
+    return isinstance(node, ast.Attribute) and node.attr == "ask"
+
+
+def _calls(node: ast.ClassDef) -> Iterator[ast.Call]:
+    for one in ast.walk(node):
+        if (
+            isinstance(one, ast.Call)
+            and _is_ask(one.func)
+            and isinstance(value := one.func.value, ast.Name)  # type: ignore[attr-defined]  # it is an attribute
+            and value.id == "self"
+        ):
+            yield one
+
+
+def _asks(declared: Mapping[str, Question], calls: Iterable[ast.Call], found: Asking, *, strict: bool) -> Asks:
+    """Join what is declared for a class with what its calls say.
+
+    Args:
+        declared: The declared questions.
+        calls: The calls in the class.
+        found: Takes what is wrong.
+        strict: Whether `ask` is ours for certain; a base class from elsewhere may have one with arguments of its own.
+    """
+    questions, unread = dict(declared), []
+    for call in sorted(calls, key=lambda one: (one.lineno, one.col_offset)):
+        try:
+            question = _of_call(call, declared)
+        except _ComputedError:
+            unread.append(call.lineno)
+            continue
+        except _WrongError as error:
+            if strict:
+                found.faults.append((call.lineno, f"self.ask: {error}."))
+            else:
+                unread.append(call.lineno)
+            continue
+        if question is None:
+            continue
+        first = questions.setdefault(question.name, question)
+        if replace(first, line=0) != replace(question, line=0):
+            what = f"self.ask: the question {question.name} is asked in line {first.line} in another way; name both."
+            found.faults.append((call.lineno, what))
+    return Asks(tuple(questions.values()), tuple(unread))
+
+
+def _of_call(call: ast.Call, declared: Mapping[str, Question]) -> Question | None:
+    """Return the question of a call; ``None`` for one that is declared, and only named here.
+
+    Raises:
+        _ComputedError: An argument is no literal, and the question is not declared.
+        _WrongError: It cannot be asked like that.
+    """
+    named = {keyword.arg: keyword.value for keyword in call.keywords}
+    name = named.get("name")
+    if isinstance(name, ast.Constant) and name.value in declared:
+        return None
+    if len(call.args) > 1:
+        raise _WrongError("the text is the one argument that needs no name")
+    if None in named or any(isinstance(one, ast.Starred) for one in call.args):
+        raise _ComputedError
+    if unknown := named.keys() - set(WORDS):
+        raise _WrongError(f"there is no argument {', '.join(sorted(map(str, unknown)))}")
+    values = {str(key): _literal(value) for key, value in named.items()}
+    if call.args:
+        values["text"] = _literal(call.args[0])
+    return _question(values, call.lineno)
+
+
+def _question(values: Mapping[str, object], line: int) -> Question:
+    """Make a question of literals.
+
+    Raises:
+        _WrongError: They make none.
+    """
+    text, name, default = values.get("text", ""), values.get("name", ""), values.get("default")
+    if not isinstance(text, str) or not isinstance(name, str) or not isinstance(default, str | None):
+        raise _WrongError("text, name and default are text; write the default as text, too")
+    if not text.strip():
+        raise _WrongError("a question needs a text, or the name of one that `questions` declares")
+    choices = values.get("choices") or []
+    if not isinstance(choices, list) or not all(isinstance(choice, str) for choice in choices):
+        raise _WrongError("choices are a list of texts")
+    name = name or derived_name(text)
+    if wrong := wrong_name(name):
+        raise _WrongError(wrong)
+    for value in [*choices, *([default] if default is not None else [])]:
+        if wrong := wrong_answer(value, choices):
+            raise _WrongError(f"{value!r} is no answer to {name}: {wrong}")
+    return Question(name, text, default, tuple(choices), line)
+
+
+def _declared(value: object, line: int, found: Asking) -> dict[str, dict[str, Question]]:
+    """Read the metadatum `questions`: by class, then by name."""
+    by_class: dict[str, dict[str, Question]] = {UP: {}, DOWN: {}}
+    if value is None:
+        return by_class
+    if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
+        found.faults.append((line, 'questions must be a list of `{"name": "...", "text": "..."}`.'))
+        return by_class
+    for one in value:
+        classes = DIRECTIONS.get(str(one.get("direction", "up")), frozenset())
+        try:
+            if unknown := one.keys() - {*WORDS, "direction"}:
+                raise _WrongError(f"there is no {', '.join(sorted(map(str, unknown)))}")
+            if not classes:
+                raise _WrongError(f"direction is {one['direction']!r}; it must be one of {', '.join(DIRECTIONS)}")
+            question = _question(one, line)
+        except _WrongError as error:
+            found.faults.append((line, f"questions: {error}."))
+            continue
+        for name in classes:
+            if question.name in by_class[name]:
+                found.faults.append((line, f"questions: {question.name} is declared twice."))
+            by_class[name][question.name] = question
+    return by_class
+
+
+def _literal(node: ast.expr) -> object:
+    try:
+        value = ast.literal_eval(node)
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
+        raise _ComputedError from None
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,42 @@
+"""Plans that do not fit any more: an agreed one that has changed, and an instance that moves all the time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from fietsupdate.errors import PlanError, RefusedError
+from fietsupdate.model import Plan
+from fietsupdate.transaction import PlanChangedError
+
+
+def refuse_another(plan: Plan, agreed: Plan) -> None:
+    """Refuse to run anything but what somebody said yes to, or the rest of it.
+
+    Raises:
+        PlanError: The plan is another one.
+    """
+    rest = agreed.steps[len(agreed.steps) - len(plan.steps) :]
+    same = [(step.update, step.direction) for step in plan.steps] == [(step.update, step.direction) for step in rest]
+    if not same or plan.adoption not in {None, agreed.adoption}:
+        raise PlanError(
+            "The plan has changed since it was shown.",
+            stands="Nothing was changed.",
+            hint="Run the same command again, and look at the new plan.",
+        )
+
+
+def once(action: Callable[[], None]) -> None:
+    """Do something for which no new plan can be made."""
+    try:
+        action()
+    except PlanChangedError as error:
+        raise restless(()) from error
+
+
+def restless(done: Sequence[str]) -> RefusedError:
+    """Return the error of an instance that is never where the plan begins."""
+    return RefusedError(
+        "The instance moves while it is to be changed: somebody else is at work on its database.",
+        stands=f"Finished by this run: {', '.join(done) or 'nothing'}.",
+        hint="Find out who else runs migrations here, then run the same command again.",
+    )

@@ -1,0 +1,41 @@
+"""Runner: how a call that works on an instance begins: its configuration is entered, and what it is asked gathered."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from fietsupdate.model import Policy
+from fietsupdate.observer import Observer
+from fietsupdate.questions import NONE_GIVEN, Given, from_environment
+
+if TYPE_CHECKING:
+    from fietsupdate.run import Listener, Run
+
+
+class Runner(Observer):
+    """What makes the `Run` of each call."""
+
+    @contextlib.contextmanager
+    def _run(
+        self,
+        on_event: Listener | None = None,
+        lock_timeout: float | None = None,
+        *,
+        as_root: bool = True,
+        backup: str | None = None,
+        below_baseline: bool = False,
+        given: Given = NONE_GIVEN,
+    ) -> Iterator[Run]:
+        from fietsupdate.run import Run, nobody
+
+        seconds = self.config.lock_timeout if lock_timeout is None else lock_timeout
+        with self._entered() as (site, graph):
+            policy = Policy(backup) if backup else None
+            yield Run(site, graph, on_event or nobody, seconds, as_root, policy, below_baseline, given)
+
+    @staticmethod
+    def _given(answers: Mapping[str, str] | None, *, unattended: bool = True) -> Given:
+        return Given(dict(answers or {}), from_environment(os.environ), unattended)

@@ -1,0 +1,119 @@
+"""Standard input while hooks run and nobody is there: empty, so that whoever reads it comes to its end at once.
+
+``input()`` in a script of old would wait for ever in a service, and at a terminal for somebody who has said ``--yes``
+and gone home. What tries to read is told; it gets no answer. So is what opens the terminal itself, as getpass does.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+
+TERMINAL = "/dev/tty"
+
+_READING: list[Callable[[], None]] = []
+"""Told when the terminal is opened; empty while that is allowed."""
+_installed = False
+
+
+class Empty(io.TextIOBase):
+    """A standard input that is at its end.
+
+    Args:
+        told: Called at the first attempt to read.
+    """
+
+    encoding = "utf-8"
+    errors = "strict"
+
+    def __init__(self, told: Callable[[], None]) -> None:
+        self._told: Callable[[], None] | None = told
+
+    def tell_once(self) -> None:
+        """Say that something wants to read, the first time."""
+        told, self._told = self._told, None
+        if told is not None:
+            told()
+
+    def readable(self) -> bool:
+        """Return True: it is read, and found to be empty."""
+        return True
+
+    def isatty(self) -> bool:
+        """Return False: nobody types anything."""
+        return False
+
+    def fileno(self) -> int:
+        """Return the descriptor of standard input, which is empty as well."""
+        return 0
+
+    def read(self, _size: int | None = -1, /) -> str:
+        """Return nothing."""
+        self.tell_once()
+        return ""
+
+    def readline(self, _size: int = -1, /) -> str:  # type: ignore[override]  # as TextIOBase documents it
+        """Return nothing."""
+        self.tell_once()
+        return ""
+
+    @property
+    def buffer(self) -> io.BytesIO:
+        """The bytes of it: none."""
+        self.tell_once()
+        return io.BytesIO()
+
+
+@contextmanager
+def no_input(told: Callable[[], None]) -> Iterator[None]:
+    """Let nothing that runs inside wait for somebody to type.
+
+    Args:
+        told: Called when something tries to read.
+    """
+    empty = Empty(told)
+    before = sys.stdin
+    _watch_terminal()
+    with ExitStack() as stack:
+        stack.enter_context(_descriptor_empty())
+        _READING.append(empty.tell_once)
+        stack.callback(_READING.remove, empty.tell_once)
+        sys.stdin = empty  # as much of a file as those who read need
+        stack.callback(setattr, sys, "stdin", before)
+        yield
+
+
+@contextmanager
+def _descriptor_empty() -> Iterator[None]:
+    """Point descriptor 0 at /dev/null: for child processes, and for what reads past `sys.stdin`."""
+    try:
+        saved = os.dup(0)
+    except OSError:  # closed: nobody can read there
+        yield
+        return
+    try:
+        null = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(null, 0)
+        os.close(null)
+        yield
+    finally:
+        with suppress(OSError):
+            os.dup2(saved, 0)
+        os.close(saved)
+
+
+def _watch_terminal() -> None:
+    global _installed  # noqa: PLW0603  # an audit hook stays for the life of the process
+    if not _installed:
+        _installed = True
+        sys.addaudithook(_refuse_terminal)
+
+
+def _refuse_terminal(event: str, arguments: tuple[object, ...]) -> None:
+    if _READING and event == "open" and arguments[0] in {TERMINAL, TERMINAL.encode()}:
+        _READING[-1]()
+        raise OSError(errno.ENXIO, os.strerror(errno.ENXIO), TERMINAL)
