@@ -31,6 +31,7 @@ from fietsupdate.copies import (
     Shelf,
     Stored,
 )
+from fietsupdate.data_version import recorded_in
 from fietsupdate.errors import FietsupdateError, FilesError
 from fietsupdate.filesystem import leftovers, shelf
 from fietsupdate.filesystem.content import can_share
@@ -50,7 +51,7 @@ from fietsupdate.instance import Instance, now
 from fietsupdate.model import fingerprint
 from fietsupdate.pace import Pace
 from fietsupdate.planning.keeping import outlived
-from fietsupdate.planning.versions import recorded
+from fietsupdate.planning.versions import Recorded
 from fietsupdate.site import Site
 from fietsupdate.tip import Tip
 from fietsupdate.views import DatabaseView
@@ -217,7 +218,7 @@ class Maker:
         shelf.sweep(self.folder, owner(site, tip.instance_id))
         size = self.check(purpose.scope)
         cautions = foretold(self.store, self.database.place, self._warn)
-        name = shelf.free_name(self.folder, _name(tip, purpose))
+        name = shelf.free_name(self.folder, _name(recorded_in(site, tip.entries), tip.current, purpose))
         self.instance.tell("backup_begun", name, {"scope": purpose.scope.value, "bytes": size})
         partial = None
         try:
@@ -281,7 +282,7 @@ class Maker:
 
     def _position(self, tip: Tip, purpose: Purpose, created_at: str, dump: Stored) -> Manifest:
         entries, site = tuple(tip.entries), self.instance.site
-        version = recorded(entries)
+        version = recorded_in(site, entries)
         unmoved = entries == self.database.entries
         return Manifest(
             name="",
@@ -355,14 +356,13 @@ class Maker:
             atomic_write(partial / LEDGER, ledger, mode=0o600)
 
 
-def _name(tip: Tip, purpose: Purpose) -> str:
+def _name(version: Recorded, current: Collection[str], purpose: Purpose) -> str:
     """Name a backup by the time, and by where the instance is; before a change of version by both versions."""
     when = now()[:19].replace("-", "").replace(":", "").replace("T", "-")
-    version = recorded(tip.entries)
     if purpose.to_version and not version.half_way_to:
         both = (re.sub(r"[^A-Za-z0-9.+_-]", "_", text)[:LONGEST] for text in (version.version, purpose.to_version))
         return f"{when}-{'-to-'.join(both)}"
-    return f"{when}-{'+'.join(tip.current)[:LONGEST] or 'base'}"
+    return f"{when}-{'+'.join(current)[:LONGEST] or 'base'}"
 
 
 def _looked_at(file: Path | None) -> Appearance | None:

@@ -93,6 +93,8 @@ class Config:
     """The application's distribution, whose version the ledger records; "" for none."""
     version_hooks: tuple[str, ...] = ()
     """Modules with version hooks; ``name:``, under which a plugin publishes one; callables that return such lines."""
+    data_version_file: str = ""
+    """Where an earlier upgrader has kept the version of the data, relative to the data directory; "" for none."""
     templates: Path | None = None
     """The project's own templates for new scripts."""
     checks: tuple[str, ...] = ()

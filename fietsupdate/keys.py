@@ -294,6 +294,7 @@ KEYS: Mapping[str, Callable[[Given], Any] | None] = {
     "alembic_config": _callable,
     "distribution": _distribution,
     "version_hooks": _hook_modules,
+    "data_version_file": _version_file,
     "templates": _path,
     "checks": _modules,
     "running": Given.text,

@@ -146,7 +146,8 @@ def _versions(site: Site, graph: Graph, files: FilesView, database: DatabaseView
     from fietsupdate.versions import look as look_at_versions
 
     entries = database.entries or settled_entries(files, database)
-    found = look_at_versions(site.with_url(database.url), entries, database.begun)
+    is_new = not (database.has_ledger or database.alembic_current or database.tables)
+    found = look_at_versions(site.with_url(database.url), entries, database.begun, is_new=is_new)
     if found is not None and found.too_new:
         return replace(found, way_back=_fitting(site, graph, database, found.installed))
     return found

@@ -88,9 +88,12 @@ def _site(config: Config, values: Mapping[str, Any]) -> Site:
 
 def _app_version(config: Config) -> str:
     if not config.distribution:
-        if config.version_hooks:
+        named = {"version_hooks": ", ".join(config.version_hooks), "data_version_file": config.data_version_file}
+        for key, text in named.items():
+            if not text:
+                continue
             raise ConfigError(
-                f"version_hooks = {', '.join(config.version_hooks)}: nobody says whose version that is.",
+                f"{key} = {text}: nobody says whose version that is.",
                 hint="Name the application's distribution: distribution = NAME",
             )
         return ""

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from fietsupdate import hook_modules
 from fietsupdate.config import Settings, described
+from fietsupdate.data_version import recorded_in
 from fietsupdate.errors import ConfigError, ScriptError
 from fietsupdate.hook_modules import HookModule
 from fietsupdate.model import VERSION_MARK, Begun, Direction, Entry, Update
@@ -97,8 +98,14 @@ def _specifier(kolibri: str | None) -> str:
     return ",".join(f"=={part}" if part[:1].isdigit() else part for part in parts if part)
 
 
-def look(site: Site, entries: Sequence[Entry], begun: Begun | None) -> Versions | None:
+def look(site: Site, entries: Sequence[Entry], begun: Begun | None, *, is_new: bool = False) -> Versions | None:
     """Compare the installed version with the recorded one; None where the configuration names no distribution.
+
+    Args:
+        site: The entered configuration.
+        entries: The ledger.
+        begun: The interrupted transaction, if there is one.
+        is_new: Whether the database holds nothing: then no file says what version the data belongs to.
 
     Raises:
         ConfigError: the version cannot be compared, a plugin is not there, or a hook module cannot be imported.
@@ -112,7 +119,7 @@ def look(site: Site, entries: Sequence[Entry], begun: Begun | None) -> Versions 
             f"distribution = {config.distribution}: its version {site.app_version!r} is none that could be compared.",
             hint="Versions are written as PEP 440 says: 1.4.2, 2.0rc1.",
         )
-    seen = recorded(entries)
+    seen = recorded(entries) if is_new else recorded_in(site, entries)
     resumes = begun is not None and begun.direction is Direction.VERSION
     crosses = bool(seen.version) and (seen.version != site.app_version or bool(seen.taken_back_from))
     if not (resumes or crosses):

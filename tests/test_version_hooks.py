@@ -64,6 +64,13 @@ def files(app: Versioned) -> dict[str, str]:
     return {name: text for name, text in found.items() if name != "VERSION" and not name.startswith(".fietsupdate")}
 
 
+def forget_versions(app: Versioned) -> None:
+    """Let the ledger be as one of an instance from before there was a distribution."""
+    app.project.database.execute("UPDATE fietsupdate_ledger SET app_version = ''")
+    ledger = app.project.data / ".fietsupdate" / "ledger.jsonl"
+    ledger.write_text(ledger.read_text().replace('"app_version":"0.1"', '"app_version":""'))
+
+
 def three(app: Versioned, body: str = FAIL) -> None:
     """Write three hooks for 0.7, of which the second does `body`."""
     write = "script.files.write('{0}.txt', '{0}')\nscript.connection.execute(sa.text('INSERT INTO t VALUES ({1})'))"
@@ -457,15 +464,35 @@ def test_an_instance_from_before_has_its_version_recorded_and_no_hook_runs(make)
     app.project.ini.write_text(ini.replace("distribution = lessons\nversion_hooks = hooks\n", ""))
     app.project.update("v2", "v1", "aaaa")
     app.update()
-    app.project.database.execute("UPDATE fietsupdate_ledger SET app_version = ''")
-    ledger = app.project.data / ".fietsupdate" / "ledger.jsonl"
-    ledger.write_text(ledger.read_text().replace('"app_version":"0.1"', '"app_version":""'))
+    forget_versions(app)
     app.project.ini.write_text(ini)
     app.hooks(app.hook("one", BELOW))
     app.install("0.7")
     assert "lessons 0.7; none is recorded yet" in app.run("status").stdout
     app.update()
     assert (app.project.traces(), app.ledger()[-1]) == ([], ("version", "lessons==0.7", "0.7"))
+
+
+def test_the_version_that_an_earlier_upgrader_has_recorded_counts_until_the_ledger_says_more(make) -> None:
+    """A failure in the middle is gone on with; afterwards nobody looks into the file any more."""
+    app = make()
+    forget_versions(app)
+    ini = app.project.ini.read_text()
+    app.project.ini.write_text(ini.replace("version_hooks", "data_version_file = .data_version\nversion_hooks"))
+    (app.project.data / ".data_version").write_text("what")
+    app.install("0.7")
+    told = app.run("update", "--yes").exited(1).told
+    assert "data_version_file = .data_version: 'what' in it is no version." in told
+    (app.project.data / ".data_version").write_text("0.1\n")
+    three(app)
+    (app.project.root / "fail").touch()
+    app.run("update", "--yes").exited(1)
+    (app.project.root / "fail").unlink()
+    app.update()
+    assert app.project.traces() == ["one", "two", "two", "three"]
+    (app.project.data / ".data_version").write_text("garbage")
+    assert app.status()["version"]["recorded"] == "0.7"
+    assert "Nothing to do" in app.update().stdout
 
 
 @pytest.mark.parametrize("command", [["update", "--yes"], ["update", "--dry-run"], ["downgrade", "base", "--yes"]])

@@ -127,12 +127,13 @@ def _findings(
     if not (files.transaction or files.unreadable_header or files.damaged):
         yield from _pairing(graph, database, files, place)
     unknown = unknown_of(place.applied, graph)
-    if unknown and place.pairing.kind is not Kind.VERSION_UNKNOWN:
-        yield UpdateState.TOO_NEW, problems.too_new(unknown, graph.dag.heads(), graph.dag.heads(place.applied))
     if versions and versions.too_new:
         from fietsupdate.planning.versions import data_too_new
 
-        yield UpdateState.TOO_NEW, data_too_new(versions, current_of(place.applied, graph))
+        # It comes first: whoever has only installed older code must not be told to forget what newer code has done.
+        yield UpdateState.TOO_NEW, data_too_new(versions, current_of(place.applied, graph), taken_back=not unknown)
+    if unknown and place.pairing.kind is not Kind.VERSION_UNKNOWN:
+        yield UpdateState.TOO_NEW, problems.too_new(unknown, graph.dag.heads(), graph.dag.heads(place.applied))
     if versions and versions.inactive:
         from fietsupdate.planning.versions import plugins_inactive
 

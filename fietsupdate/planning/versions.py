@@ -116,16 +116,26 @@ class Versions:
         return next((hook.update for hook in self.hooks if hook.update.update_id == update_id), None)
 
 
-def recorded(entries: Iterable[Entry]) -> Recorded:
+def is_mark(entry: Entry) -> bool:
+    """Tell whether an entry ends a change of version."""
+    return entry.direction is Direction.VERSION and VERSION_MARK in entry.update_id
+
+
+def recorded(entries: Iterable[Entry], earlier: str = "") -> Recorded:
     """Fold a ledger into what it says of the application's version.
 
     The first version that is named counts, then every change of version that was completed, and every stamp that an
     older version made: with it somebody says that the data now belongs to that one.
+
+    Args:
+        entries: The ledger.
+        earlier: The version that the data belonged to before its first entry; "" for unknown.
     """
-    version = newest = back_from = half_way_to = ""
+    version = newest = earlier
+    back_from = half_way_to = ""
     ran: dict[str, LastRun] = {}
     for entry in entries:
-        ends = entry.direction is Direction.VERSION and VERSION_MARK in entry.update_id
+        ends = is_mark(entry)
         if entry.direction is Direction.VERSION and not ends:
             ran[entry.update_id] = LastRun(entry.app_version)
         seen = entry.update_id.partition(VERSION_MARK)[2] if ends else entry.app_version
@@ -214,15 +224,21 @@ def version_steps(
     return tuple(steps)
 
 
-def data_too_new(versions: Versions, current: Sequence[str]) -> Problem:
-    """A newer version of the application has changed the data."""
+def data_too_new(versions: Versions, current: Sequence[str], *, taken_back: bool = True) -> Problem:
+    """A newer version of the application has changed the data; `taken_back` where that may be undone already."""
     name, newest = versions.distribution, versions.recorded.newest
     return Problem(
         "too_new",
         f"The instance was changed by {name} {newest}, and {name} {versions.installed} is installed, which is older.",
-        f"Install {name} {newest} or a newer version.{_way_back(versions)} If both halves were taken back for "
-        f"{versions.installed}, type `fietsupdate stamp {' '.join(current) or 'base'}`: it records that the data "
-        "belongs to this version.",
+        f"Install {name} {newest} or a newer version.{_way_back(versions)}"
+        + (f" {_stamp(versions.installed, current)}" if taken_back else ""),
+    )
+
+
+def _stamp(installed: str, current: Sequence[str]) -> str:
+    return (
+        f"If both halves were taken back for {installed}, type `fietsupdate stamp {' '.join(current) or 'base'}`: it "
+        "records that the data belongs to this version."
     )
 
 

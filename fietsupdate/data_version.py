@@ -1,0 +1,37 @@
+"""Which version of the application the data of an instance belongs to, also where an earlier upgrader has kept it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from fietsupdate.errors import ConfigError
+from fietsupdate.filesystem.regular import read_bytes
+from fietsupdate.model import Entry
+from fietsupdate.planning.versions import Recorded, is_mark, is_version, recorded
+from fietsupdate.site import Site
+
+
+def recorded_in(site: Site, entries: Sequence[Entry]) -> Recorded:
+    """Return what is recorded of the application's version.
+
+    Until the ledger holds a change of version of its own, the file of an earlier upgrader says where the data began.
+
+    Raises:
+        ConfigError: that file cannot be read, or holds no version.
+    """
+    name = site.config.data_version_file
+    return recorded(entries, "" if not name or any(map(is_mark, entries)) else _earlier(name, site.data_dir / name))
+
+
+def _earlier(name: str, path: Path) -> str:
+    hint = "Correct the file or the setting: without the version no hook knows whether it is needed."
+    try:
+        text = read_bytes(path, of_anybody=True).decode(errors="replace").strip()
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    except OSError as error:
+        raise ConfigError(f"data_version_file = {name}: it cannot be read: {error.strerror}.", hint=hint) from error
+    if text and not is_version(text):
+        raise ConfigError(f"data_version_file = {name}: {text[:40]!r} in it is no version.", hint=hint)
+    return text
