@@ -54,6 +54,7 @@ ENGINE = {
     "bringing",
     "answering",
     "checks",
+    "data_version",
     "drafting",
     "engine",
     "estimates",
