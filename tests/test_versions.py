@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import replace
+from types import ModuleType
 
 import pytest
 
+from fietsupdate.hook_modules import HookModule
 from fietsupdate.model import Direction, Update
 from fietsupdate.planning.versions import (
     LastRun,
@@ -19,7 +22,7 @@ from fietsupdate.planning.versions import (
     version_steps,
     wrong_specifier,
 )
-from fietsupdate.versions import takes, version_upgrade
+from fietsupdate.versions import load, takes, version_upgrade
 from support.instances import database, entry, update
 
 LETTERS = {"=": Direction.STAMP, "-": Direction.DOWN}
@@ -228,6 +231,19 @@ def test_ranges_as_kolibri_writes_them(given: tuple[str | None, str | None], old
     for function in (named, in_order):
         mark = vars(function)["__fietsupdate_versions__"]
         assert (mark.old, mark.new, wrong_specifier(mark.old), wrong_specifier(mark.new)) == (old, new, "", "")
+
+
+@pytest.mark.parametrize(("atomic", "expected"), [(None, [True, False]), (True, [True, True]), (False, [False, False])])
+def test_a_hook_is_atomic_where_it_takes_the_script_or_says_so(
+    monkeypatch: pytest.MonkeyPatch, atomic: bool | None, expected: list[bool]
+) -> None:
+    module = ModuleType("hooks_of_this_test")
+    for name, function in {"one": lambda script, config: None, "two": lambda: None}.items():
+        function.__module__, function.__qualname__ = module.__name__, name
+        setattr(module, name, version_upgrade(atomic=atomic)(function))
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    hooks = load([HookModule(module.__name__, "version_hooks")])
+    assert [one.update.atomic for one in hooks] == expected
 
 
 def test_one_end_is_named_once() -> None:
