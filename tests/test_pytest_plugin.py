@@ -15,6 +15,7 @@ from pathlib import Path
 
 import alembic.command  # noqa: F401  # pytester forgets what is imported for the first time inside
 import pytest
+import sqlalchemy.orm  # noqa: F401  # pytester forgets it likewise, and half of SQLAlchemy would be of before
 
 import fietsupdate
 import fietsupdate.database.models
