@@ -34,7 +34,6 @@ WORDS_OF_OTHERS: Mapping[str, str] = MappingProxyType(
         "ensure_version": "stamp",
         "fake": "stamp",
         "generate": "revision",
-        "help": "--help",
         "info": "status",
         "list": "history",
         "log": "history",

@@ -132,6 +132,11 @@ def _check_working_directory() -> None:
         ) from None
 
 
+def _help_last(words: Sequence[str]) -> list[str]:
+    """Take ``help COMMAND``, as Fietsboek's updater has it, for ``COMMAND --help``."""
+    return [*words[1:], "--help"] if words and words[0] == "help" else list(words)
+
+
 def main(arguments: Sequence[str] | None = None, session: Session | None = None) -> int:
     """Run one command line and give its exit code. Nothing is raised.
 
@@ -139,7 +144,7 @@ def main(arguments: Sequence[str] | None = None, session: Session | None = None)
         arguments: The words after the program's name; by default the process's own.
         session: Where the updater comes from and output goes; by default the real ones.
     """
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    words = _help_last(sys.argv[1:] if arguments is None else arguments)
     session = session or Session()
     session.as_json = "--json" in words
     session.traceback = "--traceback" in words

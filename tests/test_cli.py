@@ -72,6 +72,17 @@ def test_help_is_printed_wherever_it_is_asked_for(fiets, updater, words):
     assert out.startswith("Usage: fietsupdate")
 
 
+def test_help_is_a_command_too(fiets, updater):
+    """Fietsboek: ``fietsupdate help``, ``fietsupdate help update``."""
+    assert fiets("help") == fiets("--help")
+    assert fiets("help", "update") == fiets("update", "--help")
+    assert fiets("help", "backup", "verify")[:2] == fiets("backup", "verify", "--help")[:2]
+    code, _, err = fiets("help", "updaet")
+    assert code == 2
+    assert "did you mean 'update'" in err
+    assert updater.calls == []
+
+
 @pytest.mark.parametrize("words", [["--help"], ["--version"], ["update", "--help"], ["statsu"], ["downgrade"]])
 def test_nothing_heavy_is_imported_for_what_needs_no_instance(words):
     script = f"""
