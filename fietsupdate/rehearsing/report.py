@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fietsupdate.model import Plan
+from fietsupdate.model import Plan, Step
 from fietsupdate.readback import parsed
 
 if TYPE_CHECKING:
     from fietsupdate.estimates import Estimates
-
-import os
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-from fietsupdate.filesystem.durable import atomic_write, sync_path
-from fietsupdate.filesystem.regular import read_bytes
-from fietsupdate.model import Step
-from fietsupdate.rehearsing import removal
-
-if TYPE_CHECKING:
-    pass
 
 FORMAT = 1
 """The format of the stored reports that this version writes; it reads no other."""
@@ -285,6 +275,9 @@ LAST = "last.json"
 
 def last(data_dir: Path) -> Rehearsal | None:
     """Read the report of the last rehearsal; ``None`` where there is none that can be read."""
+    from fietsupdate.filesystem.regular import read_bytes
+    from fietsupdate.rehearsing import removal
+
     try:
         return Rehearsal.from_json(read_bytes(removal.folder_of(data_dir) / LAST, LARGEST).decode("ascii"))
     except (OSError, ValueError):
@@ -298,6 +291,8 @@ def store(folder: Path, report: Rehearsal) -> None:
         folder: The rehearsal's own, which is swept whatever happens: a draft goes with it.
         report: What is kept.
     """
+    from fietsupdate.filesystem.durable import atomic_write, sync_path
+
     draft, place = folder / LAST, folder.parent / LAST
     atomic_write(draft, report.to_json().encode("ascii"), mode=0o600)
     os.replace(draft, place)
@@ -306,8 +301,6 @@ def store(folder: Path, report: Rehearsal) -> None:
 
 def rehearsed_bytes(data_dir: Path, step: Step) -> int:
     """Return how many bytes the last rehearsal of a step needed at most, with what ran beside it; 0 for none."""
-    from fietsupdate.rehearsing.report import last
-
     rehearsal = last(data_dir)
     names = {one.update_id for one in rehearsal.updates} if rehearsal is not None else set()
     return rehearsal.peak_bytes if rehearsal is not None and step.update.update_id in names else 0
