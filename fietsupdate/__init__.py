@@ -10,32 +10,74 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from fietsupdate.backups import Verified
     from fietsupdate.config import Config, Settings
+    from fietsupdate.copies import Backup, Manifest, Shelf
     from fietsupdate.errors import FietsupdateError, NotCurrentError
+    from fietsupdate.estimates import Estimates
+    from fietsupdate.filesystem.bulk import BulkFiles
     from fietsupdate.habit import refuse_pending
-    from fietsupdate.model import Entry, Event, Plan, Problem, Report, Status, Step, Update, UpdateState
+    from fietsupdate.initialise import Initialised
+    from fietsupdate.model import (
+        Direction,
+        Entry,
+        Event,
+        Failure,
+        Plan,
+        Problem,
+        Report,
+        Status,
+        Step,
+        Update,
+        UpdateState,
+    )
+    from fietsupdate.packages import PackageStatus
+    from fietsupdate.planning.going_back import Despite
+    from fietsupdate.planning.graph import Graph
+    from fietsupdate.planning.packages import Applied
+    from fietsupdate.rehearsing.report import Outlook, Rehearsal
+    from fietsupdate.restore import Candidate, Restored
     from fietsupdate.script import Estimate, UpdateScript, severity
     from fietsupdate.startup import ensure_current, require_current
+    from fietsupdate.testing.instance import TemporaryInstance
     from fietsupdate.updater import Updater
     from fietsupdate.versions import version_upgrade
 
 _PLACES = {
+    "Applied": "planning.packages",
+    "Backup": "copies",
+    "BulkFiles": "filesystem.bulk",
+    "Candidate": "restore",
     "Config": "config",
+    "Despite": "planning.going_back",
+    "Direction": "model",
     "Entry": "model",
     "Estimate": "script",
+    "Estimates": "estimates",
     "Event": "model",
+    "Failure": "model",
     "FietsupdateError": "errors",
+    "Graph": "planning.graph",
+    "Initialised": "initialise",
+    "Manifest": "copies",
     "NotCurrentError": "errors",
+    "Outlook": "rehearsing.report",
+    "PackageStatus": "packages",
     "Plan": "model",
     "Problem": "model",
+    "Rehearsal": "rehearsing.report",
     "Report": "model",
+    "Restored": "restore",
     "Settings": "config",
+    "Shelf": "copies",
     "Status": "model",
     "Step": "model",
+    "TemporaryInstance": "testing.instance",
     "Update": "model",
     "UpdateScript": "script",
     "UpdateState": "model",
     "Updater": "updater",
+    "Verified": "backups",
     "ensure_current": "startup",
     "refuse_pending": "habit",
     "require_current": "startup",
@@ -44,22 +86,40 @@ _PLACES = {
 }
 
 __all__ = [
+    "Applied",
+    "Backup",
+    "BulkFiles",
+    "Candidate",
     "Config",
+    "Despite",
+    "Direction",
     "Entry",
     "Estimate",
+    "Estimates",
     "Event",
+    "Failure",
     "FietsupdateError",
+    "Graph",
+    "Initialised",
+    "Manifest",
     "NotCurrentError",
+    "Outlook",
+    "PackageStatus",
     "Plan",
     "Problem",
+    "Rehearsal",
     "Report",
+    "Restored",
     "Settings",
+    "Shelf",
     "Status",
     "Step",
+    "TemporaryInstance",
     "Update",
     "UpdateScript",
     "UpdateState",
     "Updater",
+    "Verified",
     "__version__",
     "ensure_current",
     "refuse_pending",
