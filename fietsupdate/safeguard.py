@@ -17,7 +17,7 @@ from fietsupdate.errors import FietsupdateError
 from fietsupdate.filesystem import shelf
 from fietsupdate.instance import Instance
 from fietsupdate.model import Direction, Plan, Policy, Step, fingerprint
-from fietsupdate.planning.keeping import surplus, way_back
+from fietsupdate.planning.keeping import between, surplus, way_back
 from fietsupdate.tip import Tip
 from fietsupdate.views import DatabaseView
 
@@ -71,6 +71,16 @@ class Safeguard:
         if plan.backup == Scope.FULL:
             self._maker.make(tip, Purpose(Scope.FULL, Reason.UPDATE, to_version=self._to_version(plan)))
             self._copied = True
+            self._drop_attempts(tip)
+
+    def _drop_attempts(self, tip: Tip) -> None:
+        """Take away the copies of attempts at a change of version between the first and the last.
+
+        Restarted again and again, an application would fill the disk with them before it is mended.
+        """
+        site = self._instance.site
+        with contextlib.suppress(OSError):  # what cannot be taken away now is taken away later
+            shelf.remove(between(found(site).backups, tip.instance_id), owner(site, tip.instance_id))
 
     def before_step(self, step: Step, txn: str, tip: Tip) -> str:
         """Dump the database before a step that is not atomic; name the backup that leads back to before the step.

@@ -114,6 +114,19 @@ def test_what_is_half_changed_is_not_taken_for_the_old_version(app: Versioned) -
     assert (app.run("check").code, [row[1] for row in app.ledger()]) == (0, ["v1"])
 
 
+def test_an_application_that_fails_at_each_start_keeps_the_first_copy_and_the_last(app: Versioned) -> None:
+    """Restarted again and again, it fills no disk, and the copy from before anything was tried stays."""
+    app.hooks(app.hook("one", BELOW, FAIL))
+    (app.project.root / "fail").touch()
+    app.install("0.7")
+    made = []
+    for _ in range(4):
+        app.run("update", "--yes").exited(1)
+        made.append(backups(app)[0]["name"])
+    assert [one["name"] for one in backups(app)] == [made[3], made[0]]
+    assert made[0].endswith("-0.1-to-0.7")
+
+
 def test_the_copy_of_both_halves_is_the_way_back_from_a_hook_that_is_not_atomic(app: Versioned) -> None:
     own = "engine = sa.create_engine(config['sqlalchemy.url'])\nwith engine.begin() as c:\n    c.execute(sa.text({}))"
     app.hooks(app.hook("one", f"{BELOW}, atomic=False", own.format("'INSERT INTO t VALUES (7)'") + "\n" + FAIL))

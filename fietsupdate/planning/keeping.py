@@ -35,6 +35,20 @@ def surplus(backups: Iterable[Backup], keep: int | None, instance_id: str) -> tu
     return tuple(one for one in own if one.path not in kept)
 
 
+def between(backups: Iterable[Backup], instance_id: str) -> tuple[Backup, ...]:
+    """Return the copies before a change of version that are neither of the first nor of the last attempt at it.
+
+    Args:
+        backups: Complete ones, of whatever instance.
+        instance_id: The instance; those of others are never given.
+    """
+    attempts: dict[tuple[object, ...], list[Backup]] = {}
+    for one in sorted(backups, key=lambda one: one.manifest.order):
+        if one.manifest.is_pair and one.manifest.to_version and one.manifest.instance_id == instance_id:
+            attempts.setdefault(_attempt(one), []).append(one)
+    return tuple(one for group in attempts.values() for one in group[1:-1])
+
+
 def outlived(backups: Iterable[Backup], instance_id: str, living: Collection[str]) -> tuple[Backup, ...]:
     """Give the dumps whose other half is gone: the vault of the transaction that they were made before.
 
