@@ -44,7 +44,7 @@ def sessions():
         sys.path.remove(str(DOCS))
 
 
-@pytest.mark.parametrize("page", ["docs/tour.md", "README.md"])
+@pytest.mark.parametrize("page", ["docs/tour.md", "docs/from-kolibri.md", "README.md"])
 def test_every_session_prints_what_the_page_shows(sessions, page):
     """`python docs/run_sessions.py` writes the pages anew."""
     assert sessions.refreshed(TOP / page) == (TOP / page).read_text(encoding="utf-8")
