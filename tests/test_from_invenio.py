@@ -97,7 +97,10 @@ def test_the_page_takes_a_repository_over_with_its_data(steps: Steps) -> None:
     assert (project.data / "logos" / "zenodo.svg").read_text() == "<svg/>"
     assert steps.said("fietsupdate check").startswith("okay")
     answers = [entry.get("answers") for entry in project.run("history", "--json").succeeded().json["entries"]]
-    assert answers == [None, {"language": "de"}, None, None, None, {"language": "en"}, None]
+    assert answers[:-2] == [None, {"language": "de"}, None, None, None, {"language": "en"}, None]
+    assert project.run("status", "--json").succeeded().json["current"] == ["1.1.0"]
+    recipe = next((project.root / "records" / "updates").glob("*records_keywords.py")).read_text()
+    assert "previous = ['records_languages']" in recipe.replace('"', "'")
 
 
 def test_what_the_recipe_checked_is_checked_and_what_fails_leaves_nothing_half_done(steps: Steps) -> None:

@@ -20,6 +20,7 @@ from fietsupdate.planning.loader import FaultsError
 from fietsupdate.planning.metadata import read_script
 from fietsupdate.questions import Answer, Question, Source, derived_name
 from fietsupdate.render import console, documents
+from support import versions
 from support.databases import KINDS, SQLITE
 from support.notes import notes
 
@@ -412,6 +413,24 @@ def test_an_application_that_starts_is_answered_by_the_environment(project, monk
         ensure_current(project.ini)
     monkeypatch.setenv("FIETSUPDATE_ANSWER_CURATOR", "Ann")
     assert ensure_current(project.ini).answers == {"v1": {"curator": "Ann"}}
+
+
+def test_a_version_hook_may_ask_too_though_no_plan_knows_it(project):
+    section = "distribution = lessons\nversion_hooks = asking_hooks\n"
+    project.ini.write_text(project.ini.read_text() + section)
+    hook = "@version_upgrade(old='<1.0')\ndef ask(script, config):\n    script.files.write('who', script.ask('Who?'))\n"
+    (project.root / "asking_hooks.py").write_text(f"{versions.HEAD}\n{hook}")
+    versions.install(project, "0.1")
+    project.update("v1", (), None)
+    project.run("update", "--yes").succeeded()
+    versions.install(project, "1.0")
+    refused = project.run("update", "--yes").exited(1)
+    assert "it asks what nobody has answered: Who? [who]" in refused.told
+    assert "Add --answer who=VALUE to the command" in refused.told
+    project.database.execute("ALTER TABLE fietsupdate_ledger DROP COLUMN answers")
+    project.run("update", "--yes", "--answer", "who=Ann").succeeded()
+    assert (project.data / "who").read_text() == "Ann"
+    assert project.run("history", "--json").succeeded().json["entries"][-2]["answers"] == {"who": "Ann"}
 
 
 def test_a_script_knows_whether_somebody_is_there(project):
