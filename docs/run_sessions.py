@@ -5,9 +5,9 @@
 A session is the ``console`` blocks of one page, in their order, in one directory: for the tour a checkout of this
 repository's example, for the README an empty one, for the others an application that knows nothing of fietsupdate. A
 block below a line ``% writes FILE`` is written into that file when the session comes to it, one below
-``% adds to FILE`` is put at its end; below ``% types ANSWERS`` the commands run on a terminal, where their questions are answered. A test
-fails while a page shows something else than what is printed. What differs from one run to the next (times, random ids,
-the directory) is replaced by values that stay.
+``% adds to FILE`` is put at its end; below ``% types ANSWERS`` the commands run on a terminal, where their questions
+are answered. A test fails while a page shows something else than what is printed. What differs from one run to the
+next (times, random ids, the directory) is replaced by values that stay.
 """
 
 import contextlib
