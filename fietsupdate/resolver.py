@@ -74,7 +74,7 @@ class _Resolver:
             return "a relative import leads nowhere: a script belongs to no package"
         try:
             module = self._module(one.module)
-            if one.name:
+            if one.name and not one.name.startswith("__"):  # `__file__`, `__doc__`: Python binds them
                 self._name(module, one.module, one.name)
         except _MissingError as error:
             return str(error)

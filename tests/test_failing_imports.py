@@ -52,6 +52,7 @@ THERE = [
     "from gallery.old.hidden import Picture",  # the package changes its own path
     "from gallery.lazy import Anything",
     "import spaced.inner",
+    "from gallery import __file__, __doc__",
     "from spaced.inner import thing",
     "from email.mime import text",  # a package that may be loaded, and a module that may not
     "from fietsupdate import Settings, UpdateScript",  # given lazily
