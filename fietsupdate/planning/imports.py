@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
 
 from fietsupdate.imports import Import
 
@@ -18,31 +17,40 @@ def imports_of(tree: ast.Module) -> tuple[Import, ...]:
     that changes the import path: where they lead is known only once that line has run.
     """
     found: list[Import] = []
-    for statement in tree.body:
-        if _moves_path(statement):
+    for statement in tree.body:  # thousands of scripts are read: what most of their lines are is told first
+        if isinstance(statement, ast.ImportFrom):
+            if statement.module == "sys" and not MOVED_BY.isdisjoint(alias.name for alias in statement.names):
+                break
+            found += [
+                Import(
+                    statement.lineno,
+                    statement.module or "",
+                    "" if alias.name == "*" else alias.name,
+                    bool(statement.level),
+                )
+                for alias in statement.names
+            ]
+        elif isinstance(statement, ast.Import):
+            found += [Import(statement.lineno, alias.name) for alias in statement.names]
+        elif (
+            not isinstance(statement, _HARMLESS)
+            and not _is_plain(statement)
+            and any(map(_is_path, ast.walk(statement)))
+        ):
             break
-        found += _imports(statement)
     return tuple(found)
 
 
-def _imports(statement: ast.stmt) -> Iterator[Import]:
-    match statement:
-        case ast.Import():
-            for alias in statement.names:
-                yield Import(statement.lineno, alias.name)
-        case ast.ImportFrom():
-            for alias in statement.names:
-                name = "" if alias.name == "*" else alias.name
-                yield Import(statement.lineno, statement.module or "", name, bool(statement.level))
+_HARMLESS = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+"""What runs nothing that could change the import path, as far as scripts go."""
+_VALUES = (ast.Constant, ast.List)
 
 
-def _moves_path(statement: ast.stmt) -> bool:
-    match statement:
-        case ast.ImportFrom(module="sys"):
-            return any(alias.name in MOVED_BY for alias in statement.names)
-        case ast.Import() | ast.ImportFrom() | ast.ClassDef() | ast.FunctionDef() | ast.AsyncFunctionDef():
-            return False
-    return any(_is_path(node) for node in ast.walk(statement))
+def _is_plain(statement: ast.stmt) -> bool:
+    """Tell a docstring, or a value that is given to a name, which can change nothing."""
+    if isinstance(statement, ast.Assign):
+        return isinstance(statement.value, _VALUES) and isinstance(statement.targets[0], ast.Name)
+    return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
 
 
 def _is_path(node: ast.AST) -> bool:
