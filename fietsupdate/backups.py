@@ -7,9 +7,17 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from fietsupdate.backup import Maker, Purpose, folder_of, found, owner, refuse_dest, refuse_shared, stale
+from fietsupdate.backup import (
+    Maker,
+    Purpose,
+    folder_of,
+    found,
+    owner,
+    refuse_dest,
+    refuse_shared,
+    stale,
+)
 from fietsupdate.copies import PARTIAL, Backup, Reason, Scope, Shelf
 from fietsupdate.errors import FilesError, RefusedError, UsageError
 from fietsupdate.filesystem import leftovers, shelf
@@ -23,9 +31,6 @@ from fietsupdate.planning.keeping import spent, surplus
 from fietsupdate.run import Listener, Run
 from fietsupdate.site import Site
 from fietsupdate.tip import Tip
-
-if TYPE_CHECKING:
-    from fietsupdate.proving import Proof
 
 NO_PAIR = frozenset(
     {"interrupted", "transaction_doubt", "ledger_damaged", "diverged", "files_older", "database_older"}
@@ -257,3 +262,13 @@ def _unwanted(there: Shelf, seen: Look, keep: int | None) -> tuple[Backup, ...]:
 
 def _begun(seen: Look) -> Collection[str]:
     return (seen.database.begun.txn,) if seen.database.begun else ()
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What a trial restore came to."""
+
+    wrong: tuple[str, ...]
+    """What arrived otherwise than it was copied, `MOST` at the most."""
+    notes: tuple[str, ...]
+    """What cannot come along here, in sentences."""

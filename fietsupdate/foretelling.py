@@ -39,7 +39,7 @@ def refuse_another_ledger(store: Store, dump: Path, manifest: Manifest) -> None:
     Raises:
         DatabaseError: the dump holds another ledger than env.py's connection, or none.
     """
-    from fietsupdate.database.destination import dumped, ledger_in
+    from fietsupdate.database.copied_ledger import dumped, ledger_in
 
     ledger = ledger_in(store, manifest.version_table, manifest.schema)
     inside = dumped(store, dump, ledger) if ledger is not None else None

@@ -10,10 +10,10 @@ import contextlib
 import fcntl
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from fietsupdate.backup import BLOCK, RESERVE, folder_of, owner
+from fietsupdate.backups import Proof
 from fietsupdate.copies import PARTIAL, Backup, Scope
 from fietsupdate.database.dump import NEW
 from fietsupdate.errors import FilesError
@@ -32,16 +32,6 @@ from fietsupdate.run import Run
 UNTOUCHED = "Nothing live was touched."
 MOST = 100
 """After so many differences nobody reads on."""
-
-
-@dataclass(frozen=True, slots=True)
-class Proof:
-    """What a trial restore came to."""
-
-    wrong: tuple[str, ...]
-    """What arrived otherwise than it was copied, `MOST` at the most."""
-    notes: tuple[str, ...]
-    """What cannot come along here, in sentences."""
 
 
 def prove(run: Run, backup: Backup) -> Proof:

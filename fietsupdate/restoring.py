@@ -80,7 +80,7 @@ class Restorer:
 
     def is_of(self, beside: Store, manifest: Manifest) -> bool:
         """Tell whether a loaded database is where a manifest says that it was."""
-        from fietsupdate.database.destination import ledger_in, loaded
+        from fietsupdate.database.copied_ledger import ledger_in, loaded
 
         place = self.destination.place
         named = (

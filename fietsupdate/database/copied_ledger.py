@@ -1,0 +1,102 @@
+"""Reads the ledger out of a copy of a database: out of one that was loaded, or out of the dump itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from fietsupdate import questions
+from fietsupdate.database.dump import Store
+from fietsupdate.database.ledger import (
+    ANSWERS,
+    BEGUN,
+    DEFAULT_VERSION_TABLE,
+    DONE,
+    FIELDS,
+    TABLE,
+    LedgerTable,
+    ledger_of,
+)
+from fietsupdate.model import Direction, Entry, fingerprint
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What a copy of a database says of its instance."""
+
+    instance_id: str
+    """"" where it has no ledger."""
+    last: Entry | None
+    """The last finished entry."""
+    begun: str
+    """The transaction that is begun in it, "" for none: nobody can finish it in a copy."""
+
+    def is_at(self, instance_id: str, tip_hash: str) -> bool:
+        """Tell whether it is that instance, at that tip, and nothing is begun in it."""
+        last = fingerprint((self.last,)) if self.last else ""
+        return (self.instance_id, last) == (instance_id, tip_hash) and not self.begun
+
+
+def loaded(store: Store, ledger: LedgerTable | None) -> Loaded:
+    """Read what a loaded copy says of its instance.
+
+    Raises:
+        DatabaseError: it cannot be read.
+    """
+    if ledger is None or not {ledger.rows.name, f"{ledger.schema}.{ledger.rows.name}"} & set(store.tables()):
+        return Loaded("", None, "")
+    name = sa.make_url(store.url).get_dialect()().identifier_preparer.format_table
+    columns = (*FIELDS, "status")
+    # A table of an earlier version has no answers: the name then means the column of the outer SELECT, which is empty.
+    rows = store.query(
+        f"SELECT {', '.join(columns)}, (SELECT {ANSWERS} FROM {name(ledger.rows)} AS i WHERE i.seq = o.seq) "  # noqa: S608  # our own names
+        f"FROM (SELECT {', '.join(columns)}, NULL AS {ANSWERS} FROM {name(ledger.rows)}) AS o"
+    )
+    ids = store.query(f"SELECT instance_id FROM {name(ledger.instance)}")  # noqa: S608  # our own names
+    found = [dict(zip((*columns, ANSWERS), row, strict=True)) for row in rows]
+    return _said(found, (ids[0][0] or "") if ids else "")
+
+
+def dumped(store: Store, dump: Path, ledger: LedgerTable) -> Loaded | None:
+    """Read what a dump says of its instance, without loading it; None where that cannot be done.
+
+    Raises:
+        DatabaseError: it cannot be read.
+    """
+    rows = store.rows_in(dump, ledger.schema or "", ledger.rows.name)
+    ids = store.rows_in(dump, ledger.schema or "", ledger.instance.name)
+    if rows is None or ids is None:
+        return None
+    return _said(rows, (ids[0]["instance_id"] or "") if ids else "")
+
+
+def _said(rows: Sequence[Mapping[str, str | None]], instance_id: str) -> Loaded:
+    done = sorted((row for row in rows if row["status"] == DONE), key=lambda row: int(row["seq"] or 0))
+    begun = next((row["txn"] or "" for row in rows if row["status"] == BEGUN), "")
+    return Loaded(instance_id, _entry(done[-1]) if done else None, begun)
+
+
+def ledger_in(store: Store, version_table: str, schema: str) -> LedgerTable | None:
+    """Give the ledger's table in a copy by the names that were written down, or else the only one that is there."""
+    return ledger_of(version_table, schema or None, store.dialect) if version_table else _only_ledger(store)
+
+
+def _only_ledger(store: Store) -> LedgerTable | None:
+    """Find the ledger by the names of the tables: the live database cannot tell how env.py names it."""
+    names = [name.rpartition(".") for name in store.tables() if name.rpartition(".")[2].startswith(TABLE)]
+    if len(names) != 1:
+        return None
+    schema, _, name = names[0]
+    version_table = name.removeprefix(TABLE).removeprefix("_") or DEFAULT_VERSION_TABLE
+    return ledger_of(version_table, schema or None, store.dialect)
+
+
+def _entry(row: Mapping[str, str | None]) -> Entry:
+    values: dict[str, Any] = {name: row[name] or "" for name in FIELDS}
+    numbers = {name: int(values[name]) for name in ("seq", "duration_ms")}
+    answers = questions.from_json(row.get(ANSWERS))
+    return Entry(**{**values, **numbers, "direction": Direction(values["direction"]), "answers": answers})
