@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from fietsupdate.config import Config
     from fietsupdate.testing.instance import TemporaryInstance
     from fietsupdate.testing.upgrades import Upgrades
@@ -125,6 +127,14 @@ def fietsupdate_database_url(
 
 
 @pytest.fixture
+def fietsupdate_data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the instance's data directory, for an application that takes its path from the environment."""
+    made = tmp_path_factory.mktemp("fietsupdate") / "data"
+    made.mkdir()
+    return made
+
+
+@pytest.fixture
 def fietsupdate_instance(
     *,
     pytestconfig: pytest.Config,
@@ -132,7 +142,7 @@ def fietsupdate_instance(
     fietsupdate_database_url: str,
     fietsupdate_environ: Mapping[str, str],
     fietsupdate_data: Mapping[str, Fill],
-    tmp_path_factory: pytest.TempPathFactory,
+    fietsupdate_data_dir: Path,
 ) -> TemporaryInstance:
     """Give a throw-away instance, before its first update: see `fietsupdate.testing.instance.TemporaryInstance`."""
     from fietsupdate.testing.instance import make
@@ -140,7 +150,7 @@ def fietsupdate_instance(
     with _told():
         return make(
             fietsupdate_config,
-            tmp_path_factory.mktemp("fietsupdate"),
+            fietsupdate_data_dir,
             fietsupdate_database_url,
             top=pytestconfig.rootpath,
             environ=fietsupdate_environ,

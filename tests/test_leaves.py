@@ -80,7 +80,7 @@ def instance_of(project: Project, tmp_path: Path) -> Iterator[TemporaryInstance]
     """Make the throw-away instance of the pytest plugin, at v1, with a row."""
     config = load_config([project.ini])
     with empty_database(config, "", tmp_path) as url:
-        made = make(config, tmp_path / "throw-away", url, top=project.root, environ={}, data={})
+        made = make(config, tmp_path / "throw-away" / "data", url, top=project.root, environ={}, data={})
         made.update("v1")
         with made.connect() as connection:
             connection.exec_driver_sql("INSERT INTO notes (id, text) VALUES (1, 'as')")

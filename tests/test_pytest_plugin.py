@@ -431,7 +431,7 @@ def test_pytest_finds_the_plugin_by_itself_and_stays_light(tmp_path):
 
 def test_every_fixture_begins_with_our_name():
     fixtures = [name for name, value in vars(pytest_plugin).items() if getattr(value, "_get_wrapped_function", None)]
-    assert len(fixtures) == 6
+    assert len(fixtures) == 7
     assert all(name.startswith("fietsupdate_") for name in fixtures)
 
 

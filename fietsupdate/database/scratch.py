@@ -30,7 +30,7 @@ DRIVERS = {
 }
 """Drivers that block, the ones that are tried first in front."""
 MODULES = {"mysqldb": "MySQLdb", "mysqlconnector": "mysql.connector", "mariadbconnector": "mariadb"}
-_SQLITE_FILES = ("", "-journal", "-wal", "-shm")
+SQLITE_FILES = ("", "-journal", "-wal", "-shm")
 _END_SESSIONS = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = '{name}'"
 _CREATE = {
     # template1 may be in use by somebody else's CREATE DATABASE; template0 never is.
@@ -109,7 +109,7 @@ def drop(url: str) -> None:
     """Remove a database, and end the sessions that still use it. One that is not there is no error."""
     kind = _kind(url)
     if kind == "sqlite":
-        for ending in _SQLITE_FILES:
+        for ending in SQLITE_FILES:
             Path(f"{file_of(url)}{ending}").unlink(missing_ok=True)
         return
     name = sa.make_url(url).database
@@ -121,6 +121,11 @@ def drop(url: str) -> None:
         for session in connection.execute(sessions, {"name": name}).scalars().all():
             _end_session(connection, session)
         connection.exec_driver_sql(f"DROP DATABASE IF EXISTS {name}")
+
+
+def is_file(url: str) -> bool:
+    """Tell whether a database is a file of SQLite."""
+    return _kind(url) == "sqlite"
 
 
 def file_of(url: str) -> Path:

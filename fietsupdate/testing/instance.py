@@ -143,11 +143,11 @@ class TemporaryInstance:
     def tree(self) -> dict[str, Node]:
         """Give every path of the data directory and of the further roots, with all that it is.
 
-        What is ours is left out: ``.fietsupdate`` and VERSION.
+        What is ours is left out, ``.fietsupdate`` and VERSION, and so is the database, where it lies there.
 
         Paths in a further root begin with its name and a colon: ``media:1.png``.
         """
-        left_out = (OURS, self.config.version_file)
+        left_out = (OURS, self.config.version_file, *self._database_files())
         return {
             f"{prefix}{path}": node
             for prefix, root in self._roots()
@@ -170,6 +170,12 @@ class TemporaryInstance:
         left_out = self.run(lambda: scratch.bookkeeping(self.config))
         with self.connect() as connection:
             return description(connection, left_out)
+
+    def _database_files(self) -> Iterator[str]:
+        """Yield the SQLite files that lie in the data directory, relative to it."""
+        if scratch.is_file(self.url) and scratch.file_of(self.url).is_relative_to(self.data_dir):
+            name = str(scratch.file_of(self.url).relative_to(self.data_dir))
+            yield from (f"{name}{ending}" for ending in scratch.SQLITE_FILES)
 
     def _roots(self) -> Iterator[tuple[str, Path]]:
         yield "", self.data_dir
@@ -220,7 +226,7 @@ def empty_database(config: Config, server: str, folder: Path) -> Iterator[str]:
 
 def make(
     config: Config,
-    folder: Path,
+    data_dir: Path,
     url: str,
     *,
     top: Path,
@@ -231,7 +237,7 @@ def make(
 
     Args:
         config: The project's configuration.
-        folder: An empty folder, which takes the data directory.
+        data_dir: An empty data directory, or where to make one; further roots are made beside it.
         url: An empty database.
         top: The folder in which commands run.
         environ: Environment variables for the application.
@@ -243,9 +249,9 @@ def make(
     """
     pointed = Pointed(url, scratch.configured_url(config), str(uuid.uuid4()))
     scratch.mark(url, pointed.mark)
-    data_dir, extra_dirs = folder / "data", {name: folder / "dirs" / name for name in config.extra_dirs}
+    extra_dirs = {name: data_dir.parent / "dirs" / name for name in config.extra_dirs}
     for path in (data_dir, *extra_dirs.values()):
-        path.mkdir(parents=True)
+        path.mkdir(parents=True, exist_ok=True)
     with surroundings(top, environ, pointed), enter(config) as site:
         aim = aimed(site, data_dir, extra_dirs, pointed).config
     made = TemporaryInstance(
