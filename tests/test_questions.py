@@ -366,6 +366,18 @@ def test_what_was_killed_and_is_done_again_is_not_asked_again(project, asks):
     assert {(project.data / name).read_text() for name in ("who", "who2")} == {"Ann"}
 
 
+def test_a_damaged_note_of_an_answer_keeps_nobody_from_recovering(project):
+    kill = "os.kill(os.getpid(), signal.SIGKILL)"
+    asks = 'self.ask("Who" + "?", name="curator")'
+    project.update("v1", (), None, atomic=None, head="import os, signal", up_pre=f"{asks}\n{GO.format(kill)}")
+    project.run("update", "--yes", "--answer", "curator=Ann").exited(-9)
+    (note,) = (project.data / ".fietsupdate" / "txn").glob("*/answers")
+    assert json.loads(note.read_text()) == {"curator": "Ann"}
+    note.write_bytes(b"\xff{")
+    (project.data / "go").touch()
+    assert Updater.from_config(project.ini).update(answers={"curator": "Bob"}).answers == {"v1": {"curator": "Bob"}}
+
+
 def test_what_was_finished_by_hand_is_recorded_with_its_answers(project):
     notes(project, 0)
     asks = 'self.ask("Which" + "?", name="which")'

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from fietsupdate import questions
@@ -64,12 +65,10 @@ class Notes:
 
     @property
     def answers(self) -> dict[str, str]:
-        """What a hook was answered that no plan had shown: the next run answers the same.
-
-        Raises:
-            ValueError: The note is damaged.
-        """
-        return dict(questions.from_json(self._read(ANSWERS, questions.MOST_BYTES)))
+        """What a hook was answered that no plan had shown, for the run that goes on; nothing where it is damaged."""
+        with suppress(ValueError):  # it is written whole, so only a stranger can have damaged it
+            return dict(questions.from_json(self._read(ANSWERS, questions.MOST_BYTES)))
+        return {}
 
     def note_answers(self, answers: Mapping[str, str]) -> None:
         """Write down, durably, what the questions of the update are answered."""

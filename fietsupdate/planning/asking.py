@@ -89,12 +89,12 @@ def _chain(classes: Mapping[str, ast.ClassDef], name: str) -> tuple[list[ast.Cla
         if node is None or node in chain:
             continue
         chain.append(node)
-        for base in node.bases:
-            text = ast.unparse(base)
-            if text in classes:
-                waiting.append(text)
-            elif text.rpartition(".")[2] not in {OURS, "object"}:
-                is_known = False
+        for base in node.bases:  # without ast.unparse, which would take as long as parsing the script
+            if isinstance(base, ast.Name) and base.id in classes:
+                waiting.append(base.id)
+            else:
+                text = base.id if isinstance(base, ast.Name) else base.attr if isinstance(base, ast.Attribute) else ""
+                is_known = is_known and text in {OURS, "object"}
     return chain, is_known
 
 
