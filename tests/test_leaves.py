@@ -21,7 +21,7 @@ from fietsupdate.database.schema_parts import holds, without
 from fietsupdate.leaves import leave
 from fietsupdate.model import Direction
 from fietsupdate.planning.metadata import FaultsError, read_script
-from fietsupdate.rehearsing.report import Rehearsal, RoundTrip
+from fietsupdate.rehearsing.report import Outlook, Rehearsal, RoundTrip
 from fietsupdate.render import console, documents, rehearsals
 from fietsupdate.testing import verdicts
 from fietsupdate.testing.instance import TemporaryInstance, empty_database, make
@@ -303,8 +303,10 @@ def test_a_rehearsal_tells_what_nobody_said_and_what_does_not_stay(project: Proj
     assert "The scripts say that this stays, and it does not: column notes.size, files never/**, table kinds." in told
 
 
-def test_a_report_of_before_is_read() -> None:
+def test_a_report_of_before_is_read_and_one_of_now_is_told_with_the_plan() -> None:
     report = Rehearsal("2026-11-28T12:00:00.000Z", "0.1.0", (), ("v2",), (), round_trip=RoundTrip(left=("table x",)))
     values = json.loads(report.to_json())
     del values["round_trip"]["left"], values["round_trip"]["not_left"]
     assert Rehearsal.from_json(json.dumps(values)).round_trip == RoundTrip()
+    told = rehearsals.outlook(Outlook(report), 500)
+    assert told.endswith("; reverting them restored everything but what stays on purpose (table x).")
