@@ -590,6 +590,17 @@ def test_failed_updates_do_not_push_out_the_good_one_from_before_them():
     assert kept(backups, 1) == ["attempt-3", "attempt-8"]
 
 
+def test_daily_backups_do_not_push_out_the_copy_from_before_the_last_change_of_version():
+    def change(name, day, tip):
+        one = made(name, day, reason=Reason.UPDATE, tip=tip)
+        return replace(one, manifest=replace(one.manifest, to_version=str(tip)))
+
+    days = [made(f"day-{day}", day, tip=3) for day in range(4, 9)]
+    backups = [change("0-to-1", 1, 1), change("1-to-2", 2, 2), change("1-to-2-again", 3, 2), *days]
+    assert kept(backups, 2) == ["1-to-2", "1-to-2-again", "day-7", "day-8"]
+    assert kept(backups[:2], 1) == ["1-to-2"]
+
+
 def test_backups_of_other_instances_and_dumps_are_not_counted():
     backups = [
         made("mine", 1),

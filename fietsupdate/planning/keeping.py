@@ -2,7 +2,8 @@
 
 What many attempts at one update have left counts as one: the first of them is from before anything was tried, the
 last has the newest files; those between go first. So failing updates push out neither that first one nor what was
-there before them.
+there before them. The copy from before the last change of the application's version stays beside those: it is what
+older code can go back to, and daily backups must not push it out before somebody has noticed.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ def surplus(backups: Iterable[Backup], keep: int | None, instance_id: str) -> tu
     for one in own:
         attempts.setdefault(_attempt(one), []).append(one)
     groups = sorted(attempts.values(), key=lambda group: group[-1].manifest.order)
-    kept = {one.path for group in groups[-max(keep, 1) :] for one in (group[0], group[-1])}
+    changes = [group for group in groups if group[-1].manifest.to_version]
+    groups = [*changes[-1:], *groups[-max(keep, 1) :]]
+    kept = {one.path for group in groups for one in (group[0], group[-1])}
     return tuple(one for one in own if one.path not in kept)
 
 
