@@ -18,11 +18,14 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 
 import alembic.command
 import alembic.config
 import pytest
+
+from support.zygote import Zygote
 
 SOURCE = Path(__file__).parent / "applications" / "schoolbox"
 GUIDE = Path(__file__).parents[1] / "docs" / "coming-from.md"
@@ -31,8 +34,8 @@ GUIDE = Path(__file__).parents[1] / "docs" / "coming-from.md"
 class Schoolbox:
     """The application on one machine, with its home."""
 
-    def __init__(self, root: Path) -> None:
-        self.root, self.home = root, root / "home"
+    def __init__(self, root: Path, zygote: Zygote) -> None:
+        self.root, self.home, self.zygote = root, root / "home", zygote
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("FIETSUPDATE_", "ALEMBIC_"))}
         self.environment = {**kept, "PYTHONPATH": str(root)}
 
@@ -45,9 +48,15 @@ class Schoolbox:
         (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: schoolbox\nVersion: {version}\n")
 
     def type(self, line: str, code: int = 0) -> str:
-        """Type a command, and expect an exit code; give what it prints, on one line."""
+        """Type a command of ours, and expect an exit code; give what it prints, on one line."""
+        done = self.zygote.command(line.split(), folder=self.root, environ=self.environment)
+        assert done.code == code, done.stdout + done.stderr
+        return " ".join((done.stdout + done.stderr).split())
+
+    def start(self, line: str) -> str:
+        """Start the program itself; give what it prints, on one line."""
         done = subprocess.run(
-            [sys.executable, "-m", *line.split()],
+            [sys.executable, "-m", "schoolbox", *line.split()],
             cwd=self.root,
             env=self.environment,
             capture_output=True,
@@ -55,15 +64,15 @@ class Schoolbox:
             timeout=120,
             check=False,
         )
-        assert done.returncode == code, done.stdout + done.stderr
+        assert done.returncode == 0, done.stdout + done.stderr
         return " ".join((done.stdout + done.stderr).split())
 
     def choose(self, line: str, answers: str) -> str:
-        """Type a command on a terminal, and answer its questions."""
+        """Type a command of ours on a terminal, and answer its questions."""
         child, terminal = pty.fork()
         if child == 0:
             os.chdir(self.root)
-            os.execve(sys.executable, [sys.executable, "-m", *line.split()], self.environment)
+            os.execve(sys.executable, [sys.executable, "-m", "fietsupdate", *line.split()], self.environment)
         os.write(terminal, answers.encode())
         shown = b""
         with contextlib.suppress(OSError):  # the terminal ends with its last user
@@ -73,15 +82,28 @@ class Schoolbox:
         os.close(terminal)
         return shown.decode()
 
+    def titles(self) -> list[str]:
+        """Give the titles of its lessons."""
+        with contextlib.closing(sqlite3.connect(self.home / "db.sqlite3")) as connection:
+            return [title for (title,) in connection.execute("SELECT title FROM lesson ORDER BY file")]
+
     def backups(self) -> list[Path]:
         """Give the folders of its backups, oldest first."""
         return sorted((self.home / ".fietsupdate" / "backups").iterdir())
 
 
 @pytest.fixture
-def in_use(tmp_path: Path) -> Schoolbox:
+def zygote() -> Iterator[Zygote]:
+    warm = Zygote()
+    yield warm
+    warm.close()
+
+
+@pytest.fixture
+def in_use(tmp_path: Path, zygote: Zygote) -> Schoolbox:
     """Give the application as it is before, at 0.5.0: with a lesson that only the disk knows, and static files."""
-    made = Schoolbox(shutil.copytree(SOURCE, tmp_path / "schoolbox", ignore=shutil.ignore_patterns("__pycache__")))
+    root = shutil.copytree(SOURCE, tmp_path / "schoolbox", ignore=shutil.ignore_patterns("__pycache__"))
+    made = Schoolbox(root, zygote)
     ini = made.root / "alembic.ini"
     config = alembic.config.Config(ini, cmd_opts=argparse.Namespace(quiet=True), stdout=io.StringIO())
     alembic.command.init(config, str(made.root / "migrations"))
@@ -104,7 +126,7 @@ def take_over(app: Schoolbox) -> None:
     """Do what the documentation says: a command, some lines of configuration, and one line of each hook module."""
     guide = GUIDE.read_text()
     assert "fietsupdate init --data-dir '%(here)s/home'" in guide
-    app.type("fietsupdate init --data-dir %(here)s/home")
+    app.type("init --data-dir %(here)s/home")
     [block] = re.findall(r"   ```ini\n(.*?)   ```", guide, re.DOTALL)
     with (app.root / "alembic.ini").open("a") as ini:
         ini.write(textwrap.dedent(block))
@@ -119,7 +141,7 @@ def release(app: Schoolbox) -> None:
     """Make and install 1.0.0, as its developers do: a revision of Alembic's, and an update that needs it."""
     shutil.move(app.root / "versions" / "s2_questions.py", app.root / "migrations" / "versions")
     assert "`fietsupdate revision v1.0.0`" in GUIDE.read_text()
-    app.type("fietsupdate revision v1.0.0")
+    app.type("revision v1.0.0")
     app.install("1.0.0")
 
 
@@ -138,16 +160,16 @@ def test_an_application_like_kolibri_is_taken_over_by_the_documentation_alone(in
     release(app)
 
     # The switch: nothing is looked at, and nothing is changed.
-    assert app.type("schoolbox --skip-update lessons") == "algebra botany"
+    assert app.start("--skip-update lessons") == "algebra botany"
     assert not (app.home / ".fietsupdate").exists()
 
     # While the server runs: refused.
     (app.home / "server.pid").touch()
-    assert "runs" in app.type("schoolbox lessons", code=1)
+    assert "The application is running" in app.type("update --yes", code=1)
     (app.home / "server.pid").unlink()
 
     # The start of any command upgrades: backup, migrations, functions of the application and of its active plugin.
-    told = app.type("schoolbox lessons")
+    told = app.start("lessons")
     assert told.startswith("algebra botany chemistry fietsupdate: Planned: v1.0.0")
     log = told.partition("Copying both halves")[2]
     order = ["Applying v1.0.0", "record_content_that_is", "big_leap", "You've just upgraded", "clear_static", "ask_in"]
@@ -156,20 +178,19 @@ def test_an_application_like_kolibri_is_taken_over_by_the_documentation_alone(in
     assert not (app.home / "static").exists()
     [before] = app.backups()
     assert before.name.endswith("-0.5.0-to-1.0.0")
-    assert app.type("schoolbox lessons") == "algebra botany chemistry"
-    assert app.type("fietsupdate check") == "okay: up to date"
+    assert app.type("check") == "okay: up to date"
 
     # The release before is installed again: it refuses newer data, and names the way back; --latest takes it.
     take_back(app)
-    assert f"`fietsupdate restore {before.name}`" in app.type("schoolbox lessons", code=1)
-    assert f"Restored {before.name}" in app.type("fietsupdate restore --latest --yes")
-    assert app.type("schoolbox lessons").startswith("algebra botany fietsupdate: ")
+    assert f"`fietsupdate restore {before.name}`" in app.type("status")
+    assert f"Restored {before.name}" in app.type("restore --latest --yes")
+    assert app.titles() == ["algebra", "botany"]
     assert (app.home / "static" / "old.js").read_text() == "old"
 
     # A path, and a choice on the terminal.
     (app.home / "content" / "a.txt").write_text("lost")
-    app.type(f"fietsupdate restore {before} --yes")
+    app.type(f"restore {before} --yes")
     assert (app.home / "content" / "a.txt").read_text() == "algebra"
     (app.home / "content" / "a.txt").write_text("lost")
-    assert " 0.5.0 to 1.0.0 " in app.choose("fietsupdate restore", "1\ny\n")
+    assert " 0.5.0 to 1.0.0 " in app.choose("restore", "1\ny\n")
     assert (app.home / "content" / "a.txt").read_text() == "algebra"
