@@ -212,8 +212,6 @@ class StepTransaction:
         files, site = self.open_files, self.instance.site
         files.record([self.final], self.tip.current_after(self.step), site.config.version_file)
         files.seal()  # invariant 4
-        if self.final.answers and not visit.ledger.keeps_answers(visit.connection):
-            visit.ledger.add_answers(visit.connection)  # nothing could know beforehand that something would be asked
         if not visit.ledger.finish(visit.connection, self.final):
             raise EnvPyError(
                 "The ledger row of this update vanished from its own transaction.",

@@ -205,6 +205,8 @@ class LedgerTable:
 
     def finish(self, connection: Connection, entry: Entry) -> bool:
         """Turn the begun row into the finished entry; False when it is not there, or not begun."""
+        if entry.answers and not self.keeps_answers(connection):
+            self.add_answers(connection)  # nothing could know beforehand that something would be asked
         sql = (
             "UPDATE {rows} SET finished_at = :finished_at, duration_ms = :duration_ms, actor = :actor, "
             "app_version = :app_version, tool_version = :tool_version, checksum = :checksum, status = :done, "
