@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -157,14 +158,18 @@ def test_what_is_neither_a_module_nor_a_plugin_nor_a_callable_is_refused_with_it
 
 
 def test_the_application_says_which_plugins_are_active(make) -> None:
-    """As Kolibri does, it keeps them with the instance's data: here in a table."""
-    app = make("hooks\n    plugins:active")
+    """As Kolibri does, it keeps them with the instance's data: in a table, and in a file, as the page shows it."""
+    app = make("hooks\n    plugins:active\n    page:active")
+    page = (Path(__file__).parents[1] / "docs" / "version-hooks.md").read_text(encoding="utf-8")
+    [shown] = re.findall(r"^```python\n# lessons/plugins.py\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     app.hooks(FROM_TABLE, "plugins")
+    app.hooks(shown, "page")
     app.project.database.execute("CREATE TABLE plugin (name VARCHAR(50))")
-    app.project.database.execute("INSERT INTO plugin VALUES ('lessons.quizzes:'), ('lessons_maps')")
+    app.project.database.execute("INSERT INTO plugin VALUES ('lessons.quizzes:')")
+    (app.project.data / "plugins.json").write_text('["lessons.maps"]')
     app.install("0.7")
     assert app.status()["version"]["hooks"] == ["hooks:own", "lessons_quizzes:quizzes", "lessons_maps:maps"]
-    app.project.database.execute("DELETE FROM plugin WHERE name = 'lessons_maps'")
+    (app.project.data / "plugins.json").unlink()
     assert app.status()["problems"] == []  # the application has decided
     app.update()
     assert app.project.traces() == ["own", "quizzes"]
