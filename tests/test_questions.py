@@ -538,17 +538,34 @@ def test_input_that_is_not_caught_fails_the_update_and_does_not_block(project):
     assert not (project.data / "a").exists()
 
 
+@pytest.fixture
+def typed():
+    """Put something on descriptor 0, as a pipe does."""
+    saved = os.dup(0)
+    reader, writer = os.pipe()
+    os.write(writer, b"typed\n")
+    os.close(writer)
+    os.dup2(reader, 0)
+    os.close(reader)
+    yield
+    os.dup2(saved, 0)
+    os.close(saved)
+
+
+@pytest.mark.usefixtures("typed")
 def test_neither_does_a_program_that_a_hook_starts(project):
     body = WRITES.format("read", "subprocess.run(['cat'], stdout=subprocess.PIPE, check=True).stdout")
     project.update("v1", (), None, head="import subprocess", up_pre=body)
-    project.run("update", "--yes", input="typed\n").succeeded()
+    Updater.from_config(project.ini).update()
     assert (project.data / "read").read_text() == ""
+    assert os.read(0, 10) == b"typed\n", "descriptor 0 is back"
 
 
-def test_a_check_of_the_application_that_reads_the_keyboard_is_told_too(project):
+def test_a_check_of_the_application_that_reads_the_keyboard_is_told_too(project, monkeypatch):
     project.update("v1", (), None)
-    (project.root / "appchecks.py").write_text("def pre_check_sure(config):\n    return 'no' if input() else None\n")
-    project.ini.write_text(project.ini.read_text() + "checks = appchecks\n")
-    result = project.run("update", "--yes", input="y\n").exited(1)
-    assert "Warning: appchecks.pre_check_sure reads standard input" in result.stdout
-    assert "appchecks.pre_check_sure failed: EOFError" in result.told
+    (project.root / "reading_checks.py").write_text("def pre_check_sure(config):\n    return input()\n")
+    project.ini.write_text(project.ini.read_text() + "checks = reading_checks\n")
+    monkeypatch.chdir(project.root)  # Alembic's prepend_sys_path is relative to the working directory
+    with pytest.raises(ChecksFailedError, match=r"reading_checks\.pre_check_sure failed: EOFError") as caught:
+        Updater.from_config(project.ini).update()
+    assert caught.value.warnings[0].startswith("reading_checks.pre_check_sure reads standard input")
