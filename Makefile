@@ -42,9 +42,10 @@ sweep: $(VENV)/.group-test  ## strike every single event, everywhere; takes hour
 	$(BIN)/python -m compileall -q fietsupdate
 	FIETSUPDATE_SWEEP=full $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(SWEEPS)
 
-lint: $(VENV)/.group-lint  ## ruff: rules and format
+lint: $(VENV)/.group-lint  ## ruff: rules and format; and who may import whom
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache
 
 format: $(VENV)/.group-lint  ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix .
