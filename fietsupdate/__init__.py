@@ -31,7 +31,7 @@ if TYPE_CHECKING:
         Update,
         UpdateState,
     )
-    from fietsupdate.packages import PackageStatus
+    from fietsupdate.model.packages import PackageStatus
     from fietsupdate.planning.going_back import Despite
     from fietsupdate.planning.graph import Graph
     from fietsupdate.planning.packages import Applied

@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from fietsupdate import questions
 from fietsupdate.errors import UpdateFailedError
-from fietsupdate.model import Step
-from fietsupdate.questions import VARIABLE, Answer, Answers, Given, Question, Source
+from fietsupdate.model import Step, questions
+from fietsupdate.model.questions import VARIABLE, Answer, Answers, Given, Question, Source
 
 
 def _ignore(*_told: object) -> None:

@@ -22,8 +22,8 @@ from fietsupdate.errors import ChecksFailedError, ConfigError, FietsupdateError,
 from fietsupdate.filesystem.fence import fenced
 from fietsupdate.instance import now
 from fietsupdate.model import Event, Plan
+from fietsupdate.model.questions import NONE_GIVEN, Given
 from fietsupdate.process import as_stop, children_end_here, put_back, stdout_on_stderr
-from fietsupdate.questions import NONE_GIVEN, Given
 from fietsupdate.script import Surroundings, only_warns
 from fietsupdate.site import Site
 from fietsupdate.unattended import no_input

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from fietsupdate.readback import built, parsed
+from fietsupdate.model.readback import built, parsed
 
 FORMAT = 1
 """The format of the manifests that this version writes; it reads no newer one."""

@@ -21,8 +21,8 @@ from fietsupdate.filesystem.transaction import FileTransaction
 from fietsupdate.instance import Instance, make_entry, now
 from fietsupdate.masking import masked
 from fietsupdate.model import BASE, Adoption, Begun, Direction, Entry, Plan, Step
+from fietsupdate.model.questions import sorted_answers
 from fietsupdate.planning.planner import resume_command
-from fietsupdate.questions import sorted_answers
 from fietsupdate.recovery import Outcome, Settled, commit_where_needed, settle
 from fietsupdate.stands import Disk, Progress, WayOn, failed, not_committed
 from fietsupdate.tip import Tip

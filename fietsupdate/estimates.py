@@ -19,8 +19,8 @@ from fietsupdate.config import Settings
 from fietsupdate.errors import FietsupdateError, ScriptError
 from fietsupdate.filesystem.fence import fenced
 from fietsupdate.model import Plan, Step
+from fietsupdate.model.questions import NONE_GIVEN, Given
 from fietsupdate.process import put_back, stdout_on_stderr
-from fietsupdate.questions import NONE_GIVEN, Given
 from fietsupdate.script import Estimate, Surroundings
 
 NO_CONNECTION = "estimate() runs before any transaction begins"

@@ -21,9 +21,9 @@ from fietsupdate.config import Settings
 from fietsupdate.database.environment import BusyError, Environment, Visit, Work
 from fietsupdate.errors import LockedError
 from fietsupdate.model import Direction, Entry, Event
+from fietsupdate.model.questions import NONE_GIVEN, Answers, Given
 from fietsupdate.planning.graph import Graph
 from fietsupdate.process import Signals
-from fietsupdate.questions import NONE_GIVEN, Answers, Given
 from fietsupdate.site import Site
 
 PAUSE = 0.2

@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 from fietsupdate.errors import ConfigError
 from fietsupdate.model import Policy
-from fietsupdate.questions import VARIABLE as ANSWERS
+from fietsupdate.model.questions import VARIABLE as ANSWERS
 from fietsupdate.sources import Ini, Toml, nearest
 
 TOML_TABLE = "tool.fietsupdate"

@@ -15,8 +15,8 @@ from collections.abc import Iterable, Iterator
 from importlib.machinery import ModuleSpec, NamespaceLoader, SourceFileLoader
 from types import ModuleType
 
-from fietsupdate.imports import FailingImport, Import
 from fietsupdate.model import Update
+from fietsupdate.model.imports import FailingImport, Import
 from fietsupdate.planning.loader import unwarned
 
 _UNPREDICTABLE = re.compile(

@@ -31,10 +31,10 @@ from fietsupdate.filesystem.owner import check_writable, refuse_root
 from fietsupdate.instance import Instance, now
 from fietsupdate.look import Look, look
 from fietsupdate.model import Begun, Direction, Event, Failure, Plan, Policy, Report, Step
+from fietsupdate.model.questions import NONE_GIVEN, Given, sorted_answers
 from fietsupdate.planning.answers import answered, doubts
 from fietsupdate.planning.graph import Graph
 from fietsupdate.process import SIGNALS, Signals, Stop
-from fietsupdate.questions import NONE_GIVEN, Given, sorted_answers
 from fietsupdate.recovery import Outcome, settle, warn_of_rubbish
 from fietsupdate.replanning import refuse_another, restless
 from fietsupdate.restoring import Restorer

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from fietsupdate.model import Policy
+from fietsupdate.model.questions import NONE_GIVEN, Given, from_environment
 from fietsupdate.observer import Observer
-from fietsupdate.questions import NONE_GIVEN, Given, from_environment
 
 if TYPE_CHECKING:
     from fietsupdate.run import Listener, Run

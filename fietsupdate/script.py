@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fietsupdate.errors import UpdateFailedError
-from fietsupdate.questions import Question, derived_name
+from fietsupdate.model.questions import Question, derived_name
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

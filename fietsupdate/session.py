@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fietsupdate.render.output import Output
 
 if TYPE_CHECKING:
-    from fietsupdate.questions import Question
+    from fietsupdate.model.questions import Question
     from fietsupdate.updater import Updater
 
 YES = "FIETSUPDATE_YES"
@@ -149,7 +149,7 @@ class Session:
         Returns:
             The answer; the default for an empty line; ``None`` at the end of input.
         """
-        from fietsupdate.questions import wrong_answer
+        from fietsupdate.model.questions import wrong_answer
 
         choices = f" ({', '.join(question.choices)})" if question.choices else ""
         default = f" [{question.default}]" if question.default is not None else ""

@@ -26,8 +26,8 @@ from fietsupdate.filesystem.guard import Guard
 from fietsupdate.filesystem.transaction import FileTransaction
 from fietsupdate.instance import Instance, make_entry, now
 from fietsupdate.model import Entry, Phase, Step
+from fietsupdate.model.questions import Answer, Question
 from fietsupdate.process import put_back, stdout_on_stderr
-from fietsupdate.questions import Answer, Question
 from fietsupdate.recovery import commit_where_needed
 from fietsupdate.script import Surroundings
 from fietsupdate.stands import not_committed

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fietsupdate import Updater, UpdateState
-from fietsupdate.imports import Import
+from fietsupdate.model.imports import Import
 from fietsupdate.planning.metadata import read_script
 from fietsupdate.resolver import failing_imports
 from support.notes import notes

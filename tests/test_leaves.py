@@ -18,8 +18,8 @@ import pytest
 from fietsupdate import Updater
 from fietsupdate.config import load_config
 from fietsupdate.database.schema_parts import holds, without
-from fietsupdate.leaves import leave
 from fietsupdate.model import Direction
+from fietsupdate.model.leaves import leave
 from fietsupdate.planning.metadata import FaultsError, read_script
 from fietsupdate.rehearsing.report import Outlook, Rehearsal, RoundTrip
 from fietsupdate.render import console, documents, rehearsals

@@ -9,7 +9,6 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from fietsupdate import questions
 from fietsupdate.database.dump import Store
 from fietsupdate.database.ledger import (
     ANSWERS,
@@ -21,7 +20,7 @@ from fietsupdate.database.ledger import (
     LedgerTable,
     ledger_of,
 )
-from fietsupdate.model import Direction, Entry, fingerprint
+from fietsupdate.model import Direction, Entry, fingerprint, questions
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from fietsupdate import questions
-from fietsupdate.model import Begun, Direction, Entry, Phase
+from fietsupdate.model import Begun, Direction, Entry, Phase, questions
 
 TABLE = "fietsupdate_ledger"
 INSTANCE_TABLE = "fietsupdate_instance"

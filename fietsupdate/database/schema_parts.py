@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 
 from fietsupdate.database.digests import definitions
-from fietsupdate.leaves import COLUMN, FILES, TABLE, Leave
+from fietsupdate.model.leaves import COLUMN, FILES, TABLE, Leave
 
 _NAME = r'(?:"(?:[^"]|"")+"|`[^`]+`|\[[^\]]+\]|\w+)'
 _DOTTED = rf"{_NAME}(?:\.{_NAME})*"

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from fietsupdate.readback import parsed
+from fietsupdate.model.readback import parsed
 
 _TYPES = [str, str, str, int, str, int, int, int, int, dict, str]
 """Of the fields of a `FileRecord` that are always there, as JSON has them."""

@@ -20,7 +20,7 @@ from fietsupdate.filesystem.layout import open_folder
 from fietsupdate.filesystem.owner import user_name
 from fietsupdate.filesystem.regular import read_bytes
 from fietsupdate.model import Direction
-from fietsupdate.readback import built, parsed
+from fietsupdate.model.readback import built, parsed
 from fietsupdate.views import OpenTransaction
 
 FORMAT = 1

@@ -31,7 +31,7 @@ from fietsupdate.filesystem.durable import write_all
 from fietsupdate.filesystem.layout import home, lock_file, make_home, open_home
 from fietsupdate.filesystem.owner import give_owner_of
 from fietsupdate.filesystem.regular import opened
-from fietsupdate.readback import built, parsed
+from fietsupdate.model.readback import built, parsed
 from fietsupdate.views import LockHolder
 
 _SET: int | None = getattr(fcntl, "F_OFD_SETLK", None)

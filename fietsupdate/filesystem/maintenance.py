@@ -21,7 +21,7 @@ from fietsupdate.filesystem.identity import acting_as
 from fietsupdate.filesystem.layout import home
 from fietsupdate.filesystem.owner import give_owner
 from fietsupdate.filesystem.regular import read_bytes
-from fietsupdate.readback import parsed
+from fietsupdate.model.readback import parsed
 from fietsupdate.views import LockHolder
 
 _TOKEN = re.compile("[0-9a-f]{16}")

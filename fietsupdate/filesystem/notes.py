@@ -10,10 +10,9 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from fietsupdate import questions
 from fietsupdate.filesystem.changes import Changes
 from fietsupdate.filesystem.durable import atomic_write
-from fietsupdate.model import Phase
+from fietsupdate.model import Phase, questions
 
 FOREIGN_COMMIT = "foreign_commit"
 UNKNOWN = "unknown"

@@ -12,7 +12,7 @@ from typing import Any
 
 from fietsupdate.filesystem.layout import HOME, LEDGER
 from fietsupdate.filesystem.status import Meta, Seen
-from fietsupdate.readback import built, parsed
+from fietsupdate.model.readback import built, parsed
 
 
 class Do(enum.StrEnum):

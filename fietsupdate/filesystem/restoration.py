@@ -22,7 +22,7 @@ from fietsupdate.filesystem.place import erase
 from fietsupdate.filesystem.regular import read_bytes
 from fietsupdate.filesystem.status import Meta
 from fietsupdate.filesystem.swap import Unit
-from fietsupdate.readback import built, parsed
+from fietsupdate.model.readback import built, parsed
 from fietsupdate.views import OpenRestore
 
 FORMAT = 1

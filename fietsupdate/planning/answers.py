@@ -11,8 +11,8 @@ from difflib import get_close_matches
 
 from fietsupdate.errors import UnansweredError, UsageError
 from fietsupdate.model import Begun, Direction, Plan, Step
+from fietsupdate.model.questions import VARIABLE, Answer, Given, Question, Source, wrong_answer
 from fietsupdate.planning.graph import Graph
-from fietsupdate.questions import VARIABLE, Answer, Given, Question, Source, wrong_answer
 
 UNTOUCHED = "Nothing was changed."
 

@@ -11,7 +11,7 @@ import ast
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from fietsupdate.questions import Asks, Question, derived_name, wrong_answer, wrong_name
+from fietsupdate.model.questions import Asks, Question, derived_name, wrong_answer, wrong_name
 
 UP, DOWN = "Up", "Down"
 DIRECTIONS: Mapping[str, frozenset[str]] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 
-from fietsupdate.imports import Import
+from fietsupdate.model.imports import Import
 
 MOVED_BY = frozenset({"meta_path", "modules", "path", "path_hooks"})
 """Names in `sys` by which a script can change what is imported after it."""

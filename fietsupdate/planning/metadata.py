@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fietsupdate.errors import ScriptError
-from fietsupdate.leaves import FORMS, Leave, leave
 from fietsupdate.model import RESERVED_IDS, Update
+from fietsupdate.model.leaves import FORMS, Leave, leave
+from fietsupdate.model.questions import NO_ASKS
 from fietsupdate.planning import asking
 from fietsupdate.planning.imports import imports_of
-from fietsupdate.questions import NO_ASKS
 
 ID_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 """What an update id looks like; `RESERVED_IDS` are none."""

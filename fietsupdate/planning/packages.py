@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from fietsupdate.model import Entry, Update
-from fietsupdate.packages import PackageStatus
+from fietsupdate.model.packages import PackageStatus
 from fietsupdate.planning.graph import Graph
 from fietsupdate.planning.history import last_entries
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from fietsupdate.imports import FailingImport
 from fietsupdate.model import Problem, Update
+from fietsupdate.model.imports import FailingImport
 from fietsupdate.planning.target import FORK_HINT, fork_message
 
 

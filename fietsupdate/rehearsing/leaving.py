@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from fietsupdate.database.schema_parts import holds, part
 from fietsupdate.filesystem.inventory import Difference
-from fietsupdate.leaves import FILES, Leave
+from fietsupdate.model.leaves import FILES, Leave
 
 
 @dataclass(frozen=True)

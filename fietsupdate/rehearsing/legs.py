@@ -15,8 +15,8 @@ from fietsupdate.database.schema_parts import columns, without
 from fietsupdate.errors import FietsupdateError, StoppedError
 from fietsupdate.filesystem.inventory import Difference, differences
 from fietsupdate.filesystem.space import is_full
-from fietsupdate.leaves import TABLE, Leave
 from fietsupdate.model import Direction, Plan, Report
+from fietsupdate.model.leaves import TABLE, Leave
 from fietsupdate.rehearsing.clone import ROOM, Clone
 from fietsupdate.rehearsing.leaving import Content, sort_out
 from fietsupdate.rehearsing.recording import Recorder

@@ -22,7 +22,7 @@ from fietsupdate.filesystem.durable import atomic_write
 from fietsupdate.filesystem.layout import home, make_folder, make_home
 from fietsupdate.filesystem.place import erase
 from fietsupdate.filesystem.regular import read_bytes
-from fietsupdate.readback import parsed
+from fietsupdate.model.readback import parsed
 
 FOLDER = "rehearsals"
 NOTE = "note.json"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fietsupdate.model import Plan, Step
-from fietsupdate.readback import parsed
+from fietsupdate.model.readback import parsed
 
 if TYPE_CHECKING:
     from fietsupdate.estimates import Estimates

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from fietsupdate.leaves import listed
 from fietsupdate.model import BASE, Direction, Entry, Failure, Plan, Problem, Status, Step, Update, UpdateState
+from fietsupdate.model.leaves import listed
 from fietsupdate.render import changes, copies, packages, questions
 from fietsupdate.render.layout import count, duration, labelled, several, table, wrapped
 

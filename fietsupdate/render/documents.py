@@ -9,8 +9,8 @@ from typing import Any
 
 from fietsupdate.errors import EXIT_CODES, FietsupdateError
 from fietsupdate.model import Entry, Event, Failure, Plan, Status, Step, Update
+from fietsupdate.model.questions import Question
 from fietsupdate.planning.graph import Graph
-from fietsupdate.questions import Question
 from fietsupdate.render import copies, packages
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from fietsupdate.model import Direction, Status, Update
-from fietsupdate.packages import PackageStatus
+from fietsupdate.model.packages import PackageStatus
 from fietsupdate.planning.packages import Applied
 from fietsupdate.render.layout import count, several, table
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from fietsupdate.model import Entry, Event, Step, Update
-from fietsupdate.questions import Question, Source
+from fietsupdate.model.questions import Question, Source
 
 FROM = {
     Source.GIVEN: "",

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fietsupdate.leaves import COLUMN, FILES, TABLE, Leave
+from fietsupdate.model.leaves import COLUMN, FILES, TABLE, Leave
 from fietsupdate.testing.states import State
 
 FILE, SCHEMA, ROWS = "file ", "schema: ", "rows of "

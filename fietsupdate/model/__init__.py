@@ -14,12 +14,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fietsupdate import questions
-from fietsupdate.imports import FailingImport, Import
-from fietsupdate.leaves import Leave
-from fietsupdate.packages import PackageStatus
-from fietsupdate.questions import NO_ASKS, Answer, Answers, Asks, Question
-from fietsupdate.readback import built, parsed
+from fietsupdate.model import questions
+from fietsupdate.model.imports import FailingImport, Import
+from fietsupdate.model.leaves import Leave
+from fietsupdate.model.packages import PackageStatus
+from fietsupdate.model.questions import NO_ASKS, Answer, Answers, Asks, Question
+from fietsupdate.model.readback import built, parsed
 
 BASE = "base"
 """The state before any update. As ``update_id`` of a stamp entry: nothing is applied."""

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from fietsupdate.readback import parsed
+from fietsupdate.model.readback import parsed
 
 VARIABLE = "FIETSUPDATE_ANSWER_"
 """What the names of environment variables begin with that answer a question."""
