@@ -33,8 +33,8 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from fietsupdate.filesystem import durable
 from fietsupdate.filesystem.guard import Guard
+from fietsupdate.filesystem.posix import durable
 from fietsupdate.filesystem.transaction import FileTransaction
 from fietsupdate.model import Direction
 from fietsupdate.views import OpenTransaction

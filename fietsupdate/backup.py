@@ -36,16 +36,16 @@ from fietsupdate.errors import FietsupdateError, FilesError
 from fietsupdate.filesystem import leftovers, shelf
 from fietsupdate.filesystem.content import can_share
 from fietsupdate.filesystem.copying import Links, copy_tree, digest, measure, room, standing
-from fietsupdate.filesystem.durable import atomic_write
 from fietsupdate.filesystem.layout import HOME, ledger_file, make_folder
 from fietsupdate.filesystem.ledger import LARGEST
 from fietsupdate.filesystem.listing import Listing
-from fietsupdate.filesystem.owner import give_owner
 from fietsupdate.filesystem.paths import database_files
-from fietsupdate.filesystem.place import erase
-from fietsupdate.filesystem.regular import read_bytes
+from fietsupdate.filesystem.posix.durable import atomic_write
+from fietsupdate.filesystem.posix.metadata import Meta
+from fietsupdate.filesystem.posix.ownership import give_owner
+from fietsupdate.filesystem.posix.regular import read_bytes
+from fietsupdate.filesystem.posix.rename import erase
 from fietsupdate.filesystem.space import is_full
-from fietsupdate.filesystem.status import Meta
 from fietsupdate.foretelling import foretold, refuse_another_ledger, said
 from fietsupdate.instance import Instance, now
 from fietsupdate.model import fingerprint

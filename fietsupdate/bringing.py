@@ -17,11 +17,11 @@ from fietsupdate.database.dump import NEW, OLD, draft_of
 from fietsupdate.errors import DatabaseError, FietsupdateError, FilesError, RefusedError
 from fietsupdate.filesystem import leftovers, restoration, shelf, swap
 from fietsupdate.filesystem.copying import room
-from fietsupdate.filesystem.durable import atomic_write, sync_path
 from fietsupdate.filesystem.layout import home, make_folder, restore_folder
 from fietsupdate.filesystem.ledger import LARGEST
 from fietsupdate.filesystem.paths import database_files
-from fietsupdate.filesystem.regular import read_bytes
+from fietsupdate.filesystem.posix.durable import atomic_write, sync_path
+from fietsupdate.filesystem.posix.regular import read_bytes
 from fietsupdate.filesystem.restoration import Restoration, Stage
 from fietsupdate.filesystem.staging import give_look, needs, shares_blocks, stage
 from fietsupdate.instance import now

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fietsupdate.errors import ConfigError
-from fietsupdate.filesystem.regular import read_bytes
+from fietsupdate.filesystem.posix.regular import read_bytes
 from fietsupdate.model import Entry
 from fietsupdate.planning.versions import Recorded, is_mark, is_version, recorded
 from fietsupdate.site import Site

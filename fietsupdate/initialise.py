@@ -16,7 +16,7 @@ from datetime import datetime
 from pathlib import Path
 
 from fietsupdate.errors import ConfigError, FilesError
-from fietsupdate.filesystem.owner import give_owner
+from fietsupdate.filesystem.posix.ownership import give_owner
 from fietsupdate.keys import TOML_TABLE, converted, gather
 from fietsupdate.model import Folder
 from fietsupdate.planning.loader import load

@@ -13,7 +13,7 @@ from fietsupdate.errors import FilesError, RefusedError
 from fietsupdate.filesystem import ledger
 from fietsupdate.filesystem.layout import check_home, restore_folder
 from fietsupdate.filesystem.ledger import read_entries
-from fietsupdate.filesystem.owner import check_readable
+from fietsupdate.filesystem.posix.ownership import check_readable
 from fietsupdate.model import BASE, Begun, Direction, Plan, Status, fingerprint
 from fietsupdate.planning.diagnosis import diagnose, refusal
 from fietsupdate.planning.graph import Graph

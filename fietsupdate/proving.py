@@ -19,7 +19,7 @@ from fietsupdate.database.dump import NEW
 from fietsupdate.errors import FilesError
 from fietsupdate.filesystem import shelf, swap
 from fietsupdate.filesystem.copying import room
-from fietsupdate.filesystem.place import erase
+from fietsupdate.filesystem.posix.rename import erase
 from fietsupdate.filesystem.staging import stage
 from fietsupdate.filesystem.verifying import arrived
 from fietsupdate.instance import now

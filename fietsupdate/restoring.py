@@ -24,10 +24,10 @@ from fietsupdate.database.dump import NEW, OLD
 from fietsupdate.database.environment import Environment
 from fietsupdate.errors import FietsupdateError, FilesError
 from fietsupdate.filesystem import leftovers, restoration, swap
-from fietsupdate.filesystem.durable import sync_many
-from fietsupdate.filesystem.identity import acting_as
 from fietsupdate.filesystem.layout import ledger_file, restore_folder
-from fietsupdate.filesystem.place import erase
+from fietsupdate.filesystem.posix.durable import sync_many
+from fietsupdate.filesystem.posix.identity import acting_as
+from fietsupdate.filesystem.posix.rename import erase
 from fietsupdate.filesystem.restoration import Restoration, Stage
 from fietsupdate.filesystem.transaction import FileTransaction
 from fietsupdate.instance import now

@@ -27,7 +27,7 @@ from fietsupdate.filesystem import failure as last_failure
 from fietsupdate.filesystem import lock, restoration, warned
 from fietsupdate.filesystem.layout import check_home, make_home
 from fietsupdate.filesystem.ledger import look as look_at_files
-from fietsupdate.filesystem.owner import check_writable, refuse_root
+from fietsupdate.filesystem.posix.ownership import check_writable, refuse_root
 from fietsupdate.instance import Instance, now
 from fietsupdate.look import Look, look
 from fietsupdate.model import Begun, Direction, Event, Failure, Plan, Policy, Report, Step

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fietsupdate.errors import ConfigError, FilesError, ScriptError, UsageError
-from fietsupdate.filesystem.owner import give_owner
+from fietsupdate.filesystem.posix.ownership import give_owner
 from fietsupdate.model import RESERVED_IDS, Folder, Update
 from fietsupdate.planning.metadata import ID_PATTERN, read_script
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from fietsupdate.errors import FilesError
-from fietsupdate.filesystem import durable
+from fietsupdate.filesystem.posix import durable
 from fietsupdate.filesystem.transaction import FileTransaction
 from fietsupdate.model import Direction
 from fietsupdate.views import OpenTransaction

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 
 from fs_support import is_change
 
-from fietsupdate.filesystem import durable, header, status
+from fietsupdate.filesystem import header
+from fietsupdate.filesystem.posix import durable, metadata
 
 SECTOR = 512
 """So many bytes a disk writes as a whole, or not at all."""
@@ -222,7 +223,7 @@ def _dress(node, path):
 
 def _disguise(old_inodes, monkeypatch):
     """Have the inodes of the new files read as the old ones, by which the journal knows them."""
-    real_look, real_identify = status.seen_in, header.identify
+    real_look, real_identify = metadata.seen_in, header.identify
     translate = old_inodes.get
 
     def look(result):
@@ -233,5 +234,5 @@ def _disguise(old_inodes, monkeypatch):
         found = real_identify(root, part)
         return header.Root(found.path, translate(found.inode, 0), translate(found.folder_inode, 0))
 
-    monkeypatch.setattr(status, "seen_in", look)
+    monkeypatch.setattr(metadata, "seen_in", look)
     monkeypatch.setattr(header, "identify", identify)

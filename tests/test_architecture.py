@@ -129,7 +129,7 @@ def test_planning_writes_nothing(module):
     assert not attributes & {"write_text", "write_bytes", "mkdir", "rmdir", "unlink", "rename", "touch", "O_WRONLY"}
 
 
-@pytest.mark.parametrize("module", [name for name in MODULES if name != "fietsupdate.filesystem.durable"])
+@pytest.mark.parametrize("module", [name for name in MODULES if name != "fietsupdate.filesystem.posix.durable"])
 def test_only_durable_makes_anything_durable(module):
     syncing = {"fsync", "fdatasync", "syncfs", "F_FULLFSYNC"}
     for node in everywhere(module):

@@ -13,11 +13,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fietsupdate.errors import FilesError
-from fietsupdate.filesystem import bulk, durable
+from fietsupdate.filesystem import bulk
 from fietsupdate.filesystem import changes as changes_module
 from fietsupdate.filesystem import effects as effects_module
 from fietsupdate.filesystem.guard import Guard
 from fietsupdate.filesystem.paths import PathError
+from fietsupdate.filesystem.posix import durable
 
 
 @pytest.fixture

@@ -13,10 +13,11 @@ import pytest
 from fs_support import somebody_else
 
 from fietsupdate.errors import FilesError
-from fietsupdate.filesystem import content, durable
+from fietsupdate.filesystem import content
 from fietsupdate.filesystem.content import CHUNK, Content
 from fietsupdate.filesystem.copying import copy_tree, digest, measure, room
 from fietsupdate.filesystem.file_record import FileRecord
+from fietsupdate.filesystem.posix import durable
 from support.trees import tree
 
 ODD_NAMES = (b"new\nline", b"\xff\xfe not UTF-8", b" blank ", b"-rf", "ümlaut".encode(), b"q'u\"o\\te")

@@ -11,7 +11,7 @@ import pytest
 from fs_support import somebody_else
 
 from fietsupdate.errors import FilesError
-from fietsupdate.filesystem import durable
+from fietsupdate.filesystem.posix import durable
 
 
 @pytest.fixture

@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 
 from fietsupdate.errors import FilesError
 from fietsupdate.filesystem import effects as effects_module
-from fietsupdate.filesystem import mounts
-from fietsupdate.filesystem import place as place_module
 from fietsupdate.filesystem.ledger import look
 from fietsupdate.filesystem.paths import PathError
-from fietsupdate.filesystem.slots import path_of
+from fietsupdate.filesystem.posix import mounts
+from fietsupdate.filesystem.posix import rename as place_module
+from fietsupdate.filesystem.posix.folders import path_of
 from fietsupdate.filesystem.transaction import FileTransaction
 from fietsupdate.model import Direction, Entry
 

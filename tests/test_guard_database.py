@@ -7,10 +7,10 @@ import pytest
 from fs_support import begin, fill
 
 from fietsupdate.errors import FilesError
-from fietsupdate.filesystem import descriptors
 from fietsupdate.filesystem.fence import fenced
 from fietsupdate.filesystem.guard import Guard
 from fietsupdate.filesystem.paths import PathError, Paths, kept_out
+from fietsupdate.filesystem.posix import descriptors
 
 
 @pytest.fixture

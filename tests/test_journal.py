@@ -14,8 +14,8 @@ from fietsupdate.filesystem import ledger
 from fietsupdate.filesystem import looks as looks_module
 from fietsupdate.filesystem.journal import Journal, Position, Progress
 from fietsupdate.filesystem.looks import Looks
+from fietsupdate.filesystem.posix.metadata import Meta, Seen
 from fietsupdate.filesystem.record import Do, Record, to_lines
-from fietsupdate.filesystem.status import Meta, Seen
 from fietsupdate.filesystem.transaction import FileTransaction
 
 FULL = Record(

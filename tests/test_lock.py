@@ -16,9 +16,10 @@ import pytest
 from fs_support import somebody_else
 
 from fietsupdate.errors import DataDirMissingError, FilesError, LockedError, OwnershipError
-from fietsupdate.filesystem import lock, owner
+from fietsupdate.filesystem import lock
 from fietsupdate.filesystem.layout import make_home
 from fietsupdate.filesystem.lock import hold, holder
+from fietsupdate.filesystem.posix import ownership
 from fietsupdate.filesystem.shelf import look as look_for_backups
 
 HOLD = """
@@ -198,32 +199,34 @@ def test_what_root_creates_belongs_to_the_owner_of_the_data_directory(tmp_path):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 def test_root_on_somebody_elses_data_is_refused_with_the_line_to_type(tmp_path):
-    owner.refuse_root(tmp_path, as_root=False)
+    ownership.refuse_root(tmp_path, as_root=False)
     os.chown(tmp_path, 65534, 65534)
     with pytest.raises(OwnershipError, match="belongs to nobody") as caught:
-        owner.refuse_root(tmp_path, as_root=False)
+        ownership.refuse_root(tmp_path, as_root=False)
     assert "runuser -u nobody --" in caught.value.hint or "docker exec -u 65534" in caught.value.hint
-    owner.refuse_root(tmp_path, as_root=True)
+    ownership.refuse_root(tmp_path, as_root=True)
 
 
 def test_a_writable_data_directory_passes_and_nothing_is_left_in_it(tmp_path):
     os.utime(tmp_path, ns=(10**18, 10**18))
-    owner.check_writable(tmp_path)
+    ownership.check_writable(tmp_path)
     assert list(tmp_path.iterdir()) == []
     assert tmp_path.stat().st_mtime_ns == 10**18
 
 
 def test_what_is_no_data_directory_is_named(tmp_path):
     with pytest.raises(DataDirMissingError):
-        owner.check_writable(tmp_path / "missing")
+        ownership.check_writable(tmp_path / "missing")
     (tmp_path / "file").touch()
     with pytest.raises(FilesError, match="is not a directory"):
-        owner.check_writable(tmp_path / "file")
+        ownership.check_writable(tmp_path / "file")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")
 def test_a_data_directory_of_somebody_else_is_not_writable(tmp_path):
-    code = "import os, sys; from pathlib import Path; from fietsupdate.filesystem.owner import check_writable\n"
+    code = (
+        "import os, sys; from pathlib import Path; from fietsupdate.filesystem.posix.ownership import check_writable\n"
+    )
     code += "os.setuid(65534)\ntry: check_writable(Path(sys.argv[1]))\nexcept Exception as error: print(error)"
     for folder in (tmp_path, *tmp_path.parents[:3]):
         folder.chmod(folder.stat().st_mode | 0o755)
@@ -241,7 +244,7 @@ def test_a_folder_that_only_another_user_may_read_is_named_with_him():
     with tempfile.TemporaryDirectory() as folder:
         data_dir = Path(folder)
         data_dir.chmod(0o755)
-        owner.check_readable(data_dir)
+        ownership.check_readable(data_dir)
         make_home(data_dir)
         shelf = data_dir / ".fietsupdate" / "backups"
         shelf.mkdir()
@@ -249,11 +252,11 @@ def test_a_folder_that_only_another_user_may_read_is_named_with_him():
             somebody_else(23456, 54321),
             pytest.raises(FilesError, match="cannot be read: Permission denied") as caught,
         ):
-            owner.check_readable(data_dir)
+            ownership.check_readable(data_dir)
         assert caught.value.hint == "Run as root, the owner of the directory."
         with somebody_else(23456, 54321), pytest.raises(FilesError, match="cannot be read: Permission denied"):
             look_for_backups(shelf)
         data_dir.chmod(0o700)
         with somebody_else(23456, 54321), pytest.raises(FilesError) as caught:
-            owner.check_readable(data_dir)
+            ownership.check_readable(data_dir)
         assert caught.value.hint == "Run as a user who may enter the folders above it."

@@ -12,10 +12,10 @@ import pytest
 from fs_support import STRIDE, begin, picture, run_struck
 
 from fietsupdate.errors import FilesError
-from fietsupdate.filesystem import slots
 from fietsupdate.filesystem.bulk import BulkFiles
 from fietsupdate.filesystem.guard import Guard
 from fietsupdate.filesystem.paths import PathError
+from fietsupdate.filesystem.posix import folders
 from fietsupdate.filesystem.record import Do
 from fietsupdate.filesystem.transaction import FileTransaction
 
@@ -33,8 +33,8 @@ def place():
 def way(request, monkeypatch):
     """How folders are opened: where the system has no openat2, one part of the path after the other."""
     if request.param == "part by part":
-        monkeypatch.setattr(slots, "_has_openat2", lambda: False)
-    elif not slots._has_openat2():
+        monkeypatch.setattr(folders, "_has_openat2", lambda: False)
+    elif not folders._has_openat2():
         pytest.skip("this system has no openat2(2)")
 
 
@@ -259,7 +259,7 @@ def test_no_descriptor_is_left_and_a_hundred_folders_need_no_more_than_a_few(pla
     transaction = begin(data_dir)
     before = os.listdir("/proc/self/fd")
     most = 0
-    real = slots.open_real
+    real = folders.open_real
 
     def counted(path):
         nonlocal most
@@ -267,12 +267,12 @@ def test_no_descriptor_is_left_and_a_hundred_folders_need_no_more_than_a_few(pla
         return real(path)
 
     with pytest.MonkeyPatch.context() as patches:
-        patches.setattr(slots, "open_real", counted)
+        patches.setattr(folders, "open_real", counted)
         patches.setattr(BulkFiles, "_put_one", lambda *_: pytest.fail("one was made alone"))
         patches.setattr(BulkFiles, "move", lambda *_: pytest.fail("one was made alone"))
         transaction.files.write_many((f"{number}/new", "x") for number in range(200))
         transaction.files.move_many((f"{number}/new", f"{number}/newer") for number in range(200))
-    assert most <= len(before) + slots.LIMIT + 3
+    assert most <= len(before) + folders.LIMIT + 3
     assert os.listdir("/proc/self/fd") == before
     transaction.play_back()
     assert len(os.listdir("/proc/self/fd")) <= len(before)

@@ -19,8 +19,8 @@ import sqlalchemy as sa
 
 from fietsupdate.database.pointing import MARK
 from fietsupdate.errors import DatabaseError
-from fietsupdate.filesystem.durable import sync_path
-from fietsupdate.filesystem.owner import give_owner
+from fietsupdate.filesystem.posix.durable import sync_path
+from fietsupdate.filesystem.posix.ownership import give_owner
 from fietsupdate.masking import masked
 from fietsupdate.whereabouts import Whereabouts
 

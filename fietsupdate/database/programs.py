@@ -22,7 +22,7 @@ from typing import IO, Any, cast
 
 from fietsupdate.database.dump import Moved, unheard
 from fietsupdate.errors import DatabaseError
-from fietsupdate.filesystem.durable import write_all
+from fietsupdate.filesystem.posix.durable import write_all
 from fietsupdate.process import SIGNALS
 
 PIECE = 1 << 20

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from fietsupdate.errors import FilesError
-from fietsupdate.filesystem import durable
+from fietsupdate.filesystem.posix import durable
 
 LIMIT = 2048
 """So many names are remembered at most; then a barrier is due."""

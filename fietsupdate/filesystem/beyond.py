@@ -14,8 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from fietsupdate.errors import FilesError
-from fietsupdate.filesystem import durable
-from fietsupdate.filesystem.owner import give_owner
+from fietsupdate.filesystem.posix import durable
+from fietsupdate.filesystem.posix.ownership import give_owner
 
 NAME = "beyond"
 TOLD, REMOVED = "told", "removed"

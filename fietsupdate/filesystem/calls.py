@@ -11,7 +11,7 @@ from contextlib import suppress
 from types import MappingProxyType
 from typing import Any
 
-from fietsupdate.filesystem import descriptors
+from fietsupdate.filesystem.posix import descriptors
 
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 PATHS: Mapping[str, tuple[tuple[int, int | None], ...]] = MappingProxyType(

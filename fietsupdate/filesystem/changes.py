@@ -14,7 +14,6 @@ from pathlib import Path
 from types import TracebackType
 
 from fietsupdate.errors import FilesError
-from fietsupdate.filesystem import durable, mounts
 from fietsupdate.filesystem.barrier import Barrier
 from fietsupdate.filesystem.effects import carry_out, carry_out_saved, save
 from fietsupdate.filesystem.foldertimes import FolderTimes
@@ -22,9 +21,10 @@ from fietsupdate.filesystem.journal import Journal
 from fietsupdate.filesystem.layout import make_home
 from fietsupdate.filesystem.own import OwnFiles
 from fietsupdate.filesystem.paths import Paths
+from fietsupdate.filesystem.posix import durable, mounts
+from fietsupdate.filesystem.posix.folders import Folders, Slot
+from fietsupdate.filesystem.posix.metadata import NOT_THERE, Seen, seen, seen_below, seen_in
 from fietsupdate.filesystem.record import Do, Record
-from fietsupdate.filesystem.slots import Folders, Slot
-from fietsupdate.filesystem.status import NOT_THERE, Seen, seen, seen_below, seen_in
 from fietsupdate.filesystem.undo import undo
 from fietsupdate.filesystem.undone import Undone
 from fietsupdate.filesystem.vaults import Vaults, prepare_folder

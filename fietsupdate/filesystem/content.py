@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fietsupdate.filesystem.durable import write_all
+from fietsupdate.filesystem.posix.durable import write_all
 
 CHUNK = 1 << 20
 """Bytes that are in memory at once."""

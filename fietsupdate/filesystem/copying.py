@@ -18,12 +18,12 @@ from typing import NamedTuple
 
 from fietsupdate.errors import FilesError
 from fietsupdate.filesystem.content import Content, digest_of, has_holes
-from fietsupdate.filesystem.durable import MANY, sync_file_system, sync_many
 from fietsupdate.filesystem.file_record import FileRecord
 from fietsupdate.filesystem.layout import HOME
-from fietsupdate.filesystem.mounts import mounted_below
-from fietsupdate.filesystem.regular import opened
-from fietsupdate.filesystem.status import Meta, read_xattrs
+from fietsupdate.filesystem.posix.durable import MANY, sync_file_system, sync_many
+from fietsupdate.filesystem.posix.metadata import Meta, read_xattrs
+from fietsupdate.filesystem.posix.mounts import mounted_below
+from fietsupdate.filesystem.posix.regular import opened
 
 _VANISHED = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ESTALE})
 _REPLACED = frozenset({errno.ELOOP, errno.ENXIO})

@@ -9,11 +9,11 @@ import os
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 
-from fietsupdate.filesystem import durable
-from fietsupdate.filesystem.owner import give_owner
-from fietsupdate.filesystem.place import NO_LINK, link, place, replace
+from fietsupdate.filesystem.posix import durable
+from fietsupdate.filesystem.posix.folders import Slot, folder_above
+from fietsupdate.filesystem.posix.ownership import give_owner
+from fietsupdate.filesystem.posix.rename import NO_LINK, link, place, replace
 from fietsupdate.filesystem.record import Do, Record
-from fietsupdate.filesystem.slots import Slot, folder_above
 
 At = Callable[[str], Slot]
 """Opens the folder of a path of a record."""

@@ -13,8 +13,8 @@ from dataclasses import asdict, fields
 from pathlib import Path
 
 from fietsupdate.errors import FilesError
-from fietsupdate.filesystem import durable, regular
 from fietsupdate.filesystem.layout import home
+from fietsupdate.filesystem.posix import durable, regular
 from fietsupdate.model import Failure
 
 NAME = "failure"

@@ -4,7 +4,7 @@ A rehearsal runs strangers' code beside the real data directory; a path that was
 Python's audit hooks tell of a call before it is made (https://docs.python.org/3/library/audit_events.html), and the
 fence refuses those that would change something inside the fenced folders, symlinks followed. What does not tell Python
 (C libraries that open files themselves, programs) passes it, as it passes the guard; a rehearsal has
-`fietsupdate.filesystem.isolation` for that. A program is only kept from working in a fenced folder.
+`fietsupdate.filesystem.posix.namespaces` for that. A program is only kept from working in a fenced folder.
 
 What was refused is remembered: code that swallows the error does not make a rehearsal that was right.
 """
@@ -23,8 +23,8 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from fietsupdate.errors import FilesError
-from fietsupdate.filesystem import descriptors
 from fietsupdate.filesystem.calls import PATHS, is_reading, names, paths_of
+from fietsupdate.filesystem.posix import descriptors
 from fietsupdate.filesystem.threads import Call, Whose
 
 _NAMES = frozenset({"os.rename", "os.remove", "os.rmdir", "shutil.rmtree", "os.mkdir", "os.symlink"})

@@ -6,9 +6,9 @@ from collections.abc import Collection
 from pathlib import Path
 
 from fietsupdate.errors import FilesError
-from fietsupdate.filesystem.durable import atomic_write
 from fietsupdate.filesystem.header import way_out
-from fietsupdate.filesystem.regular import read_bytes
+from fietsupdate.filesystem.posix.durable import atomic_write
+from fietsupdate.filesystem.posix.regular import read_bytes
 from fietsupdate.model import Phase
 
 _NAME = "floor"

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fietsupdate.filesystem.layout import found_folder, make_folder
-from fietsupdate.filesystem.place import copy_file, copy_tree, erase, place
-from fietsupdate.filesystem.slots import Folders, Slot
-from fietsupdate.filesystem.status import Seen, seen_below
+from fietsupdate.filesystem.posix.folders import Folders, Slot
+from fietsupdate.filesystem.posix.metadata import Seen, seen_below
+from fietsupdate.filesystem.posix.rename import copy_file, copy_tree, erase, place
 
 
 class Found:

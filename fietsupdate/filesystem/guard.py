@@ -25,11 +25,12 @@ from types import MappingProxyType
 from typing import Any, Self
 
 from fietsupdate.errors import FilesError
-from fietsupdate.filesystem import blind, descriptors
+from fietsupdate.filesystem import blind
 from fietsupdate.filesystem.calls import PATHS, is_reading, names, paths_of
 from fietsupdate.filesystem.changes import Changes
 from fietsupdate.filesystem.children import Children
 from fietsupdate.filesystem.outside import Kept, Outside
+from fietsupdate.filesystem.posix import descriptors
 from fietsupdate.filesystem.saving import Saving
 from fietsupdate.filesystem.threads import Call, Left, Whose
 from fietsupdate.filesystem.transaction import FileTransaction

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from fietsupdate.errors import FilesError
-from fietsupdate.filesystem.durable import atomic_write
 from fietsupdate.filesystem.layout import open_folder
-from fietsupdate.filesystem.owner import user_name
-from fietsupdate.filesystem.regular import read_bytes
+from fietsupdate.filesystem.posix.durable import atomic_write
+from fietsupdate.filesystem.posix.ownership import user_name
+from fietsupdate.filesystem.posix.regular import read_bytes
 from fietsupdate.model import Direction
 from fietsupdate.model.readback import built, parsed
 from fietsupdate.views import OpenTransaction

@@ -17,7 +17,7 @@ from typing import IO, NamedTuple
 from fietsupdate.filesystem.copying import digest
 from fietsupdate.filesystem.file_record import FileRecord
 from fietsupdate.filesystem.layout import HOME
-from fietsupdate.filesystem.status import read_xattrs
+from fietsupdate.filesystem.posix.metadata import read_xattrs
 
 CHUNK = 20_000
 """Records that are in memory at once."""

@@ -9,10 +9,10 @@ import errno
 import os
 from collections.abc import Callable, Iterator
 
-from fietsupdate.filesystem import durable
-from fietsupdate.filesystem.place import NO_LINK, copy_file, erase, link, opened, replace, slots_in
-from fietsupdate.filesystem.slots import Slot, Where, folder_above, path_of, split
-from fietsupdate.filesystem.status import Meta, seen
+from fietsupdate.filesystem.posix import durable
+from fietsupdate.filesystem.posix.folders import Slot, Where, folder_above, path_of, split
+from fietsupdate.filesystem.posix.metadata import Meta, seen
+from fietsupdate.filesystem.posix.rename import NO_LINK, copy_file, erase, link, opened, replace, slots_in
 
 _COPIED = NO_LINK | {errno.EXDEV}
 

@@ -12,8 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from fietsupdate.errors import DataDirMissingError, FilesError
-from fietsupdate.filesystem.identity import user
-from fietsupdate.filesystem.owner import as_user, give_owner, set_times, user_name
+from fietsupdate.filesystem.posix.identity import user
+from fietsupdate.filesystem.posix.ownership import as_user, give_owner, set_times, user_name
 
 HOME = ".fietsupdate"
 """Our folder in the data directory and in every further root; no script may touch it."""

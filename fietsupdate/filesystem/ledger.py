@@ -16,7 +16,7 @@ from fietsupdate.filesystem import failure, header, warned
 from fietsupdate.filesystem.layout import ledger_file
 from fietsupdate.filesystem.lock import holder
 from fietsupdate.filesystem.maintenance import left_behind
-from fietsupdate.filesystem.regular import opened, read_bytes
+from fietsupdate.filesystem.posix.regular import opened, read_bytes
 from fietsupdate.model import Entry
 from fietsupdate.views import FilesView
 

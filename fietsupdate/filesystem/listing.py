@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fietsupdate.copies import Stored
-from fietsupdate.filesystem.durable import sync
 from fietsupdate.filesystem.file_record import FileRecord
-from fietsupdate.filesystem.owner import give_owner
+from fietsupdate.filesystem.posix.durable import sync
+from fietsupdate.filesystem.posix.ownership import give_owner
 
 
 class Listing:

@@ -27,10 +27,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from fietsupdate.errors import FilesError, LockedError
-from fietsupdate.filesystem.durable import write_all
 from fietsupdate.filesystem.layout import home, lock_file, make_home, open_home
-from fietsupdate.filesystem.owner import give_owner_of
-from fietsupdate.filesystem.regular import opened
+from fietsupdate.filesystem.posix.durable import write_all
+from fietsupdate.filesystem.posix.ownership import give_owner_of
+from fietsupdate.filesystem.posix.regular import opened
 from fietsupdate.model.readback import built, parsed
 from fietsupdate.views import LockHolder
 

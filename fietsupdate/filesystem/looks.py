@@ -10,8 +10,8 @@ from array import array
 from bisect import bisect_left
 
 from fietsupdate.filesystem.journal import Journal
+from fietsupdate.filesystem.posix.metadata import Seen
 from fietsupdate.filesystem.record import Do, Record
-from fietsupdate.filesystem.status import Seen
 
 _RUN = 1 << 14
 """So many looks are sorted at a time."""

@@ -16,11 +16,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from fietsupdate.errors import FilesError
-from fietsupdate.filesystem import durable
-from fietsupdate.filesystem.identity import acting_as
 from fietsupdate.filesystem.layout import home
-from fietsupdate.filesystem.owner import give_owner
-from fietsupdate.filesystem.regular import read_bytes
+from fietsupdate.filesystem.posix import durable
+from fietsupdate.filesystem.posix.identity import acting_as
+from fietsupdate.filesystem.posix.ownership import give_owner
+from fietsupdate.filesystem.posix.regular import read_bytes
 from fietsupdate.model.readback import parsed
 from fietsupdate.views import LockHolder
 

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from fietsupdate.filesystem.changes import Changes
-from fietsupdate.filesystem.durable import atomic_write
+from fietsupdate.filesystem.posix.durable import atomic_write
 from fietsupdate.model import Phase, questions
 
 FOREIGN_COMMIT = "foreign_commit"

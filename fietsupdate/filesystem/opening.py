@@ -14,8 +14,8 @@ from fietsupdate.errors import FilesError
 from fietsupdate.filesystem import header as headers
 from fietsupdate.filesystem import leftovers
 from fietsupdate.filesystem.layout import make_home, open_folder
-from fietsupdate.filesystem.owner import give_owner_of
-from fietsupdate.filesystem.regular import opened
+from fietsupdate.filesystem.posix.ownership import give_owner_of
+from fietsupdate.filesystem.posix.regular import opened
 from fietsupdate.filesystem.vaults import prepare_folder
 
 _UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")

@@ -16,7 +16,7 @@ from contextlib import suppress
 
 from fietsupdate.filesystem.beyond import Beyond
 from fietsupdate.filesystem.changes import Changes
-from fietsupdate.filesystem.place import copy_file, replace
+from fietsupdate.filesystem.posix.rename import copy_file, replace
 
 _WRITING = frozenset({"open", "os.truncate", "os.chmod", "os.chown", "os.utime", "os.setxattr", "os.removexattr"})
 MOST = 1000

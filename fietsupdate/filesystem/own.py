@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 
+from fietsupdate.filesystem.posix.metadata import Seen
 from fietsupdate.filesystem.record import Do, Record
-from fietsupdate.filesystem.status import Seen
 
 LIMIT = 4096
 """So many are remembered; one that is forgotten is saved like any other when it changes, which does no harm."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from fietsupdate.errors import FilesError
 from fietsupdate.filesystem.layout import HOME
-from fietsupdate.filesystem.slots import Folders
+from fietsupdate.filesystem.posix.folders import Folders
 
 _NO_NAMES = frozenset({"", ".", "..", HOME})
 _DATABASE_SUFFIXES = ("", "-wal", "-shm", "-journal")

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from fietsupdate.filesystem.paths import Paths
-from fietsupdate.filesystem.place import open_file
-from fietsupdate.filesystem.slots import Folders
+from fietsupdate.filesystem.posix.folders import Folders
+from fietsupdate.filesystem.posix.rename import open_file
 
 Name = str | os.PathLike[str]
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from fietsupdate.filesystem.layout import HOME, LEDGER
-from fietsupdate.filesystem.status import Meta, Seen
+from fietsupdate.filesystem.posix.metadata import Meta, Seen
 from fietsupdate.model.readback import built, parsed
 
 
@@ -157,7 +157,7 @@ class Record:
         """See that all paths lie where a transaction's paths lie, whoever has written this (invariant 12).
 
         Only a move may have one end outside of its root: the file was brought in, or carried out. It is followed with
-        the rights of whoever owns the journal, see `fietsupdate.filesystem.identity`.
+        the rights of whoever owns the journal, see `fietsupdate.filesystem.posix.identity`.
 
         Args:
             txn: The transaction's UUID; its drafts and its vault are named by it.

@@ -15,17 +15,17 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from fietsupdate.errors import FilesError
-from fietsupdate.filesystem import durable
 from fietsupdate.filesystem.changes import Changes
 from fietsupdate.filesystem.kept import keep
-from fietsupdate.filesystem.mounts import mounted_below
 from fietsupdate.filesystem.outside import Outside
 from fietsupdate.filesystem.paths import PathError, Paths, is_tidy
-from fietsupdate.filesystem.place import NEW, NO_LINK, copy_file, link, open_file, reserve
-from fietsupdate.filesystem.place import place as put
+from fietsupdate.filesystem.posix import durable
+from fietsupdate.filesystem.posix.folders import Slot, folder_above
+from fietsupdate.filesystem.posix.metadata import Meta, Seen, seen
+from fietsupdate.filesystem.posix.mounts import mounted_below
+from fietsupdate.filesystem.posix.rename import NEW, NO_LINK, copy_file, link, open_file, reserve
+from fietsupdate.filesystem.posix.rename import place as put
 from fietsupdate.filesystem.record import Do, Record
-from fietsupdate.filesystem.slots import Slot, folder_above
-from fietsupdate.filesystem.status import Meta, Seen, seen
 
 
 class Place(NamedTuple):

@@ -16,12 +16,12 @@ from pathlib import Path
 
 from fietsupdate.copies import FILES, LISTING, MANIFEST, PARTIAL, Backup, Manifest, Scope, Shelf
 from fietsupdate.errors import FilesError
-from fietsupdate.filesystem.durable import atomic_write, sync_path
-from fietsupdate.filesystem.identity import user
 from fietsupdate.filesystem.layout import HOME, LOST_FOUND, home, make_folder, make_home
-from fietsupdate.filesystem.owner import give_owner, user_name
-from fietsupdate.filesystem.place import erase
-from fietsupdate.filesystem.regular import read_bytes
+from fietsupdate.filesystem.posix.durable import atomic_write, sync_path
+from fietsupdate.filesystem.posix.identity import user
+from fietsupdate.filesystem.posix.ownership import give_owner, user_name
+from fietsupdate.filesystem.posix.regular import read_bytes
+from fietsupdate.filesystem.posix.rename import erase
 
 LARGEST = 16 << 20
 """Bytes that a manifest has at the most."""

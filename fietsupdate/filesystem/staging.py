@@ -20,11 +20,11 @@ from fietsupdate.filesystem import swap
 from fietsupdate.filesystem.content import FICLONE
 from fietsupdate.filesystem.copying import Links, copy_tree, measure, nothing
 from fietsupdate.filesystem.file_record import FileRecord
-from fietsupdate.filesystem.identity import user
 from fietsupdate.filesystem.layout import restore_folder
-from fietsupdate.filesystem.place import erase
+from fietsupdate.filesystem.posix.identity import user
+from fietsupdate.filesystem.posix.metadata import Meta, read_xattrs
+from fietsupdate.filesystem.posix.rename import erase
 from fietsupdate.filesystem.shelf import parts
-from fietsupdate.filesystem.status import Meta, read_xattrs
 from fietsupdate.filesystem.swap import Unit
 from fietsupdate.filesystem.verifying import records
 

@@ -21,8 +21,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fietsupdate.errors import FilesError
-from fietsupdate.filesystem.durable import sync_many
-from fietsupdate.filesystem.identity import user
 from fietsupdate.filesystem.layout import (
     HOME,
     LOST_FOUND,
@@ -34,11 +32,13 @@ from fietsupdate.filesystem.layout import (
     make_home,
     restore_folder,
 )
-from fietsupdate.filesystem.mounts import is_mounted, mounted_below
-from fietsupdate.filesystem.movable import obstacle
-from fietsupdate.filesystem.owner import set_times
-from fietsupdate.filesystem.place import copy_file, erase, place
-from fietsupdate.filesystem.status import Meta, seen
+from fietsupdate.filesystem.posix.durable import sync_many
+from fietsupdate.filesystem.posix.identity import user
+from fietsupdate.filesystem.posix.metadata import Meta, seen
+from fietsupdate.filesystem.posix.mounts import is_mounted, mounted_below
+from fietsupdate.filesystem.posix.movable import obstacle
+from fietsupdate.filesystem.posix.ownership import set_times
+from fietsupdate.filesystem.posix.rename import copy_file, erase, place
 
 NEW, OLD = "new", "old"
 _ELSEWHERE = frozenset({errno.EXDEV, errno.EBUSY})

@@ -27,22 +27,22 @@ from fietsupdate.filesystem.barrier import Barrier
 from fietsupdate.filesystem.beyond import Beyond
 from fietsupdate.filesystem.bulk import BulkFiles
 from fietsupdate.filesystem.changes import Changes
-from fietsupdate.filesystem.durable import sync_many, write_all
 from fietsupdate.filesystem.floors import Floors
 from fietsupdate.filesystem.found import found_in
 from fietsupdate.filesystem.header import Header
-from fietsupdate.filesystem.identity import acting_as, user
 from fietsupdate.filesystem.journal import Journal, Position, Progress
 from fietsupdate.filesystem.layout import HOME, check_home, ledger_file, open_folder
 from fietsupdate.filesystem.ledger import version_text
 from fietsupdate.filesystem.looks import Looks
-from fietsupdate.filesystem.mounts import is_mounted
 from fietsupdate.filesystem.notes import Notes
 from fietsupdate.filesystem.opening import check_folder, check_identity, doubt, ledger_to_append, prepared
-from fietsupdate.filesystem.owner import user_name
 from fietsupdate.filesystem.paths import Paths, kept_out
+from fietsupdate.filesystem.posix.durable import sync_many, write_all
+from fietsupdate.filesystem.posix.identity import acting_as, user
+from fietsupdate.filesystem.posix.metadata import Seen
+from fietsupdate.filesystem.posix.mounts import is_mounted
+from fietsupdate.filesystem.posix.ownership import user_name
 from fietsupdate.filesystem.record import Do, Record
-from fietsupdate.filesystem.status import Seen
 from fietsupdate.filesystem.undone import Undone, tell_lost
 from fietsupdate.model import Entry, Phase
 from fietsupdate.views import OpenTransaction

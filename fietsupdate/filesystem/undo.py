@@ -17,14 +17,14 @@ from contextlib import suppress
 from pathlib import Path
 
 from fietsupdate.filesystem.found import Found, bring
-from fietsupdate.filesystem.identity import user
 from fietsupdate.filesystem.kept import complete
-from fietsupdate.filesystem.owner import give_owner
 from fietsupdate.filesystem.paths import Paths
-from fietsupdate.filesystem.place import erase, open_file, opened, place, replace, unlink
+from fietsupdate.filesystem.posix.folders import IN_THE_WAY, Folders, Slot, folder_above
+from fietsupdate.filesystem.posix.identity import user
+from fietsupdate.filesystem.posix.metadata import Meta, Seen, seen_below, set_mtime
+from fietsupdate.filesystem.posix.ownership import give_owner
+from fietsupdate.filesystem.posix.rename import erase, open_file, opened, place, replace, unlink
 from fietsupdate.filesystem.record import Do, Record
-from fietsupdate.filesystem.slots import IN_THE_WAY, Folders, Slot, folder_above
-from fietsupdate.filesystem.status import Meta, Seen, seen_below, set_mtime
 from fietsupdate.filesystem.undone import Undone
 
 _OF_FOLDERS = frozenset({Do.MKDIR, Do.RMDIR})

@@ -8,10 +8,10 @@ from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
-from fietsupdate.filesystem import durable
 from fietsupdate.filesystem.journal import Journal
 from fietsupdate.filesystem.layout import HOME, make_folder, open_folder
 from fietsupdate.filesystem.paths import Paths
+from fietsupdate.filesystem.posix import durable
 from fietsupdate.filesystem.record import Do
 
 _KINDS = ("drafts", "vault")

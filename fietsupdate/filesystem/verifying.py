@@ -11,9 +11,9 @@ from fietsupdate.copies import Backup, Stored
 from fietsupdate.filesystem.copying import digest, measure, nothing
 from fietsupdate.filesystem.file_record import FileRecord
 from fietsupdate.filesystem.layout import HOME
-from fietsupdate.filesystem.regular import opened
+from fietsupdate.filesystem.posix.metadata import Meta
+from fietsupdate.filesystem.posix.regular import opened
 from fietsupdate.filesystem.shelf import parts, read
-from fietsupdate.filesystem.status import Meta
 
 LONGEST = 1 << 26
 """Characters of a line of the listing."""

@@ -14,9 +14,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from fietsupdate.errors import FilesError
-from fietsupdate.filesystem import durable, regular
 from fietsupdate.filesystem.failure import shown
 from fietsupdate.filesystem.layout import home
+from fietsupdate.filesystem.posix import durable, regular
 
 NAME = "warnings"
 LONGEST = 2000

@@ -18,8 +18,8 @@ from pathlib import Path
 
 from fietsupdate.database.pointing import only_the_clone
 from fietsupdate.filesystem.fence import Fence, fenced
-from fietsupdate.filesystem.isolation import is_faithful_for, isolate
 from fietsupdate.filesystem.paths import database_files
+from fietsupdate.filesystem.posix.namespaces import is_faithful_for, isolate
 from fietsupdate.instance import now
 from fietsupdate.model import Event
 from fietsupdate.rehearsing.child import DiedError, run_apart

@@ -18,10 +18,10 @@ from fietsupdate.database.confinement import Account
 from fietsupdate.database.dump import CLONE, Store, open_store
 from fietsupdate.errors import DatabaseError
 from fietsupdate.filesystem import lock
-from fietsupdate.filesystem.durable import atomic_write
 from fietsupdate.filesystem.layout import home, make_folder, make_home
-from fietsupdate.filesystem.place import erase
-from fietsupdate.filesystem.regular import read_bytes
+from fietsupdate.filesystem.posix.durable import atomic_write
+from fietsupdate.filesystem.posix.regular import read_bytes
+from fietsupdate.filesystem.posix.rename import erase
 from fietsupdate.model.readback import parsed
 
 FOLDER = "rehearsals"

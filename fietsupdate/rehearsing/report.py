@@ -275,7 +275,7 @@ LAST = "last.json"
 
 def last(data_dir: Path) -> Rehearsal | None:
     """Read the report of the last rehearsal; ``None`` where there is none that can be read."""
-    from fietsupdate.filesystem.regular import read_bytes
+    from fietsupdate.filesystem.posix.regular import read_bytes
     from fietsupdate.rehearsing import removal
 
     try:
@@ -291,7 +291,7 @@ def store(folder: Path, report: Rehearsal) -> None:
         folder: The rehearsal's own, which is swept whatever happens: a draft goes with it.
         report: What is kept.
     """
-    from fietsupdate.filesystem.durable import atomic_write, sync_path
+    from fietsupdate.filesystem.posix.durable import atomic_write, sync_path
 
     draft, place = folder / LAST, folder.parent / LAST
     atomic_write(draft, report.to_json().encode("ascii"), mode=0o600)

@@ -95,7 +95,7 @@ class Injection:
         for name in UNANNOUNCED:
             if hasattr(os, name):
                 setattr(os, name, self._counted(name, getattr(os, name)))
-        from fietsupdate.filesystem import durable
+        from fietsupdate.filesystem.posix import durable
 
         if durable._syncfs is not None:  # noqa: SLF001  # the one call that does not go through `os`
             durable._syncfs = self._counted("syncfs", durable._syncfs)  # noqa: SLF001

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from fietsupdate.filesystem.durable import atomic_write
+from fietsupdate.filesystem.posix.durable import atomic_write
 from fietsupdate.model import Update
 from fietsupdate.planning.graph import Graph
 

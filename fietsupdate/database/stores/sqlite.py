@@ -36,8 +36,8 @@ from fietsupdate.database.stores.sqlite_copying import connect, copy_file, in_us
 from fietsupdate.database.stores.sqlite_schema import definitions
 from fietsupdate.database.stores.sqlite_swap import SIDES, Exchange, adopt
 from fietsupdate.errors import DatabaseError
-from fietsupdate.filesystem.durable import sync_path
-from fietsupdate.filesystem.movable import obstacle
+from fietsupdate.filesystem.posix.durable import sync_path
+from fietsupdate.filesystem.posix.movable import obstacle
 
 _TABLES = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite!_%' ESCAPE '!' ORDER BY name"
 

@@ -21,7 +21,7 @@ from fietsupdate.database.dump import arriving
 from fietsupdate.database.sqlite import quoted
 from fietsupdate.database.stores.sqlite_copying import connect, copy, patiently
 from fietsupdate.errors import DatabaseError
-from fietsupdate.filesystem.durable import sync_path
+from fietsupdate.filesystem.posix.durable import sync_path
 
 ACL = "system.posix_acl_access"
 SIDES = ("-journal", "-wal", "-shm")

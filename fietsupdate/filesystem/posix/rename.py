@@ -15,10 +15,10 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from fietsupdate.filesystem import durable
-from fietsupdate.filesystem.descriptors import open_at
-from fietsupdate.filesystem.slots import Slot, Where, path_of, split
-from fietsupdate.filesystem.status import Meta, seen, set_mode
+from fietsupdate.filesystem.posix import durable
+from fietsupdate.filesystem.posix.descriptors import open_at
+from fietsupdate.filesystem.posix.folders import Slot, Where, path_of, split
+from fietsupdate.filesystem.posix.metadata import Meta, seen, set_mode
 
 _AT_FDCWD = -2 if sys.platform == "darwin" else -100
 NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL

@@ -14,9 +14,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from fietsupdate.filesystem.identity import user
-from fietsupdate.filesystem.owner import set_times_ns
-from fietsupdate.filesystem.slots import IN_THE_WAY, Folders, Where, by_proc, pinned, split
+from fietsupdate.filesystem.posix.folders import IN_THE_WAY, Folders, Where, by_proc, pinned, split
+from fietsupdate.filesystem.posix.identity import user
+from fietsupdate.filesystem.posix.ownership import set_times_ns
 
 _KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "folder", stat.S_IFLNK: "link"}
 NOT_THERE = IN_THE_WAY | {errno.ENOENT}

@@ -13,8 +13,8 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
-from fietsupdate.filesystem.descriptors import open_at
-from fietsupdate.filesystem.identity import user
+from fietsupdate.filesystem.posix.descriptors import open_at
+from fietsupdate.filesystem.posix.identity import user
 
 SMALL = 1 << 20
 """Bytes that a file of a few lines has at the most: a header, a note, a VERSION file."""

@@ -12,8 +12,8 @@ import shutil
 from pathlib import Path
 
 from fietsupdate.errors import DataDirMissingError, FilesError, OwnershipError
-from fietsupdate.filesystem.identity import user
-from fietsupdate.filesystem.slots import Where, split
+from fietsupdate.filesystem.posix.folders import Where, split
+from fietsupdate.filesystem.posix.identity import user
 
 _UNSUPPORTED = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT})
 """What file systems and kernels without O_TMPFILE answer (open(2), BUGS)."""

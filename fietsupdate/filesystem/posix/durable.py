@@ -18,7 +18,7 @@ from itertools import islice
 from pathlib import Path
 
 from fietsupdate.errors import FilesError
-from fietsupdate.filesystem.owner import give_owner
+from fietsupdate.filesystem.posix.ownership import give_owner
 
 MANY = 32
 """From this number of paths on, whole file systems are synced instead of single files."""

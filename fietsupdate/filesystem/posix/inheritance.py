@@ -12,9 +12,9 @@ import os
 import stat
 from contextlib import suppress
 
-from fietsupdate.filesystem.descriptors import open_at
-from fietsupdate.filesystem.place import NEW, open_file
-from fietsupdate.filesystem.slots import Slot
+from fietsupdate.filesystem.posix.descriptors import open_at
+from fietsupdate.filesystem.posix.folders import Slot
+from fietsupdate.filesystem.posix.rename import NEW, open_file
 
 _DEFAULT_ACL = "system.posix_acl_default"
 _NAMELESS = getattr(os, "O_TMPFILE", 0)
