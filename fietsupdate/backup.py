@@ -33,9 +33,10 @@ from fietsupdate.copies import (
 )
 from fietsupdate.data_version import recorded_in
 from fietsupdate.errors import FietsupdateError, FilesError
-from fietsupdate.filesystem import leftovers, shelf
+from fietsupdate.filesystem import shelf
 from fietsupdate.filesystem.content import can_share
 from fietsupdate.filesystem.copying import Links, copy_tree, digest, measure, room, standing
+from fietsupdate.filesystem.journal import cleanup
 from fietsupdate.filesystem.layout import HOME, ledger_file, make_folder
 from fietsupdate.filesystem.ledger import LARGEST
 from fietsupdate.filesystem.listing import Listing
@@ -147,7 +148,7 @@ def stale(
         instance_id: The instance; those of others are never given.
         begun: Transactions that the database says are interrupted.
     """
-    return outlived(backups, instance_id, {*leftovers.living(data_dir), *begun})
+    return outlived(backups, instance_id, {*cleanup.living(data_dir), *begun})
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,8 @@ from fietsupdate.backup import (
 )
 from fietsupdate.copies import PARTIAL, Backup, Reason, Scope, Shelf
 from fietsupdate.errors import FilesError, RefusedError, UsageError
-from fietsupdate.filesystem import leftovers, shelf
+from fietsupdate.filesystem import shelf
+from fietsupdate.filesystem.journal import cleanup
 from fietsupdate.filesystem.ledger import look as look_at_files
 from fietsupdate.filesystem.verifying import verify
 from fietsupdate.instance import now
@@ -131,7 +132,7 @@ def listed(site: Site) -> Shelf:
     """
     there, files = found(site), look_at_files(site.data_dir, site.config.version_file)
     open_txn = files.transaction.txn if files.transaction else files.unreadable_header
-    gone = spent(there.backups, files.entries, open_txn, leftovers.living(site.data_dir))
+    gone = spent(there.backups, files.entries, open_txn, cleanup.living(site.data_dir))
     return replace(there, spent=gone)
 
 

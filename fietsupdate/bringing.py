@@ -15,8 +15,9 @@ from fietsupdate.backup import BLOCK, RESERVE, SHARE, set_apart
 from fietsupdate.copies import Backup, Scope
 from fietsupdate.database.dump import NEW, OLD, draft_of
 from fietsupdate.errors import DatabaseError, FietsupdateError, FilesError, RefusedError
-from fietsupdate.filesystem import leftovers, restoration, shelf, swap
+from fietsupdate.filesystem import restoration, shelf, swap
 from fietsupdate.filesystem.copying import room
+from fietsupdate.filesystem.journal import cleanup
 from fietsupdate.filesystem.layout import home, make_folder, restore_folder
 from fietsupdate.filesystem.ledger import LARGEST
 from fietsupdate.filesystem.paths import database_files
@@ -171,14 +172,14 @@ class Bringing:
     def _open_vault(self) -> None:
         """Open the transaction that will be played back, if it is kept, and see that it can be."""
         data_dir, txn = self.restorer.data_dir, self.backup.manifest.txn
-        was_kept = self.seen.files.transaction is None and txn in leftovers.living(data_dir)
+        was_kept = self.seen.files.transaction is None and txn in cleanup.living(data_dir)
         if was_kept:
-            leftovers.open_again(data_dir, txn)
+            cleanup.open_again(data_dir, txn)
         try:
             self.restorer.reopened()
         except FietsupdateError:
             if was_kept:
-                leftovers.keep(data_dir, txn)
+                cleanup.keep(data_dir, txn)
             raise
 
     def _has_staged_ledger(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fietsupdate.engine import Engine
 from fietsupdate.errors import FietsupdateError, RefusedError
 from fietsupdate.filesystem import failure as last_failure
-from fietsupdate.filesystem import leftovers
+from fietsupdate.filesystem.journal import cleanup
 from fietsupdate.instance import now
 from fietsupdate.look import Look
 from fietsupdate.model import Direction, Event, Plan, Report
@@ -37,7 +37,7 @@ def recover(run: Run, *, accept: bool, purge: bool) -> Report:
             elif seen.database.begun is not None:
                 raise _unfinished(seen)
             if purge:
-                leftovers.purge(run.site.data_dir)
+                cleanup.purge(run.site.data_dir)
             _sweep_clones(run, seen.database)
             run.safeguard(seen).tidy(engine.tip, None)
         plan = Plan(Direction.UP, (), (), before, engine.tip.current)

@@ -18,9 +18,9 @@ from fietsupdate.database import engines
 from fietsupdate.database.environment import Visit
 from fietsupdate.database.ledger import BEGUN, DONE, LedgerTable
 from fietsupdate.errors import DatabaseBusyError, FietsupdateError, FilesError, InDoubtError, LockedError
-from fietsupdate.filesystem import leftovers
+from fietsupdate.filesystem.journal import cleanup
+from fietsupdate.filesystem.journal.undone import displaced
 from fietsupdate.filesystem.transaction import FileTransaction
-from fietsupdate.filesystem.undone import displaced
 from fietsupdate.instance import Instance
 from fietsupdate.model import Begun, Entry, Phase, fingerprint
 from fietsupdate.process import Stop
@@ -112,7 +112,7 @@ def _finish(files: FileTransaction) -> None:
 
 def warn_of_rubbish(instance: Instance, txn: str = "") -> None:
     """Warn of what ended transactions have removed, or one of them, and this user may not delete."""
-    for folder in leftovers.rubbish(instance.data_dir):
+    for folder in cleanup.rubbish(instance.data_dir):
         if txn in {"", folder.name}:
             text = f"{folder} holds what an update removed and this user may not delete."
             instance.tell("warning", f"{text} Nobody needs it any more: have root delete it.")

@@ -16,7 +16,8 @@ from fietsupdate.backups import chosen, keeps_by
 from fietsupdate.bringing import UNTOUCHED, Bringing
 from fietsupdate.copies import Backup
 from fietsupdate.errors import DatabaseError, RefusedError, UsageError
-from fietsupdate.filesystem import leftovers, restoration
+from fietsupdate.filesystem import restoration
+from fietsupdate.filesystem.journal import cleanup
 from fietsupdate.filesystem.layout import HOME, LOST_FOUND
 from fietsupdate.filesystem.ledger import read_entries
 from fietsupdate.filesystem.verifying import verify
@@ -67,7 +68,7 @@ class Candidate:
 def candidates(run: Run, seen: Look | None = None) -> tuple[Backup, ...]:
     """Give the backups that can be restored here, newest first; change nothing, wait for nothing."""
     seen = seen or _look(run)
-    kept = leftovers.living(run.site.data_dir)
+    kept = cleanup.living(run.site.data_dir)
     return tuple(restorable(found(run.site).backups, seen.database, seen.files, kept))
 
 
@@ -219,7 +220,7 @@ def _ground(run: Run, seen: Look) -> Ground:
         files=seen.files,
         is_bare=_is_bare(run.site.data_dir),
         extra_dirs=run.site.config.extra_dirs,
-        kept=leftovers.living(run.site.data_dir),
+        kept=cleanup.living(run.site.data_dir),
         distribution=run.site.config.distribution,
         installed=run.site.app_version,
     )

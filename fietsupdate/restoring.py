@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING
 from fietsupdate.database.dump import NEW, OLD
 from fietsupdate.database.environment import Environment
 from fietsupdate.errors import FietsupdateError, FilesError
-from fietsupdate.filesystem import leftovers, restoration, swap
+from fietsupdate.filesystem import restoration, swap
+from fietsupdate.filesystem.journal import cleanup
 from fietsupdate.filesystem.layout import ledger_file, restore_folder
 from fietsupdate.filesystem.posix.durable import sync_many
 from fietsupdate.filesystem.posix.identity import acting_as
@@ -217,7 +218,7 @@ class Restorer:
 
     def _replace_ledger(self, found: Restoration) -> None:
         """Put away the transactions of what was live before, and give the data directory the backup's ledger."""
-        leftovers.discard(self.data_dir)
+        cleanup.discard(self.data_dir)
         staged, path = restore_folder(self.data_dir) / restoration.LEDGER, ledger_file(self.data_dir)
         if not found.has_ledger:
             path.unlink(missing_ok=True)
@@ -229,7 +230,7 @@ class Restorer:
         """Remove what was live before; both halves are in place."""
         try:
             self._clear_roots(found)
-            leftovers.sweep(self.data_dir)
+            cleanup.sweep(self.data_dir)
             self._drop_or_name(found)
             with self._as_owner():
                 for name, root in self.roots.items():

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from fs_support import is_change
 
-from fietsupdate.filesystem import header
+from fietsupdate.filesystem.journal import header
 from fietsupdate.filesystem.posix import durable, metadata
 
 SECTOR = 512

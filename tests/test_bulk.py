@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from fietsupdate.errors import FilesError
 from fietsupdate.filesystem import bulk
-from fietsupdate.filesystem import changes as changes_module
-from fietsupdate.filesystem import effects as effects_module
 from fietsupdate.filesystem.guard import Guard
+from fietsupdate.filesystem.journal import changes as changes_module
+from fietsupdate.filesystem.journal import effects as effects_module
 from fietsupdate.filesystem.paths import PathError
 from fietsupdate.filesystem.posix import durable
 

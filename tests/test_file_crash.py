@@ -26,8 +26,8 @@ from fs_support import (
 )
 
 from fietsupdate.errors import FilesError
-from fietsupdate.filesystem import leftovers
 from fietsupdate.filesystem.guard import Guard
+from fietsupdate.filesystem.journal import cleanup
 from fietsupdate.filesystem.transaction import FileTransaction
 
 
@@ -314,11 +314,11 @@ def test_a_folder_that_cannot_be_emptied_waits_for_somebody_who_may(data_dir):
         transaction.files.remove("tree")
         transaction.seal()
         transaction.finish()
-        assert [folder.name for folder in leftovers.rubbish(data_dir)] == [HEADER.txn]
-        leftovers.purge(data_dir)
-    assert leftovers.rubbish(data_dir)
-    leftovers.sweep(data_dir)
-    assert leftovers.rubbish(data_dir) == ()
+        assert [folder.name for folder in cleanup.rubbish(data_dir)] == [HEADER.txn]
+        cleanup.purge(data_dir)
+    assert cleanup.rubbish(data_dir)
+    cleanup.sweep(data_dir)
+    assert cleanup.rubbish(data_dir) == ()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")

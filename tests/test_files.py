@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fietsupdate.errors import FilesError
-from fietsupdate.filesystem import effects as effects_module
+from fietsupdate.filesystem.journal import effects as effects_module
 from fietsupdate.filesystem.ledger import look
 from fietsupdate.filesystem.paths import PathError
 from fietsupdate.filesystem.posix import mounts

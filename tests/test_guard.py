@@ -26,10 +26,10 @@ from fietsupdate.filesystem import guard as guard_module
 from fietsupdate.filesystem import saving as saving_module
 from fietsupdate.filesystem import transaction as transaction_module
 from fietsupdate.filesystem.guard import Guard
+from fietsupdate.filesystem.journal.record import Do
 from fietsupdate.filesystem.paths import PathError
 from fietsupdate.filesystem.posix import rename as place_module
 from fietsupdate.filesystem.posix.folders import path_of
-from fietsupdate.filesystem.record import Do
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ from fs_support import HEADER, begin, ours, picture, plant
 
 from fietsupdate.errors import FilesError
 from fietsupdate.filesystem import ledger
-from fietsupdate.filesystem import looks as looks_module
-from fietsupdate.filesystem.journal import Journal, Position, Progress
-from fietsupdate.filesystem.looks import Looks
+from fietsupdate.filesystem.journal import signatures as looks_module
+from fietsupdate.filesystem.journal.journal import Journal, Position, Progress
+from fietsupdate.filesystem.journal.record import Do, Record, to_lines
+from fietsupdate.filesystem.journal.signatures import Looks
 from fietsupdate.filesystem.posix.metadata import Meta, Seen
-from fietsupdate.filesystem.record import Do, Record, to_lines
 from fietsupdate.filesystem.transaction import FileTransaction
 
 FULL = Record(
@@ -330,7 +330,7 @@ def test_what_is_gone_from_the_vault_is_named_and_all_else_is_put_back(data_dir)
 
 def test_a_header_of_a_later_format_is_doubt(data_dir, monkeypatch):
     with monkeypatch.context() as patches:
-        patches.setattr("fietsupdate.filesystem.header.FORMAT", 2)
+        patches.setattr("fietsupdate.filesystem.journal.header.FORMAT", 2)
         interrupted(data_dir)
     doubtful(data_dir, "has format 2, which this version")
 

@@ -20,9 +20,10 @@ from fs_support import HEADER, begin, recover, somebody_else
 
 from fietsupdate.copies import Manifest
 from fietsupdate.errors import FilesError
-from fietsupdate.filesystem import layout, leftovers
+from fietsupdate.filesystem import layout
+from fietsupdate.filesystem.journal import cleanup
+from fietsupdate.filesystem.journal.record import Record
 from fietsupdate.filesystem.ledger import read_entries
-from fietsupdate.filesystem.record import Record
 from fietsupdate.model import Entry, fingerprint
 from support.databases import POSTGRESQL, SQLITE, create
 from support.projects import Project, result_of
@@ -345,8 +346,8 @@ def test_a_vault_that_root_has_kept_is_emptied_by_the_owner(project):
     (kept,) = layout.kept_folder(project.data).iterdir()
     assert {path.stat().st_uid for path in (kept, *kept.iterdir())} == {OWNER}
     with somebody_else(OWNER, OWNER):
-        assert leftovers.purge(project.data) == (kept.name,)
-    assert leftovers.rubbish(project.data) == ()
+        assert cleanup.purge(project.data) == (kept.name,)
+    assert cleanup.rubbish(project.data) == ()
 
 
 @as_root

@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 
-from fietsupdate.filesystem.changes import Changes
+from fietsupdate.filesystem.journal.changes import Changes
+from fietsupdate.filesystem.journal.record import Do
 from fietsupdate.filesystem.layout import HOME
-from fietsupdate.filesystem.record import Do
 from fietsupdate.filesystem.transaction import FileTransaction
 
 LIMIT = 1000

@@ -24,13 +24,13 @@ from pathlib import PurePosixPath
 from types import TracebackType
 from typing import Generic, Self, TypeVar, TypeVarTuple
 
-from fietsupdate.filesystem.changes import Changes
 from fietsupdate.filesystem.entries import check_replaceable
 from fietsupdate.filesystem.files import Content, Files, Name, at_work, fill
+from fietsupdate.filesystem.journal.changes import Changes
+from fietsupdate.filesystem.journal.record import Do, Record
 from fietsupdate.filesystem.paths import PathError
 from fietsupdate.filesystem.posix import durable
 from fietsupdate.filesystem.posix.rename import open_file
-from fietsupdate.filesystem.record import Do, Record
 
 BATCH = 1000
 """So many items are made together."""

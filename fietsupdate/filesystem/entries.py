@@ -5,14 +5,14 @@ from __future__ import annotations
 import errno
 import os
 
-from fietsupdate.filesystem.changes import Changes
+from fietsupdate.filesystem.journal.changes import Changes
+from fietsupdate.filesystem.journal.record import Do, Record, folder_of
 from fietsupdate.filesystem.posix.folders import Slot
 from fietsupdate.filesystem.posix.inheritance import create
 from fietsupdate.filesystem.posix.metadata import Seen
 from fietsupdate.filesystem.posix.mounts import mounted_below
 from fietsupdate.filesystem.posix.rename import NEW, open_file, opened
 from fietsupdate.filesystem.reading import Name, Reading
-from fietsupdate.filesystem.record import Do, Record, folder_of
 
 
 class Entries(Reading):

@@ -18,15 +18,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import IO, Any, BinaryIO, Concatenate, Literal, ParamSpec, TextIO, TypeVar, overload
 
-from fietsupdate.filesystem.changes import Changes
 from fietsupdate.filesystem.drafts import BinaryDraft, Draft, TextDraft
 from fietsupdate.filesystem.entries import Entries, check_replaceable, error_of
+from fietsupdate.filesystem.journal.changes import Changes
+from fietsupdate.filesystem.journal.record import Do, Record, folder_of
 from fietsupdate.filesystem.posix import durable
 from fietsupdate.filesystem.posix.folders import Slot
 from fietsupdate.filesystem.posix.metadata import Meta, Seen
 from fietsupdate.filesystem.posix.ownership import give_owner
 from fietsupdate.filesystem.posix.rename import copy_file, open_file
-from fietsupdate.filesystem.record import Do, Record, folder_of
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -27,14 +27,14 @@ from typing import Any, Self
 from fietsupdate.errors import FilesError
 from fietsupdate.filesystem import blind
 from fietsupdate.filesystem.calls import PATHS, is_reading, names, paths_of
-from fietsupdate.filesystem.changes import Changes
 from fietsupdate.filesystem.children import Children
+from fietsupdate.filesystem.journal.changes import Changes
+from fietsupdate.filesystem.journal.undo import ANY_TIME
 from fietsupdate.filesystem.outside import Kept, Outside
 from fietsupdate.filesystem.posix import descriptors
 from fietsupdate.filesystem.saving import Saving
 from fietsupdate.filesystem.threads import Call, Left, Whose
 from fietsupdate.filesystem.transaction import FileTransaction
-from fietsupdate.filesystem.undo import ANY_TIME
 
 _TEST = "fietsupdate.guard"
 _NOT_UNDONE = "what other programs change is not undone."

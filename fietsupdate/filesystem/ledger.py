@@ -12,7 +12,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO
 
-from fietsupdate.filesystem import failure, header, warned
+from fietsupdate.filesystem import failure, warned
+from fietsupdate.filesystem.journal import header
 from fietsupdate.filesystem.layout import ledger_file
 from fietsupdate.filesystem.lock import holder
 from fietsupdate.filesystem.maintenance import left_behind

@@ -3,7 +3,7 @@
 - A file that was moved out of a root shares its bytes with a second name in the vault: it gets bytes of its own before
   something is written into it.
 - A file that was there before the hook is removed: its only copy may be in a file that the hook has made, so nothing
-  that was made is deleted when the hook fails (`fietsupdate.filesystem.beyond`).
+  that was made is deleted when the hook fails (`fietsupdate.filesystem.journal.beyond`).
 - A symlink in a root leads there: whoever calls by it takes the file for one of the data directory, and is told.
 """
 
@@ -14,8 +14,8 @@ import stat
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 
-from fietsupdate.filesystem.beyond import Beyond
-from fietsupdate.filesystem.changes import Changes
+from fietsupdate.filesystem.journal.beyond import Beyond
+from fietsupdate.filesystem.journal.changes import Changes
 from fietsupdate.filesystem.posix.rename import copy_file, replace
 
 _WRITING = frozenset({"open", "os.truncate", "os.chmod", "os.chown", "os.utime", "os.setxattr", "os.removexattr"})

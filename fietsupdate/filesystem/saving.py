@@ -15,8 +15,9 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from fietsupdate.errors import FilesError
-from fietsupdate.filesystem.changes import Changes
-from fietsupdate.filesystem.kept import keep
+from fietsupdate.filesystem.journal.changes import Changes
+from fietsupdate.filesystem.journal.kept import keep
+from fietsupdate.filesystem.journal.record import Do, Record
 from fietsupdate.filesystem.outside import Outside
 from fietsupdate.filesystem.paths import PathError, Paths, is_tidy
 from fietsupdate.filesystem.posix import durable
@@ -25,7 +26,6 @@ from fietsupdate.filesystem.posix.metadata import Meta, Seen, seen
 from fietsupdate.filesystem.posix.mounts import mounted_below
 from fietsupdate.filesystem.posix.rename import NEW, NO_LINK, copy_file, link, open_file, reserve
 from fietsupdate.filesystem.posix.rename import place as put
-from fietsupdate.filesystem.record import Do, Record
 
 
 class Place(NamedTuple):

@@ -21,29 +21,29 @@ from pathlib import Path
 from types import MappingProxyType
 
 from fietsupdate.errors import FilesError
-from fietsupdate.filesystem import header as headers
-from fietsupdate.filesystem import leftovers
-from fietsupdate.filesystem.barrier import Barrier
-from fietsupdate.filesystem.beyond import Beyond
 from fietsupdate.filesystem.bulk import BulkFiles
-from fietsupdate.filesystem.changes import Changes
-from fietsupdate.filesystem.floors import Floors
-from fietsupdate.filesystem.found import found_in
-from fietsupdate.filesystem.header import Header
-from fietsupdate.filesystem.journal import Journal, Position, Progress
+from fietsupdate.filesystem.journal import cleanup
+from fietsupdate.filesystem.journal import header as headers
+from fietsupdate.filesystem.journal.barrier import Barrier
+from fietsupdate.filesystem.journal.beyond import Beyond
+from fietsupdate.filesystem.journal.changes import Changes
+from fietsupdate.filesystem.journal.floors import Floors
+from fietsupdate.filesystem.journal.found import found_in
+from fietsupdate.filesystem.journal.header import Header
+from fietsupdate.filesystem.journal.journal import Journal, Position, Progress
+from fietsupdate.filesystem.journal.notes import Notes
+from fietsupdate.filesystem.journal.opening import check_folder, check_identity, doubt, ledger_to_append, prepared
+from fietsupdate.filesystem.journal.record import Do, Record
+from fietsupdate.filesystem.journal.signatures import Looks
+from fietsupdate.filesystem.journal.undone import Undone, tell_lost
 from fietsupdate.filesystem.layout import HOME, check_home, ledger_file, open_folder
 from fietsupdate.filesystem.ledger import version_text
-from fietsupdate.filesystem.looks import Looks
-from fietsupdate.filesystem.notes import Notes
-from fietsupdate.filesystem.opening import check_folder, check_identity, doubt, ledger_to_append, prepared
 from fietsupdate.filesystem.paths import Paths, kept_out
 from fietsupdate.filesystem.posix.durable import sync_many, write_all
 from fietsupdate.filesystem.posix.identity import acting_as, user
 from fietsupdate.filesystem.posix.metadata import Seen
 from fietsupdate.filesystem.posix.mounts import is_mounted
 from fietsupdate.filesystem.posix.ownership import user_name
-from fietsupdate.filesystem.record import Do, Record
-from fietsupdate.filesystem.undone import Undone, tell_lost
 from fietsupdate.model import Entry, Phase
 from fietsupdate.views import OpenTransaction
 
@@ -114,10 +114,10 @@ class FileTransaction:
                 hint="Type fietsupdate recover.",
             )
         all_roots = {"": data_dir, **roots}
-        leftovers.sweep(data_dir)
-        leftovers.drop_empty(data_dir, roots.values())
+        cleanup.sweep(data_dir)
+        cleanup.drop_empty(data_dir, roots.values())
         identities = {name: prepared(root, header.txn, data_dir) for name, root in all_roots.items()}
-        leftovers.reserve_end(data_dir)
+        cleanup.reserve_end(data_dir)
         folder = open_folder(data_dir) / header.txn
         Progress(folder).prepare()
         Journal(folder).close()
@@ -149,10 +149,10 @@ class FileTransaction:
 
     @classmethod
     def _reopen(cls, data_dir: Path, roots: Mapping[str, Path], keep_out: Collection[Path]) -> FileTransaction | None:
-        leftovers.sweep(data_dir)
+        cleanup.sweep(data_dir)
         folders = headers.open_folders(data_dir)
         if not folders:
-            leftovers.drop_empty(data_dir)  # in the other roots there is no header that would tell
+            cleanup.drop_empty(data_dir)  # in the other roots there is no header that would tell
             return None
         if len(folders) > 1:
             names = ", ".join(folder.name for folder in folders)
@@ -259,11 +259,11 @@ class FileTransaction:
         """
         self.changes.check_process()
         self._journal.close()
-        leftovers.purge(self._data_dir)
+        cleanup.purge(self._data_dir)
         if keep_vault:
-            leftovers.keep(self._data_dir, self.header.txn)
+            cleanup.keep(self._data_dir, self.header.txn)
         else:
-            leftovers.close(self._data_dir, self.header.txn)
+            cleanup.close(self._data_dir, self.header.txn)
 
     def play_back(self, *, set_aside: bool = False, then: Callable[[], object] = tuple) -> tuple[Path, ...]:
         """Undo everything, backwards, and end the transaction. It may be interrupted and repeated at will.
@@ -281,7 +281,7 @@ class FileTransaction:
         with self.changes.lock, self.changes.at_work():
             strange = self._undo_down_to(0, set_aside)
         then()
-        leftovers.close(self._data_dir, self.header.txn)
+        cleanup.close(self._data_dir, self.header.txn)
         tell_lost(self.undone)
         return tuple(dict.fromkeys([*self._found(), *strange]))
 

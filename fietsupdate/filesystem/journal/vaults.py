@@ -8,11 +8,11 @@ from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
-from fietsupdate.filesystem.journal import Journal
+from fietsupdate.filesystem.journal.journal import Journal
+from fietsupdate.filesystem.journal.record import Do
 from fietsupdate.filesystem.layout import HOME, make_folder, open_folder
 from fietsupdate.filesystem.paths import Paths
 from fietsupdate.filesystem.posix import durable
-from fietsupdate.filesystem.record import Do
 
 _KINDS = ("drafts", "vault")
 

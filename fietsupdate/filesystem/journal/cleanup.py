@@ -13,9 +13,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from fietsupdate.errors import FilesError
-from fietsupdate.filesystem import header as headers
-from fietsupdate.filesystem.header import JOURNAL
-from fietsupdate.filesystem.journal import Journal
+from fietsupdate.filesystem.journal import header as headers
+from fietsupdate.filesystem.journal.header import JOURNAL
+from fietsupdate.filesystem.journal.journal import Journal
+from fietsupdate.filesystem.journal.record import Do
 from fietsupdate.filesystem.layout import done_folder, home, kept_folder, make_folder, open_folder
 from fietsupdate.filesystem.posix.durable import sync, sync_many, sync_path, write_all
 from fietsupdate.filesystem.posix.folders import Slot
@@ -23,7 +24,6 @@ from fietsupdate.filesystem.posix.identity import acting_as
 from fietsupdate.filesystem.posix.ownership import give_owner, set_times
 from fietsupdate.filesystem.posix.regular import opened
 from fietsupdate.filesystem.posix.rename import erase
-from fietsupdate.filesystem.record import Do
 
 MEMBER = "of"
 """In a further root, the file in a transaction's folder that names the data directory which has its header."""

@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from fietsupdate.errors import FilesError
-from fietsupdate.filesystem.header import JOURNAL, way_out
+from fietsupdate.filesystem.journal.header import JOURNAL, way_out
+from fietsupdate.filesystem.journal.record import Do, Record, to_lines
 from fietsupdate.filesystem.posix import durable
 from fietsupdate.filesystem.posix.regular import opened, read_bytes
-from fietsupdate.filesystem.record import Do, Record, to_lines
 
 PROGRESS = "progress"
 _MARK = b'{"at":'

@@ -11,12 +11,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from fietsupdate.errors import FilesError
-from fietsupdate.filesystem import header as headers
-from fietsupdate.filesystem import leftovers
+from fietsupdate.filesystem.journal import cleanup
+from fietsupdate.filesystem.journal import header as headers
+from fietsupdate.filesystem.journal.vaults import prepare_folder
 from fietsupdate.filesystem.layout import make_home, open_folder
 from fietsupdate.filesystem.posix.ownership import give_owner_of
 from fietsupdate.filesystem.posix.regular import opened
-from fietsupdate.filesystem.vaults import prepare_folder
 
 _UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _OTHERS = 5
@@ -28,7 +28,7 @@ def prepared(root: Path, txn: str, data_dir: Path) -> headers.Root:
     make_home(root)
     folder = _prepare_beside_others(root, txn)
     if root != data_dir:
-        leftovers.mark_member(folder, data_dir)
+        cleanup.mark_member(folder, data_dir)
     return headers.identify(root, folder)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from fietsupdate.filesystem.changes import Changes
+from fietsupdate.filesystem.journal.changes import Changes
 from fietsupdate.filesystem.posix.durable import atomic_write
 from fietsupdate.model import Phase, questions
 

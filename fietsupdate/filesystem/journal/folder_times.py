@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 
+from fietsupdate.filesystem.journal.record import Do, Record
 from fietsupdate.filesystem.posix.metadata import Seen
-from fietsupdate.filesystem.record import Do, Record
 
 LIMIT = 4096
 """So many folders are remembered as noted; noting one again does no harm, the first note is undone last."""

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from fietsupdate.errors import FilesError
-from fietsupdate.filesystem.header import way_out
+from fietsupdate.filesystem.journal.header import way_out
 from fietsupdate.filesystem.posix.durable import atomic_write
 from fietsupdate.filesystem.posix.regular import read_bytes
 from fietsupdate.model import Phase

@@ -1,4 +1,4 @@
-"""Carries out what undo records announce. `fietsupdate.filesystem.undo` is its counterpart.
+"""Carries out what undo records announce. `fietsupdate.filesystem.journal.undo` is its counterpart.
 
 Each effect goes through the open folder that a file is in (invariant 12).
 """
@@ -9,11 +9,11 @@ import os
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 
+from fietsupdate.filesystem.journal.record import Do, Record
 from fietsupdate.filesystem.posix import durable
 from fietsupdate.filesystem.posix.folders import Slot, folder_above
 from fietsupdate.filesystem.posix.ownership import give_owner
 from fietsupdate.filesystem.posix.rename import NO_LINK, link, place, replace
-from fietsupdate.filesystem.record import Do, Record
 
 At = Callable[[str], Slot]
 """Opens the folder of a path of a record."""

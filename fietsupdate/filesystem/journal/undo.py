@@ -16,16 +16,16 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from fietsupdate.filesystem.found import Found, bring
-from fietsupdate.filesystem.kept import complete
+from fietsupdate.filesystem.journal.found import Found, bring
+from fietsupdate.filesystem.journal.kept import complete
+from fietsupdate.filesystem.journal.record import Do, Record
+from fietsupdate.filesystem.journal.undone import Undone
 from fietsupdate.filesystem.paths import Paths
 from fietsupdate.filesystem.posix.folders import IN_THE_WAY, Folders, Slot, folder_above
 from fietsupdate.filesystem.posix.identity import user
 from fietsupdate.filesystem.posix.metadata import Meta, Seen, seen_below, set_mtime
 from fietsupdate.filesystem.posix.ownership import give_owner
 from fietsupdate.filesystem.posix.rename import erase, open_file, opened, place, replace, unlink
-from fietsupdate.filesystem.record import Do, Record
-from fietsupdate.filesystem.undone import Undone
 
 _OF_FOLDERS = frozenset({Do.MKDIR, Do.RMDIR})
 ANY_TIME = -1

@@ -1,7 +1,7 @@
 """Makes changes: each batch of undo records first becomes durable, then it is carried out.
 
 What a record announces is all that is needed to carry it out, so there is one place where files change, here, and
-one where they change back, `fietsupdate.filesystem.undo`.
+one where they change back, `fietsupdate.filesystem.journal.undo`.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from pathlib import Path
 from types import TracebackType
 
 from fietsupdate.errors import FilesError
-from fietsupdate.filesystem.barrier import Barrier
-from fietsupdate.filesystem.effects import carry_out, carry_out_saved, save
-from fietsupdate.filesystem.foldertimes import FolderTimes
-from fietsupdate.filesystem.journal import Journal
+from fietsupdate.filesystem.journal.barrier import Barrier
+from fietsupdate.filesystem.journal.effects import carry_out, carry_out_saved, save
+from fietsupdate.filesystem.journal.folder_times import FolderTimes
+from fietsupdate.filesystem.journal.journal import Journal
+from fietsupdate.filesystem.journal.record import Do, Record
+from fietsupdate.filesystem.journal.signatures import OwnFiles
+from fietsupdate.filesystem.journal.undo import undo
+from fietsupdate.filesystem.journal.undone import Undone
+from fietsupdate.filesystem.journal.vaults import Vaults, prepare_folder
 from fietsupdate.filesystem.layout import make_home
-from fietsupdate.filesystem.own import OwnFiles
 from fietsupdate.filesystem.paths import Paths
 from fietsupdate.filesystem.posix import durable, mounts
 from fietsupdate.filesystem.posix.folders import Folders, Slot
 from fietsupdate.filesystem.posix.metadata import NOT_THERE, Seen, seen, seen_below, seen_in
-from fietsupdate.filesystem.record import Do, Record
-from fietsupdate.filesystem.undo import undo
-from fietsupdate.filesystem.undone import Undone
-from fietsupdate.filesystem.vaults import Vaults, prepare_folder
 
 
 def _unknown(_: Seen) -> bool:
@@ -198,7 +198,7 @@ class Changes:
                 raise
 
     def undo(self, record: Record, *, made: Callable[[Seen], bool] = _unknown, set_aside: bool = False) -> Undone:
-        """Undo one record; see `fietsupdate.filesystem.undo.undo`."""
+        """Undo one record; see `fietsupdate.filesystem.journal.undo.undo`."""
         return undo(record, self.roots, self.folders, self.txn, made=made, set_aside=set_aside)
 
     def forget_own(self) -> None:

@@ -1,0 +1,1 @@
+"""The undo log of a file transaction: records, changes, and how they are undone."""
