@@ -33,7 +33,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from fietsupdate.filesystem.guard import Guard
+from fietsupdate.filesystem.guard.guard import Guard
 from fietsupdate.filesystem.posix import durable
 from fietsupdate.filesystem.transaction import FileTransaction
 from fietsupdate.model import Direction

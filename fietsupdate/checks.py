@@ -19,7 +19,7 @@ from fietsupdate import hooks
 from fietsupdate.answering import Answering
 from fietsupdate.config import Settings, described
 from fietsupdate.errors import ChecksFailedError, ConfigError, FietsupdateError, PostChecksFailedError, ScriptError
-from fietsupdate.filesystem.fence import fenced
+from fietsupdate.filesystem.guard.read_only import fenced
 from fietsupdate.instance import now
 from fietsupdate.model import Event, Plan
 from fietsupdate.model.questions import NONE_GIVEN, Given

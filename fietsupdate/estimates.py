@@ -17,7 +17,7 @@ from fietsupdate import hooks
 from fietsupdate.answering import Answering
 from fietsupdate.config import Settings
 from fietsupdate.errors import FietsupdateError, ScriptError
-from fietsupdate.filesystem.fence import fenced
+from fietsupdate.filesystem.guard.read_only import fenced
 from fietsupdate.model import Plan, Step
 from fietsupdate.model.questions import NONE_GIVEN, Given
 from fietsupdate.process import put_back, stdout_on_stderr

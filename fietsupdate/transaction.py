@@ -22,7 +22,7 @@ from fietsupdate.database.foreign import commits_elsewhere
 from fietsupdate.database.ledger import BEGUN
 from fietsupdate.database.visit import joined_session
 from fietsupdate.errors import EnvPyError, UpdateFailedError
-from fietsupdate.filesystem.guard import Guard
+from fietsupdate.filesystem.guard.guard import Guard
 from fietsupdate.filesystem.transaction import FileTransaction
 from fietsupdate.instance import Instance, make_entry, now
 from fietsupdate.model import Entry, Phase, Step

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from fs_support import begin, fill, picture, somebody_else
 
-from fietsupdate.filesystem.guard import Guard
+from fietsupdate.filesystem.guard.guard import Guard
 from fietsupdate.filesystem.transaction import FileTransaction
 
 IS_ROOT = os.geteuid() == 0

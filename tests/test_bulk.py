@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from fietsupdate.errors import FilesError
 from fietsupdate.filesystem import bulk
-from fietsupdate.filesystem.guard import Guard
+from fietsupdate.filesystem.guard.guard import Guard
 from fietsupdate.filesystem.journal import changes as changes_module
 from fietsupdate.filesystem.journal import effects as effects_module
 from fietsupdate.filesystem.paths import PathError

@@ -26,7 +26,7 @@ from fs_support import (
 )
 
 from fietsupdate.errors import FilesError
-from fietsupdate.filesystem.guard import Guard
+from fietsupdate.filesystem.guard.guard import Guard
 from fietsupdate.filesystem.journal import cleanup
 from fietsupdate.filesystem.transaction import FileTransaction
 
@@ -185,7 +185,7 @@ sys.path.insert(0, {tests!r})
 from contextlib import suppress
 from fs_support import begin, picture, plant, recover
 from fietsupdate.errors import FilesError
-from fietsupdate.filesystem.guard import Guard
+from fietsupdate.filesystem.guard.guard import Guard
 disk = pathlib.Path(sys.argv[1])
 data, others = disk / "data", disk / "others"
 data.mkdir()

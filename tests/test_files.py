@@ -542,7 +542,7 @@ IN_MOUNT = """
 import os, pathlib, shutil, sys
 sys.path.insert(0, {tests!r})
 from fs_support import begin, picture, recover
-from fietsupdate.filesystem.guard import Guard
+from fietsupdate.filesystem.guard.guard import Guard
 data = pathlib.Path(sys.argv[1])
 (data / "tracks/2/file").write_text("mounted")
 (data / "tracks/2/folder").mkdir()

@@ -22,10 +22,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from fietsupdate.errors import FilesError
-from fietsupdate.filesystem import guard as guard_module
-from fietsupdate.filesystem import saving as saving_module
 from fietsupdate.filesystem import transaction as transaction_module
-from fietsupdate.filesystem.guard import Guard
+from fietsupdate.filesystem.guard import guard as guard_module
+from fietsupdate.filesystem.guard import intercept as saving_module
+from fietsupdate.filesystem.guard.guard import Guard
 from fietsupdate.filesystem.journal.record import Do
 from fietsupdate.filesystem.paths import PathError
 from fietsupdate.filesystem.posix import rename as place_module

@@ -7,8 +7,8 @@ import pytest
 from fs_support import begin, fill
 
 from fietsupdate.errors import FilesError
-from fietsupdate.filesystem.fence import fenced
-from fietsupdate.filesystem.guard import Guard
+from fietsupdate.filesystem.guard.guard import Guard
+from fietsupdate.filesystem.guard.read_only import fenced
 from fietsupdate.filesystem.paths import PathError, Paths, kept_out
 from fietsupdate.filesystem.posix import descriptors
 

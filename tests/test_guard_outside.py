@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from fs_support import begin, fill, ours, picture, recover, run_killed
 
-from fietsupdate.filesystem.guard import Guard
+from fietsupdate.filesystem.guard.guard import Guard
 from fietsupdate.filesystem.transaction import FileTransaction
 
 

@@ -16,8 +16,8 @@ import pytest
 from fs_support import begin, fill, picture
 
 from fietsupdate.errors import FilesError
-from fietsupdate.filesystem.fence import fenced
-from fietsupdate.filesystem.guard import Guard
+from fietsupdate.filesystem.guard.guard import Guard
+from fietsupdate.filesystem.guard.read_only import fenced
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from fs_support import STRIDE, begin, every_plain_call, every_verb, fill, ours, picture, recover
 from power_support import Recorder, restore
 
-from fietsupdate.filesystem.guard import Guard
+from fietsupdate.filesystem.guard.guard import Guard
 from fietsupdate.filesystem.posix import durable
 from fietsupdate.filesystem.transaction import FileTransaction
 from fietsupdate.model import Phase

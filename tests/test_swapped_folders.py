@@ -13,7 +13,7 @@ from fs_support import STRIDE, begin, picture, run_struck
 
 from fietsupdate.errors import FilesError
 from fietsupdate.filesystem.bulk import BulkFiles
-from fietsupdate.filesystem.guard import Guard
+from fietsupdate.filesystem.guard.guard import Guard
 from fietsupdate.filesystem.journal.record import Do
 from fietsupdate.filesystem.paths import PathError
 from fietsupdate.filesystem.posix import folders

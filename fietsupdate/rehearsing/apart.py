@@ -1,8 +1,8 @@
 """Runs the updates where nothing of the real instance can be changed, as far as the system gives that.
 
 On Linux they run in a child with mounts of its own, in which the real folders are read-only for whatever it does and
-starts. Elsewhere, and inside, Python's own calls are refused (`fietsupdate.filesystem.fence`), and so are connections
-to the real database. What cannot be had is named before anything runs.
+starts. Elsewhere, and inside, Python's own calls are refused (`fietsupdate.filesystem.guard.read_only`), and so are
+connections to the real database. What cannot be had is named before anything runs.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fietsupdate.database.pointing import only_the_clone
-from fietsupdate.filesystem.fence import Fence, fenced
+from fietsupdate.filesystem.guard.read_only import Fence, fenced
 from fietsupdate.filesystem.paths import database_files
 from fietsupdate.filesystem.posix.namespaces import is_faithful_for, isolate
 from fietsupdate.instance import now

@@ -3,7 +3,7 @@
 ``Path.write_bytes``, ``shutil.move``, ``os.remove`` and the like, also in threads, also those of tempfile, zipfile or
 numpy, tell Python's audit hooks before they act (https://docs.python.org/3/library/audit_events.html). While a hook is
 watched, the guard saves what such a call is about to change, so that it is undone like a verb of ``self.files``. What
-other threads of the application do meanwhile is not the hook's (`fietsupdate.filesystem.threads`).
+other threads of the application do meanwhile is not the hook's (`fietsupdate.filesystem.guard.threads`).
 
 It cannot see what does not tell Python: C libraries that open files themselves (lxml's ``write(path)``, h5py, SQLite),
 ctypes, ``os.mkfifo``, ``os.mknod``, ``os.posix_fallocate``, writing through a memory map or a descriptor that was open
@@ -25,15 +25,15 @@ from types import MappingProxyType
 from typing import Any, Self
 
 from fietsupdate.errors import FilesError
-from fietsupdate.filesystem import blind
-from fietsupdate.filesystem.calls import PATHS, is_reading, names, paths_of
-from fietsupdate.filesystem.children import Children
+from fietsupdate.filesystem.guard import blind
+from fietsupdate.filesystem.guard.audit_events import PATHS, is_reading, names, paths_of
+from fietsupdate.filesystem.guard.children import Children
+from fietsupdate.filesystem.guard.intercept import Saving
+from fietsupdate.filesystem.guard.outside import Kept, Outside
+from fietsupdate.filesystem.guard.threads import Call, Left, Whose
 from fietsupdate.filesystem.journal.changes import Changes
 from fietsupdate.filesystem.journal.undo import ANY_TIME
-from fietsupdate.filesystem.outside import Kept, Outside
 from fietsupdate.filesystem.posix import descriptors
-from fietsupdate.filesystem.saving import Saving
-from fietsupdate.filesystem.threads import Call, Left, Whose
 from fietsupdate.filesystem.transaction import FileTransaction
 
 _TEST = "fietsupdate.guard"

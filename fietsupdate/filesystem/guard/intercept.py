@@ -15,10 +15,10 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from fietsupdate.errors import FilesError
+from fietsupdate.filesystem.guard.outside import Outside
 from fietsupdate.filesystem.journal.changes import Changes
 from fietsupdate.filesystem.journal.kept import keep
 from fietsupdate.filesystem.journal.record import Do, Record
-from fietsupdate.filesystem.outside import Outside
 from fietsupdate.filesystem.paths import PathError, Paths, is_tidy
 from fietsupdate.filesystem.posix import durable
 from fietsupdate.filesystem.posix.folders import Slot, folder_above
