@@ -26,9 +26,9 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from fietsupdate.database.dump import open_store
-from fietsupdate.filesystem import copying
-from fietsupdate.filesystem.copying import copy_tree
+from fietsupdate.filesystem import tree_copy
 from fietsupdate.filesystem.file_record import FileRecord
+from fietsupdate.filesystem.tree_copy import copy_tree
 
 FILES = 100_000
 A_FOLDER = 250
@@ -64,11 +64,11 @@ def ours(source: Path, dest: Path) -> None:
 
 def ours_not_durable(source: Path, dest: Path) -> None:
     """Copy as a backup does, and leave the rest to the system."""
-    durable, copying.sync_file_system = copying.sync_file_system, lambda _folder: None
+    durable, tree_copy.sync_file_system = tree_copy.sync_file_system, lambda _folder: None
     try:
         ours(source, dest)
     finally:
-        copying.sync_file_system = durable
+        tree_copy.sync_file_system = durable
 
 
 def cp(source: Path, dest: Path) -> None:

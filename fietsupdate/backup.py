@@ -34,8 +34,7 @@ from fietsupdate.copies import (
 from fietsupdate.data_version import recorded_in
 from fietsupdate.errors import FietsupdateError, FilesError
 from fietsupdate.filesystem import shelf
-from fietsupdate.filesystem.content import can_share
-from fietsupdate.filesystem.copying import Links, copy_tree, digest, measure, room, standing
+from fietsupdate.filesystem.file_copy import can_share
 from fietsupdate.filesystem.journal import cleanup
 from fietsupdate.filesystem.layout import HOME, ledger_file, make_folder
 from fietsupdate.filesystem.ledger import LARGEST
@@ -47,6 +46,7 @@ from fietsupdate.filesystem.posix.ownership import give_owner
 from fietsupdate.filesystem.posix.regular import read_bytes
 from fietsupdate.filesystem.posix.rename import erase
 from fietsupdate.filesystem.space import is_full
+from fietsupdate.filesystem.tree_copy import Links, copy_tree, digest, measure, room, standing
 from fietsupdate.foretelling import foretold, refuse_another_ledger, said
 from fietsupdate.instance import Instance, now
 from fietsupdate.model import fingerprint

@@ -16,7 +16,6 @@ from fietsupdate.copies import Backup, Scope
 from fietsupdate.database.dump import NEW, OLD, draft_of
 from fietsupdate.errors import DatabaseError, FietsupdateError, FilesError, RefusedError
 from fietsupdate.filesystem import restoration, shelf, swap
-from fietsupdate.filesystem.copying import room
 from fietsupdate.filesystem.journal import cleanup
 from fietsupdate.filesystem.layout import home, make_folder, restore_folder
 from fietsupdate.filesystem.ledger import LARGEST
@@ -25,6 +24,7 @@ from fietsupdate.filesystem.posix.durable import atomic_write, sync_path
 from fietsupdate.filesystem.posix.regular import read_bytes
 from fietsupdate.filesystem.restoration import Restoration, Stage
 from fietsupdate.filesystem.staging import give_look, needs, shares_blocks, stage
+from fietsupdate.filesystem.tree_copy import room
 from fietsupdate.instance import now
 from fietsupdate.look import Look
 from fietsupdate.model import Event

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from fietsupdate.config import Config, load_config
-from fietsupdate.filesystem.failure import noted
+from fietsupdate.filesystem.last_failure import noted
 from fietsupdate.filesystem.ledger import look as look_at_files
 from fietsupdate.model import Entry, Failure, Status, Update, UpdateState
 from fietsupdate.planning.graph import Graph, build

@@ -18,9 +18,9 @@ from fietsupdate.copies import PARTIAL, Backup, Scope
 from fietsupdate.database.dump import NEW
 from fietsupdate.errors import FilesError
 from fietsupdate.filesystem import shelf, swap
-from fietsupdate.filesystem.copying import room
 from fietsupdate.filesystem.posix.rename import erase
 from fietsupdate.filesystem.staging import stage
+from fietsupdate.filesystem.tree_copy import room
 from fietsupdate.filesystem.verifying import arrived
 from fietsupdate.instance import now
 from fietsupdate.model import Event

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fietsupdate.engine import Engine
 from fietsupdate.errors import FietsupdateError, RefusedError
-from fietsupdate.filesystem import failure as last_failure
+from fietsupdate.filesystem import last_failure
 from fietsupdate.filesystem.journal import cleanup
 from fietsupdate.instance import now
 from fietsupdate.look import Look

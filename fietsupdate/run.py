@@ -23,8 +23,8 @@ from fietsupdate.errors import (
     StoppedError,
     TerminatedError,
 )
-from fietsupdate.filesystem import failure as last_failure
-from fietsupdate.filesystem import lock, restoration, warned
+from fietsupdate.filesystem import last_failure, lock, restoration
+from fietsupdate.filesystem import run_warnings as warned
 from fietsupdate.filesystem.layout import check_home, make_home
 from fietsupdate.filesystem.ledger import look as look_at_files
 from fietsupdate.filesystem.posix.ownership import check_writable, refuse_root

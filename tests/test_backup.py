@@ -29,7 +29,7 @@ from fietsupdate.errors import (
     StoppedError,
     UpdateFailedError,
 )
-from fietsupdate.filesystem import content, lock, shelf
+from fietsupdate.filesystem import file_copy, lock, shelf
 from fietsupdate.filesystem.file_record import FileRecord
 from fietsupdate.filesystem.verifying import verify
 from fietsupdate.model import Event, Policy, fingerprint
@@ -368,7 +368,7 @@ def test_a_disk_that_fills_up_leaves_nothing_of_it_and_all_older_ones(project, m
             raise OSError(errno.ENOSPC, "No space left on device")
         os.write(descriptor, data)
 
-    monkeypatch.setattr(content, "write_all", full)
+    monkeypatch.setattr(file_copy, "write_all", full)
     with pytest.raises(FilesError, match="The disk is full: the backup could not be finished") as caught:
         updater(project).backup()
     (project.data / "last").unlink()

@@ -13,11 +13,11 @@ import pytest
 from fs_support import somebody_else
 
 from fietsupdate.errors import FilesError
-from fietsupdate.filesystem import content
-from fietsupdate.filesystem.content import CHUNK, Content
-from fietsupdate.filesystem.copying import copy_tree, digest, measure, room
+from fietsupdate.filesystem import file_copy
+from fietsupdate.filesystem.file_copy import CHUNK, Content
 from fietsupdate.filesystem.file_record import FileRecord
 from fietsupdate.filesystem.posix import durable
+from fietsupdate.filesystem.tree_copy import copy_tree, digest, measure, room
 from support.trees import tree
 
 ODD_NAMES = (b"new\nline", b"\xff\xfe not UTF-8", b" blank ", b"-rf", "ümlaut".encode(), b"q'u\"o\\te")
@@ -161,22 +161,22 @@ def test_blocks_are_shared_where_the_file_system_can(tmp_path, monkeypatch):
         os.write(writer, os.pread(reader, 100, 0))
         return 0
 
-    monkeypatch.setattr(content.fcntl, "ioctl", ioctl)
+    monkeypatch.setattr(file_copy.fcntl, "ioctl", ioctl)
     with open(tmp_path / "source", "rb") as reader, open(tmp_path / "dest", "w+b") as writer:
         answer = Content(lambda _moved: None).copy(reader.fileno(), writer.fileno(), os.stat(reader.fileno()))
-    assert asked == [content.FICLONE]
+    assert asked == [file_copy.FICLONE]
     assert answer == (6, hashlib.sha256(b"shared").hexdigest())
 
 
 def test_whether_blocks_can_be_shared_is_tried_and_leaves_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(content.fcntl, "ioctl", lambda *_arguments: 0)
-    assert content.can_share(tmp_path, tmp_path)
+    monkeypatch.setattr(file_copy.fcntl, "ioctl", lambda *_arguments: 0)
+    assert file_copy.can_share(tmp_path, tmp_path)
 
     def refused(*_arguments):
         raise OSError(errno.EOPNOTSUPP, "not here")
 
-    monkeypatch.setattr(content.fcntl, "ioctl", refused)
-    assert not content.can_share(tmp_path, tmp_path)
+    monkeypatch.setattr(file_copy.fcntl, "ioctl", refused)
+    assert not file_copy.can_share(tmp_path, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -190,9 +190,9 @@ def test_where_no_file_can_be_without_a_name_it_is_not_tried_with_one(tmp_path, 
             raise OSError(errno.EOPNOTSUPP, "not here")
         return opened(path, flags, *arguments)
 
-    monkeypatch.setattr(content.os, "open", refused)
-    monkeypatch.setattr(content.fcntl, "ioctl", lambda *_arguments: 0)
-    assert not content.can_share(tmp_path, tmp_path)
+    monkeypatch.setattr(file_copy.os, "open", refused)
+    monkeypatch.setattr(file_copy.fcntl, "ioctl", lambda *_arguments: 0)
+    assert not file_copy.can_share(tmp_path, tmp_path)
     assert tmp_path.stat().st_mtime == 1
 
 
@@ -295,7 +295,7 @@ def test_a_full_disk_is_an_error_of_the_copy(source, tmp_path, monkeypatch):
     def full(*_arguments):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(content, "write_all", full)
+    monkeypatch.setattr(file_copy, "write_all", full)
     before = tree(source)
     with pytest.raises(OSError, match="No space left") as caught:
         copied(source, tmp_path / "dest")
@@ -317,7 +317,7 @@ def test_everything_is_durable_before_it_returns(tmp_path, monkeypatch, files):
         real(descriptor, name)
 
     monkeypatch.setattr(durable, "sync", sync)
-    monkeypatch.setattr("fietsupdate.filesystem.copying.sync_file_system", whole.append)
+    monkeypatch.setattr("fietsupdate.filesystem.tree_copy.sync_file_system", whole.append)
     dest = tmp_path / "dest"
     copied(source, dest)
     if files < durable.MANY:

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from fietsupdate.filesystem import inventory
-from fietsupdate.filesystem.copying import copy_tree
 from fietsupdate.filesystem.file_record import FileRecord
 from fietsupdate.filesystem.inventory import Inventory, differences, taken
+from fietsupdate.filesystem.tree_copy import copy_tree
 
 
 def cloned(source: Path, dest: Path) -> tuple[Inventory, int]:

@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from fietsupdate.filesystem import failure
+from fietsupdate.filesystem import last_failure
 from fietsupdate.model import Failure
 from support.databases import KINDS, SQLITE
 from support.notes import notes
@@ -63,7 +63,7 @@ NOTES = {
     "a pipe": _pipe,
     "a folder": lambda path: path.mkdir(),
     "a link": lambda path: path.symlink_to("/etc/hostname"),
-    "too large": lambda path: path.write_text(" " * failure.MOST_BYTES + "{}"),
+    "too large": lambda path: path.write_text(" " * last_failure.MOST_BYTES + "{}"),
     "no JSON": lambda path: path.write_text("{"),
     "another shape": lambda path: path.write_text('["time"]'),
     "no texts": lambda path: path.write_text(json.dumps(dict.fromkeys(Failure.__dataclass_fields__, 1))),
@@ -75,16 +75,16 @@ NOTES = {
 def test_a_note_that_is_not_ours_is_none_and_is_replaced(tmp_path, kind):
     (tmp_path / ".fietsupdate").mkdir()
     NOTES[kind](tmp_path / ".fietsupdate" / "failure")
-    assert failure.noted(tmp_path) is None
-    failure.note(tmp_path, Failure("2026-11-28T20:00:00.000Z", "v2", "up", "post", "x" * 100_000))
-    found = failure.noted(tmp_path)
+    assert last_failure.noted(tmp_path) is None
+    last_failure.note(tmp_path, Failure("2026-11-28T20:00:00.000Z", "v2", "up", "post", "x" * 100_000))
+    found = last_failure.noted(tmp_path)
     assert (found is None) == (kind == "a folder")
-    assert found is None or len(found.error) == failure.LONGEST
-    failure.forget(tmp_path)
-    assert failure.noted(tmp_path) is None
+    assert found is None or len(found.error) == last_failure.LONGEST
+    last_failure.forget(tmp_path)
+    assert last_failure.noted(tmp_path) is None
 
 
 def test_a_note_that_cannot_be_written_hides_nothing(tmp_path):
-    failure.note(tmp_path / "missing", Failure("", "", "", "", "the cause"))
-    failure.forget(tmp_path / "missing")
+    last_failure.note(tmp_path / "missing", Failure("", "", "", "", "the cause"))
+    last_failure.forget(tmp_path / "missing")
     assert list(tmp_path.iterdir()) == []

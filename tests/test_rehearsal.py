@@ -17,7 +17,7 @@ import pytest
 import sqlalchemy as sa
 
 from fietsupdate.errors import EnvPyError, FietsupdateError, FilesError, LockedError, PlanError, RefusedError
-from fietsupdate.filesystem import content, lock
+from fietsupdate.filesystem import file_copy, lock
 from fietsupdate.model import Event
 from fietsupdate.rehearsing import clone as cloning
 from fietsupdate.rehearsing.report import (
@@ -613,7 +613,7 @@ def test_a_full_disk_is_told_with_the_place_of_the_clone(project: Project, monke
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(content, "write_all", full)
+    monkeypatch.setattr(file_copy, "write_all", full)
     with left_as_it_is(project), pytest.raises(FilesError) as caught:
         rehearsed(project)
     assert re.fullmatch(

@@ -10,7 +10,7 @@ import pytest
 
 from fietsupdate import Updater, ensure_current, severity
 from fietsupdate.errors import FietsupdateError, PostChecksFailedError, UpdateFailedError
-from fietsupdate.filesystem import warned
+from fietsupdate.filesystem import run_warnings
 from support.databases import KINDS
 from support.notes import notes
 
@@ -203,12 +203,12 @@ def test_notes_that_cannot_be_written_fail_nothing(project):
 
 def test_no_more_are_kept_than_there_is_room_for(tmp_path, monkeypatch):
     (tmp_path / ".fietsupdate").mkdir()
-    monkeypatch.setattr(warned, "MOST_BYTES", 100)
+    monkeypatch.setattr(run_warnings, "MOST_BYTES", 100)
     for number in range(20):
-        warned.keep(tmp_path, "t", f"number {number}")
-    assert len(warned.kept(tmp_path)) == 100 // len('["t", "number 1"]\n')
-    warned.drop(tmp_path, "t")
-    assert warned.kept(tmp_path) == ()
+        run_warnings.keep(tmp_path, "t", f"number {number}")
+    assert len(run_warnings.kept(tmp_path)) == 100 // len('["t", "number 1"]\n')
+    run_warnings.drop(tmp_path, "t")
+    assert run_warnings.kept(tmp_path) == ()
 
 
 @pytest.mark.filterwarnings("default::UserWarning", "ignore::DeprecationWarning")

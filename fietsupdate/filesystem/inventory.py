@@ -14,10 +14,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from fietsupdate.filesystem.copying import digest
 from fietsupdate.filesystem.file_record import FileRecord
 from fietsupdate.filesystem.layout import HOME
 from fietsupdate.filesystem.posix.metadata import read_xattrs
+from fietsupdate.filesystem.tree_copy import digest
 
 CHUNK = 20_000
 """Records that are in memory at once."""

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO
 
-from fietsupdate.filesystem import failure, warned
+from fietsupdate.filesystem import last_failure, run_warnings
 from fietsupdate.filesystem.journal import header
 from fietsupdate.filesystem.layout import ledger_file
 from fietsupdate.filesystem.lock import holder
@@ -52,8 +52,8 @@ def look(data_dir: Path, version_file: str) -> FilesView:
         damaged=damaged or unreadable,
         unreadable_header=unreadable_header,
         maintenance=left_behind(data_dir),
-        failure=failure.noted(data_dir),
-        warnings=warned.kept(data_dir),
+        failure=last_failure.noted(data_dir),
+        warnings=run_warnings.kept(data_dir),
     )
 
 

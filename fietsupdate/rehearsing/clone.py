@@ -19,12 +19,12 @@ from fietsupdate.database.dump import CLONE, Store, live_store, mark
 from fietsupdate.database.environment import Environment, Visit
 from fietsupdate.errors import DatabaseError, FilesError
 from fietsupdate.filesystem import lock
-from fietsupdate.filesystem.copying import copy_tree, digest, measure, room
 from fietsupdate.filesystem.file_record import FileRecord
 from fietsupdate.filesystem.inventory import Inventory
 from fietsupdate.filesystem.layout import ledger_file, make_home
 from fietsupdate.filesystem.paths import database_files
 from fietsupdate.filesystem.posix.durable import atomic_write
+from fietsupdate.filesystem.tree_copy import copy_tree, digest, measure, room
 from fietsupdate.pace import Pace
 from fietsupdate.recovery import commit_where_needed
 from fietsupdate.rehearsing import removal

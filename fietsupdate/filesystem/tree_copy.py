@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fietsupdate.errors import FilesError
-from fietsupdate.filesystem.content import Content, digest_of, has_holes
+from fietsupdate.filesystem.file_copy import Content, digest_of, has_holes
 from fietsupdate.filesystem.file_record import FileRecord
 from fietsupdate.filesystem.layout import HOME
 from fietsupdate.filesystem.posix.durable import MANY, sync_file_system, sync_many

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from fietsupdate.errors import FilesError
-from fietsupdate.filesystem.failure import shown
+from fietsupdate.filesystem.last_failure import shown
 from fietsupdate.filesystem.layout import home
 from fietsupdate.filesystem.posix import durable, regular
 
