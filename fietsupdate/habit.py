@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fietsupdate.config import Config, command_line, load_config
-from fietsupdate.database.failures import alembic_refusal
+from fietsupdate.database.errors import alembic_refusal
 from fietsupdate.errors import FietsupdateError
 from fietsupdate.filesystem.ledger import look as look_at_files
 from fietsupdate.planning.graph import build

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fietsupdate.database.environment import Environment
-from fietsupdate.database.view import look as look_at_database
+from fietsupdate.database.inspect import look as look_at_database
 from fietsupdate.errors import FilesError, RefusedError
 from fietsupdate.filesystem import ledger
 from fietsupdate.filesystem.layout import check_home, restore_folder

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fietsupdate.database import engines
+from fietsupdate.database import table_engines
 from fietsupdate.database.environment import Visit
 from fietsupdate.database.ledger import BEGUN, DONE, LedgerTable
 from fietsupdate.errors import DatabaseBusyError, FietsupdateError, FilesError, InDoubtError, LockedError
@@ -94,7 +94,7 @@ def settle(instance: Instance, files: FileTransaction) -> Settled:
 def _reason(header: OpenTransaction, files: FileTransaction, unsafe: tuple[str, ...]) -> str:
     """Say why rows of a transaction may stand that its ledger row does not tell of (invariants 11 and 13)."""
     own = "its hooks work on database connections of their own" if header.own_connections else ""
-    return files.notes.unknown or engines.named(unsafe) or own
+    return files.notes.unknown or table_engines.named(unsafe) or own
 
 
 def _finish(files: FileTransaction) -> None:
@@ -180,7 +180,7 @@ def _ask(instance: Instance, header: OpenTransaction) -> tuple[str | None, Begun
         if not visit.ledger.exists(visit.connection):
             raise _doubt(header, "this database has no ledger")
         answers.append(_answer(visit.ledger, visit.connection, header))
-        unsafe = engines.tables_without_transaction(visit.connection)
+        unsafe = table_engines.tables_without_transaction(visit.connection)
         return ()
 
     def look_under_lock(visit: Visit) -> Iterable[RevisionStep]:

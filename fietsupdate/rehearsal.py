@@ -18,7 +18,7 @@ from typing import Any
 
 from fietsupdate import __version__
 from fietsupdate.database.digests import version_tables
-from fietsupdate.database.pointing import configured_texts, sqlite_files
+from fietsupdate.database.redirect import configured_texts, sqlite_files
 from fietsupdate.errors import FietsupdateError, FilesError, PlanError, RefusedError, StoppedError
 from fietsupdate.filesystem.space import is_full
 from fietsupdate.instance import now

@@ -39,8 +39,8 @@ from fietsupdate.site import Site
 
 if TYPE_CHECKING:
     from fietsupdate.copies import Manifest
-    from fietsupdate.database.destination import Destination
     from fietsupdate.database.dump import Store
+    from fietsupdate.database.inspect import Destination
 
 HALF = "The instance is half restored: {what}. What was live before is kept until both halves are in place."
 GO_ON = "Mend the cause, then type 'fietsupdate recover': it goes on where the restore stopped."
@@ -68,7 +68,7 @@ class Restorer:
     @cached_property
     def destination(self) -> Destination:
         """Where env.py connects to."""
-        from fietsupdate.database.destination import destination
+        from fietsupdate.database.inspect import destination
 
         return destination(self.environment)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from fietsupdate.checks import Checks
 from fietsupdate.database.environment import Environment
-from fietsupdate.database.view import application_tables
+from fietsupdate.database.inspect import application_tables
 from fietsupdate.engine import Engine
 from fietsupdate.errors import (
     ChecksFailedError,

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from fietsupdate import hooks
 from fietsupdate.answering import Answering
 from fietsupdate.database.environment import Visit
-from fietsupdate.database.foreign import commits_elsewhere
+from fietsupdate.database.foreign_commits import commits_elsewhere
 from fietsupdate.database.ledger import BEGUN
 from fietsupdate.database.visit import joined_session
 from fietsupdate.errors import EnvPyError, UpdateFailedError

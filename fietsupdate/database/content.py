@@ -18,7 +18,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from fietsupdate.database.ledger import TABLE
-from fietsupdate.database.pointing import MARK
+from fietsupdate.database.redirect import MARK
 
 Dump = dict[str, Any]
 """``schema``: lines of definitions; ``rows``: every table's rows. ``None`` for a SQLite file that is not there."""

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from fietsupdate.database.pointing import MARK
+from fietsupdate.database.redirect import MARK
 from fietsupdate.errors import DatabaseError
 from fietsupdate.filesystem.posix.durable import sync_path
 from fietsupdate.filesystem.posix.ownership import give_owner

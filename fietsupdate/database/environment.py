@@ -23,11 +23,10 @@ from sqlalchemy.exc import DBAPIError
 
 from fietsupdate.config import Config, load_callable
 from fietsupdate.database import lock, sqlite
-from fietsupdate.database.failures import blocked, explain, statement_failed
+from fietsupdate.database.errors import blocked, explain, passes, statement_failed
 from fietsupdate.database.identity import home_of, remembering_arguments
 from fietsupdate.database.ledger import LedgerTable
-from fietsupdate.database.passing import passes
-from fietsupdate.database.pointing import point, refuse_unmarked
+from fietsupdate.database.redirect import point, refuse_unmarked
 from fietsupdate.database.visit import BusyError, MovedError, Visit, Work
 from fietsupdate.errors import ConfigError, DatabaseBusyError, let_go
 from fietsupdate.logs import logging_back

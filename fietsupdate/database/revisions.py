@@ -11,7 +11,7 @@ from alembic.util.exc import CommandError
 
 from fietsupdate.config import Config, described
 from fietsupdate.database.environment import Environment
-from fietsupdate.database.view import look
+from fietsupdate.database.inspect import look
 from fietsupdate.errors import DatabaseError
 from fietsupdate.process import put_back, stdout_on_stderr
 

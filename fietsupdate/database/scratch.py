@@ -18,7 +18,7 @@ import sqlalchemy as sa
 
 from fietsupdate.config import Config
 from fietsupdate.database.environment import Environment, Visit
-from fietsupdate.database.pointing import MARK
+from fietsupdate.database.redirect import MARK
 from fietsupdate.database.sqlite import named_file
 from fietsupdate.errors import ConfigError, DatabaseError
 
@@ -199,7 +199,7 @@ def _copy_file(source: Path, target: Path) -> None:
 
 
 def mark(url: str, word: str) -> None:
-    """Mark a database as one that may be changed: `fietsupdate.database.pointing` refuses every other."""
+    """Mark a database as one that may be changed: `fietsupdate.database.redirect` refuses every other."""
     with connect(url) as connection:
         name = MARK
         if connection.dialect.name == "postgresql":

@@ -20,7 +20,7 @@ from urllib.parse import unquote, urlsplit
 
 from sqlalchemy import Connection, event
 
-from fietsupdate.database import sharing
+from fietsupdate.database import sqlite_locks
 from fietsupdate.database.lock import is_busy
 from fietsupdate.errors import EnvPyError
 
@@ -175,7 +175,7 @@ class Procedure:
                 self.is_immediate = True
             except Exception as error:
                 self.busy = is_busy(error)
-                self.writer = sharing.writer(self.file) if self.busy else ""
+                self.writer = sqlite_locks.writer(self.file) if self.busy else ""
                 raise
             finally:
                 query(connection, f"PRAGMA busy_timeout = {timeout}")
@@ -206,7 +206,7 @@ class Procedure:
                         raise
                 else:
                     return
-                wait(sharing.readers(self.file), timeout / 1000)
+                wait(sqlite_locks.readers(self.file), timeout / 1000)
         except BaseException:
             if in_transaction(connection):
                 connection.connection.rollback()

@@ -17,11 +17,10 @@ from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import DBAPIError
 
 from fietsupdate.database import held, limits, lock, sqlite
-from fietsupdate.database.endings import Endings
-from fietsupdate.database.failures import SEVERAL_RUNS
+from fietsupdate.database.errors import SEVERAL_RUNS, passes
 from fietsupdate.database.identity import home_of
 from fietsupdate.database.ledger import MYSQL, LedgerTable, ledger_of
-from fietsupdate.database.passing import passes
+from fietsupdate.database.transaction_guard import Endings
 from fietsupdate.errors import EnvPyError, RefusedError
 from fietsupdate.model import Direction
 

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from fietsupdate.config import Pointed
-from fietsupdate.database.pointing import files_of, repointed
+from fietsupdate.database.redirect import files_of, repointed
 from fietsupdate.model import Policy
 from fietsupdate.site import DATA_DIR, Site
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from fietsupdate.database.pointing import only_the_clone
+from fietsupdate.database.redirect import only_the_clone
 from fietsupdate.filesystem.guard.read_only import Fence, fenced
 from fietsupdate.filesystem.paths import database_files
 from fietsupdate.filesystem.posix.namespaces import is_faithful_for, isolate

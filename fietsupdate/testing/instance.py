@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, TypeVar
 from fietsupdate.config import Config, Pointed, Release
 from fietsupdate.database import scratch
 from fietsupdate.database.content import Dump, description
-from fietsupdate.database.pointing import environment_pointed
+from fietsupdate.database.redirect import environment_pointed
 from fietsupdate.errors import EnvPyError
 from fietsupdate.model import BASE, Report, Status
 from fietsupdate.planning.graph import Graph

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from alembic.util.exc import CommandError
 from sqlalchemy import exc
+from sqlalchemy.exc import DBAPIError
 
 from fietsupdate.database.lock import LONGEST_WAIT
 from fietsupdate.errors import DatabaseError, EnvPyError, FietsupdateError, RevisionFailedError
@@ -123,3 +124,26 @@ def _env_hint(error: BaseException) -> str:
     if isinstance(error, RuntimeError) and "event loop" in str(error):
         return "An async env.py starts its own event loop; call fietsupdate from a thread that has none."
     return "See that 'alembic current' works here; '--traceback' shows where it happened."
+
+
+# -- Errors that pass by themselves: two processes met at the same tables, and whoever looks again is well.
+
+
+MYSQL_NUMBERS = frozenset({1020, 1146, 1213, 1412})
+"""Record changed since it was read, no such table, deadlock, table definition has changed."""
+
+SQLSTATES = frozenset({"40001", "40P01", "42P01"})
+"""PostgreSQL: serialization failure, deadlock, undefined table."""
+
+MESSAGES = ("could not open relation with OID", "cache lookup failed", "database schema has changed")
+"""PostgreSQL's internal errors for what was dropped between two looks at its catalog; SQLite's for the same."""
+
+
+def passes(error: BaseException | None) -> bool:
+    """Tell whether an error came of another process's work at the same moment."""
+    if not isinstance(error, DBAPIError) or error.orig is None:
+        return False
+    origin = error.orig
+    number = getattr(origin, "errno", None) or next(iter(origin.args), None)
+    state = getattr(origin, "sqlstate", None) or getattr(origin, "pgcode", None)
+    return number in MYSQL_NUMBERS or state in SQLSTATES or any(words in str(origin) for words in MESSAGES)

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from sqlalchemy import Connection, Engine, event
 
 from fietsupdate.database import sqlite, statements
-from fietsupdate.database.foreign import commits_elsewhere
+from fietsupdate.database.foreign_commits import commits_elsewhere
 from fietsupdate.database.held import Held
 from fietsupdate.errors import EnvPyError, FietsupdateError, RefusedError
 
