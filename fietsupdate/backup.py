@@ -58,7 +58,7 @@ from fietsupdate.tip import Tip
 from fietsupdate.views import DatabaseView
 
 if TYPE_CHECKING:
-    from fietsupdate.database.dump import Store
+    from fietsupdate.database.dump.store import Store
 
 BLOCK = 4096
 """Bytes that a file takes beside its content, as an estimate."""
@@ -174,7 +174,7 @@ class Maker:
     @cached_property
     def store(self) -> Store:
         """The database, to dump."""
-        from fietsupdate.database.dump import live_store
+        from fietsupdate.database.dump.store import live_store
 
         return live_store(self.database.place)
 

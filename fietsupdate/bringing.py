@@ -13,7 +13,7 @@ from pathlib import Path
 
 from fietsupdate.backup import BLOCK, RESERVE, SHARE, set_apart
 from fietsupdate.copies import Backup, Scope
-from fietsupdate.database.dump import NEW, OLD, draft_of
+from fietsupdate.database.dump.store import NEW, OLD, draft_of
 from fietsupdate.errors import DatabaseError, FietsupdateError, FilesError, RefusedError
 from fietsupdate.filesystem import restoration, shelf, swap
 from fietsupdate.filesystem.journal import cleanup

@@ -11,7 +11,7 @@ from fietsupdate.errors import DatabaseError
 from fietsupdate.whereabouts import Whereabouts
 
 if TYPE_CHECKING:
-    from fietsupdate.database.dump import Store
+    from fietsupdate.database.dump.store import Store
 
 
 def foretold(store: Store, place: Whereabouts, warn: Callable[[str], None]) -> tuple[str, ...]:
@@ -39,7 +39,7 @@ def refuse_another_ledger(store: Store, dump: Path, manifest: Manifest) -> None:
     Raises:
         DatabaseError: the dump holds another ledger than env.py's connection, or none.
     """
-    from fietsupdate.database.copied_ledger import dumped, ledger_in
+    from fietsupdate.database.dump.copied_ledger import dumped, ledger_in
 
     ledger = ledger_in(store, manifest.version_table, manifest.schema)
     inside = dumped(store, dump, ledger) if ledger is not None else None

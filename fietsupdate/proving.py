@@ -15,7 +15,7 @@ from pathlib import Path
 from fietsupdate.backup import BLOCK, RESERVE, folder_of, owner
 from fietsupdate.backups import Proof
 from fietsupdate.copies import PARTIAL, Backup, Scope
-from fietsupdate.database.dump import NEW
+from fietsupdate.database.dump.store import NEW
 from fietsupdate.errors import FilesError
 from fietsupdate.filesystem import shelf, swap
 from fietsupdate.filesystem.posix.rename import erase

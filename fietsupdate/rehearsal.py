@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from fietsupdate import __version__
-from fietsupdate.database.digests import version_tables
+from fietsupdate.database.dump.digests import version_tables
 from fietsupdate.database.redirect import configured_texts, sqlite_files
 from fietsupdate.errors import FietsupdateError, FilesError, PlanError, RefusedError, StoppedError
 from fietsupdate.filesystem.space import is_full

@@ -20,7 +20,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fietsupdate.database.dump import NEW, OLD
+from fietsupdate.database.dump.store import NEW, OLD
 from fietsupdate.database.environment import Environment
 from fietsupdate.errors import FietsupdateError, FilesError
 from fietsupdate.filesystem import restoration, swap
@@ -39,7 +39,7 @@ from fietsupdate.site import Site
 
 if TYPE_CHECKING:
     from fietsupdate.copies import Manifest
-    from fietsupdate.database.dump import Store
+    from fietsupdate.database.dump.store import Store
     from fietsupdate.database.inspect import Destination
 
 HALF = "The instance is half restored: {what}. What was live before is kept until both halves are in place."
@@ -75,13 +75,13 @@ class Restorer:
     @cached_property
     def store(self) -> Store:
         """The live database."""
-        from fietsupdate.database.dump import live_store
+        from fietsupdate.database.dump.store import live_store
 
         return live_store(self.destination.place)
 
     def is_of(self, beside: Store, manifest: Manifest) -> bool:
         """Tell whether a loaded database is where a manifest says that it was."""
-        from fietsupdate.database.copied_ledger import ledger_in, loaded
+        from fietsupdate.database.dump.copied_ledger import ledger_in, loaded
 
         place = self.destination.place
         named = (

@@ -396,7 +396,7 @@ def test_a_dump_that_fails_leaves_nothing(project, monkeypatch):
     def fails(_store, _dest, _moved):
         raise DatabaseError("The server went away.")
 
-    monkeypatch.setattr("fietsupdate.database.stores.sqlite.SQLiteStore.dump", fails)
+    monkeypatch.setattr("fietsupdate.database.dump.sqlite.SQLiteStore.dump", fails)
     with pytest.raises(DatabaseError) as caught:
         updater(project).backup()
     assert caught.value.stands == UNTOUCHED

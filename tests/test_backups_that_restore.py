@@ -20,8 +20,8 @@ import sqlalchemy as sa
 
 from fietsupdate import Updater
 from fietsupdate.copies import Backup, Manifest, Reason, Scope, Stored
-from fietsupdate.database.digests import digests
-from fietsupdate.database.dump import open_store
+from fietsupdate.database.dump.digests import digests
+from fietsupdate.database.dump.store import open_store
 from fietsupdate.database.scratch import Copy
 from fietsupdate.errors import DatabaseError
 from fietsupdate.planning.keeping import surplus

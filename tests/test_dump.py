@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from fietsupdate.database.dump import open_store
-from fietsupdate.database.stores import sqlite_copying
+from fietsupdate.database.dump import sqlite_file
+from fietsupdate.database.dump.store import open_store
 from fietsupdate.errors import DatabaseError
 from support.databases import MARIADB, POSTGRESQL, SQLITE, Database
 from support.stores import CHANGES, administer, databases_on, everything, filled, quoted, store_of, sweep
@@ -321,7 +321,7 @@ def test_an_exchange_that_is_refused_is_taken_back(
     server: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Somebody has a transaction open on a table: after a while the rename gives up, and the view is there again."""
-    from fietsupdate.database.stores import mysql_client
+    from fietsupdate.database.dump import mysql_client
 
     monkeypatch.setattr(mysql_client, "_PATIENCE", "SET SESSION lock_wait_timeout = 1;\n")
     store = store_of(server)
@@ -406,7 +406,7 @@ def test_a_file_uri_leads_to_siblings_by_file_uris(live: Database) -> None:
 
 
 def test_a_database_in_use_is_not_swapped(live: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite_copying, "PATIENCE", 0.1)
+    monkeypatch.setattr(sqlite_file, "PATIENCE", 0.1)
     live.execute("PRAGMA journal_mode = WAL")
     store = store_of(live)
     store.dump(tmp_path / "copy")
@@ -424,7 +424,7 @@ def test_a_writer_is_waited_for(live: Database, tmp_path: Path, monkeypatch: pyt
     """Another process holds the lock at first, and lets go when we have asked once."""
     holder = sqlite3.connect(live.file, isolation_level=None)
     holder.execute("BEGIN EXCLUSIVE")
-    monkeypatch.setattr(sqlite_copying.time, "sleep", lambda _: holder.in_transaction and holder.execute("ROLLBACK"))
+    monkeypatch.setattr(sqlite_file.time, "sleep", lambda _: holder.in_transaction and holder.execute("ROLLBACK"))
     store_of(live).dump(tmp_path / "copy")
     holder.close()
     assert open_store(f"sqlite:///{tmp_path / 'copy'}", file=None).row_counts() == {"note": 2}

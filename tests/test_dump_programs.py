@@ -13,15 +13,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from fietsupdate.database import programs
-from fietsupdate.database.dump import open_store
-from fietsupdate.database.stores import (
-    mysql_address,
-    mysql_client,
-    mysql_origin,
-    postgresql_address,
-    postgresql_place,
-)
+from fietsupdate.database.dump import mysql_client, mysql_origin, postgresql_client, postgresql_place, programs
+from fietsupdate.database.dump import mysql_client as mysql_address
+from fietsupdate.database.dump.store import open_store
 from fietsupdate.errors import DatabaseError
 from fietsupdate.process import Signals, Stop
 from support.databases import MARIADB, POSTGRESQL, Database
@@ -192,7 +186,7 @@ def test_a_program_that_does_not_listen_is_killed(
 
 def test_a_killed_dump_leaves_nobody_who_writes_on(stand_ins: Programs, tmp_path: Path) -> None:
     stand_ins("pg_dump", "echo $$ > $OUT/pid; while echo more; do :; done")
-    code = "import sys, pathlib; from fietsupdate.database.dump import open_store as o; "
+    code = "import sys, pathlib; from fietsupdate.database.dump.store import open_store as o; "
     code += "o(sys.argv[1], file=None).dump(pathlib.Path(sys.argv[2]))"
     child = subprocess.Popen([sys.executable, "-c", code, POSTGRES, str(tmp_path / "dump")], stderr=subprocess.DEVNULL)
     while not (pid := (tmp_path / "pid")).exists() or not pid.read_text().strip():
@@ -241,7 +235,7 @@ def test_ctrl_c_is_not_for_the_programs(stand_ins: Programs) -> None:
     ],
 )  # fmt: skip
 def test_any_postgresql_url_becomes_parameters(url: str, expected: dict[str, str]) -> None:
-    found = postgresql_address.parameters(sa.make_url(url))
+    found = postgresql_client.parameters(sa.make_url(url))
     parts = {name: found.get(name) for name in expected}
     assert parts == expected
     known = {"host", "port", "user", "dbname", "sslmode", "sslrootcert", "options", "target_session_attrs",
@@ -250,7 +244,7 @@ def test_any_postgresql_url_becomes_parameters(url: str, expected: dict[str, str
 
 
 def test_connection_strings_are_quoted() -> None:
-    assert postgresql_address.conninfo({"dbname": "o'dd \\ x"}) == "dbname='o\\'dd \\\\ x'"
+    assert postgresql_client.conninfo({"dbname": "o'dd \\ x"}) == "dbname='o\\'dd \\\\ x'"
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ import pytest
 
 from fietsupdate import Updater
 from fietsupdate.config import load_config
-from fietsupdate.database.schema_parts import holds, without
+from fietsupdate.database.dump.schema_parts import holds, without
 from fietsupdate.model import Direction
 from fietsupdate.model.leaves import leave
 from fietsupdate.planning.metadata import FaultsError, read_script

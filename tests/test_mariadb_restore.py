@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from fietsupdate.database.stores import mysql_client, mysql_swap
+from fietsupdate.database.dump import mysql_client, mysql_swap
 from fietsupdate.errors import DatabaseError
 from support import mariadb
 from support.databases import MARIADB, Database

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from fietsupdate.backup import BLOCK, RESERVE, SHARE, folder_of, refuse_shared
 from fietsupdate.config import Pointed
-from fietsupdate.database.confinement import Account, NotConfinedError
-from fietsupdate.database.dump import CLONE, Store, live_store, mark
+from fietsupdate.database.dump.accounts import Account, NotConfinedError
+from fietsupdate.database.dump.store import CLONE, Store, live_store, mark
 from fietsupdate.database.environment import Environment, Visit
 from fietsupdate.errors import DatabaseError, FilesError
 from fietsupdate.filesystem import lock

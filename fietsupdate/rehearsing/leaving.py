@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from fietsupdate.database.schema_parts import holds, part
+from fietsupdate.database.dump.schema_parts import holds, part
 from fietsupdate.filesystem.inventory import Difference
 from fietsupdate.model.leaves import FILES, Leave
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from fietsupdate import hooks
-from fietsupdate.database.digests import definitions, digests, is_ours
-from fietsupdate.database.schema_parts import columns, without
+from fietsupdate.database.dump.digests import definitions, digests, is_ours
+from fietsupdate.database.dump.schema_parts import columns, without
 from fietsupdate.errors import FietsupdateError, StoppedError
 from fietsupdate.filesystem.inventory import Difference, differences
 from fietsupdate.filesystem.space import is_full

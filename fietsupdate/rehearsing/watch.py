@@ -6,8 +6,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from fietsupdate.database.dump import Store
-from fietsupdate.database.unchanged import Facts, facts
+from fietsupdate.database.dump.comparison import Facts, facts
+from fietsupdate.database.dump.store import Store
 from fietsupdate.errors import DatabaseError
 from fietsupdate.filesystem.untouched import Snapshot
 

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 
-from fietsupdate.database.dump import Store, open_store
-from fietsupdate.database.stores import mysql_client as client
-from fietsupdate.database.stores.postgresql_place import literal, quoted
+from fietsupdate.database.dump import mysql_client as client
+from fietsupdate.database.dump.postgresql_place import literal, quoted
+from fietsupdate.database.dump.store import Store, open_store
 from fietsupdate.errors import DatabaseError
 
 PREFIX = "fietsupdate_"

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, cast
 
-from fietsupdate.database.dump import Moved, unheard
+from fietsupdate.database.dump.store import Moved, unheard
 from fietsupdate.errors import DatabaseError
 from fietsupdate.filesystem.posix.durable import write_all
 from fietsupdate.process import SIGNALS

@@ -10,8 +10,18 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from fietsupdate.database import programs
-from fietsupdate.database.dump import (
+from fietsupdate.database.dump import mysql_client as address
+from fietsupdate.database.dump import mysql_client as client
+from fietsupdate.database.dump import programs
+from fietsupdate.database.dump.mysql_cautions import barriers, cautions, oversized
+from fietsupdate.database.dump.mysql_client import literal, quoted
+from fietsupdate.database.dump.mysql_origin import Heir, Origin, defined_by, fitting
+from fietsupdate.database.dump.mysql_rights import Rights
+from fietsupdate.database.dump.mysql_rows import rows_in
+from fietsupdate.database.dump.mysql_scripts import ASIDE, definitions_of, hidden
+from fietsupdate.database.dump.mysql_swap import Exchange, charset, disable_events
+from fietsupdate.database.dump.mysql_verify import differences
+from fietsupdate.database.dump.store import (
     CLONE,
     NEW,
     OLD,
@@ -25,16 +35,6 @@ from fietsupdate.database.dump import (
     unheard,
 )
 from fietsupdate.database.identity import ASKED
-from fietsupdate.database.stores import mysql_address as address
-from fietsupdate.database.stores import mysql_client as client
-from fietsupdate.database.stores.mysql_cautions import barriers, cautions, oversized
-from fietsupdate.database.stores.mysql_client import literal, quoted
-from fietsupdate.database.stores.mysql_origin import Heir, Origin, defined_by, fitting
-from fietsupdate.database.stores.mysql_proof import differences
-from fietsupdate.database.stores.mysql_rights import Rights
-from fietsupdate.database.stores.mysql_rows import rows_in
-from fietsupdate.database.stores.mysql_scripts import ASIDE, definitions_of, hidden
-from fietsupdate.database.stores.mysql_swap import Exchange, charset, disable_events
 from fietsupdate.errors import DatabaseError
 
 LONGEST_NAME = 64

@@ -14,8 +14,22 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from fietsupdate.database import programs
-from fietsupdate.database.dump import (
+from fietsupdate.database.dump import postgresql_client as address
+from fietsupdate.database.dump import postgresql_load as loading
+from fietsupdate.database.dump import postgresql_rights as rights
+from fietsupdate.database.dump import postgresql_verify as proof
+from fietsupdate.database.dump import programs
+from fietsupdate.database.dump.postgresql_client import (
+    IN_USE,
+    INSTALL,
+    NOT_ALLOWED,
+    Server,
+    StatementFailedError,
+    psql,
+    select,
+)
+from fietsupdate.database.dump.postgresql_place import creation, literal, properties, quoted, statements
+from fietsupdate.database.dump.store import (
     CLONE,
     NEW,
     OLD,
@@ -29,20 +43,6 @@ from fietsupdate.database.dump import (
     unheard,
 )
 from fietsupdate.database.identity import ASKED
-from fietsupdate.database.stores import postgresql_address as address
-from fietsupdate.database.stores import postgresql_loading as loading
-from fietsupdate.database.stores import postgresql_proof as proof
-from fietsupdate.database.stores import postgresql_rights as rights
-from fietsupdate.database.stores.postgresql_client import (
-    IN_USE,
-    INSTALL,
-    NOT_ALLOWED,
-    Server,
-    StatementFailedError,
-    psql,
-    select,
-)
-from fietsupdate.database.stores.postgresql_place import creation, literal, properties, quoted, statements
 from fietsupdate.errors import DatabaseError
 
 LONGEST_NAME = 63

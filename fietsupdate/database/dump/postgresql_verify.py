@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fietsupdate.database import programs
-from fietsupdate.database.stores.postgresql_client import INSTALL
+from fietsupdate.database.dump import programs
+from fietsupdate.database.dump.postgresql_client import INSTALL
 
 ALIKE = ("--no-owner", "--no-acl", "--no-tablespaces")
 MOST = 10

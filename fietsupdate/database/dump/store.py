@@ -242,15 +242,15 @@ def open_store(url: str, *, file: Path | None) -> Store:
     parsed = sa.make_url(url)
     match parsed.get_backend_name():
         case "sqlite":
-            from fietsupdate.database.stores.sqlite import SQLiteStore
+            from fietsupdate.database.dump.sqlite import SQLiteStore
 
             return SQLiteStore(url, file)
         case "postgresql":
-            from fietsupdate.database.stores.postgresql import PostgreSQLStore
+            from fietsupdate.database.dump.postgresql import PostgreSQLStore
 
             return PostgreSQLStore(url)
         case "mysql" | "mariadb":
-            from fietsupdate.database.stores.mysql import MySQLStore
+            from fietsupdate.database.dump.mysql import MySQLStore
 
             return MySQLStore(url)
         case dialect:

@@ -16,12 +16,12 @@ from contextlib import suppress
 
 import sqlalchemy as sa
 
-from fietsupdate.database.stores import mysql_client as client
-from fietsupdate.database.stores import mysql_scripts as scripts
-from fietsupdate.database.stores.mysql_cautions import barriers
-from fietsupdate.database.stores.mysql_client import literal, quoted
-from fietsupdate.database.stores.mysql_origin import Origin, fitting
-from fietsupdate.database.stores.mysql_scripts import ASIDE, name_of
+from fietsupdate.database.dump import mysql_client as client
+from fietsupdate.database.dump import mysql_scripts as scripts
+from fietsupdate.database.dump.mysql_cautions import barriers
+from fietsupdate.database.dump.mysql_client import literal, quoted
+from fietsupdate.database.dump.mysql_origin import Origin, fitting
+from fietsupdate.database.dump.mysql_scripts import ASIDE, name_of
 from fietsupdate.errors import DatabaseError
 
 NEXT, TRIGGERS, KEPT = "next", "triggers", "kept"

@@ -12,7 +12,7 @@ from contextlib import closing
 from itertools import groupby
 from pathlib import Path
 
-from fietsupdate.database.dump import Store
+from fietsupdate.database.dump.store import Store
 from fietsupdate.database.environment import Environment, Visit
 from fietsupdate.database.sqlite import quoted
 from fietsupdate.errors import DatabaseError

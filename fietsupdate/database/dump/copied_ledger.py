@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from fietsupdate.database.dump import Store
+from fietsupdate.database.dump.store import Store
 from fietsupdate.database.ledger import (
     ANSWERS,
     BEGUN,

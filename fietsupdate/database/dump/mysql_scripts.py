@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
-from fietsupdate.database import programs
-from fietsupdate.database.stores import mysql_client as client
-from fietsupdate.database.stores.mysql_client import literal, quoted
-from fietsupdate.database.stores.mysql_origin import Origin, fitting
+from fietsupdate.database.dump import mysql_client as client
+from fietsupdate.database.dump import programs
+from fietsupdate.database.dump.mysql_client import literal, quoted
+from fietsupdate.database.dump.mysql_origin import Origin, fitting
 
 ASIDE = "fietsupdate_aside"
 """The table of ours that lies in a new and in an old database, never in a live one."""

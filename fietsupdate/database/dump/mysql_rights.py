@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from fietsupdate.database.stores import mysql_client as client
+from fietsupdate.database.dump import mysql_client as client
 
 DEFINERS = ("SUPER", "SET USER", "SET_USER_ID", "SET_ANY_DEFINER")
 """Any of these lets a user make what belongs to another one (MariaDB; MySQL 8.0; MySQL 8.2)."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -16,7 +17,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from fietsupdate.database.dump import (
+from fietsupdate.database.dump.sqlite_file import SIDES, Exchange, adopt, connect, copy_file, in_use, inspect, patiently
+from fietsupdate.database.dump.store import (
     CLONE,
     NEW,
     OLD,
@@ -32,9 +34,6 @@ from fietsupdate.database.dump import (
 )
 from fietsupdate.database.identity import identity_of_file
 from fietsupdate.database.sqlite import named_file, quoted
-from fietsupdate.database.stores.sqlite_copying import connect, copy_file, in_use, inspect, patiently
-from fietsupdate.database.stores.sqlite_schema import definitions
-from fietsupdate.database.stores.sqlite_swap import SIDES, Exchange, adopt
 from fietsupdate.errors import DatabaseError
 from fietsupdate.filesystem.posix.durable import sync_path
 from fietsupdate.filesystem.posix.movable import obstacle
@@ -256,3 +255,46 @@ def _text(value: Any) -> str | None:
     if isinstance(value, bytes):
         return value.decode(errors="surrogateescape")
     return None if value is None else str(value)
+
+
+# -- SQLite's schema as text that can be compared: accidents of quoting and layout are taken out.
+
+
+_MASTER = """
+SELECT type, name, sql FROM sqlite_master
+ WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite!_%' ESCAPE '!' ORDER BY type, name
+"""
+_PIECE = re.compile(
+    r"""'(?:[^']|'')*' | "(?:[^"]|"")*" | \[[^\]]*\] | `[^`]*` | --[^\n]* | \w+ | \s+ | .""", re.VERBOSE | re.DOTALL
+)
+_PLAIN = re.compile(r"""["`\[]([A-Za-z_]\w*)["`\]]""")
+
+
+def definitions(connection: sqlite3.Connection) -> str:
+    """Give every definition, ordered by type and name, each column of a table in a line of its own."""
+    rows = connection.execute(_MASTER).fetchall()
+    return "".join(f"{_one(sql, split=kind == 'table')};\n" for kind, _name, sql in rows)
+
+
+def _one(sql: str, *, split: bool) -> str:
+    written, depth, space = "", 0, False
+    for piece in _PIECE.findall(sql):
+        if piece.isspace() or piece.startswith("--"):
+            space = True
+            continue
+        depth -= piece == ")"
+        closes = split and piece == ")" and depth == 0
+        if closes or written.endswith("\n  "):
+            written = f"{written.rstrip()}\n)" if closes else written + _bare(piece)
+        else:
+            written += f"{' ' * (space and not written.endswith('(') and piece not in '),')}{_bare(piece)}"
+        depth += piece == "("
+        if split and depth == 1 and piece in "(,":
+            written += "\n  "
+        space = False
+    return written
+
+
+def _bare(piece: str) -> str:
+    plain = _PLAIN.fullmatch(piece)
+    return plain[1] if plain else piece

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from fietsupdate.database.stores import mysql_client as client
-from fietsupdate.database.stores import mysql_scripts as scripts
-from fietsupdate.database.stores.mysql_client import literal, quoted
-from fietsupdate.database.stores.mysql_rights import BESIDE, Rights
-from fietsupdate.database.stores.mysql_scripts import name_of
+from fietsupdate.database.dump import mysql_client as client
+from fietsupdate.database.dump import mysql_scripts as scripts
+from fietsupdate.database.dump.mysql_client import literal, quoted
+from fietsupdate.database.dump.mysql_rights import BESIDE, Rights
+from fietsupdate.database.dump.mysql_scripts import name_of
 
 _REFERRING = (
     "SELECT constraint_schema, table_name, constraint_name, referenced_table_name "

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from fietsupdate.database import programs
-from fietsupdate.database.stores.mysql_origin import Origin, defined_by, fitting
+from fietsupdate.database.dump import programs
+from fietsupdate.database.dump.mysql_origin import Origin, defined_by, fitting
 
 _PART = re.compile(rb"^-- [A-Z][a-z]+ (?:[a-z]+ )*for ")
 """Begins a part: "-- Table structure for table ...", "-- Dumping events for database ..."."""

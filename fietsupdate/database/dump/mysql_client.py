@@ -1,7 +1,8 @@
-"""Talks to a MariaDB or MySQL server through its command line client."""
+"""Where a MariaDB or MySQL database is, in the words of its own programs: from any driver's URL to an option file."""
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -10,10 +11,95 @@ from functools import cache
 
 import sqlalchemy as sa
 
-from fietsupdate.database import programs
-from fietsupdate.database.stores import mysql_address as address
+from fietsupdate.database.dump import programs
+from fietsupdate.database.dump.programs import Call, secret_file
 from fietsupdate.errors import DatabaseError
 from fietsupdate.masking import masked
+
+CONNECT_TIMEOUT = "15"
+NATIVE = frozenset({"mysqldb", "mariadbconnector", "pyodbc"})
+"""Drivers on the C library, for which ``localhost`` is a socket; for all others it is an address."""
+_FILES = ("ssl_ca", "ssl_capath", "ssl_cert", "ssl_key", "ssl_cipher")
+_VERIFYING = ("ssl_verify_identity", "ssl_check_hostname", "ssl_verify_cert")
+_ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t", "\b": "\\b"}
+
+
+def at(url: sa.URL, database: str) -> sa.URL:
+    """Give the URL of another database on the same server."""
+    return url.set(database=database)
+
+
+def options(url: sa.URL) -> str:
+    """Write the option file: all that the programs need to connect, the password too.
+
+    Options that only one family of programs knows are ``loose``: the other passes them over.
+    """
+    named = {
+        "user": url.username or "",
+        "host": url.host or "",
+        "port": str(url.port or ""),
+        "password": _password(url),
+    }
+    named["socket"] = _one(url, "unix_socket")
+    if not named["socket"] and url.get_driver_name() not in NATIVE:
+        named["protocol"] = "tcp"
+    named |= {name.replace("_", "-"): _one(url, name) for name in _FILES}
+    lines = [f"{name}={_quoted(value)}" for name, value in named.items() if value]
+    included = [f"!include {file}"] if (file := _one(url, "read_default_file")) else []
+    own = ["default-character-set=utf8mb4", *_encryption(url)]
+    client = ["[mysql]", f"connect-timeout={_one(url, 'connect_timeout') or CONNECT_TIMEOUT}"]
+    return "\n".join([*included, "[client]", *lines, *own, *client, ""])
+
+
+@contextlib.contextmanager
+def calling(url: sa.URL, program: str, *arguments: str, hint: str = "") -> Iterator[Call]:
+    """Give the call of a program on a server; all that is secret lies in a file that only the program can open.
+
+    No other option file is read: an administrator's own user and password are not the application's.
+    """
+    with secret_file(options(url)) as (path, descriptors):
+        password = _password(url)
+        yield Call(
+            (program, f"--defaults-file={path}", *arguments),
+            {"MYSQL_PWD": None},
+            descriptors,
+            (password,) if password else (),
+            hint,
+        )
+
+
+def _encryption(url: sa.URL) -> list[str]:
+    mode = _one(url, "ssl_mode").upper()
+    if mode == "DISABLED" or _is_true(_one(url, "ssl_disabled")):
+        return ["loose-skip-ssl", "loose-ssl-mode=DISABLED"]
+    if mode == "VERIFY_IDENTITY" or any(_is_true(_one(url, name)) for name in _VERIFYING):
+        return ["loose-ssl", "loose-ssl-verify-server-cert", "loose-ssl-mode=VERIFY_IDENTITY"]
+    if mode in {"REQUIRED", "VERIFY_CA"} or _is_true(_one(url, "ssl")):
+        return ["loose-ssl", f"loose-ssl-mode={mode or 'REQUIRED'}"]
+    if any(_one(url, name) for name in _FILES):
+        return ["loose-ssl"]
+    return ["loose-disable-ssl-verify-server-cert"]  # MariaDB's programs verify since 11.4, where the drivers do not
+
+
+def _password(url: sa.URL) -> str:
+    return _one(url, "password") or _one(url, "passwd") or url.password or ""
+
+
+def _quoted(value: str) -> str:
+    return '"' + "".join(_ESCAPES.get(character, character) for character in value) + '"'
+
+
+def _is_true(value: str) -> bool:
+    return value.lower() in {"1", "true", "yes", "on"}
+
+
+def _one(url: sa.URL, name: str) -> str:
+    value = url.query.get(name, "")
+    return value if isinstance(value, str) else value[-1]
+
+
+# -- Talks to a MariaDB or MySQL server through its command line client.
+
 
 EVENTS = "SELECT event_name FROM information_schema.events WHERE event_schema = {} ORDER BY 1"
 
@@ -164,7 +250,7 @@ def dumping(url: sa.URL, *arguments: str, names: Sequence[str] = ()) -> Abstract
     if "--events" in arguments and _CONFUSING & set(database) and not select(url, EVENTS.format(literal(database))):
         arguments = tuple(argument for argument in arguments if argument != "--events")
     fixed = ("--no-tablespaces", "--skip-lock-tables", LARGEST, *_only_mysql(program))
-    return address.calling(url, program, *fixed, *arguments, "--", database, *names, hint=hint)
+    return calling(url, program, *fixed, *arguments, "--", database, *names, hint=hint)
 
 
 @contextmanager
@@ -189,7 +275,7 @@ def _server(url: sa.URL) -> str:
 def _client(url: sa.URL, *arguments: str, hint: str = UNREACHED) -> AbstractContextManager[programs.Call]:
     program = programs.find(CLIENTS[url.get_backend_name()], INSTALL)
     database = [f"--database={url.database}"] if url.database else []
-    return address.calling(url, program, "--batch", *arguments, *database, hint=hint)
+    return calling(url, program, "--batch", *arguments, *database, hint=hint)
 
 
 def _answer(url: sa.URL, text: str | bytes, *arguments: str) -> bytes:

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from fietsupdate.database import programs
-from fietsupdate.database.dump import Moved, unheard
-from fietsupdate.database.stores import postgresql_address as address
-from fietsupdate.database.stores.postgresql_client import INSTALL, meant, psql, select
-from fietsupdate.database.stores.postgresql_place import literal
+from fietsupdate.database.dump import postgresql_client as address
+from fietsupdate.database.dump import programs
+from fietsupdate.database.dump.postgresql_client import INSTALL, meant, psql, select
+from fietsupdate.database.dump.postgresql_place import literal
+from fietsupdate.database.dump.store import Moved, unheard
 
 HINT = "Its extensions, and the roles that its policies name, must exist here; this user must be allowed to make them."
 LONGEST = 200

@@ -10,13 +10,13 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from fietsupdate.database.digests import sums
-from fietsupdate.database.dump import Store
+from fietsupdate.database.dump.digests import sums
+from fietsupdate.database.dump.store import Store
 
 LARGE = 32 << 20
 """Bytes from which a table is not read."""
 ACCOUNT = "fietsupdate_"
-"""How the names of accounts begin that are ours; see `fietsupdate.database.confinement`."""
+"""How the names of accounts begin that are ours; see `fietsupdate.database.dump.accounts`."""
 
 _POSTGRESQL_SIZES = """
 SELECT CASE n.nspname WHEN 'public' THEN c.relname ELSE n.nspname || '.' || c.relname END, pg_table_size(c.oid),

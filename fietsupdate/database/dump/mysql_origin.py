@@ -10,9 +10,9 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from fietsupdate.database import programs
-from fietsupdate.database.stores import mysql_client as client
-from fietsupdate.database.stores.mysql_client import literal, quoted
+from fietsupdate.database.dump import mysql_client as client
+from fietsupdate.database.dump import programs
+from fietsupdate.database.dump.mysql_client import literal, quoted
 
 HEAD = 16_384
 """Bytes of a dump that are searched for its head."""

@@ -9,7 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 
-from fietsupdate.database.digests import definitions
+from fietsupdate.database.dump.digests import definitions
 from fietsupdate.model.leaves import COLUMN, FILES, TABLE, Leave
 
 _NAME = r'(?:"(?:[^"]|"")+"|`[^`]+`|\[[^\]]+\]|\w+)'

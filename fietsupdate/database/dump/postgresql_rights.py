@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from fietsupdate.database.stores.postgresql_client import StatementFailedError, select
-from fietsupdate.database.stores.postgresql_loading import refused
+from fietsupdate.database.dump.postgresql_client import StatementFailedError, select
+from fietsupdate.database.dump.postgresql_load import refused
 
 PROBED = "5s"
 """How long an expression that calls functions of the application's own is tried."""

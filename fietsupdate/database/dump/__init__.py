@@ -1,0 +1,1 @@
+"""Whole databases: copied, restored, cloned, compared; one or two modules for each backend."""
