@@ -11,7 +11,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from fietsupdate.backups import Verified
-    from fietsupdate.config import Config, Settings
+    from fietsupdate.config.config import Config, Settings
     from fietsupdate.copies import Backup, Manifest, Shelf
     from fietsupdate.errors import FietsupdateError, NotCurrentError
     from fietsupdate.estimates import Estimates

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fietsupdate import __version__
+from fietsupdate.config.application import Site
 from fietsupdate.copies import (
     DIRS,
     DUMP,
@@ -53,7 +54,6 @@ from fietsupdate.model import fingerprint
 from fietsupdate.pace import Pace
 from fietsupdate.planning.keeping import outlived
 from fietsupdate.planning.versions import Recorded
-from fietsupdate.site import Site
 from fietsupdate.tip import Tip
 from fietsupdate.views import DatabaseView
 

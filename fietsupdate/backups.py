@@ -18,6 +18,7 @@ from fietsupdate.backup import (
     refuse_shared,
     stale,
 )
+from fietsupdate.config.application import Site
 from fietsupdate.copies import PARTIAL, Backup, Reason, Scope, Shelf
 from fietsupdate.errors import FilesError, RefusedError, UsageError
 from fietsupdate.filesystem import shelf
@@ -30,7 +31,6 @@ from fietsupdate.model import Event
 from fietsupdate.pace import Pace
 from fietsupdate.planning.keeping import spent, surplus
 from fietsupdate.run import Listener, Run
-from fietsupdate.site import Site
 from fietsupdate.tip import Tip
 
 NO_PAIR = frozenset(

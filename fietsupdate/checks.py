@@ -17,7 +17,8 @@ from typing import Any
 
 from fietsupdate import hooks
 from fietsupdate.answering import Answering
-from fietsupdate.config import Settings, described
+from fietsupdate.config.application import Site
+from fietsupdate.config.config import Settings, described
 from fietsupdate.errors import ChecksFailedError, ConfigError, FietsupdateError, PostChecksFailedError, ScriptError
 from fietsupdate.filesystem.guard.read_only import fenced
 from fietsupdate.instance import now
@@ -25,7 +26,6 @@ from fietsupdate.model import Event, Plan
 from fietsupdate.model.questions import NONE_GIVEN, Given
 from fietsupdate.process import as_stop, children_end_here, put_back, stdout_on_stderr
 from fietsupdate.script import Surroundings, only_warns
-from fietsupdate.site import Site
 from fietsupdate.unattended import no_input
 
 NO_CONNECTION = "check() runs before any transaction begins"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from fietsupdate.config.application import Site
 from fietsupdate.errors import ConfigError
 from fietsupdate.filesystem.posix.regular import read_bytes
 from fietsupdate.model import Entry
 from fietsupdate.planning.versions import Recorded, is_mark, is_version, recorded
-from fietsupdate.site import Site
 
 
 def recorded_in(site: Site, entries: Sequence[Entry]) -> Recorded:

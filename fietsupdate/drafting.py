@@ -7,14 +7,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fietsupdate.config import Config, find_files, load_config
+from fietsupdate.config.application import enter
+from fietsupdate.config.config import Config, find_files, load_config
 from fietsupdate.errors import FietsupdateError, UsageError
 from fietsupdate.model import Folder
 from fietsupdate.planning.graph import Graph
 from fietsupdate.planning.schema import already_there
 from fietsupdate.planning.target import find
 from fietsupdate.scaffold import Draft, Kind, new_id, write
-from fietsupdate.site import enter
 
 if TYPE_CHECKING:
     from fietsupdate.initialise import Initialised

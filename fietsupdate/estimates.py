@@ -15,7 +15,7 @@ from typing import Any
 
 from fietsupdate import hooks
 from fietsupdate.answering import Answering
-from fietsupdate.config import Settings
+from fietsupdate.config.config import Settings
 from fietsupdate.errors import FietsupdateError, ScriptError
 from fietsupdate.filesystem.guard.read_only import fenced
 from fietsupdate.model import Plan, Step

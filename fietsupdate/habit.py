@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fietsupdate.config import Config, command_line, load_config
+from fietsupdate.config.application import enter, is_at_work
+from fietsupdate.config.config import Config, command_line, load_config
 from fietsupdate.database.errors import alembic_refusal
 from fietsupdate.errors import FietsupdateError
 from fietsupdate.filesystem.ledger import look as look_at_files
@@ -14,7 +15,6 @@ from fietsupdate.planning.graph import build
 from fietsupdate.planning.history import applied_set, closed
 from fietsupdate.planning.loader import load
 from fietsupdate.planning.position import settled_entries
-from fietsupdate.site import enter, is_at_work
 
 DESPITE = ("fietsupdate", "ignore")
 """The -x argument of somebody who means it."""

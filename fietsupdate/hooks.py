@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import Any
 
 from fietsupdate import script, versions
-from fietsupdate.config import Settings, said
+from fietsupdate.config.config import Settings, said
 from fietsupdate.errors import FietsupdateError, ScriptError, UpdateFailedError, let_go
 from fietsupdate.model import Direction, Phase, Step, Update
 from fietsupdate.process import as_stop, children_end_here

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from fietsupdate.config.files import Ini, Toml
+from fietsupdate.config.keys import TOML_TABLE, converted, gather
 from fietsupdate.errors import ConfigError, FilesError
 from fietsupdate.filesystem.posix.ownership import give_owner
-from fietsupdate.keys import TOML_TABLE, converted, gather
 from fietsupdate.model import Folder
 from fietsupdate.planning.loader import load
 from fietsupdate.scaffold import Draft, Kind, new_id, write
-from fietsupdate.sources import Ini, Toml
 
 DATA = "data"
 LIKELY = ("uploads", "media", "files", "storage")
@@ -64,7 +64,7 @@ def init(
     """Add our section where Alembic is configured, the folder of the update scripts, and a baseline script.
 
     Args:
-        ini: The INI file, as `fietsupdate.config.find_files` found it.
+        ini: The INI file, as `fietsupdate.config.config.find_files` found it.
         toml: The pyproject.toml likewise.
         created: The time of day.
         alembic_section: Alembic's section in the INI file (``-n``).

@@ -1,7 +1,7 @@
 """The instance that the engine works on: both halves, whom to tell, and how long to wait.
 
-Whoever holds one has entered the configuration (`fietsupdate.site.enter`); whoever changes anything through it holds
-the OS lock.
+Whoever holds one has entered the configuration (`fietsupdate.config.application.enter`); whoever changes anything
+through it holds the OS lock.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from fietsupdate import __version__
-from fietsupdate.config import Settings
+from fietsupdate.config.application import Site
+from fietsupdate.config.config import Settings
 from fietsupdate.database.environment import BusyError, Environment, Visit, Work
 from fietsupdate.errors import LockedError
 from fietsupdate.model import Direction, Entry, Event
 from fietsupdate.model.questions import NONE_GIVEN, Answers, Given
 from fietsupdate.planning.graph import Graph
 from fietsupdate.process import Signals
-from fietsupdate.site import Site
 
 PAUSE = 0.2
 """Seconds between two attempts to get the database's lock, or to commit."""

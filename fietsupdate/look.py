@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fietsupdate.config.application import Site
 from fietsupdate.database.environment import Environment
 from fietsupdate.database.inspect import look as look_at_database
 from fietsupdate.errors import FilesError, RefusedError
@@ -22,7 +23,6 @@ from fietsupdate.planning.planner import plan_down, plan_up
 from fietsupdate.planning.position import locate, settled_entries
 from fietsupdate.planning.revisions import RevisionTree
 from fietsupdate.planning.schema import fits_before, is_past_pending
-from fietsupdate.site import Site
 from fietsupdate.views import DatabaseView, FilesView, OpenRestore
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from fietsupdate.config import Config, load_config
+from fietsupdate.config.application import Site, enter
+from fietsupdate.config.config import Config, load_config
 from fietsupdate.filesystem.last_failure import noted
 from fietsupdate.filesystem.ledger import look as look_at_files
 from fietsupdate.model import Entry, Failure, Status, Update, UpdateState
@@ -17,7 +18,6 @@ from fietsupdate.planning.history import applied_set
 from fietsupdate.planning.loader import load
 from fietsupdate.planning.packages import Applied, applied_of
 from fietsupdate.planning.target import find
-from fietsupdate.site import Site, enter
 
 if TYPE_CHECKING:
     from fietsupdate.look import Look

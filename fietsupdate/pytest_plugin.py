@@ -15,7 +15,7 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from fietsupdate.config import Config
+    from fietsupdate.config.config import Config
     from fietsupdate.testing.instance import TemporaryInstance
     from fietsupdate.testing.upgrades import Upgrades
 
@@ -73,7 +73,7 @@ def pytest_report_teststatus(report: pytest.TestReport | pytest.CollectReport) -
 @pytest.fixture(scope="session")
 def fietsupdate_config(pytestconfig: pytest.Config) -> Config:
     """Give the project's own configuration, as the commands read it in pytest's root directory."""
-    from fietsupdate.config import load_config
+    from fietsupdate.config.config import load_config
 
     with _told():
         return load_config(pytestconfig.getini("fietsupdate_config"), cwd=pytestconfig.rootpath)

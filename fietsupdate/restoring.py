@@ -20,6 +20,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fietsupdate.config.application import Site
 from fietsupdate.database.dump.store import NEW, OLD
 from fietsupdate.database.environment import Environment
 from fietsupdate.errors import FietsupdateError, FilesError
@@ -35,7 +36,6 @@ from fietsupdate.instance import now
 from fietsupdate.masking import masked
 from fietsupdate.model import Event
 from fietsupdate.process import Signals
-from fietsupdate.site import Site
 
 if TYPE_CHECKING:
     from fietsupdate.copies import Manifest

@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 from fietsupdate.checks import Checks
+from fietsupdate.config.application import Site
 from fietsupdate.database.environment import Environment
 from fietsupdate.database.inspect import application_tables
 from fietsupdate.engine import Engine
@@ -40,7 +41,6 @@ from fietsupdate.replanning import refuse_another, restless
 from fietsupdate.restoring import Restorer
 from fietsupdate.safeguard import Safeguard
 from fietsupdate.service import check_service, out_of_service, tidied
-from fietsupdate.site import Site
 from fietsupdate.transaction import PlanChangedError, reopen_files
 from fietsupdate.views import DatabaseView, LockHolder
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
     from sqlalchemy.orm import Session
 
-    from fietsupdate.config import Settings
+    from fietsupdate.config.config import Settings
     from fietsupdate.filesystem.bulk import BulkFiles
 
 T = TypeVar("T")

@@ -14,13 +14,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from fietsupdate.config import Config
+from fietsupdate.config.application import Site
+from fietsupdate.config.config import Config
 from fietsupdate.errors import ConfigError, FilesError, RefusedError
 from fietsupdate.filesystem import maintenance
 from fietsupdate.instance import now
 from fietsupdate.model import Event, Problem
 from fietsupdate.process import Signals, Stop
-from fietsupdate.site import Site
 from fietsupdate.views import LockHolder
 
 LONGEST_ANSWER = 30.0

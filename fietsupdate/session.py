@@ -62,7 +62,7 @@ class Session:
         """Read the configuration and make the updater.
 
         Raises:
-            ConfigError: see `fietsupdate.config`.
+            ConfigError: see `fietsupdate.config.config`.
         """
         return self.updater_class().from_config(*self.files, section=self.section, x=self.x)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from fietsupdate.config import described
+from fietsupdate.config.config import described
 from fietsupdate.database import limits
 from fietsupdate.errors import FietsupdateError, StoppedError, TerminatedError, UpdateFailedError
 from fietsupdate.filesystem.space import is_full, name_disk

@@ -18,7 +18,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-from fietsupdate.config import Config, command_line
+from fietsupdate.config.application import is_at_work
+from fietsupdate.config.config import Config, command_line
 from fietsupdate.errors import FietsupdateError, NotCurrentError
 from fietsupdate.masking import masked_parts
 from fietsupdate.model import Direction, Event, Plan, Problem, Report, Status, UpdateState
@@ -27,7 +28,6 @@ from fietsupdate.render import changes, documents
 from fietsupdate.render.layout import several
 from fietsupdate.render.output import printable
 from fietsupdate.render.progress import Listener, Narrator, amount
-from fietsupdate.site import is_at_work
 from fietsupdate.updater import Updater
 
 T = TypeVar("T")

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fietsupdate.author import Author
+from fietsupdate.config.application import enter
 from fietsupdate.copies import Backup, Shelf
 from fietsupdate.model import Direction, Plan, Report
-from fietsupdate.site import enter
 
 if TYPE_CHECKING:
     from fietsupdate.backups import Verified

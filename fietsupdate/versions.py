@@ -16,11 +16,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
-from fietsupdate import hook_modules
-from fietsupdate.config import Settings, described
+from fietsupdate.config import hook_modules
+from fietsupdate.config.application import Site
+from fietsupdate.config.config import Settings, described
+from fietsupdate.config.hook_modules import HookModule
 from fietsupdate.data_version import recorded_in
 from fietsupdate.errors import ConfigError, ScriptError
-from fietsupdate.hook_modules import HookModule
 from fietsupdate.model import VERSION_MARK, Begun, Direction, Entry, Update
 from fietsupdate.planning.versions import (
     VersionHook,
@@ -32,7 +33,6 @@ from fietsupdate.planning.versions import (
 )
 from fietsupdate.process import Stop, put_back, stdout_on_stderr
 from fietsupdate.script import UpdateScript
-from fietsupdate.site import Site
 
 Hook = TypeVar("Hook", bound=Callable[..., object])
 

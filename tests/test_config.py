@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from fietsupdate.config import Config, Settings, find_files, load_callable, load_config
+from fietsupdate.config.application import enter
+from fietsupdate.config.config import Config, Settings, find_files, load_callable, load_config
+from fietsupdate.config.keys import KEYS
 from fietsupdate.errors import ConfigError
-from fietsupdate.keys import KEYS
 from fietsupdate.model import Folder, Policy
-from fietsupdate.site import enter
 
 INI = """\
 [alembic]
@@ -570,7 +570,7 @@ def test_an_unknown_path_separator_is_refused(tmp_path):
 
 def test_reading_the_configuration_imports_nothing_heavy():
     program = (
-        "import sys, fietsupdate.config, fietsupdate.site; "
+        "import sys, fietsupdate.config.config, fietsupdate.config.application; "
         "print([name for name in ('alembic', 'sqlalchemy', 'rich', 'jinja2', 'typer') if name in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "[]\n"

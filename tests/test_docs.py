@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from fietsupdate import hook_modules, published
 from fietsupdate.cli import app
+from fietsupdate.config import application, hook_modules
+from fietsupdate.config.files import Ini, Toml
+from fietsupdate.config.keys import KEYS, gather
 from fietsupdate.errors import EXIT_CODES
-from fietsupdate.keys import KEYS, gather
 from fietsupdate.model import UpdateState
-from fietsupdate.sources import Ini, Toml
 
 TOP = Path(__file__).resolve().parents[1]
 DOCS = TOP / "docs"
@@ -72,7 +72,7 @@ def test_toml_is_understood(text, tmp_path):
     """A block with entry points, of a package that publishes something, shows none of our keys."""
     groups = tomllib.loads(text).get("project", {}).get("entry-points")
     if groups is not None:
-        assert set(groups) <= {hook_modules.GROUP, published.GROUP}
+        assert set(groups) <= {hook_modules.GROUP, application.GROUP}
         return
     assert gather(None, Toml.of(tmp_path / "pyproject.toml", text), "", options={}, environ={}, cwd=tmp_path)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from fietsupdate import Updater
-from fietsupdate.config import load_config
+from fietsupdate.config.config import load_config
 from fietsupdate.database.dump.schema_parts import holds, without
 from fietsupdate.model import Direction
 from fietsupdate.model.leaves import leave

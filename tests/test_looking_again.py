@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import pytest
 
-from fietsupdate.config import load_config
+from fietsupdate.config.config import load_config
 from fietsupdate.database.environment import Environment
 from support.databases import MARIADB, POSTGRESQL
 from support.notes import hooks, notes

@@ -422,7 +422,7 @@ def test_pytest_finds_the_plugin_by_itself_and_stays_light(tmp_path):
     (tmp_path / "test_nothing.py").write_text(
         "import sys\n\ndef test_nothing(request):\n"
         "    assert request.config.pluginmanager.has_plugin('fietsupdate')\n"
-        "    assert {'alembic', 'sqlalchemy', 'typer', 'fietsupdate.config'}.isdisjoint(sys.modules)\n"
+        "    assert {'alembic', 'sqlalchemy', 'typer', 'fietsupdate.config.config'}.isdisjoint(sys.modules)\n"
     )
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", tmp_path, tmp_path]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)

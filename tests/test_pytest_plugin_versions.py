@@ -9,7 +9,7 @@ from pathlib import Path
 import alembic.command  # noqa: F401  # pytester forgets what is imported for the first time inside
 import pytest
 
-import fietsupdate.hook_modules
+import fietsupdate.config.hook_modules
 import fietsupdate.testing.upgrades  # noqa: F401
 from fietsupdate.model import Update
 from fietsupdate.planning.graph import Graph, build

@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from fietsupdate.hook_modules import HookModule
+from fietsupdate.config.hook_modules import HookModule
 from fietsupdate.model import Direction, Update
 from fietsupdate.planning.versions import (
     LastRun,

@@ -21,7 +21,7 @@ from alembic.util.exc import CommandError
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import DBAPIError
 
-from fietsupdate.config import Config, load_callable
+from fietsupdate.config.config import Config, load_callable
 from fietsupdate.database import lock, sqlite
 from fietsupdate.database.errors import blocked, explain, passes, statement_failed
 from fietsupdate.database.identity import home_of, remembering_arguments

@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from alembic.config import Config as AlembicConfig
 from sqlalchemy import Connection, Engine, event
 
-from fietsupdate.config import Pointed
+from fietsupdate.config.config import Pointed
 from fietsupdate.database.sqlite import named_file
 from fietsupdate.errors import EnvPyError
 

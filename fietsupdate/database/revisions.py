@@ -9,7 +9,7 @@ from pathlib import Path
 from alembic.script import Script
 from alembic.util.exc import CommandError
 
-from fietsupdate.config import Config, described
+from fietsupdate.config.config import Config, described
 from fietsupdate.database.environment import Environment
 from fietsupdate.database.inspect import look
 from fietsupdate.errors import DatabaseError

@@ -16,7 +16,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from fietsupdate.config import Config
+from fietsupdate.config.config import Config
 from fietsupdate.database.environment import Environment, Visit
 from fietsupdate.database.redirect import MARK
 from fietsupdate.database.sqlite import named_file

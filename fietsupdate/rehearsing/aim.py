@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from fietsupdate.config import Pointed
+from fietsupdate.config.application import DATA_DIR, Site
+from fietsupdate.config.config import Pointed
 from fietsupdate.database.redirect import files_of, repointed
 from fietsupdate.model import Policy
-from fietsupdate.site import DATA_DIR, Site
 
 
 def aimed(site: Site, data_dir: Path, extra_dirs: Mapping[str, Path], pointed: Pointed) -> Site:

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fietsupdate.backup import BLOCK, RESERVE, SHARE, folder_of, refuse_shared
-from fietsupdate.config import Pointed
+from fietsupdate.config.application import Site
+from fietsupdate.config.config import Pointed
 from fietsupdate.database.dump.accounts import Account, NotConfinedError
 from fietsupdate.database.dump.store import CLONE, Store, live_store, mark
 from fietsupdate.database.environment import Environment, Visit
@@ -29,7 +30,6 @@ from fietsupdate.pace import Pace
 from fietsupdate.recovery import commit_where_needed
 from fietsupdate.rehearsing import removal
 from fietsupdate.rehearsing.aim import Aim, aim_of, aimed, aimed_ini
-from fietsupdate.site import Site
 from fietsupdate.views import DatabaseView
 
 if TYPE_CHECKING:

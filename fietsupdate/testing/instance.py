@@ -17,7 +17,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from fietsupdate.config import Config, Pointed, Release
+from fietsupdate.config.application import enter
+from fietsupdate.config.config import Config, Pointed, Release
 from fietsupdate.database import scratch
 from fietsupdate.database.content import Dump, description
 from fietsupdate.database.redirect import environment_pointed
@@ -25,7 +26,6 @@ from fietsupdate.errors import EnvPyError
 from fietsupdate.model import BASE, Report, Status
 from fietsupdate.planning.graph import Graph
 from fietsupdate.rehearsing.aim import aimed
-from fietsupdate.site import enter
 from fietsupdate.testing.trees import Node, tree
 from fietsupdate.updater import Updater
 

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 from packaging.specifiers import Specifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
 
-from fietsupdate import hook_modules, versions
-from fietsupdate.config import Release
+from fietsupdate import versions
+from fietsupdate.config import hook_modules
+from fietsupdate.config.application import enter
+from fietsupdate.config.config import Release
 from fietsupdate.planning.graph import Graph
 from fietsupdate.planning.target import find
 from fietsupdate.planning.versions import Recorded, VersionHook, Versions
-from fietsupdate.site import enter
 
 if TYPE_CHECKING:
     from fietsupdate.testing.instance import TemporaryInstance

@@ -12,7 +12,7 @@ from typing import Self
 
 from packaging.version import Version
 
-from fietsupdate.config import Release
+from fietsupdate.config.config import Release
 from fietsupdate.model import VERSION_MARK, Direction, UpdateState
 from fietsupdate.planning.versions import VersionHook
 from fietsupdate.testing.instance import TemporaryInstance

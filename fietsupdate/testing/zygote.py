@@ -28,7 +28,7 @@ from typing import Any, Self
 
 import fietsupdate
 from fietsupdate.cli import main as program
-from fietsupdate.config import Config
+from fietsupdate.config.config import Config
 from fietsupdate.session import Session
 from fietsupdate.testing.injection import Injection
 

@@ -12,12 +12,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
-from fietsupdate.config import Config, Settings, described, load_callable
+from fietsupdate.config.config import Config, Settings, described, load_callable
+from fietsupdate.config.files import nearest
+from fietsupdate.config.keys import package_folder, published_name
 from fietsupdate.errors import ConfigError
-from fietsupdate.keys import package_folder, published_name
 from fietsupdate.logs import logging_kept
 from fietsupdate.model import Folder
 
@@ -137,7 +139,6 @@ def _folder(name: str, here: Path) -> Folder:
 
 
 def _published(key: str) -> Path:
-    from fietsupdate.published import published
 
     found = published(key)
     path = _package(found.package, found.said, found.hint) / found.folder
@@ -149,7 +150,6 @@ def _published(key: str) -> Path:
 
 
 def _no_folder(path: Path) -> ConfigError:
-    from fietsupdate.published import is_published
 
     if archive := next((parent for parent in path.parents if parent.is_file()), None):
         return ConfigError(
@@ -229,3 +229,69 @@ def _leaving(name: str, manager: Any) -> Iterator[None]:
             f"setup = {name}: leaving its context failed: {described(error)}.",
             stands="Everything before it was finished.",
         ) from error
+
+
+# -- Folders of update scripts that installed packages publish: entry points of the group `GROUP`.
+
+
+GROUP = "fietsupdate.updates"
+"""The group of entry points: ``shop = "shop:updates"`` publishes the folder ``updates`` of the package ``shop``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """What one entry point says."""
+
+    package: str
+    folder: str
+    """The folder in the package; "" is the package's own."""
+    said: str
+    """The beginning of a message that it points nowhere."""
+    hint: str
+    """What to do then."""
+
+
+def published(name: str) -> Publication:
+    """Give what is published under a name.
+
+    Raises:
+        ConfigError: Nobody publishes anything under this name, several packages do, or what one says makes no sense.
+    """
+    found = entry_points(group=GROUP, name=name)
+    if len(found) == 1:
+        [entry] = found
+        return _read(entry)
+    if found:
+        packages = ", ".join(sorted(_distribution(entry) for entry in found))
+        raise ConfigError(
+            f"updates = {name}: several installed packages publish their updates under this name: {packages}.",
+            hint=f"Name the folder of one of them, package:folder, in place of {name}:",
+        )
+    known = sorted({entry.name for entry in entry_points(group=GROUP)})
+    close = nearest(name, known) or "."
+    raise ConfigError(
+        f"updates = {name}: no installed package publishes its updates under the name {name!r}{close}",
+        hint=f"Published in this Python: {', '.join(known) or 'nothing'}. A package publishes its folder by an entry "
+        f"point of the group {GROUP!r}.",
+    )
+
+
+def _read(entry: EntryPoint) -> Publication:
+    by = _distribution(entry)
+    said = f"updates = {entry.name}: the entry point {entry.name} = {entry.value} of {by} points nowhere"
+    hint = (
+        f"'pip install --force-reinstall {by}' mends a broken installation; where it does not, the fault is the "
+        f"package's own. As long as none of its updates is applied, '{entry.name}:' can be taken out of `updates`."
+    )
+    if not entry.pattern.match(entry.value):
+        raise ConfigError(f"{said}: it is not written as package:folder.", hint=hint)
+    return Publication(entry.module, (entry.attr or "").replace(".", "/"), said, hint)  # None: no colon in the value
+
+
+def is_published(name: str) -> bool:
+    """Tell whether an installed package publishes its updates under this name."""
+    return bool(entry_points(group=GROUP, name=name))
+
+
+def _distribution(entry: EntryPoint) -> str:
+    return entry.dist.name if entry.dist is not None else entry.value

@@ -16,10 +16,10 @@ from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 
+from fietsupdate.config.files import Ini, Toml, nearest
 from fietsupdate.errors import ConfigError
 from fietsupdate.model import Policy
 from fietsupdate.model.questions import VARIABLE as ANSWERS
-from fietsupdate.sources import Ini, Toml, nearest
 
 TOML_TABLE = "tool.fietsupdate"
 
@@ -114,7 +114,7 @@ def gather(
 
 
 def converted(given: Mapping[str, Given]) -> dict[str, Any]:
-    """Give the values as `fietsupdate.config.Config` holds them.
+    """Give the values as `fietsupdate.config.config.Config` holds them.
 
     Raises:
         ConfigError: A value is not what its key asks for.

@@ -1,8 +1,8 @@
 """One frozen `Config` from alembic.ini, pyproject.toml, the environment and options; reading is all that happens.
 
 A key is taken from the first of these that gives it: an option, ``FIETSUPDATE_<KEY>``, the INI file, pyproject.toml.
-(What ``setup`` returns comes between environment and files, see `fietsupdate.site`.) Relative paths in a file are
-relative to the file's folder, those in options and environment to the working directory. Alembic's own
+(What ``setup`` returns comes between environment and files, see `fietsupdate.config.application`.) Relative paths in a
+file are relative to the file's folder, those in options and environment to the working directory. Alembic's own
 ``prepend_sys_path`` keeps Alembic's meaning: relative to the working directory.
 """
 
@@ -17,10 +17,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fietsupdate.config.files import Ini, Toml, nearest
+from fietsupdate.config.keys import TOML_TABLE, Given, converted, gather
 from fietsupdate.errors import ConfigError
-from fietsupdate.keys import TOML_TABLE, Given, converted, gather
 from fietsupdate.model import Policy
-from fietsupdate.sources import Ini, Toml, nearest
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """What the configuration says, with every path absolute. `fietsupdate.site.enter` brings it to life."""
+    """What the configuration says, all paths absolute. `fietsupdate.config.application.enter` brings it to life."""
 
     ini: Path | None
     toml: Path | None

@@ -12,11 +12,11 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 
-from fietsupdate.config import Config, Settings, described, load_callable
+from fietsupdate.config.config import Config, Settings, described, load_callable
+from fietsupdate.config.files import nearest
+from fietsupdate.config.keys import is_callable, is_module, published_name
 from fietsupdate.errors import ConfigError
-from fietsupdate.keys import is_callable, is_module, published_name
 from fietsupdate.process import Stop, put_back, stdout_on_stderr
-from fietsupdate.sources import nearest
 
 GROUP = "fietsupdate.version_hooks"
 """The group of entry points: ``"lessons.quizzes" = "lessons_quizzes.upgrades"`` publishes hooks for ``lessons``."""

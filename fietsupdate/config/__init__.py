@@ -1,0 +1,1 @@
+"""The configuration: its files, its keys, and the application that it describes."""
