@@ -53,7 +53,7 @@ from fietsupdate.instance import Instance, now
 from fietsupdate.model import fingerprint
 from fietsupdate.pace import Pace
 from fietsupdate.planning.keeping import outlived
-from fietsupdate.planning.versions import Recorded
+from fietsupdate.planning.version_hooks import Recorded
 from fietsupdate.tip import Tip
 from fietsupdate.views import DatabaseView
 

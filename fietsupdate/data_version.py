@@ -9,7 +9,7 @@ from fietsupdate.config.application import Site
 from fietsupdate.errors import ConfigError
 from fietsupdate.filesystem.posix.regular import read_bytes
 from fietsupdate.model import Entry
-from fietsupdate.planning.versions import Recorded, is_mark, is_version, recorded
+from fietsupdate.planning.version_hooks import Recorded, is_mark, is_version, recorded
 
 
 def recorded_in(site: Site, entries: Sequence[Entry]) -> Recorded:

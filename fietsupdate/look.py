@@ -27,7 +27,7 @@ from fietsupdate.views import DatabaseView, FilesView, OpenRestore
 
 if TYPE_CHECKING:
     from fietsupdate.copies import Backup
-    from fietsupdate.planning.versions import Versions
+    from fietsupdate.planning.version_hooks import Versions
 
 MOST_LOOKS = 5
 """How often is looked while another process changes what is seen; while it works, that is all there is to say."""
@@ -156,7 +156,7 @@ def _versions(site: Site, graph: Graph, files: FilesView, database: DatabaseView
 def _fitting(site: Site, graph: Graph, database: DatabaseView, installed: str) -> str:
     """Name the newest backup that the installed version of the application fits; "" where there is none."""
     from fietsupdate.planning.going_back import newest_version
-    from fietsupdate.planning.versions import is_older
+    from fietsupdate.planning.version_hooks import is_older
 
     for backup in _backups(site):
         what = backup.manifest

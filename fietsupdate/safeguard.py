@@ -22,7 +22,7 @@ from fietsupdate.tip import Tip
 from fietsupdate.views import DatabaseView
 
 if TYPE_CHECKING:
-    from fietsupdate.planning.versions import Versions
+    from fietsupdate.planning.version_hooks import Versions
 
 DECLINED = "declined"
 """What a plan says of its backup where one would be made, and somebody said no."""

@@ -23,14 +23,7 @@ from fietsupdate.config.hook_modules import HookModule
 from fietsupdate.data_version import recorded_in
 from fietsupdate.errors import ConfigError, ScriptError
 from fietsupdate.model import VERSION_MARK, Begun, Direction, Entry, Update
-from fietsupdate.planning.versions import (
-    VersionHook,
-    Versions,
-    is_older,
-    is_version,
-    recorded,
-    wrong_specifier,
-)
+from fietsupdate.planning.version_hooks import VersionHook, Versions, is_older, is_version, recorded, wrong_specifier
 from fietsupdate.process import Stop, put_back, stdout_on_stderr
 from fietsupdate.script import UpdateScript
 

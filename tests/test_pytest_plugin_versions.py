@@ -13,7 +13,7 @@ import fietsupdate.config.hook_modules
 import fietsupdate.testing.upgrades  # noqa: F401
 from fietsupdate.model import Update
 from fietsupdate.planning.graph import Graph, build
-from fietsupdate.planning.versions import VersionHook
+from fietsupdate.planning.version_hooks import VersionHook
 from fietsupdate.testing.releases import releases_of
 from support.databases import POSTGRESQL, SQLITE, _require, create, server_url
 from support.projects import Project

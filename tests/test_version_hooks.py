@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fietsupdate.planning.versions import NOT_ATOMIC
+from fietsupdate.planning.version_hooks import NOT_ATOMIC
 from support.databases import ATOMIC_KINDS, KINDS, MARIADB, SQLITE
 from support.versions import Versioned, install
 from support.zygote import Zygote

@@ -11,7 +11,7 @@ import pytest
 
 from fietsupdate.config.hook_modules import HookModule
 from fietsupdate.model import Direction, Update
-from fietsupdate.planning.versions import (
+from fietsupdate.planning.version_hooks import (
     LastRun,
     Recorded,
     VersionHook,

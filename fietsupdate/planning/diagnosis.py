@@ -22,7 +22,7 @@ from fietsupdate.planning.target import forks
 from fietsupdate.views import DatabaseView, FilesView, OpenRestore, OpenTransaction
 
 if TYPE_CHECKING:
-    from fietsupdate.planning.versions import Versions
+    from fietsupdate.planning.version_hooks import Versions
 
 GRAVITY = (
     UpdateState.UPDATING,
@@ -128,14 +128,14 @@ def _findings(
         yield from _pairing(graph, database, files, place)
     unknown = unknown_of(place.applied, graph)
     if versions and versions.too_new:
-        from fietsupdate.planning.versions import data_too_new
+        from fietsupdate.planning.version_hooks import data_too_new
 
         # It comes first: whoever has only installed older code must not be told to forget what newer code has done.
         yield UpdateState.TOO_NEW, data_too_new(versions, current_of(place.applied, graph), taken_back=not unknown)
     if unknown and place.pairing.kind is not Kind.VERSION_UNKNOWN:
         yield UpdateState.TOO_NEW, problems.too_new(unknown, graph.dag.heads(), graph.dag.heads(place.applied))
     if versions and versions.inactive:
-        from fietsupdate.planning.versions import plugins_inactive
+        from fietsupdate.planning.version_hooks import plugins_inactive
 
         yield UpdateState.OKAY, plugins_inactive(versions)
     tree = RevisionTree.of(database, graph)

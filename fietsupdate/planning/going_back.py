@@ -15,7 +15,7 @@ from fietsupdate.model import Entry, Problem, fingerprint
 from fietsupdate.planning.graph import Graph
 from fietsupdate.planning.history import Pairing, same, unknown_of
 from fietsupdate.planning.problems import up_to
-from fietsupdate.planning.versions import is_older, recorded
+from fietsupdate.planning.version_hooks import is_older, recorded
 from fietsupdate.views import DatabaseView, FilesView
 from fietsupdate.whereabouts import Whereabouts
 

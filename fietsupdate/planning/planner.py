@@ -20,7 +20,7 @@ from fietsupdate.planning.target import forks, resolve_down, resolve_up
 from fietsupdate.views import DatabaseView, FilesView
 
 if TYPE_CHECKING:
-    from fietsupdate.planning.versions import Versions
+    from fietsupdate.planning.version_hooks import Versions
 
 BY_HAND = "or `fietsupdate recover --accept` when you have finished it by hand"
 """The other way on from an interrupted update: only it, or a hand, can finish what is committed in part."""
@@ -166,7 +166,7 @@ def _tip(database: DatabaseView) -> int:
 def _resumed_hook(versions: Versions | None, database: DatabaseView) -> tuple[Step, ...]:
     if versions is None:
         return ()
-    from fietsupdate.planning.versions import resumed  # not where no version is followed: start-up waits for it
+    from fietsupdate.planning.version_hooks import resumed  # not where no version is followed: start-up waits for it
 
     return resumed(versions, database.begun, database)
 
@@ -176,7 +176,7 @@ def _version_steps(
 ) -> tuple[Step, ...]:
     if versions is None:
         return ()
-    from fietsupdate.planning.versions import version_steps
+    from fietsupdate.planning.version_hooks import version_steps
 
     return version_steps(versions, database, besides=besides, changes=changes)
 

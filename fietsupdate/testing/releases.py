@@ -18,7 +18,7 @@ from fietsupdate.config.application import enter
 from fietsupdate.config.config import Release
 from fietsupdate.planning.graph import Graph
 from fietsupdate.planning.target import find
-from fietsupdate.planning.versions import Recorded, VersionHook, Versions
+from fietsupdate.planning.version_hooks import Recorded, VersionHook, Versions
 
 if TYPE_CHECKING:
     from fietsupdate.testing.instance import TemporaryInstance

@@ -14,7 +14,7 @@ from packaging.version import Version
 
 from fietsupdate.config.config import Release
 from fietsupdate.model import VERSION_MARK, Direction, UpdateState
-from fietsupdate.planning.versions import VersionHook
+from fietsupdate.planning.version_hooks import VersionHook
 from fietsupdate.testing.instance import TemporaryInstance
 from fietsupdate.testing.releases import Named, crossing, distribution_of, hooks_of, releases_of
 from fietsupdate.testing.states import Snapshot
