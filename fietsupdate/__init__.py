@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from fietsupdate.backups import Verified
     from fietsupdate.config.config import Config, Settings
     from fietsupdate.copies import Backup, Manifest, Shelf
+    from fietsupdate.engine.estimates import Estimates
+    from fietsupdate.engine.version_hooks import version_upgrade
     from fietsupdate.errors import FietsupdateError, NotCurrentError
-    from fietsupdate.estimates import Estimates
     from fietsupdate.filesystem.bulk import BulkFiles
     from fietsupdate.habit import refuse_pending
     from fietsupdate.initialise import Initialised
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
     from fietsupdate.startup import ensure_current, require_current
     from fietsupdate.testing.instance import TemporaryInstance
     from fietsupdate.updater import Updater
-    from fietsupdate.versions import version_upgrade
 
 _PLACES = {
     "Applied": "planning.packages",

@@ -32,7 +32,9 @@ from fietsupdate.copies import (
     Shelf,
     Stored,
 )
-from fietsupdate.data_version import recorded_in
+from fietsupdate.engine.context import Instance, now
+from fietsupdate.engine.data_version import recorded_in
+from fietsupdate.engine.tip import Tip
 from fietsupdate.errors import FietsupdateError, FilesError
 from fietsupdate.filesystem import shelf
 from fietsupdate.filesystem.file_copy import can_share
@@ -49,12 +51,10 @@ from fietsupdate.filesystem.posix.rename import erase
 from fietsupdate.filesystem.space import is_full
 from fietsupdate.filesystem.tree_copy import Links, copy_tree, digest, measure, room, standing
 from fietsupdate.foretelling import foretold, refuse_another_ledger, said
-from fietsupdate.instance import Instance, now
 from fietsupdate.model import fingerprint
 from fietsupdate.pace import Pace
 from fietsupdate.planning.keeping import outlived
 from fietsupdate.planning.version_hooks import Recorded
-from fietsupdate.tip import Tip
 from fietsupdate.views import DatabaseView
 
 if TYPE_CHECKING:

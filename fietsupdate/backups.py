@@ -20,18 +20,18 @@ from fietsupdate.backup import (
 )
 from fietsupdate.config.application import Site
 from fietsupdate.copies import PARTIAL, Backup, Reason, Scope, Shelf
+from fietsupdate.engine.context import now
+from fietsupdate.engine.tip import Tip
 from fietsupdate.errors import FilesError, RefusedError, UsageError
 from fietsupdate.filesystem import shelf
 from fietsupdate.filesystem.journal import cleanup
 from fietsupdate.filesystem.ledger import look as look_at_files
 from fietsupdate.filesystem.verifying import verify
-from fietsupdate.instance import now
 from fietsupdate.look import Look
 from fietsupdate.model import Event
 from fietsupdate.pace import Pace
 from fietsupdate.planning.keeping import spent, surplus
 from fietsupdate.run import Listener, Run
-from fietsupdate.tip import Tip
 
 NO_PAIR = frozenset(
     {"interrupted", "transaction_doubt", "ledger_damaged", "diverged", "files_older", "database_older"}

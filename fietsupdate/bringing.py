@@ -14,6 +14,7 @@ from pathlib import Path
 from fietsupdate.backup import BLOCK, RESERVE, SHARE, set_apart
 from fietsupdate.copies import Backup, Scope
 from fietsupdate.database.dump.store import NEW, OLD, draft_of
+from fietsupdate.engine.context import now
 from fietsupdate.errors import DatabaseError, FietsupdateError, FilesError, RefusedError
 from fietsupdate.filesystem import restoration, shelf, swap
 from fietsupdate.filesystem.journal import cleanup
@@ -25,7 +26,6 @@ from fietsupdate.filesystem.posix.regular import read_bytes
 from fietsupdate.filesystem.restoration import Restoration, Stage
 from fietsupdate.filesystem.staging import give_look, needs, shares_blocks, stage
 from fietsupdate.filesystem.tree_copy import room
-from fietsupdate.instance import now
 from fietsupdate.look import Look
 from fietsupdate.model import Event
 from fietsupdate.pace import Pace

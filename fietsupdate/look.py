@@ -143,7 +143,7 @@ def _versions(site: Site, graph: Graph, files: FilesView, database: DatabaseView
     """Compare the versions; most applications name no distribution, and need not wait for what would do it."""
     if not site.config.distribution:
         return None
-    from fietsupdate.versions import look as look_at_versions
+    from fietsupdate.engine.version_hooks import look as look_at_versions
 
     entries = database.entries or settled_entries(files, database)
     is_new = not (database.has_ledger or database.alembic_current or database.tables)

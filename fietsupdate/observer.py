@@ -140,8 +140,8 @@ class Observer:
 
 def _with_imports(found: Status, graph: Graph) -> Status:
     """Add what the scripts import and is not there, as a note: it stops only who must run such a script."""
+    from fietsupdate.engine.imports import failing_imports
     from fietsupdate.planning.script_problems import import_missing
-    from fietsupdate.resolver import failing_imports
 
     failing = failing_imports(graph.ordered, found.applied)
     if not failing:

@@ -16,13 +16,13 @@ from fietsupdate.backup import BLOCK, RESERVE, folder_of, owner
 from fietsupdate.backups import Proof
 from fietsupdate.copies import PARTIAL, Backup, Scope
 from fietsupdate.database.dump.store import NEW
+from fietsupdate.engine.context import now
 from fietsupdate.errors import FilesError
 from fietsupdate.filesystem import shelf, swap
 from fietsupdate.filesystem.posix.rename import erase
 from fietsupdate.filesystem.staging import stage
 from fietsupdate.filesystem.tree_copy import room
 from fietsupdate.filesystem.verifying import arrived
-from fietsupdate.instance import now
 from fietsupdate.model import Event
 from fietsupdate.pace import Pace
 from fietsupdate.restore import refuse_barred

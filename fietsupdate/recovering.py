@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from fietsupdate.engine import Engine
+from fietsupdate.engine.context import now
+from fietsupdate.engine.executor import Engine
 from fietsupdate.errors import FietsupdateError, RefusedError
 from fietsupdate.filesystem import last_failure
 from fietsupdate.filesystem.journal import cleanup
-from fietsupdate.instance import now
 from fietsupdate.look import Look
 from fietsupdate.model import Direction, Event, Plan, Report
 from fietsupdate.replanning import once, restless

@@ -19,9 +19,9 @@ from typing import Any
 from fietsupdate import __version__
 from fietsupdate.database.dump.digests import version_tables
 from fietsupdate.database.redirect import configured_texts, sqlite_files
+from fietsupdate.engine.context import now
 from fietsupdate.errors import FietsupdateError, FilesError, PlanError, RefusedError, StoppedError
 from fietsupdate.filesystem.space import is_full
-from fietsupdate.instance import now
 from fietsupdate.look import Look
 from fietsupdate.model import Direction, Event, Plan, Step
 from fietsupdate.rehearsing.apart import Apart

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from fietsupdate.engine.transaction import PlanChangedError
 from fietsupdate.errors import PlanError, RefusedError
 from fietsupdate.model import Plan
-from fietsupdate.transaction import PlanChangedError
 
 
 def refuse_another(plan: Plan, agreed: Plan) -> None:

@@ -15,13 +15,13 @@ from fietsupdate.backup import folder_of, found, refuse_shared
 from fietsupdate.backups import chosen, keeps_by
 from fietsupdate.bringing import UNTOUCHED, Bringing
 from fietsupdate.copies import Backup
+from fietsupdate.engine.context import now
 from fietsupdate.errors import DatabaseError, RefusedError, UsageError
 from fietsupdate.filesystem import restoration
 from fietsupdate.filesystem.journal import cleanup
 from fietsupdate.filesystem.layout import HOME, LOST_FOUND
 from fietsupdate.filesystem.ledger import read_entries
 from fietsupdate.filesystem.verifying import verify
-from fietsupdate.instance import now
 from fietsupdate.look import Look, look_at_files, unseen
 from fietsupdate.model import Entry, Event, Problem
 from fietsupdate.pace import Pace

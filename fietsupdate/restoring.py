@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 from fietsupdate.config.application import Site
 from fietsupdate.database.dump.store import NEW, OLD
 from fietsupdate.database.environment import Environment
+from fietsupdate.engine.context import now
 from fietsupdate.errors import FietsupdateError, FilesError
 from fietsupdate.filesystem import restoration, swap
 from fietsupdate.filesystem.journal import cleanup
@@ -32,7 +33,6 @@ from fietsupdate.filesystem.posix.identity import acting_as
 from fietsupdate.filesystem.posix.rename import erase
 from fietsupdate.filesystem.restoration import Restoration, Stage
 from fietsupdate.filesystem.transaction import FileTransaction
-from fietsupdate.instance import now
 from fietsupdate.masking import masked
 from fietsupdate.model import Event
 from fietsupdate.process import Signals

@@ -10,11 +10,14 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
-from fietsupdate.checks import Checks
 from fietsupdate.config.application import Site
 from fietsupdate.database.environment import Environment
 from fietsupdate.database.inspect import application_tables
-from fietsupdate.engine import Engine
+from fietsupdate.engine.checks import Checks
+from fietsupdate.engine.context import Instance, now
+from fietsupdate.engine.executor import Engine
+from fietsupdate.engine.recovery import Outcome, settle, warn_of_rubbish
+from fietsupdate.engine.transaction import PlanChangedError, reopen_files
 from fietsupdate.errors import (
     ChecksFailedError,
     FietsupdateError,
@@ -29,19 +32,16 @@ from fietsupdate.filesystem import run_warnings as warned
 from fietsupdate.filesystem.layout import check_home, make_home
 from fietsupdate.filesystem.ledger import look as look_at_files
 from fietsupdate.filesystem.posix.ownership import check_writable, refuse_root
-from fietsupdate.instance import Instance, now
 from fietsupdate.look import Look, look
 from fietsupdate.model import Begun, Direction, Event, Failure, Plan, Policy, Report, Step
 from fietsupdate.model.questions import NONE_GIVEN, Given, sorted_answers
 from fietsupdate.planning.answers import answered, doubts
 from fietsupdate.planning.graph import Graph
 from fietsupdate.process import SIGNALS, Signals, Stop
-from fietsupdate.recovery import Outcome, settle, warn_of_rubbish
 from fietsupdate.replanning import refuse_another, restless
 from fietsupdate.restoring import Restorer
 from fietsupdate.safeguard import Safeguard
 from fietsupdate.service import check_service, out_of_service, tidied
-from fietsupdate.transaction import PlanChangedError, reopen_files
 from fietsupdate.views import DatabaseView, LockHolder
 
 Listener = Callable[[Event], None]

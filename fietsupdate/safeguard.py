@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 
 from fietsupdate.backup import Maker, Purpose, folder_of, found, owner, stale
 from fietsupdate.copies import Backup, Reason, Scope
+from fietsupdate.engine.context import Instance
+from fietsupdate.engine.tip import Tip
 from fietsupdate.errors import FietsupdateError
 from fietsupdate.filesystem import shelf
-from fietsupdate.instance import Instance
 from fietsupdate.model import Direction, Plan, Policy, Step, fingerprint
 from fietsupdate.planning.keeping import between, surplus, way_back
-from fietsupdate.tip import Tip
 from fietsupdate.views import DatabaseView
 
 if TYPE_CHECKING:

@@ -16,9 +16,9 @@ from pathlib import Path
 
 from fietsupdate.config.application import Site
 from fietsupdate.config.config import Config
+from fietsupdate.engine.context import now
 from fietsupdate.errors import ConfigError, FilesError, RefusedError
 from fietsupdate.filesystem import maintenance
-from fietsupdate.instance import now
 from fietsupdate.model import Event, Problem
 from fietsupdate.process import Signals, Stop
 from fietsupdate.views import LockHolder

@@ -9,9 +9,9 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from fietsupdate.engine import Engine
+from fietsupdate.engine.context import now
+from fietsupdate.engine.executor import Engine
 from fietsupdate.errors import RefusedError, UsageError
-from fietsupdate.instance import now
 from fietsupdate.look import Look
 from fietsupdate.model import BASE, Adoption, Direction, Event, Plan, Report
 from fietsupdate.planning.graph import Graph

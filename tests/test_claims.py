@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 import fietsupdate
-from fietsupdate.recovery import Outcome, Settled
-from fietsupdate.stands import undone
+from fietsupdate.engine.failure import undone
+from fietsupdate.engine.recovery import Outcome, Settled
 
 PACKAGE = Path(fietsupdate.__file__).parent
 COMPARISON = re.compile(r"\bas before\b|\bas they were\b")

@@ -7,7 +7,7 @@ from fake_updater import PLAN, FakeUpdater
 
 from fietsupdate import Estimate
 from fietsupdate.change import Change
-from fietsupdate.estimates import Estimates
+from fietsupdate.engine.estimates import Estimates
 from fietsupdate.model import Direction
 from fietsupdate.rehearsing.report import Outlook
 from fietsupdate.render.rehearsals import estimated, in_words

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from fietsupdate import Updater, UpdateState
+from fietsupdate.engine.imports import failing_imports
 from fietsupdate.model.imports import Import
 from fietsupdate.planning.metadata import read_script
-from fietsupdate.resolver import failing_imports
 from support.notes import notes
 
 SCRIPT = "update_id = 'v1'\nalembic_revision = None\nclass Up: pass\nclass Down: pass\n"

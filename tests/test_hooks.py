@@ -7,7 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from fietsupdate import Updater, UpdateScript, hooks
+from fietsupdate import Updater, UpdateScript
+from fietsupdate.engine import hooks
 from fietsupdate.errors import FietsupdateError
 from fietsupdate.model import Direction
 from fietsupdate.process import children_end_here

@@ -10,6 +10,7 @@ from types import ModuleType
 import pytest
 
 from fietsupdate.config.hook_modules import HookModule
+from fietsupdate.engine.version_hooks import load, takes, version_upgrade
 from fietsupdate.model import Direction, Update
 from fietsupdate.planning.version_hooks import (
     LastRun,
@@ -22,7 +23,6 @@ from fietsupdate.planning.version_hooks import (
     version_steps,
     wrong_specifier,
 )
-from fietsupdate.versions import load, takes, version_upgrade
 from support.instances import database, entry, update
 
 LETTERS = {"=": Direction.STAMP, "-": Direction.DOWN}

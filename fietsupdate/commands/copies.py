@@ -40,7 +40,7 @@ def backup(
     while they are copied are named.
     """
     from fietsupdate.change import seconds
-    from fietsupdate.instance import now
+    from fietsupdate.engine.context import now
     from fietsupdate.render import copies
 
     session: Session = ctx.obj

@@ -17,10 +17,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fietsupdate.database.redirect import only_the_clone
+from fietsupdate.engine.context import now
 from fietsupdate.filesystem.guard.read_only import Fence, fenced
 from fietsupdate.filesystem.paths import database_files
 from fietsupdate.filesystem.posix.namespaces import is_faithful_for, isolate
-from fietsupdate.instance import now
 from fietsupdate.model import Event
 from fietsupdate.rehearsing.child import DiedError, run_apart
 from fietsupdate.rehearsing.clone import Clone

@@ -18,6 +18,7 @@ from fietsupdate.config.config import Pointed
 from fietsupdate.database.dump.accounts import Account, NotConfinedError
 from fietsupdate.database.dump.store import CLONE, Store, live_store, mark
 from fietsupdate.database.environment import Environment, Visit
+from fietsupdate.engine.recovery import commit_where_needed
 from fietsupdate.errors import DatabaseError, FilesError
 from fietsupdate.filesystem import lock
 from fietsupdate.filesystem.file_record import FileRecord
@@ -27,7 +28,6 @@ from fietsupdate.filesystem.paths import database_files
 from fietsupdate.filesystem.posix.durable import atomic_write
 from fietsupdate.filesystem.tree_copy import copy_tree, digest, measure, room
 from fietsupdate.pace import Pace
-from fietsupdate.recovery import commit_where_needed
 from fietsupdate.rehearsing import removal
 from fietsupdate.rehearsing.aim import Aim, aim_of, aimed, aimed_ini
 from fietsupdate.views import DatabaseView

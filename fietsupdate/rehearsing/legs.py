@@ -9,9 +9,9 @@ import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from fietsupdate import hooks
 from fietsupdate.database.dump.digests import definitions, digests, is_ours
 from fietsupdate.database.dump.schema_parts import columns, without
+from fietsupdate.engine import hooks
 from fietsupdate.errors import FietsupdateError, StoppedError
 from fietsupdate.filesystem.inventory import Difference, differences
 from fietsupdate.filesystem.space import is_full

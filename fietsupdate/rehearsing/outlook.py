@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from fietsupdate import estimates
-from fietsupdate.checks import modules
+from fietsupdate.engine import estimates
+from fietsupdate.engine.checks import modules
 from fietsupdate.model import Plan
 from fietsupdate.rehearsing.report import Outlook, last
 from fietsupdate.run import Run

@@ -13,7 +13,7 @@ from fietsupdate.model import Plan, Step
 from fietsupdate.model.readback import parsed
 
 if TYPE_CHECKING:
-    from fietsupdate.estimates import Estimates
+    from fietsupdate.engine.estimates import Estimates
 
 FORMAT = 1
 """The format of the stored reports that this version writes; it reads no other."""

@@ -12,7 +12,7 @@ from fietsupdate.render.copies import size
 from fietsupdate.render.layout import count, duration, labelled, several, table, wrapped
 
 if TYPE_CHECKING:
-    from fietsupdate.estimates import Estimates
+    from fietsupdate.engine.estimates import Estimates
     from fietsupdate.rehearsing.report import (
         Change,
         Database,

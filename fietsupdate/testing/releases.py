@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 from packaging.specifiers import Specifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
 
-from fietsupdate import versions
 from fietsupdate.config import hook_modules
 from fietsupdate.config.application import enter
 from fietsupdate.config.config import Release
+from fietsupdate.engine import version_hooks
 from fietsupdate.planning.graph import Graph
 from fietsupdate.planning.target import find
 from fietsupdate.planning.version_hooks import Recorded, VersionHook, Versions
@@ -54,7 +54,7 @@ def hooks_of(instance: TemporaryInstance) -> tuple[VersionHook, ...]:
     def load() -> tuple[VersionHook, ...]:
         with enter(config) as site:
             url = config.pointed.url if config.pointed is not None else instance.url
-            return tuple(versions.load(hook_modules.active(config, site.with_url(url).settings)))
+            return tuple(version_hooks.load(hook_modules.active(config, site.with_url(url).settings)))
 
     if found := instance.run(load):
         return found

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from fietsupdate import hooks
 from fietsupdate.database.models import unmatched
+from fietsupdate.engine import hooks
 from fietsupdate.errors import FietsupdateError
 from fietsupdate.model import Direction, Update, UpdateState
 from fietsupdate.planning.graph import Graph

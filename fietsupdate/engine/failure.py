@@ -7,11 +7,11 @@ from pathlib import Path
 
 from fietsupdate.config.config import described
 from fietsupdate.database import limits
+from fietsupdate.engine.recovery import Outcome, Settled
 from fietsupdate.errors import FietsupdateError, StoppedError, TerminatedError, UpdateFailedError
 from fietsupdate.filesystem.space import is_full, name_disk
 from fietsupdate.model import Direction, Step
 from fietsupdate.process import SIGNALS, Stop
-from fietsupdate.recovery import Outcome, Settled
 
 NO_COMMIT = "env.py returned without an error, but the database has not committed {what}"
 LOOK_AT_ENV = "See that env.py commits: 'alembic upgrade' with the same env.py must leave its revision in the database."

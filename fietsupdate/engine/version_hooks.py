@@ -20,7 +20,7 @@ from fietsupdate.config import hook_modules
 from fietsupdate.config.application import Site
 from fietsupdate.config.config import Settings, described
 from fietsupdate.config.hook_modules import HookModule
-from fietsupdate.data_version import recorded_in
+from fietsupdate.engine.data_version import recorded_in
 from fietsupdate.errors import ConfigError, ScriptError
 from fietsupdate.model import VERSION_MARK, Begun, Direction, Entry, Update
 from fietsupdate.planning.version_hooks import VersionHook, Versions, is_older, is_version, recorded, wrong_specifier

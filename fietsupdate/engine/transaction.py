@@ -15,23 +15,23 @@ from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from fietsupdate import hooks
-from fietsupdate.answering import Answering
 from fietsupdate.database.environment import Visit
 from fietsupdate.database.foreign_commits import commits_elsewhere
 from fietsupdate.database.ledger import BEGUN
 from fietsupdate.database.visit import joined_session
+from fietsupdate.engine import hooks
+from fietsupdate.engine.answers import Answering
+from fietsupdate.engine.context import Instance, make_entry, now
+from fietsupdate.engine.failure import not_committed
+from fietsupdate.engine.recovery import commit_where_needed
+from fietsupdate.engine.tip import Tip
 from fietsupdate.errors import EnvPyError, UpdateFailedError
 from fietsupdate.filesystem.guard.guard import Guard
 from fietsupdate.filesystem.transaction import FileTransaction
-from fietsupdate.instance import Instance, make_entry, now
 from fietsupdate.model import Entry, Phase, Step
 from fietsupdate.model.questions import Answer, Question
 from fietsupdate.process import put_back, stdout_on_stderr
-from fietsupdate.recovery import commit_where_needed
 from fietsupdate.script import Surroundings
-from fietsupdate.stands import not_committed
-from fietsupdate.tip import Tip
 
 if TYPE_CHECKING:
     from alembic.runtime.migration import RevisionStep
@@ -116,7 +116,7 @@ class StepTransaction:
 
         Raises:
             PlanChangedError: the instance has moved; nothing was done.
-            FietsupdateError: something failed; what stands is for `fietsupdate.recovery` to find out.
+            FietsupdateError: something failed; what stands is for `fietsupdate.engine.recovery` to find out.
         """
         with self.guard or nullcontext():
             if self.step.update.atomic:

@@ -15,18 +15,18 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from fietsupdate import hooks
-from fietsupdate.answering import Answering
 from fietsupdate.config.application import Site
 from fietsupdate.config.config import Settings, described
+from fietsupdate.engine import hooks
+from fietsupdate.engine.answers import Answering
+from fietsupdate.engine.context import now
+from fietsupdate.engine.unattended import no_input
 from fietsupdate.errors import ChecksFailedError, ConfigError, FietsupdateError, PostChecksFailedError, ScriptError
 from fietsupdate.filesystem.guard.read_only import fenced
-from fietsupdate.instance import now
 from fietsupdate.model import Event, Plan
 from fietsupdate.model.questions import NONE_GIVEN, Given
 from fietsupdate.process import as_stop, children_end_here, put_back, stdout_on_stderr
 from fietsupdate.script import Surroundings, only_warns
-from fietsupdate.unattended import no_input
 
 NO_CONNECTION = "check() runs before any transaction begins"
 UNCHANGED = "Nothing was changed."

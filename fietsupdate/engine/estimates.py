@@ -13,9 +13,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from fietsupdate import hooks
-from fietsupdate.answering import Answering
 from fietsupdate.config.config import Settings
+from fietsupdate.engine import hooks
+from fietsupdate.engine.answers import Answering
 from fietsupdate.errors import FietsupdateError, ScriptError
 from fietsupdate.filesystem.guard.read_only import fenced
 from fietsupdate.model import Plan, Step

@@ -16,17 +16,17 @@ from typing import TYPE_CHECKING, Protocol
 
 from fietsupdate.database.environment import Visit
 from fietsupdate.database.ledger import DONE
+from fietsupdate.engine.context import Instance, make_entry, now
+from fietsupdate.engine.failure import Disk, Progress, WayOn, failed, not_committed
+from fietsupdate.engine.recovery import Outcome, Settled, commit_where_needed, settle
+from fietsupdate.engine.tip import Tip
+from fietsupdate.engine.transaction import PlanChangedError, StepTransaction, guard_of, open_files, reopen_files, take
 from fietsupdate.errors import FietsupdateError, RefusedError
 from fietsupdate.filesystem.transaction import FileTransaction
-from fietsupdate.instance import Instance, make_entry, now
 from fietsupdate.masking import masked
 from fietsupdate.model import BASE, Adoption, Begun, Direction, Entry, Plan, Step
 from fietsupdate.model.questions import sorted_answers
 from fietsupdate.planning.planner import resume_command
-from fietsupdate.recovery import Outcome, Settled, commit_where_needed, settle
-from fietsupdate.stands import Disk, Progress, WayOn, failed, not_committed
-from fietsupdate.tip import Tip
-from fietsupdate.transaction import PlanChangedError, StepTransaction, guard_of, open_files, reopen_files, take
 from fietsupdate.views import DatabaseView
 
 if TYPE_CHECKING:

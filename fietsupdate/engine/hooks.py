@@ -16,15 +16,16 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from fietsupdate import script, versions
+from fietsupdate import script
 from fietsupdate.config.config import Settings, said
+from fietsupdate.engine import version_hooks
+from fietsupdate.engine.unattended import no_input
 from fietsupdate.errors import FietsupdateError, ScriptError, UpdateFailedError, let_go
 from fietsupdate.model import Direction, Phase, Step, Update
 from fietsupdate.process import as_stop, children_end_here
 from fietsupdate.script import Surroundings, UpdateScript
-from fietsupdate.unattended import no_input
 
-CLASSES = {Direction.UP: "Up", Direction.DOWN: "Down", Direction.VERSION: versions.CLASS}
+CLASSES = {Direction.UP: "Up", Direction.DOWN: "Down", Direction.VERSION: version_hooks.CLASS}
 HOOKS = {Phase.PRE: "pre_alembic", Phase.POST: "post_alembic"}
 
 
@@ -62,7 +63,7 @@ def inspect(update: Update, direction: Direction) -> ModuleType:
     Raises:
         ScriptError: something is missing.
     """
-    module = versions.module_of(update) if direction is Direction.VERSION else load(update)
+    module = version_hooks.module_of(update) if direction is Direction.VERSION else load(update)
     made = _make(module, update, direction)
     missing = [name for name in HOOKS.values() if not callable(getattr(made, name, None))]
     if missing:

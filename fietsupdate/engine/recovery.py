@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 from fietsupdate.database import table_engines
 from fietsupdate.database.environment import Visit
 from fietsupdate.database.ledger import BEGUN, DONE, LedgerTable
+from fietsupdate.engine.context import Instance
 from fietsupdate.errors import DatabaseBusyError, FietsupdateError, FilesError, InDoubtError, LockedError
 from fietsupdate.filesystem.journal import cleanup
 from fietsupdate.filesystem.journal.undone import displaced
 from fietsupdate.filesystem.transaction import FileTransaction
-from fietsupdate.instance import Instance
 from fietsupdate.model import Begun, Entry, Phase, fingerprint
 from fietsupdate.process import Stop
 from fietsupdate.views import OpenTransaction
