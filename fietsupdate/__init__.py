@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from fietsupdate.backup.manifest import Backup, Manifest, Shelf
+    from fietsupdate.backup.policy import Despite
     from fietsupdate.backups import Verified
     from fietsupdate.config.config import Config, Settings
-    from fietsupdate.copies import Backup, Manifest, Shelf
     from fietsupdate.engine.estimates import Estimates
     from fietsupdate.engine.version_hooks import version_upgrade
     from fietsupdate.errors import FietsupdateError, NotCurrentError
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
         UpdateState,
     )
     from fietsupdate.model.packages import PackageStatus
-    from fietsupdate.planning.going_back import Despite
     from fietsupdate.planning.graph import Graph
     from fietsupdate.planning.packages import Applied
     from fietsupdate.rehearsing.report import Outlook, Rehearsal

@@ -8,29 +8,20 @@ from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 
-from fietsupdate.backup import (
-    Maker,
-    Purpose,
-    folder_of,
-    found,
-    owner,
-    refuse_dest,
-    refuse_shared,
-    stale,
-)
+from fietsupdate.backup import directory
+from fietsupdate.backup.create import Maker, Purpose, folder_of, found, owner, refuse_dest, refuse_shared, stale
+from fietsupdate.backup.manifest import PARTIAL, Backup, Reason, Scope, Shelf
+from fietsupdate.backup.meter import Pace
+from fietsupdate.backup.policy import spent, surplus
+from fietsupdate.backup.verify import verify
 from fietsupdate.config.application import Site
-from fietsupdate.copies import PARTIAL, Backup, Reason, Scope, Shelf
 from fietsupdate.engine.context import now
 from fietsupdate.engine.tip import Tip
 from fietsupdate.errors import FilesError, RefusedError, UsageError
-from fietsupdate.filesystem import shelf
 from fietsupdate.filesystem.journal import cleanup
 from fietsupdate.filesystem.ledger import look as look_at_files
-from fietsupdate.filesystem.verifying import verify
 from fietsupdate.look import Look
 from fietsupdate.model import Event
-from fietsupdate.pace import Pace
-from fietsupdate.planning.keeping import spent, surplus
 from fietsupdate.run import Listener, Run
 
 NO_PAIR = frozenset(
@@ -189,7 +180,7 @@ def _damaged(path: Path, reason: object) -> FilesError:
 
 def _read(path: Path) -> Backup:
     try:
-        return shelf.read(path.absolute())
+        return directory.read(path.absolute())
     except ValueError as error:
         raise _damaged(path, error) from error
 
@@ -242,8 +233,8 @@ def _pruned(run: Run, seen: Look, keep: int | None, done: str = "") -> tuple[str
     there, word = found(run.site), owner(run.site, seen.database.instance_id)
     unwanted = _unwanted(there, seen, keep)
     try:
-        swept = shelf.sweep(there.folder, word)
-        gone = shelf.remove(unwanted, word)
+        swept = directory.sweep(there.folder, word)
+        gone = directory.remove(unwanted, word)
     except (OSError, FilesError) as error:
         names = [backup.name for backup in unwanted if not backup.path.exists()]
         raise FilesError(

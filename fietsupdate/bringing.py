@@ -11,25 +11,25 @@ import secrets
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fietsupdate.backup import BLOCK, RESERVE, SHARE, set_apart
-from fietsupdate.copies import Backup, Scope
+from fietsupdate.backup import directory, restore_journal, swap
+from fietsupdate.backup.create import BLOCK, RESERVE, SHARE, set_apart
+from fietsupdate.backup.manifest import Backup, Scope
+from fietsupdate.backup.meter import Pace
+from fietsupdate.backup.restore_journal import Restoration, Stage
+from fietsupdate.backup.restorer import Restorer
+from fietsupdate.backup.staging import give_look, needs, shares_blocks, stage
 from fietsupdate.database.dump.store import NEW, OLD, draft_of
 from fietsupdate.engine.context import now
 from fietsupdate.errors import DatabaseError, FietsupdateError, FilesError, RefusedError
-from fietsupdate.filesystem import restoration, shelf, swap
 from fietsupdate.filesystem.journal import cleanup
 from fietsupdate.filesystem.layout import home, make_folder, restore_folder
 from fietsupdate.filesystem.ledger import LARGEST
 from fietsupdate.filesystem.paths import database_files
 from fietsupdate.filesystem.posix.durable import atomic_write, sync_path
 from fietsupdate.filesystem.posix.regular import read_bytes
-from fietsupdate.filesystem.restoration import Restoration, Stage
-from fietsupdate.filesystem.staging import give_look, needs, shares_blocks, stage
 from fietsupdate.filesystem.tree_copy import room
 from fietsupdate.look import Look
 from fietsupdate.model import Event
-from fietsupdate.pace import Pace
-from fietsupdate.restoring import Restorer
 from fietsupdate.run import Run
 
 UNTOUCHED = "Nothing was changed."
@@ -56,12 +56,12 @@ class Bringing:
         try:
             make_folder(restore_folder(data_dir), shared=False)
             sync_path(home(data_dir))  # without its journal nobody would sweep what is loaded beside the database
-            restoration.write(data_dir, begun)
+            restore_journal.write(data_dir, begun)
             self._refuse_narrow()
             staged = self._stage(begun)
             run.signals.raise_pending()
             run.signals.deferred = True
-            restoration.write(data_dir, staged.at(Stage.DATABASE))
+            restore_journal.write(data_dir, staged.at(Stage.DATABASE))
         except BaseException as error:
             run.signals.deferred = True
             withdrawn = self.restorer.withdraw(staged)
@@ -188,14 +188,14 @@ class Bringing:
             ledger = read_bytes(self.backup.ledger, LARGEST)
         except FileNotFoundError:
             return False
-        atomic_write(folder / restoration.LEDGER, ledger, mode=0o600)
+        atomic_write(folder / restore_journal.LEDGER, ledger, mode=0o600)
         return True
 
 
 def _beside(backup: Backup) -> list[Path]:
     """Name the other backups in the folder of one: they stay, wherever that is."""
     real = Path(os.path.realpath(backup.path)).parent
-    return [other.path for other in shelf.look(real).backups]
+    return [other.path for other in directory.look(real).backups]
 
 
 def _told(error: BaseException, stands: str) -> BaseException:

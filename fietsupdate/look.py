@@ -26,7 +26,7 @@ from fietsupdate.planning.schema import fits_before, is_past_pending
 from fietsupdate.views import DatabaseView, FilesView, OpenRestore
 
 if TYPE_CHECKING:
-    from fietsupdate.copies import Backup
+    from fietsupdate.backup.manifest import Backup
     from fietsupdate.planning.version_hooks import Versions
 
 MOST_LOOKS = 5
@@ -119,9 +119,9 @@ def _open_restore(data_dir: Path) -> OpenRestore | None:
         return None
     except OSError:
         pass  # reading the journal says what is wrong
-    from fietsupdate.filesystem import restoration
+    from fietsupdate.backup import restore_journal
 
-    return restoration.look(data_dir)
+    return restore_journal.look(data_dir)
 
 
 def unseen(shown_url: str, *, dialect: str = "", url: str = "", file: Path | None = None) -> DatabaseView:
@@ -155,7 +155,7 @@ def _versions(site: Site, graph: Graph, files: FilesView, database: DatabaseView
 
 def _fitting(site: Site, graph: Graph, database: DatabaseView, installed: str) -> str:
     """Name the newest backup that the installed version of the application fits; "" where there is none."""
-    from fietsupdate.planning.going_back import newest_version
+    from fietsupdate.backup.policy import newest_version
     from fietsupdate.planning.version_hooks import is_older
 
     for backup in _backups(site):
@@ -169,7 +169,7 @@ def _fitting(site: Site, graph: Graph, database: DatabaseView, installed: str) -
 
 def _nearest(site: Site, graph: Graph, files: FilesView, database: DatabaseView) -> str:
     """Name the backup that brings halves together which do not fit."""
-    from fietsupdate.planning.going_back import nearest
+    from fietsupdate.backup.policy import nearest
 
     manifests = [backup.manifest for backup in _backups(site)]
     there = nearest(manifests, compare(files, database, graph), files, database)
@@ -178,7 +178,7 @@ def _nearest(site: Site, graph: Graph, files: FilesView, database: DatabaseView)
 
 def _way_back(site: Site, database: DatabaseView, begun: Begun) -> str:
     """Name the backup that leads back to before an interrupted update."""
-    from fietsupdate.planning.keeping import way_back
+    from fietsupdate.backup.policy import way_back
 
     back = way_back(_backups(site), database.instance_id, begun.txn, fingerprint(database.entries))
     return back.name if back is not None else ""
@@ -204,7 +204,7 @@ def _before_pending(site: Site, graph: Graph, files: FilesView, database: Databa
 
 def _backups(site: Site) -> tuple[Backup, ...]:
     """Find the backups; somebody who may not look for them is told of none."""
-    from fietsupdate.backup import found
+    from fietsupdate.backup.create import found
 
     try:
         return found(site).backups

@@ -12,21 +12,21 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from fietsupdate.backup import BLOCK, RESERVE, folder_of, owner
+from fietsupdate.backup import directory, swap
+from fietsupdate.backup.create import BLOCK, RESERVE, folder_of, owner
+from fietsupdate.backup.manifest import PARTIAL, Backup, Scope
+from fietsupdate.backup.meter import Pace
+from fietsupdate.backup.restorer import Restorer
+from fietsupdate.backup.staging import stage
+from fietsupdate.backup.verify import arrived
 from fietsupdate.backups import Proof
-from fietsupdate.copies import PARTIAL, Backup, Scope
 from fietsupdate.database.dump.store import NEW
 from fietsupdate.engine.context import now
 from fietsupdate.errors import FilesError
-from fietsupdate.filesystem import shelf, swap
 from fietsupdate.filesystem.posix.rename import erase
-from fietsupdate.filesystem.staging import stage
 from fietsupdate.filesystem.tree_copy import room
-from fietsupdate.filesystem.verifying import arrived
 from fietsupdate.model import Event
-from fietsupdate.pace import Pace
 from fietsupdate.restore import refuse_barred
-from fietsupdate.restoring import Restorer
 from fietsupdate.run import Run
 
 UNTOUCHED = "Nothing live was touched."
@@ -41,7 +41,7 @@ def prove(run: Run, backup: Backup) -> Proof:
         FietsupdateError: it could not even be brought there, as a restore could not.
     """
     folder = folder_of(run.site)
-    shelf.make_shelf(folder, run.site.data_dir)
+    directory.make_shelf(folder, run.site.data_dir)
     with run.stoppable([]), _alone(folder):
         notes, wrong = _database(run, backup)
         if backup.manifest.scope is Scope.FULL:

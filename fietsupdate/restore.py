@@ -1,6 +1,6 @@
 """Goes back to a backup: finds it, and sees that nothing stands against it.
 
-`fietsupdate.bringing` brings it beside what is live; from then on `fietsupdate.restoring` takes it to the end.
+`fietsupdate.bringing` brings it beside what is live; from then on `fietsupdate.backup.restorer` takes it to the end.
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from fietsupdate.backup import folder_of, found, refuse_shared
+from fietsupdate.backup import restore_journal
+from fietsupdate.backup.create import folder_of, found, refuse_shared
+from fietsupdate.backup.manifest import Backup
+from fietsupdate.backup.meter import Pace
+from fietsupdate.backup.policy import Despite, Ground, fitting_hint, objections, restorable, too_new
+from fietsupdate.backup.restorer import Restorer
+from fietsupdate.backup.verify import verify
 from fietsupdate.backups import chosen, keeps_by
 from fietsupdate.bringing import UNTOUCHED, Bringing
-from fietsupdate.copies import Backup
 from fietsupdate.engine.context import now
 from fietsupdate.errors import DatabaseError, RefusedError, UsageError
-from fietsupdate.filesystem import restoration
 from fietsupdate.filesystem.journal import cleanup
 from fietsupdate.filesystem.layout import HOME, LOST_FOUND
 from fietsupdate.filesystem.ledger import read_entries
-from fietsupdate.filesystem.verifying import verify
 from fietsupdate.look import Look, look_at_files, unseen
 from fietsupdate.model import Entry, Event, Problem
-from fietsupdate.pace import Pace
-from fietsupdate.planning.going_back import Despite, Ground, fitting_hint, objections, restorable, too_new
-from fietsupdate.restoring import Restorer
 from fietsupdate.run import Run
 from fietsupdate.service import check_service, out_of_service
 from fietsupdate.whereabouts import Whereabouts
@@ -150,7 +150,7 @@ def restore(run: Run, name: str | None, despite: Collection[Despite]) -> Restore
     """
     with run.stoppable([]):
         run.check_hands()
-        left = restoration.look(run.site.data_dir)
+        left = restore_journal.look(run.site.data_dir)
         with run.locked("restore"):  # which finishes what was cut off
             if left is not None and left.is_half and name in {None, left.backup}:
                 done = Restored(left.backup, run.look().status(locked_by_us=True).current)

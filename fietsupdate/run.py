@@ -10,6 +10,9 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
+from fietsupdate.backup import restore_journal
+from fietsupdate.backup.automatic import Safeguard
+from fietsupdate.backup.restorer import Restorer
 from fietsupdate.config.application import Site
 from fietsupdate.database.environment import Environment
 from fietsupdate.database.inspect import application_tables
@@ -27,7 +30,7 @@ from fietsupdate.errors import (
     StoppedError,
     TerminatedError,
 )
-from fietsupdate.filesystem import last_failure, lock, restoration
+from fietsupdate.filesystem import last_failure, lock
 from fietsupdate.filesystem import run_warnings as warned
 from fietsupdate.filesystem.layout import check_home, make_home
 from fietsupdate.filesystem.ledger import look as look_at_files
@@ -39,8 +42,6 @@ from fietsupdate.planning.answers import answered, doubts
 from fietsupdate.planning.graph import Graph
 from fietsupdate.process import SIGNALS, Signals, Stop
 from fietsupdate.replanning import refuse_another, restless
-from fietsupdate.restoring import Restorer
-from fietsupdate.safeguard import Safeguard
 from fietsupdate.service import check_service, out_of_service, tidied
 from fietsupdate.views import DatabaseView, LockHolder
 
@@ -270,7 +271,7 @@ class Run:
 
     def _settle_restore(self) -> None:
         """Finish a restore that was cut off, or take away what it has left."""
-        left = restoration.look(self.site.data_dir)
+        left = restore_journal.look(self.site.data_dir)
         guarded = out_of_service(self.site, self.signals, self.tell, command="restore")
         with guarded if left is not None and left.is_half else contextlib.nullcontext():
             Restorer(self.site, self.environment, self.signals, self.tell).settle()

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fietsupdate.author import Author
+from fietsupdate.backup.manifest import Backup, Shelf
 from fietsupdate.config.application import enter
-from fietsupdate.copies import Backup, Shelf
 from fietsupdate.model import Direction, Plan, Report
 
 if TYPE_CHECKING:
+    from fietsupdate.backup.policy import Despite
     from fietsupdate.backups import Verified
-    from fietsupdate.planning.going_back import Despite
     from fietsupdate.rehearsing.report import Outlook, Rehearsal
     from fietsupdate.restore import Candidate, Restored
     from fietsupdate.run import Listener

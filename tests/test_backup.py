@@ -19,8 +19,12 @@ from pathlib import Path
 import pytest
 
 from fietsupdate import Updater, __version__
+from fietsupdate.backup import directory
+from fietsupdate.backup.manifest import Appearance, Backup, Manifest, Reason, Scope, Stored
+from fietsupdate.backup.meter import Pace
+from fietsupdate.backup.policy import outlived, surplus, way_back
+from fietsupdate.backup.verify import verify
 from fietsupdate.cli import main
-from fietsupdate.copies import Appearance, Backup, Manifest, Reason, Scope, Stored
 from fietsupdate.errors import (
     DatabaseError,
     FilesError,
@@ -29,12 +33,9 @@ from fietsupdate.errors import (
     StoppedError,
     UpdateFailedError,
 )
-from fietsupdate.filesystem import file_copy, lock, shelf
+from fietsupdate.filesystem import file_copy, lock
 from fietsupdate.filesystem.file_record import FileRecord
-from fietsupdate.filesystem.verifying import verify
 from fietsupdate.model import Event, Policy, fingerprint
-from fietsupdate.pace import Pace
-from fietsupdate.planning.keeping import outlived, surplus, way_back
 from fietsupdate.render import copies
 from fietsupdate.render.progress import amount
 from support.databases import MARIADB, POSTGRESQL, SQLITE, Database
@@ -337,7 +338,7 @@ def test_the_folder_above_must_be_there(project, tmp_path):
 def test_space_is_checked_first_and_a_reserve_stays_free(project, monkeypatch):
     updater(project).backup()
     before = both(project), names(project)
-    monkeypatch.setattr("fietsupdate.backup.room", lambda _path: 64 << 20)
+    monkeypatch.setattr("fietsupdate.backup.create.room", lambda _path: 64 << 20)
     with pytest.raises(FilesError) as caught:
         updater(project).backup()
     assert caught.value.message == (
@@ -351,10 +352,10 @@ def test_files_whose_blocks_are_shared_need_no_room(project, monkeypatch):
     """On Btrfs or XFS a copy takes hardly any space, however large the files are."""
     with open(project.data / "film", "wb") as film:
         os.posix_fallocate(film.fileno(), 0, 8 << 20)
-    monkeypatch.setattr("fietsupdate.backup.room", lambda _path: 66 << 20)
+    monkeypatch.setattr("fietsupdate.backup.create.room", lambda _path: 66 << 20)
     with pytest.raises(FilesError, match="A backup needs 9 MiB"):
         updater(project).backup()
-    monkeypatch.setattr("fietsupdate.backup.can_share", lambda _source, _dest: True)
+    monkeypatch.setattr("fietsupdate.backup.create.can_share", lambda _source, _dest: True)
     assert verify(updater(project).backup()) == ()
 
 
@@ -466,7 +467,7 @@ def test_a_manifest_that_names_what_is_not_in_the_backup_is_none(project, tmp_pa
         assert old in text
         manifest.write_text(text.replace(old, new))
         with pytest.raises(ValueError, match=r"its manifest names '.*', which is no part of a backup"):
-            shelf.read(backup.path)
+            directory.read(backup.path)
 
 
 def test_a_listing_that_leads_out_of_the_backup_gives_no_look_to_anything(project, tmp_path):
@@ -663,13 +664,13 @@ def test_an_old_one_that_cannot_be_erased_is_told_and_is_no_backup_any_more(make
 def test_two_instances_may_finish_a_backup_of_one_name_in_one_folder(tmp_path):
     """Two timers that strike at the same second, of two instances at the same release."""
     manifest = made("20261122-030000-v1", 1).manifest
-    begun = [shelf.begin(tmp_path, owner, manifest.name) for owner in ("this", "that")]
+    begun = [directory.begin(tmp_path, owner, manifest.name) for owner in ("this", "that")]
     for path in begun:
         (path / "database.dump").write_text("x")
         (path / "files").mkdir()
-    finished = [shelf.complete(path, manifest).name for path in begun]
+    finished = [directory.complete(path, manifest).name for path in begun]
     assert finished == ["20261122-030000-v1", "20261122-030000-v1-2"]
-    assert [backup.name for backup in shelf.look(tmp_path).backups] == finished[::-1]
+    assert [backup.name for backup in directory.look(tmp_path).backups] == finished[::-1]
 
 
 def fail(error, *_, **__):
@@ -856,7 +857,7 @@ def test_a_program_that_is_missing_is_found_before_anything_changes(make_project
 def test_a_backup_that_fails_stops_the_run_before_the_step(project, monkeypatch):
     project.update("v3", "v2", "r3", atomic=False, **traced(project, "v3"))
     project.revision("r3", "r2", "pass")
-    real, calls = shelf.complete, []
+    real, calls = directory.complete, []
 
     def second_fails(partial, manifest):
         calls.append(partial)
@@ -864,7 +865,7 @@ def test_a_backup_that_fails_stops_the_run_before_the_step(project, monkeypatch)
             raise OSError(errno.ENOSPC, "No space left on device")
         return real(partial, manifest)
 
-    monkeypatch.setattr(shelf, "complete", second_fails)
+    monkeypatch.setattr(directory, "complete", second_fails)
     with pytest.raises(FilesError) as caught:
         updater(project).update()
     assert caught.value.stands == f"{UNTOUCHED} 1 of 2 updates of this run were finished before it."
@@ -916,7 +917,7 @@ def test_backup_list_is_a_verb_and_a_folder_of_that_name_can_be_meant(project, c
     assert (code, out) == (0, f"There is no backup in {folder(project)}.\n")
     assert run(project, capfd, "backup", "./list")[0] == 0
     [backup] = (project.root / "list").iterdir()
-    assert shelf.read(backup).name == backup.name
+    assert directory.read(backup).name == backup.name
     assert json.loads(run(project, capfd, "backup", "--json", "list")[1])["backups"] == []
     for words in (("list", "more"), ("--lst",), ("one", "two"), ("",)):
         assert run(project, capfd, "backup", *words)[0] == 2

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from fietsupdate.filesystem import shelf
-from fietsupdate.filesystem.verifying import verify
+from fietsupdate.backup import directory
+from fietsupdate.backup.verify import verify
 from support.breaking import every
 from support.injection import FILES, SQL, Injection
 from support.notes import notes
@@ -42,14 +42,14 @@ def project(make_project, zygote: Zygote) -> Project:
 
 def whole(project: Project) -> set[str]:
     """Name the backups, after seeing that each that counts is good."""
-    there = shelf.look(project.data / ".fietsupdate" / "backups")
+    there = directory.look(project.data / ".fietsupdate" / "backups")
     assert [verify(backup) for backup in there.backups] == [()] * len(there.backups)
-    assert all(name.startswith(shelf.PARTIAL) for name in there.broken)
+    assert all(name.startswith(directory.PARTIAL) for name in there.broken)
     return {backup.name for backup in there.backups}
 
 
 def left(project: Project) -> list[str]:
-    return list(shelf.look(project.data / ".fietsupdate" / "backups").broken)
+    return list(directory.look(project.data / ".fietsupdate" / "backups").broken)
 
 
 @pytest.mark.timeout(7200)

@@ -19,12 +19,12 @@ import pytest
 import sqlalchemy as sa
 
 from fietsupdate import Updater
-from fietsupdate.copies import Backup, Manifest, Reason, Scope, Stored
+from fietsupdate.backup.manifest import Backup, Manifest, Reason, Scope, Stored
+from fietsupdate.backup.policy import surplus
 from fietsupdate.database.dump.digests import digests
 from fietsupdate.database.dump.store import open_store
 from fietsupdate.database.scratch import Copy
 from fietsupdate.errors import DatabaseError
-from fietsupdate.planning.keeping import surplus
 from support.databases import MARIADB, POSTGRESQL, SQLITE, Database
 from support.going_back import left_over
 from support.notes import notes

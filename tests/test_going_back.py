@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from fietsupdate.copies import Backup, Manifest, Reason, Scope, Stored
+from fietsupdate.backup.manifest import Backup, Manifest, Reason, Scope, Stored
+from fietsupdate.backup.policy import nearest
 from fietsupdate.model import Direction, Entry, fingerprint
-from fietsupdate.planning.going_back import nearest
 from fietsupdate.planning.graph import build
 from fietsupdate.planning.history import compare
 from fietsupdate.render import restores

@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 from fs_support import somebody_else
 
+from fietsupdate.backup.directory import look as look_for_backups
 from fietsupdate.errors import DataDirMissingError, FilesError, LockedError, OwnershipError
 from fietsupdate.filesystem import lock
 from fietsupdate.filesystem.layout import make_home
 from fietsupdate.filesystem.lock import hold, holder
 from fietsupdate.filesystem.posix import ownership
-from fietsupdate.filesystem.shelf import look as look_for_backups
 
 HOLD = """
 import sys

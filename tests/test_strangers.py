@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from fs_support import HEADER, begin, recover, somebody_else
 
-from fietsupdate.copies import Manifest
+from fietsupdate.backup.manifest import Manifest
 from fietsupdate.errors import FilesError
 from fietsupdate.filesystem import layout
 from fietsupdate.filesystem.journal import cleanup

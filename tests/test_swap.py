@@ -11,8 +11,8 @@ from pathlib import Path
 import fs_support
 import pytest
 
+from fietsupdate.backup import swap
 from fietsupdate.errors import FilesError
-from fietsupdate.filesystem import swap
 from fietsupdate.filesystem.layout import restore_folder
 from support.states import quick_folder
 

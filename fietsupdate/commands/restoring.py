@@ -11,7 +11,7 @@ from fietsupdate.commands.options import AsRoot, Events, LockTimeout, wrong
 from fietsupdate.session import Session
 
 if TYPE_CHECKING:
-    from fietsupdate.planning.going_back import Despite
+    from fietsupdate.backup.policy import Despite
     from fietsupdate.updater import Updater
 
 DECLINED = "Nothing was changed."
@@ -90,7 +90,7 @@ def restore(
 
 
 def _accepted(words: Collection[str]) -> tuple[Despite, ...]:
-    from fietsupdate.planning.going_back import Despite
+    from fietsupdate.backup.policy import Despite
 
     known = [str(one) for one in Despite]
     for word in words:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class Backups(Protocol):
-    """Makes the backups of one run; `fietsupdate.safeguard.Safeguard` does."""
+    """Makes the backups of one run; `fietsupdate.backup.automatic.Safeguard` does."""
 
     def before_run(self, plan: Plan, tip: Tip) -> None:
         """Copy both halves before the first step, where the plan says so."""

@@ -12,7 +12,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fietsupdate.backup import BLOCK, RESERVE, SHARE, folder_of, refuse_shared
+from fietsupdate.backup.create import BLOCK, RESERVE, SHARE, folder_of, refuse_shared
+from fietsupdate.backup.meter import Pace
 from fietsupdate.config.application import Site
 from fietsupdate.config.config import Pointed
 from fietsupdate.database.dump.accounts import Account, NotConfinedError
@@ -27,7 +28,6 @@ from fietsupdate.filesystem.layout import ledger_file, make_home
 from fietsupdate.filesystem.paths import database_files
 from fietsupdate.filesystem.posix.durable import atomic_write
 from fietsupdate.filesystem.tree_copy import copy_tree, digest, measure, room
-from fietsupdate.pace import Pace
 from fietsupdate.rehearsing import removal
 from fietsupdate.rehearsing.aim import Aim, aim_of, aimed, aimed_ini
 from fietsupdate.views import DatabaseView

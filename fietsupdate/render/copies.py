@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from fietsupdate.copies import Backup, Scope, Shelf
+from fietsupdate.backup.manifest import Backup, Scope, Shelf
 from fietsupdate.model import Event, Plan
 from fietsupdate.render.layout import count, duration, several, table
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from fietsupdate.copies import Backup, Scope
+from fietsupdate.backup.manifest import Backup, Scope
 from fietsupdate.model import Event
 from fietsupdate.render import copies
 from fietsupdate.render.copies import HOLDS, size

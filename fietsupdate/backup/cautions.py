@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fietsupdate.copies import Manifest
+from fietsupdate.backup.manifest import Manifest
 from fietsupdate.errors import DatabaseError
 from fietsupdate.whereabouts import Whereabouts
 

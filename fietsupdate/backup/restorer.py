@@ -20,25 +20,25 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fietsupdate.backup import restore_journal, swap
+from fietsupdate.backup.restore_journal import Restoration, Stage
 from fietsupdate.config.application import Site
 from fietsupdate.database.dump.store import NEW, OLD
 from fietsupdate.database.environment import Environment
 from fietsupdate.engine.context import now
 from fietsupdate.errors import FietsupdateError, FilesError
-from fietsupdate.filesystem import restoration, swap
 from fietsupdate.filesystem.journal import cleanup
 from fietsupdate.filesystem.layout import ledger_file, restore_folder
 from fietsupdate.filesystem.posix.durable import sync_many
 from fietsupdate.filesystem.posix.identity import acting_as
 from fietsupdate.filesystem.posix.rename import erase
-from fietsupdate.filesystem.restoration import Restoration, Stage
 from fietsupdate.filesystem.transaction import FileTransaction
 from fietsupdate.masking import masked
 from fietsupdate.model import Event
 from fietsupdate.process import Signals
 
 if TYPE_CHECKING:
-    from fietsupdate.copies import Manifest
+    from fietsupdate.backup.manifest import Manifest
     from fietsupdate.database.dump.store import Store
     from fietsupdate.database.inspect import Destination
 
@@ -98,7 +98,7 @@ class Restorer:
         Raises:
             FietsupdateError: it cannot be finished; the journal stays.
         """
-        found = restoration.read(self.data_dir)
+        found = restore_journal.read(self.data_dir)
         if found is None:
             erase(str(restore_folder(self.data_dir)))  # it was cut off before its journal was there
             return False
@@ -120,7 +120,7 @@ class Restorer:
         except FietsupdateError as error:
             self._warn(f"A database that an interrupted restore has loaded could not be removed: {error.message}")
             return
-        restoration.remove(self.data_dir)
+        restore_journal.remove(self.data_dir)
 
     def withdraw(self, found: Restoration) -> bool:
         """Give a restore up that has touched nothing live; False where the disk does not even take that.
@@ -128,7 +128,7 @@ class Restorer:
         The journal says so before anything of what was staged is gone. What cannot be swept now, the next command does.
         """
         try:
-            restoration.write(self.data_dir, found.at(Stage.STAGING))
+            restore_journal.write(self.data_dir, found.at(Stage.STAGING))
         except (FietsupdateError, OSError):
             return False
         with suppress(FietsupdateError, OSError):
@@ -151,7 +151,7 @@ class Restorer:
             while found.stage is not Stage.DONE:
                 try:
                     strange += self._do(found)
-                    restoration.write(self.data_dir, found.at(self._next(found)))
+                    restore_journal.write(self.data_dir, found.at(self._next(found)))
                 except (FietsupdateError, OSError) as error:
                     raise self._failed(found, error) from error
                 found = found.at(self._next(found))
@@ -219,7 +219,7 @@ class Restorer:
     def _replace_ledger(self, found: Restoration) -> None:
         """Put away the transactions of what was live before, and give the data directory the backup's ledger."""
         cleanup.discard(self.data_dir)
-        staged, path = restore_folder(self.data_dir) / restoration.LEDGER, ledger_file(self.data_dir)
+        staged, path = restore_folder(self.data_dir) / restore_journal.LEDGER, ledger_file(self.data_dir)
         if not found.has_ledger:
             path.unlink(missing_ok=True)
         elif staged.exists():
@@ -235,7 +235,7 @@ class Restorer:
             with self._as_owner():
                 for name, root in self.roots.items():
                     swap.give_looks(root, found.of_root(name))
-            restoration.remove(self.data_dir)
+            restore_journal.remove(self.data_dir)
         except (OSError, FietsupdateError) as error:
             raise FilesError(
                 f"What was there before the restore could not be cleared away: {str(error).rstrip('.')}.",

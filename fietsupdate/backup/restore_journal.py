@@ -15,13 +15,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from fietsupdate.backup.swap import Unit
 from fietsupdate.errors import FilesError
 from fietsupdate.filesystem.layout import HOME, is_name, restore_folder
 from fietsupdate.filesystem.posix.durable import atomic_write, sync_path
 from fietsupdate.filesystem.posix.metadata import Meta
 from fietsupdate.filesystem.posix.regular import read_bytes
 from fietsupdate.filesystem.posix.rename import erase
-from fietsupdate.filesystem.swap import Unit
 from fietsupdate.model.readback import built, parsed
 from fietsupdate.views import OpenRestore
 

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from fietsupdate.copies import FILES, LISTING, MANIFEST, PARTIAL, Backup, Manifest, Scope, Shelf
+from fietsupdate.backup.manifest import FILES, LISTING, MANIFEST, PARTIAL, Backup, Manifest, Scope, Shelf
 from fietsupdate.errors import FilesError
 from fietsupdate.filesystem.layout import HOME, LOST_FOUND, home, make_folder, make_home
 from fietsupdate.filesystem.posix.durable import atomic_write, sync_path

@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fietsupdate import __version__
-from fietsupdate.config.application import Site
-from fietsupdate.copies import (
+from fietsupdate.backup import directory
+from fietsupdate.backup.cautions import foretold, refuse_another_ledger, said
+from fietsupdate.backup.file_list import Listing
+from fietsupdate.backup.manifest import (
     DIRS,
     DUMP,
     FILES,
@@ -32,16 +34,17 @@ from fietsupdate.copies import (
     Shelf,
     Stored,
 )
+from fietsupdate.backup.meter import Pace
+from fietsupdate.backup.policy import outlived
+from fietsupdate.config.application import Site
 from fietsupdate.engine.context import Instance, now
 from fietsupdate.engine.data_version import recorded_in
 from fietsupdate.engine.tip import Tip
 from fietsupdate.errors import FietsupdateError, FilesError
-from fietsupdate.filesystem import shelf
 from fietsupdate.filesystem.file_copy import can_share
 from fietsupdate.filesystem.journal import cleanup
 from fietsupdate.filesystem.layout import HOME, ledger_file, make_folder
 from fietsupdate.filesystem.ledger import LARGEST
-from fietsupdate.filesystem.listing import Listing
 from fietsupdate.filesystem.paths import database_files
 from fietsupdate.filesystem.posix.durable import atomic_write
 from fietsupdate.filesystem.posix.metadata import Meta
@@ -50,10 +53,7 @@ from fietsupdate.filesystem.posix.regular import read_bytes
 from fietsupdate.filesystem.posix.rename import erase
 from fietsupdate.filesystem.space import is_full
 from fietsupdate.filesystem.tree_copy import Links, copy_tree, digest, measure, room, standing
-from fietsupdate.foretelling import foretold, refuse_another_ledger, said
 from fietsupdate.model import fingerprint
-from fietsupdate.pace import Pace
-from fietsupdate.planning.keeping import outlived
 from fietsupdate.planning.version_hooks import Recorded
 from fietsupdate.views import DatabaseView
 
@@ -73,7 +73,7 @@ LONGEST = 40
 
 def folder_of(site: Site) -> Path:
     """Give the folder that backups go to."""
-    return site.config.backup_dir or shelf.default_folder(site.data_dir)
+    return site.config.backup_dir or directory.default_folder(site.data_dir)
 
 
 def set_apart(site: Site) -> tuple[Path, ...]:
@@ -115,7 +115,7 @@ def refuse_shared(site: Site, folder: Path) -> None:
     for root in map(os.path.realpath, (site.data_dir, *site.config.extra_dirs.values())):
         if not real.is_relative_to(root) or HOME in real.relative_to(root).parts:
             continue
-        names = shelf.strangers(real)
+        names = directory.strangers(real)
         if os.fspath(real) == root or names:
             more = f", {names[0]!r} among them" if names else ""
             raise FilesError(
@@ -134,7 +134,7 @@ def owner(site: Site, instance_id: str) -> str:
 
 def found(site: Site) -> Shelf:
     """Look for backups where the configuration keeps them."""
-    return shelf.look(folder_of(site))
+    return directory.look(folder_of(site))
 
 
 def stale(
@@ -215,18 +215,18 @@ class Maker:
             FietsupdateError: there is no new backup; nothing else was touched.
         """
         site = self.instance.site
-        shelf.make_shelf(self.folder, site.data_dir)
-        shelf.sweep(self.folder, owner(site, tip.instance_id))
+        directory.make_shelf(self.folder, site.data_dir)
+        directory.sweep(self.folder, owner(site, tip.instance_id))
         size = self.check(purpose.scope)
         cautions = foretold(self.store, self.database.place, self._warn)
-        name = shelf.free_name(self.folder, _name(recorded_in(site, tip.entries), tip.current, purpose))
+        name = directory.free_name(self.folder, _name(recorded_in(site, tip.entries), tip.current, purpose))
         self.instance.tell("backup_begun", name, {"scope": purpose.scope.value, "bytes": size})
         partial = None
         try:
-            partial = shelf.begin(self.folder, owner(site, tip.instance_id), name)
+            partial = directory.begin(self.folder, owner(site, tip.instance_id), name)
             manifest = self._filled(partial, tip, purpose, size)
             cautions += said(self.store.notes, self._warn)
-            backup = shelf.complete(partial, replace(manifest, name=name, cautions=cautions))
+            backup = directory.complete(partial, replace(manifest, name=name, cautions=cautions))
         except BaseException as error:
             if partial is not None:
                 with contextlib.suppress(OSError):
@@ -311,7 +311,7 @@ class Maker:
 
     def _serial(self, created_at: str) -> int:
         """Give a number that no backup here has reached; say so where one of them is from later than now."""
-        there = [*shelf.look(self.folder).backups, *found(self.instance.site).backups]
+        there = [*directory.look(self.folder).backups, *found(self.instance.site).backups]
         newest = max(there, key=lambda one: one.manifest.created_at, default=None)
         if newest is not None and newest.manifest.created_at > created_at:
             when = newest.manifest.created_at[:19].replace("T", " ")

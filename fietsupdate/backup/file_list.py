@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from fietsupdate.copies import Stored
+from fietsupdate.backup.manifest import Stored
 from fietsupdate.filesystem.file_record import FileRecord
 from fietsupdate.filesystem.posix.durable import sync
 from fietsupdate.filesystem.posix.ownership import give_owner

@@ -14,19 +14,19 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from fietsupdate.copies import Appearance, Backup
+from fietsupdate.backup import swap
+from fietsupdate.backup.directory import parts
+from fietsupdate.backup.manifest import Appearance, Backup
+from fietsupdate.backup.swap import Unit
+from fietsupdate.backup.verify import records
 from fietsupdate.errors import FilesError
-from fietsupdate.filesystem import swap
 from fietsupdate.filesystem.file_copy import FICLONE
 from fietsupdate.filesystem.file_record import FileRecord
 from fietsupdate.filesystem.layout import restore_folder
 from fietsupdate.filesystem.posix.identity import user
 from fietsupdate.filesystem.posix.metadata import Meta, read_xattrs
 from fietsupdate.filesystem.posix.rename import erase
-from fietsupdate.filesystem.shelf import parts
-from fietsupdate.filesystem.swap import Unit
 from fietsupdate.filesystem.tree_copy import Links, copy_tree, measure, nothing
-from fietsupdate.filesystem.verifying import records
 
 MOST_NAMED = 5
 _PRIVILEGED = ("security.", "trusted.")

@@ -11,14 +11,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from fietsupdate.backup import Maker, Purpose, folder_of, found, owner, stale
-from fietsupdate.copies import Backup, Reason, Scope
+from fietsupdate.backup import directory
+from fietsupdate.backup.create import Maker, Purpose, folder_of, found, owner, stale
+from fietsupdate.backup.manifest import Backup, Reason, Scope
+from fietsupdate.backup.policy import between, surplus, way_back
 from fietsupdate.engine.context import Instance
 from fietsupdate.engine.tip import Tip
 from fietsupdate.errors import FietsupdateError
-from fietsupdate.filesystem import shelf
 from fietsupdate.model import Direction, Plan, Policy, Step, fingerprint
-from fietsupdate.planning.keeping import between, surplus, way_back
 from fietsupdate.views import DatabaseView
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class Safeguard:
         """
         site = self._instance.site
         with contextlib.suppress(OSError):  # what cannot be taken away now is taken away later
-            shelf.remove(between(found(site).backups, tip.instance_id), owner(site, tip.instance_id))
+            directory.remove(between(found(site).backups, tip.instance_id), owner(site, tip.instance_id))
 
     def before_step(self, step: Step, txn: str, tip: Tip) -> str:
         """Dump the database before a step that is not atomic; name the backup that leads back to before the step.
@@ -133,7 +133,7 @@ class Safeguard:
         """Take away dumps whose vault is gone, and copies of both halves beyond `keep`, ``None`` for none of those."""
         site = self._instance.site
         there, word = found(site).backups, owner(site, tip.instance_id)
-        shelf.remove(stale(there, site.data_dir, tip.instance_id), word)
-        gone = shelf.remove(surplus(there, keep, tip.instance_id), word)
+        directory.remove(stale(there, site.data_dir, tip.instance_id), word)
+        gone = directory.remove(surplus(there, keep, tip.instance_id), word)
         if gone:
             self._instance.tell("backups_pruned", ", ".join(gone), {"names": list(gone)})

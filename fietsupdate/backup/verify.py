@@ -7,12 +7,12 @@ import stat
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from fietsupdate.copies import Backup, Stored
+from fietsupdate.backup.directory import parts, read
+from fietsupdate.backup.manifest import Backup, Stored
 from fietsupdate.filesystem.file_record import FileRecord
 from fietsupdate.filesystem.layout import HOME
 from fietsupdate.filesystem.posix.metadata import Meta
 from fietsupdate.filesystem.posix.regular import opened
-from fietsupdate.filesystem.shelf import parts, read
 from fietsupdate.filesystem.tree_copy import digest, measure, nothing
 
 LONGEST = 1 << 26

@@ -1,0 +1,1 @@
+"""Paired copies of both halves: made, kept, found, verified, and brought back."""
