@@ -12,7 +12,7 @@ from typing import Any
 
 import typer
 
-from fietsupdate.cli import app
+from fietsupdate.cli.main import app
 from fietsupdate.errors import EXIT_CODES
 
 PAGE = Path(__file__).with_name("reference.md")

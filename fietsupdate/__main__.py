@@ -2,7 +2,7 @@
 
 import sys
 
-from fietsupdate.cli import process
+from fietsupdate.cli.main import process
 
 if __name__ == "__main__":
     sys.exit(process())

@@ -1,7 +1,7 @@
 """One base error: what happened, what state both halves are in now, what to type next.
 
 An error carries data; the texts are made where it is raised, the exit code belongs to its class. Only
-`fietsupdate.render` prints it, only `fietsupdate.cli` exits.
+`fietsupdate.cli.render` prints it, only `fietsupdate.cli.main` exits.
 """
 
 from __future__ import annotations

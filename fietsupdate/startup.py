@@ -18,16 +18,17 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
+from fietsupdate.cli.render import documents
+from fietsupdate.cli.render import steps as changes
+from fietsupdate.cli.render.events import Listener, Narrator, amount
+from fietsupdate.cli.render.layout import several
+from fietsupdate.cli.render.output import printable
 from fietsupdate.config.application import is_at_work
 from fietsupdate.config.config import Config, command_line
 from fietsupdate.errors import FietsupdateError, NotCurrentError
 from fietsupdate.masking import masked_parts
 from fietsupdate.model import Direction, Event, Plan, Problem, Report, Status, UpdateState
 from fietsupdate.planning.problems import up_to
-from fietsupdate.render import changes, documents
-from fietsupdate.render.layout import several
-from fietsupdate.render.output import printable
-from fietsupdate.render.progress import Listener, Narrator, amount
 from fietsupdate.updater import Updater
 
 T = TypeVar("T")

@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 from typing import ClassVar
 
-from fietsupdate.cli import main
+from fietsupdate.cli.main import main
+from fietsupdate.cli.session import Session
 from fietsupdate.initialise import Initialised
 from fietsupdate.model import Direction, Entry, Event, Plan, Report, Status, Step, Update, UpdateState
 from fietsupdate.planning.graph import build
 from fietsupdate.rehearsing.report import Outlook
-from fietsupdate.session import Session
 
 
 def make_update(update_id, *previous, summary="", revisions=(), atomic=True, folder="updates"):

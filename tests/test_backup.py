@@ -24,7 +24,9 @@ from fietsupdate.backup.manifest import Appearance, Backup, Manifest, Reason, Sc
 from fietsupdate.backup.meter import Pace
 from fietsupdate.backup.policy import outlived, surplus, way_back
 from fietsupdate.backup.verify import verify
-from fietsupdate.cli import main
+from fietsupdate.cli.main import main
+from fietsupdate.cli.render import backups as copies
+from fietsupdate.cli.render.events import amount
 from fietsupdate.errors import (
     DatabaseError,
     FilesError,
@@ -36,8 +38,6 @@ from fietsupdate.errors import (
 from fietsupdate.filesystem import file_copy, lock
 from fietsupdate.filesystem.file_record import FileRecord
 from fietsupdate.model import Event, Policy, fingerprint
-from fietsupdate.render import copies
-from fietsupdate.render.progress import amount
 from support.databases import MARIADB, POSTGRESQL, SQLITE, Database
 from support.notes import notes, traced
 from support.projects import Project

@@ -16,12 +16,12 @@ import typer
 from fake_updater import GRAPH, NOTHING, OUTDATED, PLAN, FakeUpdater
 
 from fietsupdate import __version__
-from fietsupdate.arguments import WORDS_OF_OTHERS
-from fietsupdate.cli import COMMANDS, main
+from fietsupdate.cli.main import COMMANDS, main
+from fietsupdate.cli.parser import WORDS_OF_OTHERS
+from fietsupdate.cli.session import Session
 from fietsupdate.errors import EXIT_CODES, LockedError, PlanError, RefusedError
 from fietsupdate.model import Direction, Event, Problem, UpdateState
 from fietsupdate.process import Stop
-from fietsupdate.session import Session
 
 HEAVY = ("rich", "jinja2", "alembic", "sqlalchemy", "pydantic", "fietsupdate.updater", "fietsupdate.run")
 
@@ -89,8 +89,8 @@ def test_nothing_heavy_is_imported_for_what_needs_no_instance(words):
 import sys
 import typer
 already = set(sys.modules)  # an old typer imports rich itself
-from fietsupdate.arguments import WORDS_OF_OTHERS
-from fietsupdate.cli import COMMANDS, main
+from fietsupdate.cli.parser import WORDS_OF_OTHERS
+from fietsupdate.cli.main import COMMANDS, main
 main({words!r})
 print([name for name in {HEAVY!r} if name in sys.modules.keys() - already], file=sys.stderr)
 """
@@ -104,9 +104,9 @@ import sys
 import typer
 already = set(sys.modules)
 from fake_updater import FakeUpdater
-from fietsupdate.arguments import WORDS_OF_OTHERS
-from fietsupdate.cli import COMMANDS, main
-from fietsupdate.session import Session
+from fietsupdate.cli.parser import WORDS_OF_OTHERS
+from fietsupdate.cli.main import COMMANDS, main
+from fietsupdate.cli.session import Session
 code = main(["-c", "a.ini", "show", "v0.1.0", "--json"], Session(updater_class=lambda: FakeUpdater))
 sys.exit(code or [name for name in ("pydantic", "rich", "alembic") if name in sys.modules.keys() - already] or 0)
 """
@@ -120,7 +120,7 @@ def test_status_imports_nothing_for_versions_restores_and_backups_that_are_not_t
     project = make_project()
     script = """
 import gc, sys
-from fietsupdate.cli import process
+from fietsupdate.cli.main import process
 sys.argv[1:] = ["status"]
 code = process() or not gc.get_freeze_count()
 late = ("script", "versions", "planning.versions", "planning.going_back", "backup", "filesystem.restoration")
@@ -570,7 +570,7 @@ def test_closed_descriptors_do_no_harm():
 
 def test_the_numbers_of_closed_streams_are_taken_by_nothing_else(tmp_path):
     """A database that is opened as descriptor 1 would be printed into."""
-    code = "import os, fietsupdate.cli as cli; cli._open_standard_streams(); os.open('file', os.O_CREAT); print(1)"
+    code = "import os, fietsupdate.cli.main as cli; cli._open_standard_streams(); os.open('file', os.O_CREAT); print(1)"
     opened = "; os.write(3, ' '.join(os.readlink(f'/dev/fd/{n}') for n in range(3)).encode())"
     script = f'{sys.executable} -c "{code}{opened}" 3>seen <&- >&- 2>&-'
     subprocess.run(["sh", "-c", script], cwd=tmp_path, check=True)
@@ -627,7 +627,7 @@ def test_the_plan_of_the_fake_is_one_that_does_something():
 
 
 def test_another_system_than_posix_is_refused_with_one_sentence(monkeypatch, capfd):
-    monkeypatch.setattr("fietsupdate.cli.SYSTEM", "nt")
+    monkeypatch.setattr("fietsupdate.cli.main.SYSTEM", "nt")
     code = main(["status"])
     captured = capfd.readouterr()
     assert (code, captured.out) == (1, "")

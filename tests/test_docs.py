@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fietsupdate.cli import app
+from fietsupdate.cli.main import app
 from fietsupdate.config import application, hook_modules
 from fietsupdate.config.files import Ini, Toml
 from fietsupdate.config.keys import KEYS, gather

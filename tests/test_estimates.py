@@ -6,12 +6,12 @@ import pytest
 from fake_updater import PLAN, FakeUpdater
 
 from fietsupdate import Estimate
-from fietsupdate.change import Change
+from fietsupdate.cli.change import Change
+from fietsupdate.cli.render.rehearsal import estimated, in_words
+from fietsupdate.cli.session import Session
 from fietsupdate.engine.estimates import Estimates
 from fietsupdate.model import Direction
 from fietsupdate.rehearsing.report import Outlook
-from fietsupdate.render.rehearsals import estimated, in_words
-from fietsupdate.session import Session
 from fietsupdate.updater import Updater
 from support.notes import revisions
 from support.projects import Project

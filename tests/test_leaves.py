@@ -16,13 +16,14 @@ from pathlib import Path
 import pytest
 
 from fietsupdate import Updater
+from fietsupdate.cli.render import documents, rehearsal
+from fietsupdate.cli.render import text as console
 from fietsupdate.config.config import load_config
 from fietsupdate.database.dump.schema_parts import holds, without
 from fietsupdate.model import Direction
 from fietsupdate.model.leaves import leave
 from fietsupdate.planning.metadata import FaultsError, read_script
 from fietsupdate.rehearsing.report import Outlook, Rehearsal, RoundTrip
-from fietsupdate.render import console, documents, rehearsals
 from fietsupdate.testing import verdicts
 from fietsupdate.testing.instance import TemporaryInstance, empty_database, make
 from fietsupdate.testing.leaving import Reverted
@@ -277,7 +278,7 @@ def test_a_rehearsal_there_and_back_tells_what_stays_and_compares_the_rest(make_
     assert trip is not None
     assert (trip.restored, trip.left, trip.not_left) == (True, tuple(ALL), ())
     assert Rehearsal.from_json(report.to_json()) == report
-    told = " ".join(rehearsals.report(report, 200).split())
+    told = " ".join(rehearsal.report(report, 200).split())
     assert f"Reverting restored everything else, in {told.partition('everything else, in ')[2]}" in told
     assert f"On purpose stays: {', '.join(ALL)}." in told
 
@@ -299,7 +300,7 @@ def test_a_rehearsal_tells_what_nobody_said_and_what_does_not_stay(project: Proj
     assert (trip.tables, trip.schema) == (("notes",), "")
     assert trip.left == tuple(ALL)
     assert trip.not_left == ("column notes.size", "files never/**", "table kinds")
-    told = " ".join(rehearsals.report(report, 200).split())
+    told = " ".join(rehearsal.report(report, 200).split())
     assert "The scripts say that this stays, and it does not: column notes.size, files never/**, table kinds." in told
 
 
@@ -308,5 +309,5 @@ def test_a_report_of_before_is_read_and_one_of_now_is_told_with_the_plan() -> No
     values = json.loads(report.to_json())
     del values["round_trip"]["left"], values["round_trip"]["not_left"]
     assert Rehearsal.from_json(json.dumps(values)).round_trip == RoundTrip()
-    told = rehearsals.outlook(Outlook(report), 500)
+    told = rehearsal.outlook(Outlook(report), 500)
     assert told.endswith("; reverting them restored everything but what stays on purpose (table x).")

@@ -21,7 +21,7 @@ import pytest
 import typer
 
 import fietsupdate
-from fietsupdate.cli import app
+from fietsupdate.cli.main import app
 from support.databases import SQLITE, create
 from support.notes import revisions
 from support.projects import Project

@@ -13,13 +13,14 @@ from pathlib import Path
 import pytest
 
 from fietsupdate import Updater, UpdateScript, ensure_current
-from fietsupdate.commands.options import answers_of
+from fietsupdate.cli.options import answers_of
+from fietsupdate.cli.render import documents
+from fietsupdate.cli.render import text as console
 from fietsupdate.errors import ChecksFailedError, FietsupdateError, UnansweredError, UpdateFailedError, UsageError
 from fietsupdate.model import Entry
 from fietsupdate.model.questions import Answer, Question, Source, derived_name
 from fietsupdate.planning.loader import FaultsError
 from fietsupdate.planning.metadata import read_script
-from fietsupdate.render import console, documents
 from support import versions
 from support.databases import KINDS, SQLITE
 from support.notes import notes

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from fietsupdate.cli import app
+from fietsupdate.cli.main import app
 from fietsupdate.errors import EXIT_CODES
 
 DOCS = Path(__file__).parent.parent / "docs"

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from fietsupdate.cli.render import rehearsal
 from fietsupdate.errors import EnvPyError, FietsupdateError, FilesError, LockedError, PlanError, RefusedError
 from fietsupdate.filesystem import file_copy, lock
 from fietsupdate.model import Event
@@ -34,7 +35,6 @@ from fietsupdate.rehearsing.report import (
 from fietsupdate.rehearsing.report import (
     Database as DatabaseFigures,
 )
-from fietsupdate.render import rehearsals
 from fietsupdate.updater import Updater
 from support import environments
 from support.databases import KINDS, MARIADB, POSTGRESQL, SQLITE, Database, _server
@@ -710,7 +710,7 @@ def test_the_report_is_told_in_words() -> None:
         seclusion=Seclusion(read_only=True, account="fietsupdate_ab", compared=("9 files", "the database's schema")),
         round_trip=RoundTrip(times=3, down=(Timing("v2", "down", 5000, {}),)),
     )
-    assert rehearsals.report(report, 80) == TOLD
+    assert rehearsal.report(report, 80) == TOLD
     seclusion = Seclusion(gaps=("Nothing keeps programs away.",), compared=("9 files",), changed=("/data/x",))
     failed = replace(
         report,
@@ -722,7 +722,7 @@ def test_the_report_is_told_in_words() -> None:
         failure=FAILURE,
         seclusion=seclusion,
     )
-    assert rehearsals.report(failed, 80) == FAILED
+    assert rehearsal.report(failed, 80) == FAILED
     assert Rehearsal.from_json(report.to_json()) == report
     assert Rehearsal.from_json(failed.to_json()) == failed
 

@@ -10,16 +10,25 @@ from fake_updater import ENTRY, FIRST, GRAPH, NOTHING, OUTDATED, PLAN, SECOND, T
 from hypothesis import given
 from hypothesis import strategies as st
 
-import fietsupdate.render.layout
+import fietsupdate.cli.render.layout
+from fietsupdate.cli.render import diagram, documents, errors
+from fietsupdate.cli.render import text as console
+from fietsupdate.cli.render.diagram import Drawing
+from fietsupdate.cli.render.events import (
+    INTERVAL,
+    JsonListener,
+    LineListener,
+    Listener,
+    LiveListener,
+    Narrator,
+    listener,
+)
+from fietsupdate.cli.render.layout import duration, hanging, labelled, table, wrapped
+from fietsupdate.cli.render.output import Output
 from fietsupdate.errors import FietsupdateError, PlanError
 from fietsupdate.initialise import Initialised
 from fietsupdate.model import Adoption, Direction, Event, Phase, Plan, Problem, Step, UpdateState
 from fietsupdate.planning.graph import build
-from fietsupdate.render import console, diagram, documents, failures
-from fietsupdate.render.diagram import Drawing
-from fietsupdate.render.layout import duration, hanging, labelled, table, wrapped
-from fietsupdate.render.output import Output
-from fietsupdate.render.progress import INTERVAL, JsonListener, LineListener, Listener, LiveListener, Narrator, listener
 
 # -- layout
 
@@ -590,15 +599,15 @@ def test_an_event_that_nobody_knows_is_told_by_no_line():
 
 def test_an_error_has_three_labelled_parts():
     error = PlanError("There is no way.", stands="Nothing was changed.", hint="fietsupdate status")
-    assert failures.text(error, 80) == (
+    assert errors.text(error, 80) == (
         "Error:  There is no way.\nNow:    Nothing was changed.\nNext:   fietsupdate status"
     )
 
 
 def test_a_bug_of_ours_is_called_one():
     with pytest.raises(AttributeError) as caught:
-        fietsupdate.render.layout.wrapped(None, 80)
-    error = failures.unexpected(caught.value)
+        fietsupdate.cli.render.layout.wrapped(None, 80)
+    error = errors.unexpected(caught.value)
     assert isinstance(error, FietsupdateError)
     assert error.message.endswith("this is a bug in fietsupdate")
     assert error.exit_code == 1
@@ -607,7 +616,7 @@ def test_a_bug_of_ours_is_called_one():
 def test_an_exception_of_others_names_the_line_it_comes_from():
     with pytest.raises(ZeroDivisionError) as caught:
         _ = 1 // int("0")
-    assert f"it was raised in {__file__}, line " in failures.unexpected(caught.value).message
+    assert f"it was raised in {__file__}, line " in errors.unexpected(caught.value).message
 
 
 # -- output

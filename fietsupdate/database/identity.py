@@ -46,7 +46,7 @@ _TABLES = {
     ),
 }
 """Tables whose names begin like those of ours, each with its schema."""
-_ARGUMENTS = "fietsupdate.arguments"
+_ARGUMENTS = "fietsupdate.cli.parser"
 _FIELDS = {
     "host": "host",
     "port": "port",

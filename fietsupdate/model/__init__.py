@@ -344,7 +344,7 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened while a plan ran. Only `fietsupdate.render` turns it into text.
+    """Something that happened while a plan ran. Only `fietsupdate.cli.render` turns it into text.
 
     ``event`` is one of: ``plan``, ``waiting``, ``recovered``, ``adopted``, ``update_begun``, ``phase_begun``,
     ``revision``, ``tell``, ``progress``, ``phase_finished``, ``update_finished``, ``update_undone``, ``warning``,

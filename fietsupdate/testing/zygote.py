@@ -27,9 +27,9 @@ from pathlib import Path
 from typing import Any, Self
 
 import fietsupdate
-from fietsupdate.cli import main as program
+from fietsupdate.cli.main import main as program
+from fietsupdate.cli.session import Session
 from fietsupdate.config.config import Config
-from fietsupdate.session import Session
 from fietsupdate.testing.injection import Injection
 
 LONGEST = 60

@@ -51,7 +51,7 @@ class Injection(injection.Injection):
             cut(connection, answered=label != COMMITTED)
 
     def _watch_output(self) -> None:
-        from fietsupdate.render.output import Output
+        from fietsupdate.cli.render.output import Output
 
         real = Output.write
 

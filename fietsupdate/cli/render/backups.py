@@ -8,8 +8,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from fietsupdate.backup.manifest import Backup, Scope, Shelf
+from fietsupdate.cli.render.layout import count, duration, several, table
 from fietsupdate.model import Event, Plan
-from fietsupdate.render.layout import count, duration, several, table
 
 if TYPE_CHECKING:
     from fietsupdate.backups import Verified

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fietsupdate.commands.options import AsRoot, Events, Json, LockTimeout, wrong
-from fietsupdate.session import Session
+from fietsupdate.cli.options import AsRoot, Events, Json, LockTimeout, wrong
+from fietsupdate.cli.session import Session
 
 if TYPE_CHECKING:
-    from fietsupdate.render.progress import Listener
+    from fietsupdate.cli.render.events import Listener
 
 Name = Annotated[
     str | None,
@@ -39,9 +39,9 @@ def backup(
     The database is dumped first, then the files are copied. The application may run meanwhile; files that change
     while they are copied are named.
     """
-    from fietsupdate.change import seconds
+    from fietsupdate.cli.change import seconds
+    from fietsupdate.cli.render import backups
     from fietsupdate.engine.context import now
-    from fietsupdate.render import copies
 
     session: Session = ctx.obj
     if dest is not None and not dest.strip():
@@ -53,19 +53,19 @@ def backup(
             dest, as_is=as_is, on_event=tell, lock_timeout=seconds(lock_timeout), as_root=as_root
         )
     if as_json:
-        session.out.line(copies.finished_line(made, now()))
+        session.out.line(backups.finished_line(made, now()))
     else:
-        session.say(copies.made(made))
+        session.say(backups.made(made))
     return 0
 
 
 def backup_list(ctx: typer.Context, *, as_json: Json = False) -> int:
     """Show the backups, newest first."""
-    from fietsupdate.render import copies
+    from fietsupdate.cli.render import backups
 
     session: Session = ctx.obj
     there = session.updater().backups()
-    session.answer(lambda: copies.shelf(there), lambda: copies.shelf_document(there), as_json=as_json)
+    session.answer(lambda: backups.shelf(there), lambda: backups.shelf_document(there), as_json=as_json)
     return 0
 
 
@@ -85,12 +85,12 @@ def backup_verify(
 
     Exits with 1 when it is not good, or when a newer one is damaged.
     """
-    from fietsupdate.render import copies
+    from fietsupdate.cli.render import backups
 
     session: Session = ctx.obj
     with _listener(session, as_json=False, quiet=as_json) as tell:
         answer = session.updater().verify_backup(name, restore=restore, on_event=tell)
-    session.answer(lambda: copies.verified(answer), lambda: copies.verified_document(answer), as_json=as_json)
+    session.answer(lambda: backups.verified(answer), lambda: backups.verified_document(answer), as_json=as_json)
     return 0 if answer.is_good else 1
 
 
@@ -109,8 +109,8 @@ def backup_prune(
 
     Counted are complete ones of both halves, by their time. Attempts at one update count as one.
     """
-    from fietsupdate.change import seconds
-    from fietsupdate.render import copies
+    from fietsupdate.cli.change import seconds
+    from fietsupdate.cli.render import backups
 
     session: Session = ctx.obj
     if keep is not None and not (keep.isascii() and keep.isdigit() and int(keep)):
@@ -118,12 +118,12 @@ def backup_prune(
     names = session.updater().prune_backups(
         int(keep) if keep else None, dry_run=dry_run, lock_timeout=seconds(lock_timeout), as_root=as_root
     )
-    session.answer(lambda: copies.pruned(names, dry_run=dry_run), lambda: {"pruned": list(names)}, as_json=as_json)
+    session.answer(lambda: backups.pruned(names, dry_run=dry_run), lambda: {"pruned": list(names)}, as_json=as_json)
     return 0
 
 
 def _listener(session: Session, *, as_json: bool, quiet: bool = False) -> Listener:
-    from fietsupdate.render.progress import listener
+    from fietsupdate.cli.render.events import listener
 
     return listener(session.out, as_json=as_json, quiet=quiet or session.quiet, verbose=session.verbose)
 

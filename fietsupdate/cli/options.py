@@ -9,7 +9,7 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fietsupdate.change import Change
+    from fietsupdate.cli.change import Change
     from fietsupdate.errors import UsageError
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, nothing else.")]
@@ -79,7 +79,7 @@ def change_of(  # the options that several commands share
     answers: Sequence[str] | None = None,
 ) -> Change:
     """Gather how a command that changes an instance was asked to do it."""
-    from fietsupdate.change import Change, seconds
+    from fietsupdate.cli.change import Change, seconds
 
     return Change(
         ctx.obj,

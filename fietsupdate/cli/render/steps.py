@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from fietsupdate.cli.render.layout import count
 from fietsupdate.model import VERSION_MARK, Direction, Plan, Status, Step
-from fietsupdate.render.layout import count
 
 RUN = {
     Direction.UP: "apply",

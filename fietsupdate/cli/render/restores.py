@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from fietsupdate.backup.manifest import Backup, Scope
+from fietsupdate.cli.render import backups as copies
+from fietsupdate.cli.render.backups import HOLDS, size
+from fietsupdate.cli.render.layout import several
 from fietsupdate.model import Event
-from fietsupdate.render import copies
-from fietsupdate.render.copies import HOLDS, size
-from fietsupdate.render.layout import several
 
 if TYPE_CHECKING:
     from fietsupdate.restore import Candidate, Restored

@@ -7,9 +7,9 @@ import traceback
 from pathlib import Path
 
 import fietsupdate
+from fietsupdate.cli.render.layout import labelled, warned
 from fietsupdate.errors import FietsupdateError, StoppedError, TerminatedError
 from fietsupdate.masking import masked
-from fietsupdate.render.layout import labelled, warned
 
 
 def text(error: FietsupdateError, width: int) -> str:

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from fietsupdate.cli.render import backups, packages
 from fietsupdate.errors import EXIT_CODES, FietsupdateError
 from fietsupdate.model import Entry, Event, Failure, Plan, Status, Step, Update
 from fietsupdate.model.questions import Question
 from fietsupdate.planning.graph import Graph
-from fietsupdate.render import copies, packages
 
 
 def document(value: Mapping[str, Any]) -> str:
@@ -120,7 +120,7 @@ def plan(what: Plan, not_checked: Sequence[str]) -> dict[str, Any]:
             "result": what.result,
             "adoption": asdict(what.adoption) if what.adoption else None,
             "steps": [_step(step) for step in what.steps],
-            "backup": copies.plan(what),
+            "backup": backups.plan(what),
         },
         "not_checked": list(not_checked),
     }

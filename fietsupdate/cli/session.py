@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from fietsupdate.render.output import Output
+from fietsupdate.cli.render.output import Output
 
 if TYPE_CHECKING:
     from fietsupdate.model.questions import Question
@@ -78,7 +78,7 @@ class Session:
             FietsupdateError: it cannot be written, and not because the reader has seen enough.
         """
         if as_json:
-            from fietsupdate.render import documents
+            from fietsupdate.cli.render import documents
 
             self.out.line(documents.document(document()))
         else:
@@ -183,15 +183,15 @@ class Session:
 
     def fail(self, error: BaseException) -> int:
         """Print an error in the form that was asked for, and give the exit code."""
-        from fietsupdate.render import failures
+        from fietsupdate.cli.render import errors
 
         if self.traceback:
-            self.err.write(failures.trace(error))
-        known = failures.known(error, ran=self.ran)
+            self.err.write(errors.trace(error))
+        known = errors.known(error, ran=self.ran)
         if self.as_json:
-            from fietsupdate.render import documents
+            from fietsupdate.cli.render import documents
 
             self.out.line(documents.line(documents.failure(known)))
         else:
-            self.err.line(failures.text(known, self.err.width if self.err.is_terminal else UNWRAPPED))
+            self.err.line(errors.text(known, self.err.width if self.err.is_terminal else UNWRAPPED))
         return known.exit_code

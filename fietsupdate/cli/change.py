@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from fietsupdate.cli.render import text as console
+from fietsupdate.cli.render.events import Listener, listener
+from fietsupdate.cli.render.layout import warned
+from fietsupdate.cli.session import Session
 from fietsupdate.errors import UsageError
 from fietsupdate.model import BASE, Direction, Event, Plan, Report
-from fietsupdate.render import console
-from fietsupdate.render.layout import warned
-from fietsupdate.render.progress import Listener, listener
-from fietsupdate.session import Session
 
 if TYPE_CHECKING:
     from fietsupdate.updater import Updater
@@ -55,7 +55,7 @@ class Change:
 
     def dry_run(self, target: str | None, direction: Direction, *, checks: bool) -> int:
         """Show the plan; every refusal of the real run is raised."""
-        from fietsupdate.render import documents, rehearsals
+        from fietsupdate.cli.render import documents, rehearsal
 
         session, updater = self.session, self.session.updater()
         said: list[str] = []
@@ -69,10 +69,10 @@ class Change:
         )
         left, known = console.unchecked(checks_ran=checks), updater.outlook(plan, ask=checks, answers=self.answers)
         if self.as_json:
-            document = {**documents.plan(plan, left), "warnings": said, "outlook": rehearsals.outlook_document(known)}
+            document = {**documents.plan(plan, left), "warnings": said, "outlook": rehearsal.outlook_document(known)}
             session.out.line(documents.line(document))
         else:
-            outlook = rehearsals.outlook(known, session.out.width)
+            outlook = rehearsal.outlook(known, session.out.width)
             session.say(
                 console.dry_run(plan, left, session.out.width, outlook) if plan else console.nothing_to_do(plan)
             )
@@ -113,10 +113,10 @@ class Change:
 
     def _described(self, updater: Updater, plan: Plan) -> str:
         """Say what will be done, and what is known of it."""
-        from fietsupdate.render import rehearsals
+        from fietsupdate.cli.render import rehearsal
 
         width = self.session.err.width
-        outlook = rehearsals.outlook(updater.outlook(plan, ask=True, answers=self.answers), width)
+        outlook = rehearsal.outlook(updater.outlook(plan, ask=True, answers=self.answers), width)
         return "\n\n".join(text for text in (console.plan(plan, width), outlook) if text)
 
     def _run(

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from fietsupdate.commands.options import (
+from fietsupdate.cli.options import (
     Answers,
     AsRoot,
     BelowBaseline,

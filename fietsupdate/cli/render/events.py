@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from fietsupdate.cli.render import backups, documents, questions, restores, steps
+from fietsupdate.cli.render.layout import duration, hanging
+from fietsupdate.cli.render.output import Canvas, Output, on_one_line, printable
 from fietsupdate.model import Event
-from fietsupdate.render import changes, copies, documents, questions, restores
-from fietsupdate.render.layout import duration, hanging
-from fietsupdate.render.output import Canvas, Output, on_one_line, printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -128,7 +128,7 @@ class Narrator:
     def _update_begun(self, event: Event) -> list[str]:
         self.number += 1
         self.update_id, self.phase = event.update_id, ""
-        verb = changes.beginning(event.direction, event.update_id)
+        verb = steps.beginning(event.direction, event.update_id)
         summary = f"  {event.text}" if event.text else ""
         return [f"{self._position()}{verb} {event.update_id}{summary}"]
 
@@ -163,10 +163,10 @@ class Narrator:
         return [f"Cloning the {event.text}"]
 
     def _backup_begun(self, event: Event) -> list[str]:
-        return [copies.begun(event)]
+        return [backups.begun(event)]
 
     def _backup_finished(self, event: Event) -> list[str]:
-        return [f"{INDENT}{copies.finished(event)}"]
+        return [f"{INDENT}{backups.finished(event)}"]
 
     def _restore_begun(self, event: Event) -> list[str]:
         return [f"Restoring {event.text}"]
@@ -209,7 +209,7 @@ class LineListener(Listener):
 def amount(event: Event) -> str:
     """Give "340 of 1000 tracks", or "1.2 GB of 3.4 GB, 120 MB/s, 20 s left"."""
     if event.details.get("unit") == "bytes":
-        return copies.pace(event.details)
+        return backups.pace(event.details)
     done, total = event.details.get("done", 0), event.details.get("total")
     of = f" of {total}" if total else ""
     return f"{done}{of} {event.text}".rstrip()

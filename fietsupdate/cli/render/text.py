@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from fietsupdate.cli.render import backups, packages, questions, steps
+from fietsupdate.cli.render.layout import count, duration, labelled, several, table, wrapped
 from fietsupdate.model import BASE, Direction, Entry, Failure, Plan, Problem, Status, Step, Update, UpdateState
 from fietsupdate.model.leaves import listed
-from fietsupdate.render import changes, copies, packages, questions
-from fietsupdate.render.layout import count, duration, labelled, several, table, wrapped
 
 if TYPE_CHECKING:
     from fietsupdate.initialise import Initialised
@@ -60,7 +60,7 @@ def _facts(answer: Status) -> list[tuple[str, str]]:
         ("Heads", several(answer.heads, "there are no updates")),
         *packages.facts(answer),
         ("Unknown", unknown),
-        ("Version", changes.version(answer)),
+        ("Version", steps.version(answer)),
         ("Alembic", _alembic(answer)),
         ("Database", answer.database),
         ("Data", str(answer.data_dir or "")),
@@ -132,7 +132,7 @@ def check(answer: Status) -> str:
     """Give the state in one line."""
     subject = "no update can run: " if any(problem.blocks for problem in answer.problems) else ""
     if answer.state is UpdateState.OUTDATED:
-        return f"{answer.state}: {subject}{changes.waiting(answer, several(answer.heads))}"
+        return f"{answer.state}: {subject}{steps.waiting(answer, several(answer.heads))}"
     reason = next((problem.message for problem in answer.problems), MEANINGS[answer.state])
     return f"{answer.state}: {' '.join(reason.split())}"
 
@@ -143,9 +143,9 @@ def plan(what: Plan, width: int) -> str:
         return nothing_to_do(what)
     lines = _adoption(what, width)
     if what.steps:
-        lines += [f"{changes.future(what)}:", ""]
+        lines += [f"{steps.future(what)}:", ""]
     for number, step in enumerate(what.steps, start=1):
-        lines += [*_item(number, f"{changes.verb(step)} {step.update.update_id}", step.update.summary, width)]
+        lines += [*_item(number, f"{steps.verb(step)} {step.update.update_id}", step.update.summary, width)]
         lines += wrapped(_details(step), width, " " * 6)
     lines += ["", *labelled(_way(what), width)]
     return "\n".join(lines)
@@ -157,7 +157,7 @@ def _way(what: Plan) -> list[tuple[str, str]]:
         ("From", _place(what.current)),
         ("To", _place(what.result)),
         ("Drops", dropped if what.tables else ""),
-        ("Backup", copies.promise(what)),
+        ("Backup", backups.promise(what)),
     ]
 
 
@@ -292,7 +292,7 @@ def show(update: Update, entries: Sequence[Entry], width: int, *, applied: bool)
 
 def report(done: Sequence[str], direction: Direction, current: Sequence[str], milliseconds: int) -> str:
     """Say what a run has done, in one line."""
-    ran = "" if direction is Direction.STAMP else changes.past(done, direction)
+    ran = "" if direction is Direction.STAMP else steps.past(done, direction)
     what = f"{ran} in {duration(milliseconds)}" if ran else "Recorded"
     return f"{what}. Current: {_place(current)}."
 

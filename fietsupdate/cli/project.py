@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from fietsupdate.commands.options import wrong
-from fietsupdate.session import Session
+from fietsupdate.cli.options import wrong
+from fietsupdate.cli.session import Session
 
 
 def init(
@@ -30,7 +30,7 @@ def init(
 
     Appends a section to its configuration, makes a folder for update scripts and writes the baseline script.
     """
-    from fietsupdate.render import console
+    from fietsupdate.cli.render import text
 
     session: Session = ctx.obj
     updater = session.updater_class()
@@ -39,7 +39,7 @@ def init(
     done = updater.init(
         *session.files, section=session.section, x=session.x, data_dir=data_dir, alembic_config=alembic_config
     )
-    session.say(console.initialised(done))
+    session.say(text.initialised(done))
     return 0
 
 

@@ -14,34 +14,34 @@ from typing import Annotated, Any
 import typer
 
 from fietsupdate import __version__
-from fietsupdate.arguments import Command, Program
-from fietsupdate.commands import changing, copies, reading, rehearsing, restoring, writing
-from fietsupdate.commands.options import wrong
+from fietsupdate.cli import backup, project, rehearse, restore, status, update
+from fietsupdate.cli.options import wrong
+from fietsupdate.cli.parser import Command, Program
+from fietsupdate.cli.session import Session
 from fietsupdate.errors import ConfigError
-from fietsupdate.session import Session
 
 SYSTEM = os.name
 """What `main` looks at: locks, ownership and durability are POSIX's here."""
 
 COMMANDS: dict[str, Callable[..., int]] = {
-    "init": writing.init,
-    "status": reading.status,
-    "update": changing.update,
-    "downgrade": changing.downgrade,
-    "revision": writing.revision,
-    "check": reading.check,
-    "history": reading.history,
-    "heads": reading.heads,
-    "show": reading.show,
-    "graph": reading.graph,
-    "stamp": changing.stamp,
-    "recover": changing.recover,
-    "rehearse": rehearsing.rehearse,
-    "restore": restoring.restore,
-    "backup": copies.backup,
-    "backup list": copies.backup_list,
-    "backup verify": copies.backup_verify,
-    "backup prune": copies.backup_prune,
+    "init": project.init,
+    "status": status.status,
+    "update": update.update,
+    "downgrade": update.downgrade,
+    "revision": project.revision,
+    "check": status.check,
+    "history": status.history,
+    "heads": status.heads,
+    "show": status.show,
+    "graph": status.graph,
+    "stamp": update.stamp,
+    "recover": update.recover,
+    "rehearse": rehearse.rehearse,
+    "restore": restore.restore,
+    "backup": backup.backup,
+    "backup list": backup.backup_list,
+    "backup verify": backup.backup_verify,
+    "backup prune": backup.backup_prune,
 }
 
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from fietsupdate.cli.render import steps as changes
+from fietsupdate.cli.render.backups import size
+from fietsupdate.cli.render.layout import count, duration, labelled, several, table, wrapped
 from fietsupdate.model import BASE, Phase
-from fietsupdate.render import changes
-from fietsupdate.render.copies import size
-from fietsupdate.render.layout import count, duration, labelled, several, table, wrapped
 
 if TYPE_CHECKING:
     from fietsupdate.engine.estimates import Estimates

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from fietsupdate.cli.render.layout import count, several, table
 from fietsupdate.model import Direction, Status, Update
 from fietsupdate.model.packages import PackageStatus
 from fietsupdate.planning.packages import Applied
-from fietsupdate.render.layout import count, several, table
 
 GHOSTS = "without a script"
 """Heading of applied updates that no folder has."""

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from fietsupdate.commands.options import Answers, AsRoot, Json, LockTimeout, answers_of
-from fietsupdate.session import Session
+from fietsupdate.cli.options import Answers, AsRoot, Json, LockTimeout, answers_of
+from fietsupdate.cli.session import Session
 
 
 def rehearse(
@@ -29,9 +29,9 @@ def rehearse(
     The real instance is locked while it is cloned, and never changed. The clone is removed in the end. Exits with 1
     when an update fails, or when reverting does not restore what was there.
     """
-    from fietsupdate.change import seconds
-    from fietsupdate.render import rehearsals
-    from fietsupdate.render.progress import listener
+    from fietsupdate.cli.change import seconds
+    from fietsupdate.cli.render import rehearsal
+    from fietsupdate.cli.render.events import listener
 
     session: Session = ctx.obj
     updater = session.updater()
@@ -47,8 +47,8 @@ def rehearse(
     if session.traceback and found is not None and found.failure is not None:
         session.err.write(found.failure.trace)
     session.answer(
-        lambda: "Nothing to rehearse." if found is None else f"\n{rehearsals.report(found, session.out.width)}",
-        lambda: rehearsals.document(found),
+        lambda: "Nothing to rehearse." if found is None else f"\n{rehearsal.report(found, session.out.width)}",
+        lambda: rehearsal.document(found),
         as_json=as_json,
     )
     return 1 if found is not None and found.failure is not None else 0

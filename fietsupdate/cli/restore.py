@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fietsupdate.commands.options import AsRoot, Events, LockTimeout, wrong
-from fietsupdate.session import Session
+from fietsupdate.cli.options import AsRoot, Events, LockTimeout, wrong
+from fietsupdate.cli.session import Session
 
 if TYPE_CHECKING:
     from fietsupdate.backup.policy import Despite
@@ -55,9 +55,9 @@ def restore(
     Without BACKUP and --latest it is chosen from a list, on a terminal. Everything is brought beside what is live and
     looked at there; then both halves are exchanged, in steps that any later command finishes after a crash.
     """
-    from fietsupdate.change import seconds
-    from fietsupdate.render import restores
-    from fietsupdate.render.progress import listener
+    from fietsupdate.cli.change import seconds
+    from fietsupdate.cli.render import restores
+    from fietsupdate.cli.render.events import listener
 
     session: Session = ctx.obj
     if backup is not None and latest:
@@ -101,8 +101,8 @@ def _accepted(words: Collection[str]) -> tuple[Despite, ...]:
 
 def _chosen(session: Session, updater: Updater) -> str | None:
     """Let somebody on a terminal choose from a list."""
+    from fietsupdate.cli.render import restores
     from fietsupdate.errors import UsageError
-    from fietsupdate.render import restores
 
     if not session.can_ask:
         raise UsageError(

@@ -6,20 +6,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fietsupdate.commands.options import Json, wrong
-from fietsupdate.session import Session
+from fietsupdate.cli.options import Json, wrong
+from fietsupdate.cli.session import Session
 
 if TYPE_CHECKING:
-    from fietsupdate.render.diagram import Drawing
+    from fietsupdate.cli.render.diagram import Drawing
 
 
 def status(ctx: typer.Context, *, as_json: Json = False) -> int:
     """Show where the instance is, what waits, and what is wrong."""
-    from fietsupdate.render import console, documents
+    from fietsupdate.cli.render import documents, text
 
     session: Session = ctx.obj
     answer = session.updater().status(imports=True)
-    session.answer(lambda: console.status(answer, session.out.width), lambda: documents.status(answer), as_json=as_json)
+    session.answer(lambda: text.status(answer, session.out.width), lambda: documents.status(answer), as_json=as_json)
     return 0
 
 
@@ -29,12 +29,12 @@ def check(ctx: typer.Context, *, as_json: Json = False) -> int:
     For entry points. Exit code: 0 okay, 3 outdated, 4 too_new, 5 unknown, 6 drifted, 7 interrupted, 8 updating;
     1 when nothing could be found out.
     """
+    from fietsupdate.cli.render import documents, text
     from fietsupdate.errors import EXIT_CODES
-    from fietsupdate.render import console, documents
 
     session: Session = ctx.obj
     answer = session.updater().status()
-    session.answer(lambda: console.check(answer), lambda: documents.check(answer), as_json=as_json)
+    session.answer(lambda: text.check(answer), lambda: documents.check(answer), as_json=as_json)
     return EXIT_CODES[answer.state]
 
 
@@ -48,7 +48,7 @@ def history(
     as_json: Json = False,
 ) -> int:
     """Show what was done to the instance, oldest first."""
-    from fietsupdate.render import console, documents
+    from fietsupdate.cli.render import documents, text
 
     if applied and pending:
         raise wrong("--applied and --pending exclude each other.")
@@ -58,7 +58,7 @@ def history(
     updater = session.updater()
     entries, failure = updater.history(), updater.last_failure()
     session.answer(
-        lambda: console.history(entries, session.out.width, failure),
+        lambda: text.history(entries, session.out.width, failure),
         lambda: documents.history(entries, failure),
         as_json=as_json,
     )
@@ -67,7 +67,7 @@ def history(
 
 def _standing(session: Session, *, applied: bool, as_json: bool) -> int:
     """Show the updates that are applied, or those that wait."""
-    from fietsupdate.render import packages
+    from fietsupdate.cli.render import packages
 
     updater = session.updater()
     folders = updater.graph().folders
@@ -86,11 +86,11 @@ def _standing(session: Session, *, applied: bool, as_json: bool) -> int:
 
 def heads(ctx: typer.Context, *, as_json: Json = False) -> int:
     """Show the updates that no other update comes after."""
-    from fietsupdate.render import console, documents
+    from fietsupdate.cli.render import documents, text
 
     session: Session = ctx.obj
     found = session.updater().heads()
-    session.answer(lambda: console.heads(found, session.out.width), lambda: documents.heads(found), as_json=as_json)
+    session.answer(lambda: text.heads(found, session.out.width), lambda: documents.heads(found), as_json=as_json)
     return 0
 
 
@@ -101,12 +101,12 @@ def show(
     as_json: Json = False,
 ) -> int:
     """Show one update, and what the ledger says of it."""
-    from fietsupdate.render import console, documents
+    from fietsupdate.cli.render import documents, text
 
     session: Session = ctx.obj
     found, applied, entries = session.updater().show(update_id)
     session.answer(
-        lambda: console.show(found, entries, session.out.width, applied=applied),
+        lambda: text.show(found, entries, session.out.width, applied=applied),
         lambda: documents.show(found, entries, applied=applied),
         as_json=as_json,
     )
@@ -120,7 +120,7 @@ def graph(
     as_json: Json = False,
 ) -> int:
     """Draw how the updates depend on each other."""
-    from fietsupdate.render import diagram, documents
+    from fietsupdate.cli.render import diagram, documents
 
     session: Session = ctx.obj
     if mermaid and as_json:
@@ -138,8 +138,8 @@ def graph(
 
 def _drawing(session: Session) -> Drawing:
     """Look at the instance, too; a graph without its marks is drawn where that fails."""
+    from fietsupdate.cli.render.diagram import Drawing
     from fietsupdate.errors import FietsupdateError
-    from fietsupdate.render.diagram import Drawing
 
     updater = session.updater()
     whole = updater.graph()
