@@ -12,14 +12,16 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from fietsupdate.backup.manifest import Backup, Manifest, Shelf
     from fietsupdate.backup.policy import Despite
-    from fietsupdate.backups import Verified
+    from fietsupdate.commands.backup import Verified
+    from fietsupdate.commands.init import Initialised
+    from fietsupdate.commands.pending import refuse_pending
+    from fietsupdate.commands.rehearsal.report import Outlook, Rehearsal
+    from fietsupdate.commands.restore import Candidate, Restored
     from fietsupdate.config.config import Config, Settings
     from fietsupdate.engine.estimates import Estimates
     from fietsupdate.engine.version_hooks import version_upgrade
     from fietsupdate.errors import FietsupdateError, NotCurrentError
     from fietsupdate.filesystem.bulk import BulkFiles
-    from fietsupdate.habit import refuse_pending
-    from fietsupdate.initialise import Initialised
     from fietsupdate.model import (
         Direction,
         Entry,
@@ -36,8 +38,6 @@ if TYPE_CHECKING:
     from fietsupdate.model.packages import PackageStatus
     from fietsupdate.planning.graph import Graph
     from fietsupdate.planning.packages import Applied
-    from fietsupdate.rehearsing.report import Outlook, Rehearsal
-    from fietsupdate.restore import Candidate, Restored
     from fietsupdate.script import Estimate, UpdateScript, severity
     from fietsupdate.startup import ensure_current, require_current
     from fietsupdate.testing.instance import TemporaryInstance

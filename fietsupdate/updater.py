@@ -7,17 +7,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fietsupdate.author import Author
 from fietsupdate.backup.manifest import Backup, Shelf
+from fietsupdate.commands.author import Author
 from fietsupdate.config.application import enter
 from fietsupdate.model import Direction, Plan, Report
 
 if TYPE_CHECKING:
     from fietsupdate.backup.policy import Despite
-    from fietsupdate.backups import Verified
-    from fietsupdate.rehearsing.report import Outlook, Rehearsal
-    from fietsupdate.restore import Candidate, Restored
-    from fietsupdate.run import Listener
+    from fietsupdate.commands.backup import Verified
+    from fietsupdate.commands.rehearsal.report import Outlook, Rehearsal
+    from fietsupdate.commands.restore import Candidate, Restored
+    from fietsupdate.commands.run import Listener
 
 
 class Updater(Author):
@@ -144,7 +144,7 @@ class Updater(Author):
         Raises:
             FietsupdateError: What went wrong.
         """
-        from fietsupdate.stamping import stamp
+        from fietsupdate.commands.stamp import stamp
 
         with self._run(on_event, lock_timeout, as_root=as_root) as run:
             return stamp(run, [update_ids] if isinstance(update_ids, str) else update_ids, with_alembic=with_alembic)
@@ -155,7 +155,7 @@ class Updater(Author):
         Raises:
             FietsupdateError: a word names no update, or several.
         """
-        from fietsupdate.stamping import stampable
+        from fietsupdate.commands.stamp import stampable
 
         with self._entered() as (_, graph):
             return stampable(graph, update_ids)
@@ -182,7 +182,7 @@ class Updater(Author):
             InDoubtError: It cannot be known what became of the open transaction; nothing was touched.
             FietsupdateError: What went wrong.
         """
-        from fietsupdate.recovering import recover
+        from fietsupdate.commands.recover import recover
 
         with self._run(on_event, lock_timeout, as_root=as_root) as run:
             return recover(run, accept=accept, purge=purge)
@@ -210,14 +210,14 @@ class Updater(Author):
         Raises:
             FietsupdateError: There is no new backup; nothing else was touched.
         """
-        from fietsupdate.backups import make
+        from fietsupdate.commands.backup import make
 
         with self._run(on_event, lock_timeout, as_root=as_root) as run:
             return make(run, Path(dest).absolute() if dest is not None else None, as_is=as_is)
 
     def backups(self) -> Shelf:
         """Look for backups where the configuration keeps them. No database is needed."""
-        from fietsupdate.backups import listed
+        from fietsupdate.commands.backup import listed
 
         with enter(self.config) as site:
             return listed(site)
@@ -236,13 +236,13 @@ class Updater(Author):
             UsageError: There is none of this name.
             FietsupdateError: It is damaged, or could not be brought to the throw-away place.
         """
-        from fietsupdate.backups import verified
+        from fietsupdate.commands.backup import verified
 
         with enter(self.config) as site:
             answer = verified(site, name, on_event or (lambda _event: None))
         if not restore or answer.wrong:
             return answer
-        from fietsupdate.proving import prove
+        from fietsupdate.commands.prove import prove
 
         with self._run(on_event) as run:
             return replace(answer, proof=prove(run, answer.backup))
@@ -266,7 +266,7 @@ class Updater(Author):
         Raises:
             FietsupdateError: The instance cannot be looked at or locked.
         """
-        from fietsupdate.backups import prune, to_prune
+        from fietsupdate.commands.backup import prune, to_prune
 
         with self._run(None, lock_timeout, as_root=as_root) as run:
             return (to_prune if dry_run else prune)(run, self.config.keep if keep is None else keep)
@@ -279,7 +279,7 @@ class Updater(Author):
         Raises:
             FietsupdateError: The configuration, or the database's server, cannot be used.
         """
-        from fietsupdate.restore import candidates
+        from fietsupdate.commands.restore import candidates
 
         with self._run() as run:
             return candidates(run)
@@ -288,7 +288,7 @@ class Updater(Author):
         self, name: str | None = None, *, despite: Collection[Despite] = (), as_root: bool = True
     ) -> Candidate:
         """Say what `restore` would replace, and raise its refusals; the backup's content is not read."""
-        from fietsupdate.restore import check
+        from fietsupdate.commands.restore import check
 
         with self._run(as_root=as_root) as run:
             return check(run, name, despite)
@@ -314,7 +314,7 @@ class Updater(Author):
         Raises:
             FietsupdateError: What went wrong; ``stands`` says what both halves are at now.
         """
-        from fietsupdate.restore import restore
+        from fietsupdate.commands.restore import restore
 
         with self._run(on_event, lock_timeout, as_root=as_root) as run:
             return restore(run, name, despite)
@@ -329,7 +329,7 @@ class Updater(Author):
         as_root: bool = False,
         answers: Mapping[str, str] | None = None,
     ) -> Rehearsal | None:
-        """Run the plan that leads to a target on a clone of both halves; see `fietsupdate.rehearsal`.
+        """Run the plan that leads to a target on a clone of both halves; see `fietsupdate.commands.rehearse`.
 
         Args:
             target: As for `update`.
@@ -345,7 +345,7 @@ class Updater(Author):
         Raises:
             FietsupdateError: It could not be rehearsed at all.
         """
-        from fietsupdate.rehearsal import rehearse
+        from fietsupdate.commands.rehearse import rehearse
 
         with self._run(on_event, lock_timeout, as_root=as_root, given=self._given(answers)) as run:
             return rehearse(run, target, round_trip=round_trip)
@@ -358,7 +358,7 @@ class Updater(Author):
             ask: Whether the scripts may be asked for estimates, which runs their code.
             answers: As for `update`.
         """
-        from fietsupdate.rehearsing.outlook import outlook
+        from fietsupdate.commands.outlook import outlook
 
         with self._run(given=self._given(answers)) as run:
             return outlook(run, plan, ask=ask)

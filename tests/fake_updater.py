@@ -9,10 +9,10 @@ from typing import ClassVar
 
 from fietsupdate.cli.main import main
 from fietsupdate.cli.session import Session
-from fietsupdate.initialise import Initialised
+from fietsupdate.commands.init import Initialised
+from fietsupdate.commands.rehearsal.report import Outlook
 from fietsupdate.model import Direction, Entry, Event, Plan, Report, Status, Step, Update, UpdateState
 from fietsupdate.planning.graph import build
-from fietsupdate.rehearsing.report import Outlook
 
 
 def make_update(update_id, *previous, summary="", revisions=(), atomic=True, folder="updates"):

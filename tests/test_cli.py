@@ -23,7 +23,7 @@ from fietsupdate.errors import EXIT_CODES, LockedError, PlanError, RefusedError
 from fietsupdate.model import Direction, Event, Problem, UpdateState
 from fietsupdate.process import Stop
 
-HEAVY = ("rich", "jinja2", "alembic", "sqlalchemy", "pydantic", "fietsupdate.updater", "fietsupdate.run")
+HEAVY = ("rich", "jinja2", "alembic", "sqlalchemy", "pydantic", "fietsupdate.updater", "fietsupdate.commands.run")
 
 
 @pytest.fixture

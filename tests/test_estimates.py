@@ -9,9 +9,9 @@ from fietsupdate import Estimate
 from fietsupdate.cli.change import Change
 from fietsupdate.cli.render.rehearsal import estimated, in_words
 from fietsupdate.cli.session import Session
+from fietsupdate.commands.rehearsal.report import Outlook
 from fietsupdate.engine.estimates import Estimates
 from fietsupdate.model import Direction
-from fietsupdate.rehearsing.report import Outlook
 from fietsupdate.updater import Updater
 from support.notes import revisions
 from support.projects import Project

@@ -10,10 +10,10 @@ import pytest
 from fietsupdate.backup.manifest import Backup, Manifest, Reason, Scope, Stored
 from fietsupdate.backup.policy import nearest
 from fietsupdate.cli.render import restores
+from fietsupdate.commands.restore import Candidate
 from fietsupdate.model import Direction, Entry, fingerprint
 from fietsupdate.planning.graph import build
 from fietsupdate.planning.history import compare
-from fietsupdate.restore import Candidate
 from fietsupdate.views import DatabaseView, FilesView
 
 LEDGER = tuple(

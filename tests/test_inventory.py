@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from fietsupdate.filesystem import inventory
+from fietsupdate.commands.rehearsal import inventory
+from fietsupdate.commands.rehearsal.inventory import Inventory, differences, taken
 from fietsupdate.filesystem.file_record import FileRecord
-from fietsupdate.filesystem.inventory import Inventory, differences, taken
 from fietsupdate.filesystem.tree_copy import copy_tree
 
 

@@ -18,12 +18,12 @@ import pytest
 from fietsupdate import Updater
 from fietsupdate.cli.render import documents, rehearsal
 from fietsupdate.cli.render import text as console
+from fietsupdate.commands.rehearsal.report import Outlook, Rehearsal, RoundTrip
 from fietsupdate.config.config import load_config
 from fietsupdate.database.dump.schema_parts import holds, without
 from fietsupdate.model import Direction
 from fietsupdate.model.leaves import leave
 from fietsupdate.planning.metadata import FaultsError, read_script
-from fietsupdate.rehearsing.report import Outlook, Rehearsal, RoundTrip
 from fietsupdate.testing import verdicts
 from fietsupdate.testing.instance import TemporaryInstance, empty_database, make
 from fietsupdate.testing.leaving import Reverted

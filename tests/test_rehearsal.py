@@ -17,11 +17,8 @@ import pytest
 import sqlalchemy as sa
 
 from fietsupdate.cli.render import rehearsal
-from fietsupdate.errors import EnvPyError, FietsupdateError, FilesError, LockedError, PlanError, RefusedError
-from fietsupdate.filesystem import file_copy, lock
-from fietsupdate.model import Event
-from fietsupdate.rehearsing import clone as cloning
-from fietsupdate.rehearsing.report import (
+from fietsupdate.commands.rehearsal import clone as cloning
+from fietsupdate.commands.rehearsal.report import (
     Change,
     Failure,
     Files,
@@ -32,9 +29,10 @@ from fietsupdate.rehearsing.report import (
     Timing,
     last,
 )
-from fietsupdate.rehearsing.report import (
-    Database as DatabaseFigures,
-)
+from fietsupdate.commands.rehearsal.report import Database as DatabaseFigures
+from fietsupdate.errors import EnvPyError, FietsupdateError, FilesError, LockedError, PlanError, RefusedError
+from fietsupdate.filesystem import file_copy, lock
+from fietsupdate.model import Event
 from fietsupdate.updater import Updater
 from support import environments
 from support.databases import KINDS, MARIADB, POSTGRESQL, SQLITE, Database, _server

@@ -23,10 +23,10 @@ import pytest
 import sqlalchemy as sa
 from test_rehearsal import at_v1, left_as_it_is, rehearsed
 
+from fietsupdate.commands.rehearsal.untouched import Snapshot
 from fietsupdate.errors import LockedError
 from fietsupdate.filesystem import lock
 from fietsupdate.filesystem.posix.namespaces import is_faithful_for, isolate
-from fietsupdate.filesystem.untouched import Snapshot
 from fietsupdate.model import Event
 from support.databases import MARIADB, POSTGRESQL, Database, _server, server_url
 from support.projects import Project

@@ -25,8 +25,8 @@ from fietsupdate.cli.render.events import (
 )
 from fietsupdate.cli.render.layout import duration, hanging, labelled, table, wrapped
 from fietsupdate.cli.render.output import Output
+from fietsupdate.commands.init import Initialised
 from fietsupdate.errors import FietsupdateError, PlanError
-from fietsupdate.initialise import Initialised
 from fietsupdate.model import Adoption, Direction, Event, Phase, Plan, Problem, Step, UpdateState
 from fietsupdate.planning.graph import build
 

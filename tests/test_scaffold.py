@@ -15,14 +15,14 @@ from alembic.config import Config as AlembicConfig
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fietsupdate.commands.init import init
+from fietsupdate.commands.template import Draft, Kind, new_id, render, write
 from fietsupdate.config.application import enter
 from fietsupdate.config.config import find_files, load_config
 from fietsupdate.errors import ConfigError, FilesError, ScriptError, UsageError
-from fietsupdate.initialise import init
 from fietsupdate.model import Folder
 from fietsupdate.planning.loader import load
 from fietsupdate.planning.metadata import read_script
-from fietsupdate.scaffold import Draft, Kind, new_id, render, write
 
 CREATED = datetime(2026, 11, 21, 21, 0, 37)  # noqa: DTZ001  # the administrator's own clock
 

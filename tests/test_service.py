@@ -10,7 +10,8 @@ from itertools import cycle
 
 import pytest
 
-from fietsupdate import Updater, service
+from fietsupdate import Updater
+from fietsupdate.commands import maintenance
 from fietsupdate.errors import ConfigError, FietsupdateError, RefusedError, StoppedError
 from fietsupdate.process import Stop
 from support.injection import FILES, Injection
@@ -140,7 +141,7 @@ def test_no_answer_is_not_taken_for_a_no(make, command, reason):
 
 def test_a_command_that_hangs_is_ended_with_its_children(make, monkeypatch):
     project = make(running="sleep 1000 & echo $! > child.pid; wait")
-    monkeypatch.setattr(service, "LONGEST_ANSWER", 0.3)
+    monkeypatch.setattr(maintenance, "LONGEST_ANSWER", 0.3)
     with pytest.raises(RefusedError, match=r"gave no answer, not within 0.3 seconds"):
         updater(project).update()
     child = int((project.root / "child.pid").read_text())
@@ -312,7 +313,7 @@ def test_a_second_signal_while_the_first_one_is_obeyed_leaves_no_file(make, monk
     """It comes in the one moment before signals are held; the next station removes the file."""
     project = make(1, maintenance="%(here)s/maintenance")
     project.update("v2", "v1", None, up_pre="import os, signal; os.kill(os.getpid(), signal.SIGINT)")
-    take_down, at = service._take_down, []
+    take_down, at = maintenance._take_down, []
 
     def interrupted(site, signals, tell, *, killed=False):
         at.append(sign(project).exists())
@@ -320,7 +321,7 @@ def test_a_second_signal_while_the_first_one_is_obeyed_leaves_no_file(make, monk
             raise Stop(signal.SIGINT)
         take_down(site, signals, tell, killed=killed)
 
-    monkeypatch.setattr(service, "_take_down", interrupted)
+    monkeypatch.setattr(maintenance, "_take_down", interrupted)
     with pytest.raises(StoppedError):
         updater(project).update()
     assert at == [True, True]

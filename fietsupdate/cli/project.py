@@ -45,7 +45,7 @@ def init(
 
 def _asked_data_dir(session: Session) -> str:
     """Ask for the data directory where several folders may be meant; "" for the first of them."""
-    from fietsupdate.drafting import data_dirs
+    from fietsupdate.commands.revision import data_dirs
 
     likely = data_dirs(session.files, section=session.section)
     if len(likely) < 2:  # noqa: PLR2004  # there is nothing to choose from

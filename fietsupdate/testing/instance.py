@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from fietsupdate.commands.rehearsal.substitution import aimed
 from fietsupdate.config.application import enter
 from fietsupdate.config.config import Config, Pointed, Release
 from fietsupdate.database import scratch
@@ -25,7 +26,6 @@ from fietsupdate.database.redirect import environment_pointed
 from fietsupdate.errors import EnvPyError
 from fietsupdate.model import BASE, Report, Status
 from fietsupdate.planning.graph import Graph
-from fietsupdate.rehearsing.aim import aimed
 from fietsupdate.testing.trees import Node, tree
 from fietsupdate.updater import Updater
 

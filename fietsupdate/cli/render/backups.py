@@ -12,7 +12,7 @@ from fietsupdate.cli.render.layout import count, duration, several, table
 from fietsupdate.model import Event, Plan
 
 if TYPE_CHECKING:
-    from fietsupdate.backups import Verified
+    from fietsupdate.commands.backup import Verified
 
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 _STEP = 1000

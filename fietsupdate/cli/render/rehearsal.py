@@ -12,8 +12,7 @@ from fietsupdate.cli.render.layout import count, duration, labelled, several, ta
 from fietsupdate.model import BASE, Phase
 
 if TYPE_CHECKING:
-    from fietsupdate.engine.estimates import Estimates
-    from fietsupdate.rehearsing.report import (
+    from fietsupdate.commands.rehearsal.report import (
         Change,
         Database,
         Failure,
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
         Seclusion,
         Timing,
     )
+    from fietsupdate.engine.estimates import Estimates
 
 MOST_FILES = 10
 """Files that are named; ``--json`` names all."""

@@ -12,7 +12,7 @@ from fietsupdate.cli.render.layout import several
 from fietsupdate.model import Event
 
 if TYPE_CHECKING:
-    from fietsupdate.restore import Candidate, Restored
+    from fietsupdate.commands.restore import Candidate, Restored
 
 PARTS = {"database": "loading the database beside the live one", "files": "copying the files beside the live ones"}
 ENDS_SESSIONS = frozenset({"postgresql", "mysql", "mariadb"})

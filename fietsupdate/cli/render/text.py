@@ -11,7 +11,7 @@ from fietsupdate.model import BASE, Direction, Entry, Failure, Plan, Problem, St
 from fietsupdate.model.leaves import listed
 
 if TYPE_CHECKING:
-    from fietsupdate.initialise import Initialised
+    from fietsupdate.commands.init import Initialised
 
 MOST_SHOWN = 20
 """Waiting updates that `status` shows one by one."""

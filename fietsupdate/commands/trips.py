@@ -9,19 +9,19 @@ import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from fietsupdate.commands.rehearsal.clone import ROOM, Clone
+from fietsupdate.commands.rehearsal.inventory import Difference, differences
+from fietsupdate.commands.rehearsal.leaves import Content, sort_out
+from fietsupdate.commands.rehearsal.recorder import Recorder
+from fietsupdate.commands.rehearsal.report import Change, Database, Failure, Files, Rehearsal, RoundTrip, Timing
+from fietsupdate.commands.run import Run
 from fietsupdate.database.dump.digests import definitions, digests, is_ours
 from fietsupdate.database.dump.schema_parts import columns, without
 from fietsupdate.engine import hooks
 from fietsupdate.errors import FietsupdateError, StoppedError
-from fietsupdate.filesystem.inventory import Difference, differences
 from fietsupdate.filesystem.space import is_full
 from fietsupdate.model import Direction, Plan, Report
 from fietsupdate.model.leaves import TABLE, Leave
-from fietsupdate.rehearsing.clone import ROOM, Clone
-from fietsupdate.rehearsing.leaving import Content, sort_out
-from fietsupdate.rehearsing.recording import Recorder
-from fietsupdate.rehearsing.report import Change, Database, Failure, Files, Rehearsal, RoundTrip, Timing
-from fietsupdate.run import Run
 
 _DEFAULT = re.compile(r"(DEFAULT )\(('(?:[^']|'')*'|[\w.+-]+)\)")
 

@@ -6,10 +6,10 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from fietsupdate.commands.rehearsal.untouched import Snapshot
 from fietsupdate.database.dump.comparison import Facts, facts
 from fietsupdate.database.dump.store import Store
 from fietsupdate.errors import DatabaseError
-from fietsupdate.filesystem.untouched import Snapshot
 
 WAL, JOURNAL = "-wal", "-journal"
 """What belongs to a SQLite file; reading one makes and removes its ``-shm``, which says nothing."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from fietsupdate.commands.rehearsal.report import Outlook, last
+from fietsupdate.commands.run import Run
 from fietsupdate.engine import estimates
 from fietsupdate.engine.checks import modules
 from fietsupdate.model import Plan
-from fietsupdate.rehearsing.report import Outlook, last
-from fietsupdate.run import Run
 
 
 def outlook(run: Run, plan: Plan, *, ask: bool) -> Outlook:

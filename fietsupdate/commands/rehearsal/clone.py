@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING
 
 from fietsupdate.backup.create import BLOCK, RESERVE, SHARE, folder_of, refuse_shared
 from fietsupdate.backup.meter import Pace
+from fietsupdate.commands.rehearsal import removal
+from fietsupdate.commands.rehearsal.inventory import Inventory
+from fietsupdate.commands.rehearsal.substitution import Aim, aim_of, aimed, aimed_ini
 from fietsupdate.config.application import Site
 from fietsupdate.config.config import Pointed
 from fietsupdate.database.dump.accounts import Account, NotConfinedError
@@ -23,13 +26,10 @@ from fietsupdate.engine.recovery import commit_where_needed
 from fietsupdate.errors import DatabaseError, FilesError
 from fietsupdate.filesystem import lock
 from fietsupdate.filesystem.file_record import FileRecord
-from fietsupdate.filesystem.inventory import Inventory
 from fietsupdate.filesystem.layout import ledger_file, make_home
 from fietsupdate.filesystem.paths import database_files
 from fietsupdate.filesystem.posix.durable import atomic_write
 from fietsupdate.filesystem.tree_copy import copy_tree, digest, measure, room
-from fietsupdate.rehearsing import removal
-from fietsupdate.rehearsing.aim import Aim, aim_of, aimed, aimed_ini
 from fietsupdate.views import DatabaseView
 
 if TYPE_CHECKING:

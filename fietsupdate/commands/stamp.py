@@ -9,16 +9,16 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+from fietsupdate.commands.inspection import Look
+from fietsupdate.commands.replan import once
+from fietsupdate.commands.run import Run
 from fietsupdate.engine.context import now
 from fietsupdate.engine.executor import Engine
 from fietsupdate.errors import RefusedError, UsageError
-from fietsupdate.look import Look
 from fietsupdate.model import BASE, Adoption, Direction, Event, Plan, Report
 from fietsupdate.planning.graph import Graph
 from fietsupdate.planning.revisions import RevisionTree
 from fietsupdate.planning.target import find, resolve_up
-from fietsupdate.replanning import once
-from fietsupdate.run import Run
 from fietsupdate.views import DatabaseView
 
 NOT_STAMPED = frozenset(

@@ -13,6 +13,9 @@ from pathlib import Path
 from fietsupdate.backup import restore_journal
 from fietsupdate.backup.automatic import Safeguard
 from fietsupdate.backup.restorer import Restorer
+from fietsupdate.commands.inspection import Look, look
+from fietsupdate.commands.maintenance import check_service, out_of_service, tidied
+from fietsupdate.commands.replan import refuse_another, restless
 from fietsupdate.config.application import Site
 from fietsupdate.database.environment import Environment
 from fietsupdate.database.inspect import application_tables
@@ -35,14 +38,11 @@ from fietsupdate.filesystem import run_warnings as warned
 from fietsupdate.filesystem.layout import check_home, make_home
 from fietsupdate.filesystem.ledger import look as look_at_files
 from fietsupdate.filesystem.posix.ownership import check_writable, refuse_root
-from fietsupdate.look import Look, look
 from fietsupdate.model import Begun, Direction, Event, Failure, Plan, Policy, Report, Step
 from fietsupdate.model.questions import NONE_GIVEN, Given, sorted_answers
 from fietsupdate.planning.answers import answered, doubts
 from fietsupdate.planning.graph import Graph
 from fietsupdate.process import SIGNALS, Signals, Stop
-from fietsupdate.replanning import refuse_another, restless
-from fietsupdate.service import check_service, out_of_service, tidied
 from fietsupdate.views import DatabaseView, LockHolder
 
 Listener = Callable[[Event], None]
@@ -338,7 +338,7 @@ class Run:
 
     def _bytes_needed(self, step: Step) -> int:
         """Return how many bytes a step needed in the last rehearsal; 0 where it had none."""
-        from fietsupdate.rehearsing.report import rehearsed_bytes
+        from fietsupdate.commands.rehearsal.report import rehearsed_bytes
 
         return rehearsed_bytes(self.site.data_dir, step)
 

@@ -17,19 +17,19 @@ from pathlib import Path
 from typing import Any
 
 from fietsupdate import __version__
+from fietsupdate.commands.inspection import Look
+from fietsupdate.commands.rehearsal.clone import ROOM, Clone, cloned, left_out
+from fietsupdate.commands.rehearsal.comparison import Watch
+from fietsupdate.commands.rehearsal.report import Failure, Rehearsal, Seclusion, rehearsed, store
+from fietsupdate.commands.run import Run
+from fietsupdate.commands.sandbox import Apart
+from fietsupdate.commands.trips import Legs
 from fietsupdate.database.dump.digests import version_tables
 from fietsupdate.database.redirect import configured_texts, sqlite_files
 from fietsupdate.engine.context import now
 from fietsupdate.errors import FietsupdateError, FilesError, PlanError, RefusedError, StoppedError
 from fietsupdate.filesystem.space import is_full
-from fietsupdate.look import Look
 from fietsupdate.model import Direction, Event, Plan, Step
-from fietsupdate.rehearsing.apart import Apart
-from fietsupdate.rehearsing.clone import ROOM, Clone, cloned, left_out
-from fietsupdate.rehearsing.legs import Legs
-from fietsupdate.rehearsing.report import Failure, Rehearsal, Seclusion, rehearsed, store
-from fietsupdate.rehearsing.watch import Watch
-from fietsupdate.run import Run
 
 NOT_RUN = "No update ran."
 NOT_COMPARED = "Whether the real instance is as it was, was not looked at."

@@ -18,6 +18,8 @@ from fietsupdate.backup.meter import Pace
 from fietsupdate.backup.restore_journal import Restoration, Stage
 from fietsupdate.backup.restorer import Restorer
 from fietsupdate.backup.staging import give_look, needs, shares_blocks, stage
+from fietsupdate.commands.inspection import Look
+from fietsupdate.commands.run import Run
 from fietsupdate.database.dump.store import NEW, OLD, draft_of
 from fietsupdate.engine.context import now
 from fietsupdate.errors import DatabaseError, FietsupdateError, FilesError, RefusedError
@@ -28,9 +30,7 @@ from fietsupdate.filesystem.paths import database_files
 from fietsupdate.filesystem.posix.durable import atomic_write, sync_path
 from fietsupdate.filesystem.posix.regular import read_bytes
 from fietsupdate.filesystem.tree_copy import room
-from fietsupdate.look import Look
 from fietsupdate.model import Event
-from fietsupdate.run import Run
 
 UNTOUCHED = "Nothing was changed."
 DECIDED = (

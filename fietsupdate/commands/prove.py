@@ -19,15 +19,15 @@ from fietsupdate.backup.meter import Pace
 from fietsupdate.backup.restorer import Restorer
 from fietsupdate.backup.staging import stage
 from fietsupdate.backup.verify import arrived
-from fietsupdate.backups import Proof
+from fietsupdate.commands.backup import Proof
+from fietsupdate.commands.restore import refuse_barred
+from fietsupdate.commands.run import Run
 from fietsupdate.database.dump.store import NEW
 from fietsupdate.engine.context import now
 from fietsupdate.errors import FilesError
 from fietsupdate.filesystem.posix.rename import erase
 from fietsupdate.filesystem.tree_copy import room
 from fietsupdate.model import Event
-from fietsupdate.restore import refuse_barred
-from fietsupdate.run import Run
 
 UNTOUCHED = "Nothing live was touched."
 MOST = 100

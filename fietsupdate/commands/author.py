@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fietsupdate.runner import Runner
+from fietsupdate.commands.runner import Runner
 
 if TYPE_CHECKING:
-    from fietsupdate.initialise import Initialised
+    from fietsupdate.commands.init import Initialised
 
 
 class Author(Runner):
@@ -18,12 +18,12 @@ class Author(Runner):
     def revision(  # the arguments are the command's options
         self, update_id: str | None = None, **options: Any
     ) -> Path:
-        """Write a new update script; see `fietsupdate.drafting.draft` for the options.
+        """Write a new update script; see `fietsupdate.commands.revision.draft` for the options.
 
         Raises:
             FietsupdateError: Nothing was written.
         """
-        from fietsupdate.drafting import draft
+        from fietsupdate.commands.revision import draft
 
         with self._entered() as (site, graph):
             return draft(self.config, graph, site.folders, update_id, **options)
@@ -34,7 +34,7 @@ class Author(Runner):
         Args:
             path: A script that `revision` has written.
         """
-        from fietsupdate.drafting import ahead_of
+        from fietsupdate.commands.revision import ahead_of
 
         with self._run() as run:
             return ahead_of(run, path)
@@ -47,7 +47,7 @@ class Author(Runner):
         data_dir: str = "",
         alembic_config: str = "",
     ) -> Initialised:
-        """Add fietsupdate to an existing Alembic setup; see `fietsupdate.initialise.init`."""
-        from fietsupdate.drafting import initialise
+        """Add fietsupdate to an existing Alembic setup; see `fietsupdate.commands.init.init`."""
+        from fietsupdate.commands.revision import initialise
 
         return initialise(files, section=section, x=x, data_dir=data_dir, alembic_config=alembic_config)

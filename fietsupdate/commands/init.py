@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from fietsupdate.commands.template import Draft, Kind, new_id, write
 from fietsupdate.config.files import Ini, Toml
 from fietsupdate.config.keys import TOML_TABLE, converted, gather
 from fietsupdate.errors import ConfigError, FilesError
 from fietsupdate.filesystem.posix.ownership import give_owner
 from fietsupdate.model import Folder
 from fietsupdate.planning.loader import load
-from fietsupdate.scaffold import Draft, Kind, new_id, write
 
 DATA = "data"
 LIKELY = ("uploads", "media", "files", "storage")

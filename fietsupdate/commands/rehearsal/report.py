@@ -275,8 +275,8 @@ LAST = "last.json"
 
 def last(data_dir: Path) -> Rehearsal | None:
     """Read the report of the last rehearsal; ``None`` where there is none that can be read."""
+    from fietsupdate.commands.rehearsal import removal
     from fietsupdate.filesystem.posix.regular import read_bytes
-    from fietsupdate.rehearsing import removal
 
     try:
         return Rehearsal.from_json(read_bytes(removal.folder_of(data_dir) / LAST, LARGEST).decode("ascii"))

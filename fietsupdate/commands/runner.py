@@ -7,12 +7,12 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from fietsupdate.commands.observer import Observer
 from fietsupdate.model import Policy
 from fietsupdate.model.questions import NONE_GIVEN, Given, from_environment
-from fietsupdate.observer import Observer
 
 if TYPE_CHECKING:
-    from fietsupdate.run import Listener, Run
+    from fietsupdate.commands.run import Listener, Run
 
 
 class Runner(Observer):
@@ -29,7 +29,7 @@ class Runner(Observer):
         below_baseline: bool = False,
         given: Given = NONE_GIVEN,
     ) -> Iterator[Run]:
-        from fietsupdate.run import Run, nobody
+        from fietsupdate.commands.run import Run, nobody
 
         seconds = self.config.lock_timeout if lock_timeout is None else lock_timeout
         with self._entered() as (site, graph):

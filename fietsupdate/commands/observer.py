@@ -20,7 +20,7 @@ from fietsupdate.planning.packages import Applied, applied_of
 from fietsupdate.planning.target import find
 
 if TYPE_CHECKING:
-    from fietsupdate.look import Look
+    from fietsupdate.commands.inspection import Look
 
 
 class Observer:
@@ -126,8 +126,8 @@ class Observer:
             return self._seen(site, graph)
 
     def _seen(self, site: Site, graph: Graph) -> Look:
+        from fietsupdate.commands.inspection import look
         from fietsupdate.database.environment import Environment
-        from fietsupdate.look import look
 
         return look(site, graph, Environment(self.config))
 

@@ -16,16 +16,16 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from fietsupdate.commands.rehearsal.child import DiedError, run_apart
+from fietsupdate.commands.rehearsal.clone import Clone
+from fietsupdate.commands.rehearsal.report import Failure, Rehearsal
+from fietsupdate.commands.run import Run
 from fietsupdate.database.redirect import only_the_clone
 from fietsupdate.engine.context import now
 from fietsupdate.filesystem.guard.read_only import Fence, fenced
 from fietsupdate.filesystem.paths import database_files
 from fietsupdate.filesystem.posix.namespaces import is_faithful_for, isolate
 from fietsupdate.model import Event
-from fietsupdate.rehearsing.child import DiedError, run_apart
-from fietsupdate.rehearsing.clone import Clone
-from fietsupdate.rehearsing.report import Failure, Rehearsal
-from fietsupdate.run import Run
 
 Work = Callable[[Callable[[Event], None]], Rehearsal]
 """Runs the updates; takes what is told of events."""

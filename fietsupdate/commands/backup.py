@@ -14,15 +14,15 @@ from fietsupdate.backup.manifest import PARTIAL, Backup, Reason, Scope, Shelf
 from fietsupdate.backup.meter import Pace
 from fietsupdate.backup.policy import spent, surplus
 from fietsupdate.backup.verify import verify
+from fietsupdate.commands.inspection import Look
+from fietsupdate.commands.run import Listener, Run
 from fietsupdate.config.application import Site
 from fietsupdate.engine.context import now
 from fietsupdate.engine.tip import Tip
 from fietsupdate.errors import FilesError, RefusedError, UsageError
 from fietsupdate.filesystem.journal import cleanup
 from fietsupdate.filesystem.ledger import look as look_at_files
-from fietsupdate.look import Look
 from fietsupdate.model import Event
-from fietsupdate.run import Listener, Run
 
 NO_PAIR = frozenset(
     {"interrupted", "transaction_doubt", "ledger_damaged", "diverged", "files_older", "database_older"}

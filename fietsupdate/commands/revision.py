@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fietsupdate.commands.template import Draft, Kind, new_id, write
 from fietsupdate.config.application import enter
 from fietsupdate.config.config import Config, find_files, load_config
 from fietsupdate.errors import FietsupdateError, UsageError
@@ -14,11 +15,10 @@ from fietsupdate.model import Folder
 from fietsupdate.planning.graph import Graph
 from fietsupdate.planning.schema import already_there
 from fietsupdate.planning.target import find
-from fietsupdate.scaffold import Draft, Kind, new_id, write
 
 if TYPE_CHECKING:
-    from fietsupdate.initialise import Initialised
-    from fietsupdate.run import Run
+    from fietsupdate.commands.init import Initialised
+    from fietsupdate.commands.run import Run
 
 
 def draft(
@@ -99,8 +99,8 @@ def initialise(
     """Add our section, a folder and a baseline script to an existing Alembic setup."""
     import os
 
+    from fietsupdate.commands.init import init
     from fietsupdate.database.revisions import script_heads
-    from fietsupdate.initialise import init
 
     ini, toml = find_files(files, environ=os.environ, cwd=Path.cwd())
     alembic_section = section or "alembic"
@@ -124,7 +124,7 @@ def data_dirs(files: Sequence[str | Path], *, section: str | None) -> tuple[str,
     """Give what may be the data directory of an application that is to be initialised, the likeliest first."""
     import os
 
-    from fietsupdate.initialise import likely_data_dirs
+    from fietsupdate.commands.init import likely_data_dirs
 
     ini, toml = find_files(files, environ=os.environ, cwd=Path.cwd())
     return likely_data_dirs(ini, toml, section or "alembic")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from fietsupdate.commands.rehearsal.inventory import Difference
 from fietsupdate.database.dump.schema_parts import holds, part
-from fietsupdate.filesystem.inventory import Difference
 from fietsupdate.model.leaves import FILES, Leave
 
 

@@ -1,6 +1,7 @@
 """Goes back to a backup: finds it, and sees that nothing stands against it.
 
-`fietsupdate.bringing` brings it beside what is live; from then on `fietsupdate.backup.restorer` takes it to the end.
+`fietsupdate.commands.bring_back` brings it beside what is live; from then on `fietsupdate.backup.restorer` takes it to
+the end.
 """
 
 from __future__ import annotations
@@ -18,17 +19,17 @@ from fietsupdate.backup.meter import Pace
 from fietsupdate.backup.policy import Despite, Ground, fitting_hint, objections, restorable, too_new
 from fietsupdate.backup.restorer import Restorer
 from fietsupdate.backup.verify import verify
-from fietsupdate.backups import chosen, keeps_by
-from fietsupdate.bringing import UNTOUCHED, Bringing
+from fietsupdate.commands.backup import chosen, keeps_by
+from fietsupdate.commands.bring_back import UNTOUCHED, Bringing
+from fietsupdate.commands.inspection import Look, look_at_files, unseen
+from fietsupdate.commands.maintenance import check_service, out_of_service
+from fietsupdate.commands.run import Run
 from fietsupdate.engine.context import now
 from fietsupdate.errors import DatabaseError, RefusedError, UsageError
 from fietsupdate.filesystem.journal import cleanup
 from fietsupdate.filesystem.layout import HOME, LOST_FOUND
 from fietsupdate.filesystem.ledger import read_entries
-from fietsupdate.look import Look, look_at_files, unseen
 from fietsupdate.model import Entry, Event, Problem
-from fietsupdate.run import Run
-from fietsupdate.service import check_service, out_of_service
 from fietsupdate.whereabouts import Whereabouts
 
 MOST_NAMED = 5

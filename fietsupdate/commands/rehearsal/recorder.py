@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fietsupdate.filesystem.inventory import Taken, taken
+from fietsupdate.commands.rehearsal.inventory import Taken, taken
+from fietsupdate.commands.rehearsal.report import Timing
 from fietsupdate.model import Event
-from fietsupdate.rehearsing.report import Timing
 
 PASSED_ON = frozenset({"finished"})
 """What is not: the run of a leg ends, the rehearsal does not."""

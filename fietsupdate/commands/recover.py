@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from fietsupdate.commands.inspection import Look
+from fietsupdate.commands.replan import once, restless
+from fietsupdate.commands.run import Run
 from fietsupdate.engine.context import now
 from fietsupdate.engine.executor import Engine
 from fietsupdate.errors import FietsupdateError, RefusedError
 from fietsupdate.filesystem import last_failure
 from fietsupdate.filesystem.journal import cleanup
-from fietsupdate.look import Look
 from fietsupdate.model import Direction, Event, Plan, Report
-from fietsupdate.replanning import once, restless
-from fietsupdate.run import Run
 from fietsupdate.views import DatabaseView
 
 
@@ -46,7 +46,7 @@ def recover(run: Run, *, accept: bool, purge: bool) -> Report:
 
 def _sweep_clones(run: Run, database: DatabaseView) -> None:
     """Remove what rehearsals have left that were killed."""
-    from fietsupdate.rehearsing.removal import sweep
+    from fietsupdate.commands.rehearsal.removal import sweep
 
     for failure in sweep(run.site.data_dir, database.url, database.file):
         run.tell(Event("warning", now(), text=failure))
