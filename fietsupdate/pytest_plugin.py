@@ -163,32 +163,32 @@ def fietsupdate_instance(
 
 def test_each_folder_has_one_head(fietsupdate_instance: TemporaryInstance) -> None:
     """`fietsupdate update` without a target refuses a folder with two heads."""
-    from fietsupdate.testing import verdicts
+    from fietsupdate.testing import checks
 
     with _told():
-        verdicts.one_head(fietsupdate_instance.graph())
+        checks.one_head(fietsupdate_instance.graph())
 
 
 def test_every_script_loads(fietsupdate_instance: TemporaryInstance) -> None:
     """Every script can be imported, and its classes can be made and have their hooks."""
-    from fietsupdate.testing import verdicts
+    from fietsupdate.testing import checks
 
     with _told():
-        verdicts.scripts_load(fietsupdate_instance)
+        checks.scripts_load(fietsupdate_instance)
 
 
 def test_update_from_empty_to_head(fietsupdate_instance: TemporaryInstance) -> None:
     """A new instance goes through all updates; `fietsupdate_data` puts data into it on the way."""
-    from fietsupdate.testing import verdicts
+    from fietsupdate.testing import checks
 
     with _told():
-        verdicts.update_to_head(fietsupdate_instance)
+        checks.update_to_head(fietsupdate_instance)
 
 
 def test_every_update_goes_up_down_up(fietsupdate_instance: TemporaryInstance, subtests: pytest.Subtests) -> None:
     """Down brings back what was there before Up, in both halves; a script without Down is skipped."""
     from fietsupdate.model import BASE
-    from fietsupdate.testing import verdicts
+    from fietsupdate.testing import checks
 
     with _told():
         updates = fietsupdate_instance.graph().ordered
@@ -200,7 +200,7 @@ def test_every_update_goes_up_down_up(fietsupdate_instance: TemporaryInstance, s
                 fietsupdate_instance.update_through(update.update_id)
                 goes_on = True
                 pytest.skip(f"{update.path.name} has no class Down: {update.update_id} cannot be reverted")
-            verdicts.up_down_up(fietsupdate_instance, update)
+            checks.up_down_up(fietsupdate_instance, update)
             goes_on = True
         if not goes_on:
             return
@@ -208,22 +208,22 @@ def test_every_update_goes_up_down_up(fietsupdate_instance: TemporaryInstance, s
 
 def test_released_scripts_are_unchanged(fietsupdate_instance: TemporaryInstance, pytestconfig: pytest.Config) -> None:
     """What instances have run is what the script still says, by its checksum in ``released.json``."""
-    from fietsupdate.testing import released, verdicts
+    from fietsupdate.testing import checks, released
 
     with _told():
         graph = fietsupdate_instance.graph()
         if pytestconfig.getoption("--fietsupdate-release"):
             released.record(graph)
-        if reason := verdicts.released_unchanged(graph):
+        if reason := checks.released_unchanged(graph):
             pytest.skip(reason)
 
 
 def test_models_match_after_update(fietsupdate_instance: TemporaryInstance) -> None:
     """After the last update ``alembic check`` finds nothing to do."""
-    from fietsupdate.testing import verdicts
+    from fietsupdate.testing import checks
 
     with _told():
-        verdicts.models_match(fietsupdate_instance)
+        checks.models_match(fietsupdate_instance)
 
 
 def test_version_hooks_on_every_upgrade_path(

@@ -23,8 +23,8 @@ from fietsupdate.backup.manifest import Backup, Manifest, Reason, Scope, Stored
 from fietsupdate.backup.policy import surplus
 from fietsupdate.database.dump.digests import digests
 from fietsupdate.database.dump.store import open_store
-from fietsupdate.database.scratch import Copy
 from fietsupdate.errors import DatabaseError
+from fietsupdate.testing.databases import Copy
 from support.databases import MARIADB, POSTGRESQL, SQLITE, Database
 from support.going_back import left_over
 from support.notes import notes

@@ -24,9 +24,9 @@ from fietsupdate.database.dump.schema_parts import holds, without
 from fietsupdate.model import Direction
 from fietsupdate.model.leaves import leave
 from fietsupdate.planning.metadata import FaultsError, read_script
-from fietsupdate.testing import verdicts
+from fietsupdate.testing import checks
 from fietsupdate.testing.instance import TemporaryInstance, empty_database, make
-from fietsupdate.testing.leaving import Reverted
+from fietsupdate.testing.leaves import Reverted
 from fietsupdate.testing.states import differences
 from support.databases import KINDS
 from support.projects import Project
@@ -91,7 +91,7 @@ def instance_of(project: Project, tmp_path: Path) -> Iterator[TemporaryInstance]
 def complaint(project: Project, tmp_path: Path) -> str:
     """Run the ready test on v2, and return what it says."""
     with instance_of(project, tmp_path) as instance, pytest.raises(AssertionError) as caught:
-        verdicts.up_down_up(instance, instance.graph().updates["v2"])
+        checks.up_down_up(instance, instance.graph().updates["v2"])
     return " ".join(str(caught.value).split())
 
 
@@ -199,7 +199,7 @@ def test_the_plan_of_a_downgrade_tells_what_stays(project: Project) -> None:
 def test_the_ready_test_compares_all_but_what_stays(project: Project, tmp_path: Path) -> None:
     application(project, ALL)
     with instance_of(project, tmp_path) as instance:
-        verdicts.up_down_up(instance, instance.graph().updates["v2"])
+        checks.up_down_up(instance, instance.graph().updates["v2"])
         assert instance.status().current == ("v2",)
 
 

@@ -18,9 +18,9 @@ import pytest
 import sqlalchemy.orm  # noqa: F401  # pytester forgets it likewise, and half of SQLAlchemy would be of before
 
 import fietsupdate
-import fietsupdate.database.models
+import fietsupdate.testing.checks
+import fietsupdate.testing.models
 import fietsupdate.testing.sweep
-import fietsupdate.testing.verdicts
 from fietsupdate import pytest_plugin
 from support.databases import MARIADB, POSTGRESQL, SQLITE, _require, _server, create, server_url
 from support.projects import Project

@@ -20,13 +20,12 @@ from typing import TYPE_CHECKING, TypeVar
 from fietsupdate.commands.rehearsal.substitution import aimed
 from fietsupdate.config.application import enter
 from fietsupdate.config.config import Config, Pointed, Release
-from fietsupdate.database import scratch
-from fietsupdate.database.content import Dump, description
 from fietsupdate.database.redirect import environment_pointed
 from fietsupdate.errors import EnvPyError
 from fietsupdate.model import BASE, Report, Status
 from fietsupdate.planning.graph import Graph
-from fietsupdate.testing.trees import Node, tree
+from fietsupdate.testing import databases
+from fietsupdate.testing.content import Dump, Node, description, tree
 from fietsupdate.updater import Updater
 
 if TYPE_CHECKING:
@@ -137,7 +136,7 @@ class TemporaryInstance:
     @contextlib.contextmanager
     def connect(self) -> Iterator[sqlalchemy.Connection]:
         """Give a fresh SQLAlchemy connection in a transaction that commits; nothing stays open afterwards."""
-        with scratch.connect(self.url) as connection:
+        with databases.connect(self.url) as connection:
             yield connection
 
     def tree(self) -> dict[str, Node]:
@@ -166,16 +165,16 @@ class TemporaryInstance:
         return found
 
     def dump(self) -> Dump:
-        """Describe schema and rows of the application's tables; see `fietsupdate.database.content.description`."""
-        left_out = self.run(lambda: scratch.bookkeeping(self.config))
+        """Describe schema and rows of the application's tables; see `fietsupdate.testing.content.description`."""
+        left_out = self.run(lambda: databases.bookkeeping(self.config))
         with self.connect() as connection:
             return description(connection, left_out)
 
     def _database_files(self) -> Iterator[str]:
         """Yield the SQLite files that lie in the data directory, relative to it."""
-        if scratch.is_file(self.url) and scratch.file_of(self.url).is_relative_to(self.data_dir):
-            name = str(scratch.file_of(self.url).relative_to(self.data_dir))
-            yield from (f"{name}{ending}" for ending in scratch.SQLITE_FILES)
+        if databases.is_file(self.url) and databases.file_of(self.url).is_relative_to(self.data_dir):
+            name = str(databases.file_of(self.url).relative_to(self.data_dir))
+            yield from (f"{name}{ending}" for ending in databases.SQLITE_FILES)
 
     def _roots(self) -> Iterator[tuple[str, Path]]:
         yield "", self.data_dir
@@ -215,13 +214,13 @@ def empty_database(config: Config, server: str, folder: Path) -> Iterator[str]:
         DatabaseError: the server is not there, or does not let us.
     """
     if server:
-        url = scratch.create(server, f"fietsupdate_{os.getpid()}_{uuid.uuid4().hex[:8]}")
+        url = databases.create(server, f"fietsupdate_{os.getpid()}_{uuid.uuid4().hex[:8]}")
     else:
         url = f"sqlite:///{folder / 'database.sqlite'}"
     try:
-        yield scratch.with_driver_of(url, scratch.configured_url(config))
+        yield databases.with_driver_of(url, databases.configured_url(config))
     finally:
-        scratch.drop(url)
+        databases.drop(url)
 
 
 def make(
@@ -247,15 +246,15 @@ def make(
         EnvPyError: env.py opens another database; nothing was changed there.
         FietsupdateError: the project's configuration does not work.
     """
-    pointed = Pointed(url, scratch.configured_url(config), str(uuid.uuid4()))
-    scratch.mark(url, pointed.mark)
+    pointed = Pointed(url, databases.configured_url(config), str(uuid.uuid4()))
+    databases.mark(url, pointed.mark)
     extra_dirs = {name: data_dir.parent / "dirs" / name for name in config.extra_dirs}
     for path in (data_dir, *extra_dirs.values()):
         path.mkdir(parents=True, exist_ok=True)
     with surroundings(top, environ, pointed), enter(config) as site:
         aim = aimed(site, data_dir, extra_dirs, pointed).config
     made = TemporaryInstance(
-        replace(aim, overrides=aim.overrides | {"data_dir"}), scratch.blocking(url), top, environ, data
+        replace(aim, overrides=aim.overrides | {"data_dir"}), databases.blocking(url), top, environ, data
     )
     try:
         made.status()

@@ -8,9 +8,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from fietsupdate.database import scratch
-from fietsupdate.database.content import dump, ledger
 from fietsupdate.filesystem.ledger import look
+from fietsupdate.testing import databases
+from fietsupdate.testing.content import dump, ledger
 from fietsupdate.testing.instance import TemporaryInstance
 
 State = Mapping[str, object]
@@ -67,7 +67,7 @@ class Snapshot:
         self._copies = [folder / str(number) for number, _ in enumerate(self._folders)]
         for source, copied in zip(self._folders, self._copies, strict=True):
             copy_folder(source, copied)
-        self._database = scratch.Copy(instance.url, folder)
+        self._database = databases.Copy(instance.url, folder)
 
     def restore(self) -> None:
         """Bring both halves back."""

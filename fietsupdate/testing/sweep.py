@@ -16,10 +16,10 @@ from pathlib import Path
 
 from fietsupdate.errors import EXIT_CODES
 from fietsupdate.model import Event, UpdateState
+from fietsupdate.testing.forkserver import Run, Zygote
 from fietsupdate.testing.injection import Injection
 from fietsupdate.testing.instance import TemporaryInstance
 from fietsupdate.testing.states import Snapshot, State, differences, listed, state_of
-from fietsupdate.testing.zygote import Run, Zygote
 
 INTERRUPTED = EXIT_CODES[UpdateState.INTERRUPTED]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import importlib
 
-from fietsupdate.testing import zygote
+from fietsupdate.testing import forkserver
 
 if __name__ == "__main__":
     for name in ("brotli", "gpxpy", "fietsboek.models", "fietsboek.updater.script", "plaster_pastedeploy"):
         importlib.import_module(name)
-    zygote.serve()
+    forkserver.serve()

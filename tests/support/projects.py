@@ -22,8 +22,8 @@ import alembic.command
 import alembic.config
 import sqlalchemy as sa
 
+from fietsupdate.testing.forkserver import Zygote
 from fietsupdate.testing.injection import Injection
-from fietsupdate.testing.zygote import Zygote
 from support import trees
 from support.databases import POSTGRESQL, SQLITE, Database
 from support.environments import env_py

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fietsupdate.database import scratch
+from fietsupdate.testing import databases
 from fietsupdate.testing.states import copy_folder
 from support.databases import Database
 from support.dumps import Dump
@@ -86,7 +86,7 @@ class Snapshot:
         self._project, self._folder = project, folder / "snapshot"
         self._folder.mkdir()
         copy_folder(project.root, self._folder / "project")
-        self._database = scratch.Copy(project.database.url, self._folder)
+        self._database = databases.Copy(project.database.url, self._folder)
 
     def restore(self) -> None:
         """Bring both halves back."""

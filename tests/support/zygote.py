@@ -10,7 +10,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from fietsupdate.testing import zygote
+from fietsupdate.testing import forkserver
 from support.databases import ASYNC_DRIVERS, SERVERS
 from support.injection import Injection
 from support.projects import Project, Result
@@ -36,7 +36,7 @@ class Run(Result):
         return self.code == -9
 
 
-class Zygote(zygote.Zygote):
+class Zygote(forkserver.Zygote):
     """A warm process; close it in the end."""
 
     def __init__(self) -> None:
@@ -55,4 +55,4 @@ class Zygote(zygote.Zygote):
 if __name__ == "__main__":
     for url in (*SERVERS.values(), *(f"{driver}://" for driver in ASYNC_DRIVERS.values()), "sqlite://"):
         sa.create_engine(url)
-    zygote.serve(Injection)
+    forkserver.serve(Injection)

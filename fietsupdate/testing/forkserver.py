@@ -72,7 +72,11 @@ class Zygote:
     """
 
     def __init__(
-        self, module: str = "fietsupdate.testing.zygote", folder: Path | None = None, *, python: str = sys.executable
+        self,
+        module: str = "fietsupdate.testing.forkserver",
+        folder: Path | None = None,
+        *,
+        python: str = sys.executable,
     ) -> None:
         self._folder = tempfile.TemporaryDirectory()
         self._process = subprocess.Popen(

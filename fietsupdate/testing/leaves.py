@@ -83,7 +83,7 @@ def _without(state: dict[str, object], leave: Leave) -> None:
 
 def _rows(value: Any) -> Iterable[tuple[tuple[str, object], ...]]:
     """Return the rows of a table, each a tuple of column and value."""
-    return value  # type: ignore[no-any-return]  # as `fietsupdate.database.content.description` makes them
+    return value  # type: ignore[no-any-return]  # as `fietsupdate.testing.content.description` makes them
 
 
 def _column(leave: Leave) -> str:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from fietsupdate.database.models import unmatched
 from fietsupdate.engine import hooks
 from fietsupdate.errors import FietsupdateError
 from fietsupdate.model import Direction, Update, UpdateState
 from fietsupdate.planning.graph import Graph
 from fietsupdate.testing import released
+from fietsupdate.testing.content import Node
 from fietsupdate.testing.instance import TemporaryInstance
-from fietsupdate.testing.leaving import Reverted
+from fietsupdate.testing.leaves import Reverted
+from fietsupdate.testing.models import unmatched
 from fietsupdate.testing.states import differences, listed
-from fietsupdate.testing.trees import Node
 
 RECORD = "pytest --fietsupdate-release"
 
