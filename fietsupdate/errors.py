@@ -6,12 +6,12 @@ An error carries data; the texts are made where it is raised, the exit code belo
 
 from __future__ import annotations
 
+import re
 import traceback
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-from fietsupdate.masking import masked
 from fietsupdate.model import Problem, Status, UpdateState
 
 EXIT_CODES: Mapping[UpdateState, int] = MappingProxyType(
@@ -228,3 +228,31 @@ class PostChecksFailedError(FietsupdateError):
     """Every update is complete in both halves, and a check that ran afterwards says that something is wrong."""
 
     code = "post_checks_failed"
+
+
+# -- Takes passwords out of text: drivers, env.py and configparser repeat the URL that they got.
+
+
+MASK = "***"
+_NAMES = r"(?i:pass(?:word|wd)?|pwd|secret|token|api_?key)"
+_IN_URL = r"(://[^\s:/?#@]*:)\S+(?=@)"
+"""Up to the last @ of a word: a password that is not quoted as it should be may have any character but a blank."""
+_IN_PART = r"(://[^\s:/?#@'\"\\]*:)[^\s'\"\\]+(?=@)"
+"""The same inside of one quoted text."""
+_NAMED = rf"({_NAMES}['\"]?\s*[=:]\s*)(?!(?:YES|NO)\b)(?:'[^']+'|\"[^\"]+\"|[^\s'\",;&)}}\\]+)"
+_IN_PARAMETER = rf"({_NAMES}=)[^\s'\",;&)}}\\]+"
+_INTERPOLATED = r"(must be followed by '%' or '\(', found: |invalid interpolation syntax in )(['\"]).*\2"
+"""What configparser says of a percent sign that it cannot read: it repeats the rest of the value, or all of it."""
+
+
+def masked(text: str) -> str:
+    """Return a message with ``***`` in place of the passwords in it."""
+    text = re.sub(_INTERPOLATED, rf"\1{MASK}", text)
+    return re.sub(_NAMED, rf"\1{MASK}", re.sub(_IN_URL, rf"\1{MASK}", text))
+
+
+def masked_parts(text: str) -> str:
+    """Return the same of a text that may be a JSON document: nothing changes that reaches over a quotation mark."""
+    if "@" not in text and "=" not in text:
+        return text
+    return re.sub(_IN_PARAMETER, rf"\1{MASK}", re.sub(_IN_PART, rf"\1{MASK}", text))

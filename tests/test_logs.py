@@ -10,7 +10,7 @@ import textwrap
 
 import pytest
 
-from fietsupdate.logs import logging_kept
+from fietsupdate.process import logging_kept
 from support.notes import notes
 
 PROGRAM = """

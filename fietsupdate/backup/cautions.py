@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from fietsupdate.backup.manifest import Manifest
 from fietsupdate.errors import DatabaseError
-from fietsupdate.whereabouts import Whereabouts
+from fietsupdate.views import Whereabouts
 
 if TYPE_CHECKING:
     from fietsupdate.database.dump.store import Store

@@ -18,8 +18,7 @@ from fietsupdate.planning.graph import Graph
 from fietsupdate.planning.history import Pairing, same, unknown_of
 from fietsupdate.planning.problems import up_to
 from fietsupdate.planning.version_hooks import is_older, recorded
-from fietsupdate.views import DatabaseView, FilesView
-from fietsupdate.whereabouts import Whereabouts
+from fietsupdate.views import DatabaseView, FilesView, Whereabouts
 
 
 def surplus(backups: Iterable[Backup], keep: int | None, instance_id: str) -> tuple[Backup, ...]:

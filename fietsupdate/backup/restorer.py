@@ -26,14 +26,13 @@ from fietsupdate.config.application import Site
 from fietsupdate.database.dump.store import NEW, OLD
 from fietsupdate.database.environment import Environment
 from fietsupdate.engine.context import now
-from fietsupdate.errors import FietsupdateError, FilesError
+from fietsupdate.errors import FietsupdateError, FilesError, masked
 from fietsupdate.filesystem.journal import cleanup
 from fietsupdate.filesystem.layout import ledger_file, restore_folder
 from fietsupdate.filesystem.posix.durable import sync_many
 from fietsupdate.filesystem.posix.identity import acting_as
 from fietsupdate.filesystem.posix.rename import erase
 from fietsupdate.filesystem.transaction import FileTransaction
-from fietsupdate.masking import masked
 from fietsupdate.model import Event
 from fietsupdate.process import Signals
 

@@ -30,7 +30,7 @@ from fietsupdate.filesystem.journal import cleanup
 from fietsupdate.filesystem.layout import HOME, LOST_FOUND
 from fietsupdate.filesystem.ledger import read_entries
 from fietsupdate.model import Entry, Event, Problem
-from fietsupdate.whereabouts import Whereabouts
+from fietsupdate.views import Whereabouts
 
 MOST_NAMED = 5
 """So many differences of a damaged backup are told."""

@@ -20,8 +20,8 @@ from fietsupdate.config.config import Config, Settings, described, load_callable
 from fietsupdate.config.files import nearest
 from fietsupdate.config.keys import package_folder, published_name
 from fietsupdate.errors import ConfigError
-from fietsupdate.logs import logging_kept
 from fietsupdate.model import Folder
+from fietsupdate.process import logging_kept
 
 DATA_DIR = "fietsupdate.data_dir"
 """The setting that tells hooks the data directory; always there."""

@@ -29,8 +29,7 @@ from fietsupdate.database.ledger import LedgerTable
 from fietsupdate.database.redirect import point, refuse_unmarked
 from fietsupdate.database.visit import BusyError, MovedError, Visit, Work
 from fietsupdate.errors import ConfigError, DatabaseBusyError, let_go
-from fietsupdate.logs import logging_back
-from fietsupdate.process import Stop, put_back, stdout_on_stderr
+from fietsupdate.process import Stop, logging_back, put_back, stdout_on_stderr
 
 __all__ = ["BusyError", "Environment", "Visit", "Work"]
 

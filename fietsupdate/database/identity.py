@@ -19,8 +19,8 @@ from sqlalchemy import Connection, Engine, event
 
 from fietsupdate.database.ledger import INSTANCE_TABLE, MYSQL, LedgerTable
 from fietsupdate.database.sqlite import named_file
-from fietsupdate.masking import masked
-from fietsupdate.whereabouts import Whereabouts
+from fietsupdate.errors import masked
+from fietsupdate.views import Whereabouts
 
 ASKED = {
     "postgresql": (

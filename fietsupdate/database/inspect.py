@@ -18,8 +18,7 @@ from fietsupdate.database.errors import TRY_ALEMBIC
 from fietsupdate.database.identity import of_engine, whereabouts
 from fietsupdate.database.redirect import MARK
 from fietsupdate.errors import DatabaseError, FietsupdateError
-from fietsupdate.views import DatabaseView
-from fietsupdate.whereabouts import Whereabouts
+from fietsupdate.views import DatabaseView, Whereabouts
 
 
 def look(environment: Environment) -> DatabaseView:

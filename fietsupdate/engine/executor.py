@@ -21,9 +21,8 @@ from fietsupdate.engine.failure import Disk, Progress, WayOn, failed, not_commit
 from fietsupdate.engine.recovery import Outcome, Settled, commit_where_needed, settle
 from fietsupdate.engine.tip import Tip
 from fietsupdate.engine.transaction import PlanChangedError, StepTransaction, guard_of, open_files, reopen_files, take
-from fietsupdate.errors import FietsupdateError, RefusedError
+from fietsupdate.errors import FietsupdateError, RefusedError, masked
 from fietsupdate.filesystem.transaction import FileTransaction
-from fietsupdate.masking import masked
 from fietsupdate.model import BASE, Adoption, Begun, Direction, Entry, Plan, Step
 from fietsupdate.model.questions import sorted_answers
 from fietsupdate.planning.planner import resume_command

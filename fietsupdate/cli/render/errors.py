@@ -8,8 +8,7 @@ from pathlib import Path
 
 import fietsupdate
 from fietsupdate.cli.render.layout import labelled, warned
-from fietsupdate.errors import FietsupdateError, StoppedError, TerminatedError
-from fietsupdate.masking import masked
+from fietsupdate.errors import FietsupdateError, StoppedError, TerminatedError, masked
 
 
 def text(error: FietsupdateError, width: int) -> str:

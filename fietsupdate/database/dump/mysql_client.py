@@ -13,8 +13,7 @@ import sqlalchemy as sa
 
 from fietsupdate.database.dump import programs
 from fietsupdate.database.dump.programs import Call, secret_file
-from fietsupdate.errors import DatabaseError
-from fietsupdate.masking import masked
+from fietsupdate.errors import DatabaseError, masked
 
 CONNECT_TIMEOUT = "15"
 NATIVE = frozenset({"mysqldb", "mariadbconnector", "pyodbc"})

@@ -18,11 +18,10 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from fietsupdate.database.redirect import MARK
-from fietsupdate.errors import DatabaseError
+from fietsupdate.errors import DatabaseError, masked
 from fietsupdate.filesystem.posix.durable import sync_path
 from fietsupdate.filesystem.posix.ownership import give_owner
-from fietsupdate.masking import masked
-from fietsupdate.whereabouts import Whereabouts
+from fietsupdate.views import Whereabouts
 
 NEW, OLD, CLONE = "new", "old", "clone"
 """What the name of a database that we made says of it, before the tag."""
@@ -55,7 +54,7 @@ class Store(ABC):
         file: The database file of SQLite, None for servers.
         made: Whether it was made by us, beside a live one; only then it can be dropped.
         visited: What tells the database that env.py's connection leads to from every other
-            (`fietsupdate.whereabouts`); empty where nobody could tell, None where nobody has asked.
+            (`fietsupdate.views`); empty where nobody could tell, None where nobody has asked.
         notes: What did not come along when it was loaded, or cannot be loaded of what was dumped, in sentences.
 
     What takes long takes ``moved``, which is told how many bytes were copied since the last time.
