@@ -25,7 +25,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from fietsupdate.database.dump.store import open_store
+from fietsupdate.database.dump import open_store
 from fietsupdate.filesystem import tree_copy
 from fietsupdate.filesystem.file_record import FileRecord
 from fietsupdate.filesystem.tree_copy import copy_tree

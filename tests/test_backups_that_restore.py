@@ -21,8 +21,8 @@ import sqlalchemy as sa
 from fietsupdate import Updater
 from fietsupdate.backup.manifest import Backup, Manifest, Reason, Scope, Stored
 from fietsupdate.backup.policy import surplus
+from fietsupdate.database.dump import open_store
 from fietsupdate.database.dump.digests import digests
-from fietsupdate.database.dump.store import open_store
 from fietsupdate.errors import DatabaseError
 from fietsupdate.testing.databases import Copy
 from support.databases import MARIADB, POSTGRESQL, SQLITE, Database

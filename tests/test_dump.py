@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from fietsupdate.database.dump import sqlite_file
-from fietsupdate.database.dump.store import open_store
+from fietsupdate.database.dump import open_store, sqlite_file
 from fietsupdate.errors import DatabaseError
 from support.databases import MARIADB, POSTGRESQL, SQLITE, Database
 from support.stores import CHANGES, administer, databases_on, everything, filled, quoted, store_of, sweep

@@ -13,9 +13,15 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from fietsupdate.database.dump import mysql_client, mysql_origin, postgresql_client, postgresql_place, programs
+from fietsupdate.database.dump import (
+    mysql_client,
+    mysql_origin,
+    open_store,
+    postgresql_client,
+    postgresql_place,
+    programs,
+)
 from fietsupdate.database.dump import mysql_client as mysql_address
-from fietsupdate.database.dump.store import open_store
 from fietsupdate.errors import DatabaseError
 from fietsupdate.process import Signals, Stop
 from support.databases import MARIADB, POSTGRESQL, Database

@@ -20,8 +20,8 @@ from typing import Any
 
 import pytest
 
-from fietsupdate.database.dump import programs
-from fietsupdate.database.dump.store import Store, open_store
+from fietsupdate.database.dump import open_store, programs
+from fietsupdate.database.dump.store import Store
 from support.breaking import FULL
 from support.databases import MARIADB, POSTGRESQL, Database
 from support.dumps import Dump, dump

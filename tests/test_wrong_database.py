@@ -187,7 +187,7 @@ def test_where_the_programs_come_to_another_server_nothing_is_dumped_or_replaced
 def test_an_answer_that_is_another_one_is_a_refusal_with_both(
     tmp_path: Path, database: Database, other: Database
 ) -> None:
-    from fietsupdate.database.dump.store import open_store
+    from fietsupdate.database.dump import open_store
     from fietsupdate.errors import DatabaseError
 
     store, visited = open_store(other.url, file=None), open_store(database.url, file=None).identity()

@@ -174,7 +174,7 @@ class Maker:
     @cached_property
     def store(self) -> Store:
         """The database, to dump."""
-        from fietsupdate.database.dump.store import live_store
+        from fietsupdate.database.dump import live_store
 
         return live_store(self.database.place)
 

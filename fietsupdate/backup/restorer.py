@@ -74,7 +74,7 @@ class Restorer:
     @cached_property
     def store(self) -> Store:
         """The live database."""
-        from fietsupdate.database.dump.store import live_store
+        from fietsupdate.database.dump import live_store
 
         return live_store(self.destination.place)
 

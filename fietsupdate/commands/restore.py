@@ -233,7 +233,7 @@ def refuse_barred(place: Whereabouts) -> None:
     Raises:
         FietsupdateError: the first reason.
     """
-    from fietsupdate.database.dump.store import live_store
+    from fietsupdate.database.dump import live_store
 
     store = live_store(place)
     if store.file is None:

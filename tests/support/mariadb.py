@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from fietsupdate.database.dump import mysql_client
-from fietsupdate.database.dump.store import Store, open_store
+from fietsupdate.database.dump import mysql_client, open_store
+from fietsupdate.database.dump.store import Store
 from support.databases import Database
 from support.stores import administer
 

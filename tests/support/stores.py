@@ -10,7 +10,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from fietsupdate.database.dump.store import Store, open_store
+from fietsupdate.database.dump import open_store
+from fietsupdate.database.dump.store import Store
 from support.databases import MARIADB, POSTGRESQL, SQLITE, Database
 
 SQLITE_SCRIPT = r"""

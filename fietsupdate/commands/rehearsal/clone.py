@@ -19,8 +19,9 @@ from fietsupdate.commands.rehearsal.inventory import Inventory
 from fietsupdate.commands.rehearsal.substitution import Aim, aim_of, aimed, aimed_ini
 from fietsupdate.config.application import Site
 from fietsupdate.config.config import Pointed
+from fietsupdate.database.dump import live_store
 from fietsupdate.database.dump.accounts import Account, NotConfinedError
-from fietsupdate.database.dump.store import CLONE, Store, live_store, mark
+from fietsupdate.database.dump.store import CLONE, Store, mark
 from fietsupdate.database.environment import Environment, Visit
 from fietsupdate.engine.recovery import commit_where_needed
 from fietsupdate.errors import DatabaseError, FilesError

@@ -14,8 +14,9 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from fietsupdate.database.dump import open_store
 from fietsupdate.database.dump.accounts import Account
-from fietsupdate.database.dump.store import CLONE, Store, open_store
+from fietsupdate.database.dump.store import CLONE, Store
 from fietsupdate.errors import DatabaseError
 from fietsupdate.filesystem import lock
 from fietsupdate.filesystem.layout import home, make_folder, make_home

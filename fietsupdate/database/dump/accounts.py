@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 import sqlalchemy as sa
 
 from fietsupdate.database.dump import mysql_client as client
+from fietsupdate.database.dump import open_store
 from fietsupdate.database.dump.postgresql_place import literal, quoted
-from fietsupdate.database.dump.store import Store, open_store
+from fietsupdate.database.dump.store import Store
 from fietsupdate.errors import DatabaseError
 
 PREFIX = "fietsupdate_"

@@ -21,7 +21,6 @@ from fietsupdate.database.redirect import MARK
 from fietsupdate.errors import DatabaseError, masked
 from fietsupdate.filesystem.posix.durable import sync_path
 from fietsupdate.filesystem.posix.ownership import give_owner
-from fietsupdate.views import Whereabouts
 
 NEW, OLD, CLONE = "new", "old", "clone"
 """What the name of a database that we made says of it, before the tag."""
@@ -215,48 +214,6 @@ class Store(ABC):
     def cloned(self, tag: str, folder: Path | None = None) -> Store | None:
         """Give what `clone` made under this tag, or None."""
         return _if_there(self.sibling(CLONE, tag, folder))
-
-
-def live_store(place: Whereabouts) -> Store:
-    """Give the store of the database that env.py's connection leads to; nothing is connected to yet.
-
-    Raises:
-        DatabaseError: databases of that kind cannot be copied.
-    """
-    store = open_store(place.url, file=place.file)
-    store.visited = place.identity
-    return store
-
-
-def open_store(url: str, *, file: Path | None) -> Store:
-    """Give the store of a database by its URL alone: nobody has asked whether env.py's connection leads there.
-
-    Args:
-        url: SQLAlchemy's URL with its password.
-        file: The database file of SQLite; found from the URL where it is not given.
-
-    Raises:
-        DatabaseError: databases of that kind cannot be copied.
-    """
-    parsed = sa.make_url(url)
-    match parsed.get_backend_name():
-        case "sqlite":
-            from fietsupdate.database.dump.sqlite import SQLiteStore
-
-            return SQLiteStore(url, file)
-        case "postgresql":
-            from fietsupdate.database.dump.postgresql import PostgreSQLStore
-
-            return PostgreSQLStore(url)
-        case "mysql" | "mariadb":
-            from fietsupdate.database.dump.mysql import MySQLStore
-
-            return MySQLStore(url)
-        case dialect:
-            raise DatabaseError(
-                f"{dialect} databases cannot be copied: SQLite, PostgreSQL, MariaDB and MySQL can.",
-                hint="Make a backup with the database's own tools, and repeat with --no-backup.",
-            )
 
 
 def _words(identity: tuple[str, ...]) -> str:
