@@ -16,7 +16,7 @@ from fietsupdate.engine.recovery import Outcome, Settled
 
 PACKAGE = Path(fietsupdate.__file__).parent
 COMPARISON = re.compile(r"\bas before\b|\bas they were\b")
-COMPARE = {PACKAGE / "testing", PACKAGE / "render" / "rehearsals.py"}
+COMPARE = {PACKAGE / "testing", PACKAGE / "cli" / "render" / "rehearsal.py"}
 """Who really has compared an instance, or the clone of one, with what it was."""
 MODULES = [path for path in sorted(PACKAGE.rglob("*.py")) if COMPARE.isdisjoint({path, *path.parents})]
 

@@ -92,7 +92,7 @@ def killed(project: Project) -> Project:
     return project
 
 
-@types("planning/problems.py: fietsupdate recover", "rehearsal.py: fietsupdate recover")
+@types("planning/problems.py: fietsupdate recover", "commands/rehearse.py: fietsupdate recover")
 def test_a_killed_update_is_recovered_as_proposed(project):
     killed(project)
     type_in(project, proposes(project.run("status"), "fietsupdate recover")).succeeded()
@@ -100,7 +100,7 @@ def test_a_killed_update_is_recovered_as_proposed(project):
     assert_kept(project)
 
 
-@types("planning/problems.py: fietsupdate update", "rehearsal.py: fietsupdate update")
+@types("planning/problems.py: fietsupdate update", "commands/rehearse.py: fietsupdate update")
 def test_a_killed_update_is_undone_by_the_next_one_as_proposed(project):
     killed(project)
     told = project.run("rehearse").exited(1)
@@ -123,7 +123,7 @@ def broken_off(project: Project, **hooks: str) -> tuple[Project, Result]:
     return project, project.run("update", "--yes").exited(1)
 
 
-@types("stands.py: fietsupdate restore {}", "planning/problems.py: fietsupdate restore {}")
+@types("engine/failure.py: fietsupdate restore {}", "planning/problems.py: fietsupdate restore {}")
 def test_an_update_that_broke_off_is_taken_back_by_the_backup_that_is_named(make_project):
     project, failed = broken_off(make_project(section={"backup": "auto"}))
     command = proposes(failed, "fietsupdate restore {}")
@@ -334,7 +334,7 @@ def test_a_database_that_no_update_fits_is_taken_to_one_and_stamped(project):
     assert_kept(project)
 
 
-@types("planning/schema.py: fietsupdate stamp heads --with-alembic", "stamping.py: alembic stamp heads")
+@types("planning/schema.py: fietsupdate stamp heads --with-alembic", "commands/stamp.py: alembic stamp heads")
 def test_tables_made_at_one_go_are_recorded(project):
     notes(project, 1)
     project.database.execute("CREATE TABLE notes (id INTEGER PRIMARY KEY, text VARCHAR(100))")
@@ -376,7 +376,7 @@ def test_a_target_in_the_wrong_direction_names_the_command(project):
     "planning/target.py: fietsupdate update heads",
     "planning/target.py: fietsupdate update ID",
     "planning/target.py: fietsupdate revision --merge",
-    "drafting.py: fietsupdate revision --merge",
+    "commands/revision.py: fietsupdate revision --merge",
     "planning/diagnosis.py: fietsupdate update{}",
 )
 def test_two_heads_are_applied_or_joined(project):
@@ -400,7 +400,7 @@ def test_an_update_without_a_way_down_sends_to_the_backups(project):
     type_in(project, proposes(project.run("downgrade", "v1", "--yes").exited(1), "fietsupdate backup list")).succeeded()
 
 
-@types("stamping.py: fietsupdate stamp base")
+@types("commands/stamp.py: fietsupdate stamp base")
 def test_base_is_stamped_alone(project):
     at_v1(project)
     type_in(
@@ -410,10 +410,10 @@ def test_base_is_stamped_alone(project):
 
 
 @types(
-    "engine.py: fietsupdate status",
-    "backups.py: fietsupdate backup",
-    "backups.py: fietsupdate backup list",
-    "backups.py: fietsupdate update",
+    "engine/executor.py: fietsupdate status",
+    "commands/backup.py: fietsupdate backup",
+    "commands/backup.py: fietsupdate backup list",
+    "commands/backup.py: fietsupdate update",
 )
 def test_reading_commands_that_are_proposed_answer(project):
     notes(project, 1)
@@ -428,7 +428,7 @@ def test_reading_commands_that_are_proposed_answer(project):
 # -- backups and restores
 
 
-@types("backups.py: fietsupdate backup", "commands/restoring.py: fietsupdate backup list")
+@types("commands/backup.py: fietsupdate backup", "cli/restore.py: fietsupdate backup list")
 def test_a_restore_without_a_name_and_its_question_send_to_the_backups(project):
     at_v1(project)
     name = backup_of(project)
@@ -444,7 +444,7 @@ def test_a_restore_without_a_name_and_its_question_send_to_the_backups(project):
     assert_kept(project, "later")
 
 
-@types("backups.py: fietsupdate backup --as-is")
+@types("commands/backup.py: fietsupdate backup --as-is")
 def test_halves_that_do_not_fit_are_kept_as_they_are_before_a_restore(project):
     at_v1(project)
     good = backup_of(project)
@@ -466,9 +466,9 @@ def test_halves_that_do_not_fit_are_kept_as_they_are_before_a_restore(project):
 
 
 @types(
-    "restore.py: fietsupdate backup list",
-    "bringing.py: fietsupdate backup list",
-    "filesystem/staging.py: fietsupdate backup list",
+    "commands/restore.py: fietsupdate backup list",
+    "commands/bring_back.py: fietsupdate backup list",
+    "backup/staging.py: fietsupdate backup list",
 )
 def test_a_damaged_backup_sends_to_the_others(project):
     at_v1(project)
@@ -482,7 +482,7 @@ def test_a_damaged_backup_sends_to_the_others(project):
     assert_kept(project)
 
 
-@types("planning/going_back.py: fietsupdate backup list", "render/copies.py: fietsupdate backup prune")
+@types("backup/policy.py: fietsupdate backup list", "cli/render/backups.py: fietsupdate backup prune")
 def test_a_dump_that_leads_nowhere_is_pruned_and_sends_to_the_others(make_project):
     project, _ = broken_off(make_project(section={"backup": "auto"}))
     path = project.updates / "upd_v2.py"
@@ -499,8 +499,8 @@ def test_a_dump_that_leads_nowhere_is_pruned_and_sends_to_the_others(make_projec
 
 
 @types(
-    "filesystem/header.py: fietsupdate backup list",
-    "filesystem/header.py: fietsupdate history",
+    "filesystem/journal/header.py: fietsupdate backup list",
+    "filesystem/journal/header.py: fietsupdate history",
     "planning/problems.py: fietsupdate backup list",
 )
 def test_a_transaction_without_a_readable_header_is_taken_back_by_a_backup(project):
@@ -518,7 +518,7 @@ def test_a_transaction_without_a_readable_header_is_taken_back_by_a_backup(proje
     assert_kept(project)
 
 
-@types("filesystem/opening.py: fietsupdate backup list")
+@types("filesystem/journal/opening.py: fietsupdate backup list")
 def test_a_copy_in_the_place_of_a_killed_data_directory_is_taken_back_by_a_backup(project):
     at_v1(project)
     name = backup_of(project)
@@ -531,7 +531,7 @@ def test_a_copy_in_the_place_of_a_killed_data_directory_is_taken_back_by_a_backu
     assert_kept(project)
 
 
-@types("filesystem/undone.py: fietsupdate backup list")
+@types("filesystem/journal/undone.py: fietsupdate backup list")
 def test_what_the_vault_has_lost_comes_back_from_a_backup(project):
     at_v1(project)
     name = backup_of(project)
@@ -548,7 +548,11 @@ def test_what_the_vault_has_lost_comes_back_from_a_backup(project):
 # -- set-up, and what developers type
 
 
-@types("config.py: fietsupdate init", "render/console.py: fietsupdate status", "config.py: fietsupdate -c {}")
+@types(
+    "config/config.py: fietsupdate init",
+    "cli/render/text.py: fietsupdate status",
+    "config/config.py: fietsupdate -c {}",
+)
 def test_a_project_without_our_section_is_initialised_as_proposed(project, tmp_path):
     text = project.ini.read_text()
     project.ini.write_text(text.partition("\n[fietsupdate]")[0])
@@ -560,9 +564,9 @@ def test_a_project_without_our_section_is_initialised_as_proposed(project, tmp_p
 
 
 @types(
-    "render/console.py: fietsupdate update",
-    "render/console.py: fietsupdate update --dry-run",
-    "render/rehearsals.py: fietsupdate rehearse",
+    "cli/render/text.py: fietsupdate update",
+    "cli/render/text.py: fietsupdate update --dry-run",
+    "cli/render/rehearsal.py: fietsupdate rehearse",
     "filesystem/space.py: fietsupdate rehearse",
 )
 def test_what_waits_is_shown_rehearsed_and_applied_as_proposed(project):
@@ -593,7 +597,7 @@ def test_a_revision_that_is_none_sends_to_alembics_history(project):
     assert project.alembic(*command.split()[1:]).code == 0
 
 
-@types("checks.py: fietsupdate downgrade TARGET", "checks.py: fietsupdate backup list")
+@types("engine/checks.py: fietsupdate downgrade TARGET", "engine/checks.py: fietsupdate backup list")
 def test_a_failing_post_check_sends_back(make_project):
     project = make_project(section={"checks": "application_checks"})
     (project.root / "application_checks.py").write_text("def post_check(config): raise RuntimeError('not well')\n")
@@ -612,49 +616,55 @@ def test_a_failing_post_check_sends_back(make_project):
 
 HABIT = "test_plain_alembic_upgrade_is_refused_while_updates_wait_and_changes_nothing"
 ELSEWHERE = {
-    "config.py: fietsupdate init --alembic-config package.module:callable": (
+    "config/config.py: fietsupdate init --alembic-config package.module:callable": (
         "test_init_serves_an_application_that_makes_alembics_configuration_in_code"
     ),
     "database/revisions.py: alembic revision -m first": (
         "test_a_tree_that_is_empty_outside_and_out_of_reach_inside_is_no_tree_without_revisions"
     ),
-    "habit.py: alembic upgrade": HABIT,
-    "habit.py: alembic -x {} upgrade ...": HABIT,
-    "backup.py: fietsupdate backup prune": "test_space_is_checked_first_and_a_reserve_stays_free",
-    "backups.py: fietsupdate backup prune": "test_backup_prune_takes_away_the_oldest",
-    "config.py: alembic init": "test_init_without_alembic_is_refused",
-    "database/destination.py: alembic current": "test_of_two_databases_the_configured_one_is_taken_back",
-    "database/failures.py: alembic current": "test_an_env_that_swallows_errors_is_a_failure",
+    "commands/pending.py: alembic upgrade": HABIT,
+    "commands/pending.py: alembic -x {} upgrade ...": HABIT,
+    "backup/create.py: fietsupdate backup prune": "test_space_is_checked_first_and_a_reserve_stays_free",
+    "commands/backup.py: fietsupdate backup prune": "test_backup_prune_takes_away_the_oldest",
+    "config/config.py: alembic init": "test_init_without_alembic_is_refused",
+    "database/inspect.py: alembic current": "test_of_two_databases_the_configured_one_is_taken_back",
+    "database/errors.py: alembic current": "test_an_env_that_swallows_errors_is_a_failure",
     "database/revisions.py: alembic merge heads": "test_several_alembic_heads_are_told_with_the_way_out",
     "database/revisions.py: fietsupdate update": "test_when_one_fails_neither_is_left",
-    "drafting.py: fietsupdate stamp {}": "test_an_update_with_hooks_whose_revisions_are_there_is_stamped_as_was_told",
-    "drafting.py: fietsupdate update": "test_an_update_without_hooks_whose_revisions_are_there_is_recorded",
-    "filesystem/owner.py: fietsupdate ...": "test_root_on_somebody_elses_data_is_refused_with_the_line_to_type",
+    "commands/revision.py: fietsupdate stamp {}": (
+        "test_an_update_with_hooks_whose_revisions_are_there_is_stamped_as_was_told"
+    ),
+    "commands/revision.py: fietsupdate update": "test_an_update_without_hooks_whose_revisions_are_there_is_recorded",
+    "filesystem/posix/ownership.py: fietsupdate ...": (
+        "test_root_on_somebody_elses_data_is_refused_with_the_line_to_type"
+    ),
     "filesystem/transaction.py: fietsupdate recover": "test_recovery_killed_at_any_event_is_recovered",
-    "initialise.py: alembic init alembic": "test_init_without_alembic_is_refused",
+    "commands/init.py: alembic init alembic": "test_init_without_alembic_is_refused",
     "planning/planner.py: fietsupdate update {}": "test_an_interrupted_update_beside_another_head_is_resumed_by_its_id",
     "planning/problems.py: fietsupdate status": "test_without_a_look_at_the_database_nothing_is_known",
-    "planning/going_back.py: fietsupdate restore {}": (
+    "backup/policy.py: fietsupdate restore {}": (
         "test_a_backup_that_is_newer_than_the_code_is_refused_with_the_one_that_fits"
     ),
-    "planning/versions.py: fietsupdate restore {}": (
+    "planning/version_hooks.py: fietsupdate restore {}": (
         "test_a_backup_that_is_newer_than_the_code_is_refused_with_the_one_that_fits"
     ),
-    "planning/versions.py: fietsupdate stamp {}": "test_a_stamp_by_the_older_code_says_that_the_data_was_taken_back",
-    "rehearsing/clone.py: fietsupdate recover": "test_what_a_killed_rehearsal_has_left_is_swept",
-    "recovery.py: fietsupdate recover": "test_while_the_database_cannot_be_asked_nothing_is_touched",
-    "render/failures.py: fietsupdate status": "test_an_unexpected_exception_is_one_message_without_traceback",
-    "bringing.py: fietsupdate recover": "test_every_command_that_changes_something_finishes_it_first",
-    "restoring.py: fietsupdate recover": "test_every_command_that_changes_something_finishes_it_first",
-    "stands.py: alembic upgrade": "test_an_env_that_does_not_commit_is_a_failure",
+    "planning/version_hooks.py: fietsupdate stamp {}": (
+        "test_a_stamp_by_the_older_code_says_that_the_data_was_taken_back"
+    ),
+    "commands/rehearsal/clone.py: fietsupdate recover": "test_what_a_killed_rehearsal_has_left_is_swept",
+    "engine/recovery.py: fietsupdate recover": "test_while_the_database_cannot_be_asked_nothing_is_touched",
+    "cli/render/errors.py: fietsupdate status": "test_an_unexpected_exception_is_one_message_without_traceback",
+    "commands/bring_back.py: fietsupdate recover": "test_every_command_that_changes_something_finishes_it_first",
+    "backup/restorer.py: fietsupdate recover": "test_every_command_that_changes_something_finishes_it_first",
+    "engine/failure.py: alembic upgrade": "test_an_env_that_does_not_commit_is_a_failure",
 }
 """Proposals that another test types, or that are there to look with, with the name of the test."""
 
 NAMES = {
-    "cli.py: fietsupdate {}",
+    "cli/main.py: fietsupdate {}",
     "database/held.py: fietsupdate {}",
-    "run.py: fietsupdate {}",
-    "service.py: fietsupdate {}",
+    "commands/run.py: fietsupdate {}",
+    "commands/maintenance.py: fietsupdate {}",
 }
 """Not proposals: what a process calls itself."""
 

@@ -236,7 +236,7 @@ def _template(name: str) -> str | None:
     """Read a template: of the installed package or, in a checkout, of the folder beside it; None for another name."""
     folder: Traversable = resources.files("fietsupdate") / "templates"
     if not folder.is_dir():
-        folder = Path(__file__).parent.parent / "templates"
+        folder = Path(__file__).parents[2] / "templates"
     file = folder / name
     return file.read_text(encoding="utf-8") if file.is_file() else None
 

@@ -12,7 +12,7 @@ import fietsupdate
 PACKAGE = Path(fietsupdate.__file__).parent
 QUOTED = re.compile(r"[`']((?:fietsupdate|alembic) [^`']+)[`']")
 WHOLE = re.compile(r"(?:fietsupdate|alembic) (?!runs on)\S.*")
-SKIPPED = frozenset({"testing", "database/models.py", "pytest_plugin.py"})
+SKIPPED = frozenset({"testing", "testing/models.py", "pytest_plugin.py"})
 """What speaks to developers in their test runs, where no instance is at stake."""
 
 
