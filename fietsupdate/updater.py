@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from fietsupdate.backup.manifest import Backup, Shelf
 from fietsupdate.commands.author import Author
-from fietsupdate.config.application import enter
+from fietsupdate.config.application import activated
 from fietsupdate.model import Direction, Plan, Report
 
 if TYPE_CHECKING:
@@ -219,7 +219,7 @@ class Updater(Author):
         """Look for backups where the configuration keeps them. No database is needed."""
         from fietsupdate.commands.backup import listed
 
-        with enter(self.config) as site:
+        with activated(self.config) as site:
             return listed(site)
 
     def verify_backup(
@@ -238,7 +238,7 @@ class Updater(Author):
         """
         from fietsupdate.commands.backup import verified
 
-        with enter(self.config) as site:
+        with activated(self.config) as site:
             answer = verified(site, name, on_event or (lambda _event: None))
         if not restore or answer.wrong:
             return answer

@@ -20,9 +20,9 @@ import pytest
 
 from fietsupdate import Updater, __version__
 from fietsupdate.backup import directory
-from fietsupdate.backup.manifest import Appearance, Backup, Manifest, Reason, Scope, Stored
-from fietsupdate.backup.meter import Pace
-from fietsupdate.backup.policy import outlived, surplus, way_back
+from fietsupdate.backup.manifest import Backup, FileAttributes, Manifest, Reason, Scope, Stored
+from fietsupdate.backup.meter import ByteMeter
+from fietsupdate.backup.policy import backup_before, excess, outlived
 from fietsupdate.backup.verify import verify
 from fietsupdate.cli.main import main
 from fietsupdate.cli.render import backups as copies
@@ -568,7 +568,7 @@ def made(name: str, day: int, *, scope=Scope.FULL, reason=Reason.MANUAL, tip=1, 
 
 
 def kept(backups: list[Backup], keep: int | None) -> list[str]:
-    gone = surplus(backups, keep, "this")
+    gone = excess(backups, keep, "this")
     return [backup.name for backup in backups if backup not in gone]
 
 
@@ -622,9 +622,9 @@ def test_the_way_back_is_the_own_dump_else_the_newest_of_both_halves_from_there(
     dump = made("dump", 3, scope=Scope.DATABASE, txn="t", tip=2)
     whole = [made("newer", 2, tip=2), made("older", 1, tip=2)]
     other = [made("elsewhere", 9, tip=2, instance="other"), made("later", 9, tip=3)]
-    assert way_back([*other, *whole, dump], "this", "t", "hash-2") == dump
-    assert way_back([*other, *whole], "this", "t", "hash-2") == whole[0]
-    assert way_back(other, "this", "t", "hash-2") is None
+    assert backup_before([*other, *whole, dump], "this", "t", "hash-2") == dump
+    assert backup_before([*other, *whole], "this", "t", "hash-2") == whole[0]
+    assert backup_before(other, "this", "t", "hash-2") is None
 
 
 def test_only_complete_ones_count_and_the_oldest_goes_when_a_new_one_is_there(make_project):
@@ -1033,7 +1033,7 @@ def test_progress_is_told_with_rate_and_time_left():
 def test_what_nobody_can_tell_the_end_of_is_told_so_far():
     """A dump of a server is of another format than its database: nobody knows how long it will be."""
     now, seen = [0.0], []
-    pace = Pace(seen.append, None, clock=lambda: now[0])
+    pace = ByteMeter(seen.append, None, clock=lambda: now[0])
     now[0] = 10.0
     pace(2_000_000)
     assert seen == [{"done": 2_000_000, "total": None, "unit": "bytes", "rate": 200_000, "left": 0.0}]
@@ -1042,7 +1042,7 @@ def test_what_nobody_can_tell_the_end_of_is_told_so_far():
 
 def test_the_pace_tells_rate_and_time_left():
     now, seen = [0.0], []
-    pace = Pace(seen.append, 1000, clock=lambda: now[0])
+    pace = ByteMeter(seen.append, 1000, clock=lambda: now[0])
     pace(100)
     assert seen == []
     now[0] = 2.0
@@ -1054,7 +1054,7 @@ def test_the_pace_tells_rate_and_time_left():
 
 def test_the_first_bytes_do_not_tell_how_long_the_rest_takes():
     now, seen = [0.0], []
-    pace = Pace(seen.append, 1_000_000, clock=lambda: now[0])
+    pace = ByteMeter(seen.append, 1_000_000, clock=lambda: now[0])
     now[0] = 1.0
     pace(10)
     now[0] = 2.0
@@ -1067,7 +1067,7 @@ def test_a_manifest_and_its_policy_words_are_stable():
         made("name", 1).manifest,
         listing=Stored("files.jsonl", 3, "cd"),
         extra_dirs=("media",),
-        database_file=Appearance(0o640, 1, 2, {"user.name": "dmFsdWU="}),
+        database_file=FileAttributes(0o640, 1, 2, {"user.name": "dmFsdWU="}),
         serial=3,
         version_table="alembic_version",
         schema="app",

@@ -20,7 +20,7 @@ import sqlalchemy as sa
 
 from fietsupdate import Updater
 from fietsupdate.backup.manifest import Backup, Manifest, Reason, Scope, Stored
-from fietsupdate.backup.policy import surplus
+from fietsupdate.backup.policy import excess
 from fietsupdate.database.dump import open_store
 from fietsupdate.database.dump.digests import digests
 from fietsupdate.errors import DatabaseError
@@ -442,7 +442,7 @@ def test_what_was_just_made_is_never_pruned_and_comes_first_though_the_clock_wen
 def test_backups_without_a_number_are_older_than_those_with_one() -> None:
     old = [made("a", 0, "2999-01-01T00:00:00.000Z"), made("b", 0, "2998-01-01T00:00:00.000Z")]
     new = [made("c", 2, "2026-01-01T00:00:00.000Z"), made("d", 1, "2026-06-01T00:00:00.000Z")]
-    assert [one.name for one in surplus([*new, *old], 1, "this")] == ["b", "a", "d"]
+    assert [one.name for one in excess([*new, *old], 1, "this")] == ["b", "a", "d"]
 
 
 # -- damage

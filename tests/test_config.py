@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fietsupdate.config.application import enter
+from fietsupdate.config.application import activated
 from fietsupdate.config.config import Config, Settings, find_files, load_callable, load_config
 from fietsupdate.config.keys import KEYS
 from fietsupdate.errors import ConfigError
@@ -32,7 +32,7 @@ def project(tmp_path):
 
 @pytest.fixture
 def module(tmp_path):
-    """Write a module beside alembic.ini that `enter` can import; it is forgotten afterwards."""
+    """Write a module beside alembic.ini that `activated` can import; it is forgotten afterwards."""
     written = []
 
     def write(source, name="appconf"):
@@ -614,14 +614,14 @@ def test_the_repr_of_a_config_hides_its_settings(tmp_path):
 
 
 def test_a_site_knows_folders_and_data_directory(project):
-    with enter(load(project)) as site:
+    with activated(load(project)) as site:
         assert site.folders == (Folder("updates", project / "updates"),)
         assert site.data_dir == project / "data"
         assert site.settings["fietsupdate.data_dir"] == str(project / "data")
 
 
 def test_the_url_joins_the_settings_once_it_is_known(project):
-    with enter(load(project)) as site:
+    with activated(load(project)) as site:
         assert "sqlalchemy.url" not in site.settings
         assert site.with_url("sqlite:///x").settings["sqlalchemy.url"] == "sqlite:///x"
 
@@ -629,7 +629,7 @@ def test_the_url_joins_the_settings_once_it_is_known(project):
 def test_the_import_path_is_put_back(project):
     section(project, "data_dir = data")
     before = list(sys.path)
-    with enter(load(project)):
+    with activated(load(project)):
         assert sys.path[0] == str(project)
         sys.path.append("/left/behind")
     assert sys.path == before
@@ -637,7 +637,7 @@ def test_the_import_path_is_put_back(project):
 
 def test_a_data_directory_that_nobody_names_is_refused(tmp_path):
     section(tmp_path, "")
-    with pytest.raises(ConfigError) as caught, enter(load(tmp_path)):
+    with pytest.raises(ConfigError) as caught, activated(load(tmp_path)):
         pass
     assert caught.value.message == f"Nobody names the data directory: {tmp_path}/alembic.ini has no data_dir."
     assert "data_dir = %(here)s/data" in caught.value.hint
@@ -646,7 +646,7 @@ def test_a_data_directory_that_nobody_names_is_refused(tmp_path):
 def test_setup_returns_settings_that_outrank_the_file(tmp_path, module):
     section(tmp_path, "setup = appconf:for_updates\nmyapp.size = 1\ndata_dir = data")
     module("def for_updates():\n    return {'myapp.size': 2, 'fietsupdate.data_dir': 'elsewhere'}\n")
-    with enter(load(tmp_path)) as site:
+    with activated(load(tmp_path)) as site:
         assert site.settings["myapp.size"] == 2
         assert site.data_dir == tmp_path / "elsewhere"
 
@@ -655,7 +655,7 @@ def test_setup_returns_settings_that_outrank_the_file(tmp_path, module):
 def test_option_and_variable_outrank_setup(tmp_path, module, wishes):
     section(tmp_path, "setup = appconf:for_updates")
     module("def for_updates():\n    return {'fietsupdate.data_dir': '/elsewhere'}\n")
-    with enter(load(tmp_path, **wishes)) as site:
+    with activated(load(tmp_path, **wishes)) as site:
         assert site.data_dir == tmp_path / "mine"
         assert site.settings["fietsupdate.data_dir"] == str(tmp_path / "mine")
 
@@ -703,7 +703,7 @@ app = App()
 def test_setup_may_give_a_context(tmp_path, module):
     section(tmp_path, "setup = appconf:for_updates")
     module(CONTEXT)
-    with enter(load(tmp_path)) as site:
+    with activated(load(tmp_path)) as site:
         assert sys.modules["appconf"].seen == ["entered"]
         assert site.data_dir == Path("/srv/data")
     assert sys.modules["appconf"].seen == ["entered", "left"]
@@ -713,21 +713,21 @@ def test_a_context_that_yields_itself_gives_no_settings(tmp_path, module):
     """As Flask's application context does."""
     section(tmp_path, "setup = appconf:app.context\ndata_dir = data")
     module(CONTEXT)
-    with enter(load(tmp_path)) as site:
+    with activated(load(tmp_path)) as site:
         assert site.data_dir == tmp_path / "data"
 
 
 def test_a_context_cannot_swallow_the_failure_of_an_update(tmp_path, module):
     section(tmp_path, "setup = appconf:swallowing\ndata_dir = data")
     module(CONTEXT)
-    with pytest.raises(ZeroDivisionError), enter(load(tmp_path)):
+    with pytest.raises(ZeroDivisionError), activated(load(tmp_path)):
         raise ZeroDivisionError
 
 
 def test_a_context_that_fails_does_not_hide_the_failure_of_an_update(tmp_path, module):
     section(tmp_path, "setup = appconf:failing\ndata_dir = data")
     module(CONTEXT)
-    with pytest.raises(ZeroDivisionError) as caught, enter(load(tmp_path)):
+    with pytest.raises(ZeroDivisionError) as caught, activated(load(tmp_path)):
         raise ZeroDivisionError
     assert caught.value.__notes__ == [
         "Then leaving the context of setup = appconf:failing failed: OSError: no more room."
@@ -737,7 +737,7 @@ def test_a_context_that_fails_does_not_hide_the_failure_of_an_update(tmp_path, m
 def test_a_context_that_fails_at_the_end_says_that_the_work_is_done(tmp_path, module):
     section(tmp_path, "setup = appconf:failing\ndata_dir = data")
     module(CONTEXT)
-    with pytest.raises(ConfigError) as caught, enter(load(tmp_path)):
+    with pytest.raises(ConfigError) as caught, activated(load(tmp_path)):
         pass
     assert caught.value.message == "setup = appconf:failing: leaving its context failed: OSError: no more room."
     assert caught.value.stands == "Everything before it was finished."
@@ -759,7 +759,7 @@ def test_a_setup_that_fails_is_named(tmp_path, module, source, message):
     section(tmp_path, "setup = appconf:f\ndata_dir = data")
     module(source)
     before = list(sys.path)
-    with pytest.raises(ConfigError) as caught, enter(load(tmp_path)):
+    with pytest.raises(ConfigError) as caught, activated(load(tmp_path)):
         pass
     assert caught.value.message.startswith(message)
     assert sys.path == before
@@ -768,7 +768,7 @@ def test_a_setup_that_fails_is_named(tmp_path, module, source, message):
 def test_the_cause_of_a_failing_setup_is_kept(tmp_path, module):
     section(tmp_path, "setup = appconf:f\ndata_dir = data")
     module("def f(): raise OSError('no keys')\n")
-    with pytest.raises(ConfigError) as caught, enter(load(tmp_path)):
+    with pytest.raises(ConfigError) as caught, activated(load(tmp_path)):
         pass
     assert isinstance(caught.value.__cause__, OSError)
 
@@ -785,7 +785,7 @@ def test_a_folder_inside_a_package_is_found_without_importing_it(tmp_path):
     (package / "data/updates").mkdir(parents=True)
     (package / "__init__.py").write_text("raise RuntimeError('imported')\n")
     section(tmp_path, "  plugin_pkg:data/updates\ndata_dir = data")
-    with enter(load(tmp_path)) as site:
+    with activated(load(tmp_path)) as site:
         assert site.folders[1] == Folder("plugin_pkg:data/updates", package / "data/updates")
     assert "plugin_pkg" not in sys.modules
 
@@ -800,7 +800,7 @@ def test_a_folder_inside_a_package_is_found_without_importing_it(tmp_path):
 )
 def test_a_package_that_is_not_there_is_named(tmp_path, name, message):
     section(tmp_path, f"  {name}\ndata_dir = data")
-    with pytest.raises(ConfigError) as caught, enter(load(tmp_path)):
+    with pytest.raises(ConfigError) as caught, activated(load(tmp_path)):
         pass
     assert caught.value.message.startswith(message)
 
@@ -809,6 +809,6 @@ def test_a_folder_that_is_not_there_is_named(project):
     (project / "updates").rmdir()
     with (
         pytest.raises(ConfigError, match=f"There is no folder {project}/updates for update scripts"),
-        enter(load(project)),
+        activated(load(project)),
     ):
         pass

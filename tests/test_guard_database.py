@@ -8,7 +8,7 @@ from fs_support import begin, fill
 
 from fietsupdate.errors import FilesError
 from fietsupdate.filesystem.guard.guard import Guard
-from fietsupdate.filesystem.guard.read_only import fenced
+from fietsupdate.filesystem.guard.read_only import read_only
 from fietsupdate.filesystem.paths import PathError, Paths, kept_out
 from fietsupdate.filesystem.posix import descriptors
 
@@ -114,7 +114,7 @@ def test_a_path_relative_to_a_descriptor_is_inside_the_fence_also_without_proc(d
     folder = os.open(data_dir / "tracks", os.O_RDONLY)
     try:
         assert descriptors.path_of(folder) == str(data_dir / "tracks")
-        with fenced([data_dir]) as fence:
+        with read_only([data_dir]) as fence:
             with pytest.raises(FilesError, match="belongs to the real instance"):
                 os.unlink("other", dir_fd=folder)
             with pytest.raises(FilesError, match="belongs to the real instance"):

@@ -17,7 +17,7 @@ from fs_support import begin, fill, picture
 
 from fietsupdate.errors import FilesError
 from fietsupdate.filesystem.guard.guard import Guard
-from fietsupdate.filesystem.guard.read_only import fenced
+from fietsupdate.filesystem.guard.read_only import read_only
 
 
 @pytest.fixture
@@ -279,13 +279,13 @@ def test_a_loop_of_another_thread_that_works_for_the_hook_is_the_hooks(data_dir,
 
 
 def test_checks_are_kept_from_writing_and_other_threads_are_not(data_dir, other):
-    with fenced([data_dir], one_call=True) as fence:
+    with read_only([data_dir], one_call=True) as fence:
         assert other.ask(lambda: (data_dir / "upload").write_text("a user's")) == 8
         for write in ((data_dir / "one").write_text, in_a_thread((data_dir / "one").write_text)):
             with pytest.raises(FilesError, match="belongs to the real instance"):
                 write("x")
     assert fence.refused
-    with fenced([data_dir]):
+    with read_only([data_dir]):
         assert isinstance(other.ask(lambda: (data_dir / "upload").write_text("x")), FilesError)
     assert (data_dir / "upload").read_text() == "a user's"
 

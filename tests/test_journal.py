@@ -14,7 +14,7 @@ from fietsupdate.filesystem import ledger
 from fietsupdate.filesystem.journal import signatures as looks_module
 from fietsupdate.filesystem.journal.journal import Journal, Position, Progress
 from fietsupdate.filesystem.journal.record import Do, Record, to_lines
-from fietsupdate.filesystem.journal.signatures import Looks
+from fietsupdate.filesystem.journal.signatures import Signatures
 from fietsupdate.filesystem.posix.metadata import Meta, Seen
 from fietsupdate.filesystem.transaction import FileTransaction
 
@@ -233,7 +233,7 @@ def test_progress_is_what_was_written_last(tmp_path):
 
 def test_what_is_known_of_many_files_costs_eight_bytes_each(monkeypatch):
     monkeypatch.setattr(looks_module, "_RUN", 500)
-    made = Looks()
+    made = Signatures()
     tracemalloc.start()
     try:
         for number in range(4000):

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from fietsupdate.commands.init import init
 from fietsupdate.commands.template import Draft, Kind, new_id, render, write
-from fietsupdate.config.application import enter
+from fietsupdate.config.application import activated
 from fietsupdate.config.config import find_files, load_config
 from fietsupdate.errors import ConfigError, FilesError, ScriptError, UsageError
 from fietsupdate.model import Folder
@@ -228,7 +228,7 @@ def test_init_adds_section_folder_and_baseline(tmp_path):
     path = ini_project(tmp_path)
     done = init(path, None, created=CREATED, heads=("c939800af428",))
     assert path.read_text() == ALEMBIC_INI + ("\n[fietsupdate]\nupdates = %(here)s/updates\ndata_dir = %(here)s/data\n")
-    with enter(load_config(environ={}, cwd=tmp_path)) as site:
+    with activated(load_config(environ={}, cwd=tmp_path)) as site:
         (update,) = load(site.folders)
         assert site.data_dir == tmp_path / "data"
     assert (update.baseline, update.alembic_revisions, update.previous) == (True, ("c939800af428",), ())
@@ -287,7 +287,7 @@ def test_init_follows_every_template_of_alembic(tmp_path, monkeypatch, template)
     assert done.file.read_bytes().startswith(before[done.file.name])
     config = load_config(environ={}, cwd=tmp_path)
     assert (config.data_dir, config.prepend_sys_path) == (tmp_path / "data", (tmp_path,))
-    with enter(config) as site:
+    with activated(config) as site:
         assert [update.path for update in load(site.folders)] == [done.script]
 
 

@@ -12,10 +12,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fietsupdate.backup import directory
-from fietsupdate.backup.create import Maker, Purpose, folder_of, found, owner, stale
+from fietsupdate.backup.create import BackupWriter, Purpose, folder_of, found, instance_tag, orphaned_dumps
 from fietsupdate.backup.manifest import Backup, Reason, Scope
-from fietsupdate.backup.policy import between, surplus, way_back
-from fietsupdate.engine.context import Instance
+from fietsupdate.backup.policy import backup_before, between, excess
+from fietsupdate.engine.context import Context
 from fietsupdate.engine.tip import Tip
 from fietsupdate.errors import FietsupdateError
 from fietsupdate.model import Direction, Plan, Policy, Step, fingerprint
@@ -29,7 +29,7 @@ DECLINED = "declined"
 WITHOUT = "Or repeat with --no-backup: there is no way back then from an update that fails half-way."
 
 
-class Safeguard:
+class AutomaticBackup:
     """Makes the backups of one run of updates.
 
     Args:
@@ -40,9 +40,9 @@ class Safeguard:
     """
 
     def __init__(
-        self, instance: Instance, database: DatabaseView, policy: Policy, versions: Versions | None = None
+        self, instance: Context, database: DatabaseView, policy: Policy, versions: Versions | None = None
     ) -> None:
-        self._maker = Maker(instance, database, folder_of(instance.site))
+        self._maker = BackupWriter(instance, database, folder_of(instance.site))
         self._instance = instance
         self._policy = policy
         self._versions = versions
@@ -80,7 +80,7 @@ class Safeguard:
         """
         site = self._instance.site
         with contextlib.suppress(OSError):  # what cannot be taken away now is taken away later
-            directory.remove(between(found(site).backups, tip.instance_id), owner(site, tip.instance_id))
+            directory.remove(between(found(site).backups, tip.instance_id), instance_tag(site, tip.instance_id))
 
     def before_step(self, step: Step, txn: str, tip: Tip) -> str:
         """Dump the database before a step that is not atomic; name the backup that leads back to before the step.
@@ -127,13 +127,13 @@ class Safeguard:
 
     def _way_back(self, txn: str, tip: Tip) -> Backup | None:
         there = found(self._instance.site)
-        return way_back(there.backups, tip.instance_id, txn, fingerprint(tuple(tip.entries)))
+        return backup_before(there.backups, tip.instance_id, txn, fingerprint(tuple(tip.entries)))
 
     def tidy(self, tip: Tip, keep: int | None) -> None:
         """Take away dumps whose vault is gone, and copies of both halves beyond `keep`, ``None`` for none of those."""
         site = self._instance.site
-        there, word = found(site).backups, owner(site, tip.instance_id)
-        directory.remove(stale(there, site.data_dir, tip.instance_id), word)
-        gone = directory.remove(surplus(there, keep, tip.instance_id), word)
+        there, word = found(site).backups, instance_tag(site, tip.instance_id)
+        directory.remove(orphaned_dumps(there, site.data_dir, tip.instance_id), word)
+        gone = directory.remove(excess(there, keep, tip.instance_id), word)
         if gone:
             self._instance.tell("backups_pruned", ", ".join(gone), {"names": list(gone)})

@@ -26,18 +26,18 @@ from fietsupdate.backup.manifest import (
     FILES,
     LEDGER,
     LISTING,
-    Appearance,
     Backup,
+    FileAttributes,
     Manifest,
     Reason,
     Scope,
     Shelf,
     Stored,
 )
-from fietsupdate.backup.meter import Pace
+from fietsupdate.backup.meter import ByteMeter
 from fietsupdate.backup.policy import outlived
-from fietsupdate.config.application import Site
-from fietsupdate.engine.context import Instance, now
+from fietsupdate.config.application import Application
+from fietsupdate.engine.context import Context, now
 from fietsupdate.engine.data_version import recorded_in
 from fietsupdate.engine.tip import Tip
 from fietsupdate.errors import FietsupdateError, FilesError
@@ -71,18 +71,18 @@ LONGEST = 40
 """Characters of a backup's name that say where the instance was."""
 
 
-def folder_of(site: Site) -> Path:
+def folder_of(site: Application) -> Path:
     """Give the folder that backups go to."""
     return site.config.backup_dir or directory.default_folder(site.data_dir)
 
 
-def set_apart(site: Site) -> tuple[Path, ...]:
+def set_apart(site: Application) -> tuple[Path, ...]:
     """Give the folder that backups go to, also by the name that it has where that one is a symlink."""
     folder = folder_of(site)
     return folder, Path(os.path.realpath(folder))
 
 
-def refuse_dest(site: Site, folder: Path) -> None:
+def refuse_dest(site: Application, folder: Path) -> None:
     """Refuse a folder in the data directory or in a further root: a restore would take it away with all its backups.
 
     That of the configuration is known to every restore, and stays.
@@ -103,7 +103,7 @@ def refuse_dest(site: Site, folder: Path) -> None:
             )
 
 
-def refuse_shared(site: Site, folder: Path) -> None:
+def refuse_shared(site: Application, folder: Path) -> None:
     """Refuse a folder of the application as the folder of backups: nothing in that one is copied, or restored.
 
     Elsewhere than in the data directory and the further roots it may hold whatever it likes.
@@ -127,17 +127,17 @@ def refuse_shared(site: Site, folder: Path) -> None:
             )
 
 
-def owner(site: Site, instance_id: str) -> str:
+def instance_tag(site: Application, instance_id: str) -> str:
     """Give the word that tells unfinished backups of this instance from those of others in the same folder."""
     return instance_id or hashlib.sha256(os.fsencode(os.path.realpath(site.data_dir))).hexdigest()[:16]
 
 
-def found(site: Site) -> Shelf:
+def found(site: Application) -> Shelf:
     """Look for backups where the configuration keeps them."""
     return directory.look(folder_of(site))
 
 
-def stale(
+def orphaned_dumps(
     backups: Collection[Backup], data_dir: Path, instance_id: str, begun: Collection[str] = ()
 ) -> tuple[Backup, ...]:
     """Give the dumps whose other half is gone.
@@ -164,10 +164,10 @@ class Purpose:
 
 
 @dataclass(frozen=True)
-class Maker:
+class BackupWriter:
     """Makes the backups of one instance, in one folder."""
 
-    instance: Instance
+    instance: Context
     database: DatabaseView
     folder: Path
 
@@ -216,14 +216,14 @@ class Maker:
         """
         site = self.instance.site
         directory.make_shelf(self.folder, site.data_dir)
-        directory.sweep(self.folder, owner(site, tip.instance_id))
+        directory.sweep(self.folder, instance_tag(site, tip.instance_id))
         size = self.check(purpose.scope)
         cautions = foretold(self.store, self.database.place, self._warn)
         name = directory.free_name(self.folder, _name(recorded_in(site, tip.entries), tip.current, purpose))
         self.instance.tell("backup_begun", name, {"scope": purpose.scope.value, "bytes": size})
         partial = None
         try:
-            partial = directory.begin(self.folder, owner(site, tip.instance_id), name)
+            partial = directory.begin(self.folder, instance_tag(site, tip.instance_id), name)
             manifest = self._filled(partial, tip, purpose, size)
             cautions += said(self.store.notes, self._warn)
             backup = directory.complete(partial, replace(manifest, name=name, cautions=cautions))
@@ -328,10 +328,10 @@ class Maker:
         give_owner(path, os.stat(partial))
         return Stored(DUMP, path.stat().st_size, digest(path))
 
-    def _pace(self, verb: str, expected: int | None) -> Pace:
-        return Pace(lambda details: self.instance.tell("progress", verb, details), expected)
+    def _pace(self, verb: str, expected: int | None) -> ByteMeter:
+        return ByteMeter(lambda details: self.instance.tell("progress", verb, details), expected)
 
-    def _files(self, partial: Path, pace: Pace) -> Listing:
+    def _files(self, partial: Path, pace: ByteMeter) -> Listing:
         self.instance.tell("backup_part", "files")
         if self.instance.site.config.extra_dirs:
             make_folder(partial / DIRS)
@@ -366,12 +366,12 @@ def _name(version: Recorded, current: Collection[str], purpose: Purpose) -> str:
     return f"{when}-{'+'.join(current)[:LONGEST] or 'base'}"
 
 
-def _looked_at(file: Path | None) -> Appearance | None:
+def _looked_at(file: Path | None) -> FileAttributes | None:
     """Note what a restore gives back to a database file that was lost meanwhile."""
     if file is None:
         return None
     look = Meta.of(os.path.realpath(file))
-    return Appearance(look.mode, look.uid, look.gid, look.xattrs)
+    return FileAttributes(look.mode, look.uid, look.gid, look.xattrs)
 
 
 def _failure(error: BaseException, partial: Path | None) -> BaseException:

@@ -58,7 +58,7 @@ class Stored:
 
 
 @dataclass(frozen=True, slots=True)
-class Appearance:
+class FileAttributes:
     """What a file is beside its content."""
 
     mode: int
@@ -106,7 +106,7 @@ class Manifest:
     """Names of the further roots that were copied, too."""
     version_file: str = ""
     """The VERSION file, relative to the data directory; "" for none."""
-    database_file: Appearance | None = None
+    database_file: FileAttributes | None = None
     """What the database's file looked like; none on a server."""
     serial: int = 0
     """Higher than those of all backups that stood in the same folders before; 0 in backups that were made without."""
@@ -165,7 +165,7 @@ class Manifest:
                     "reason": Reason(values["reason"]),
                     "dump": built(Stored, values["dump"]),
                     "listing": built(Stored, listing) if listing else None,
-                    "database_file": built(Appearance, file) if file else None,
+                    "database_file": built(FileAttributes, file) if file else None,
                     **{name: _texts(values[name]) for name in ("current", "alembic", "extra_dirs")},
                     "cautions": _texts(values.get("cautions", [])),
                     "settings": None if (known := values.get("settings")) is None else tuple(map(_texts, known)),

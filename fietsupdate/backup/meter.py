@@ -12,7 +12,7 @@ GUESS = 200
 """Before one in so many bytes is done, how long the rest will take is anybody's guess."""
 
 
-class Pace:
+class ByteMeter:
     """Counts bytes; called with the number of bytes since the last time.
 
     Args:

@@ -21,7 +21,7 @@ from fietsupdate.planning.version_hooks import is_older, recorded
 from fietsupdate.views import DatabaseView, FilesView, Whereabouts
 
 
-def surplus(backups: Iterable[Backup], keep: int | None, instance_id: str) -> tuple[Backup, ...]:
+def excess(backups: Iterable[Backup], keep: int | None, instance_id: str) -> tuple[Backup, ...]:
     """Give the backups of both halves that need not be kept, oldest first.
 
     Args:
@@ -76,7 +76,9 @@ def outlived(backups: Iterable[Backup], instance_id: str, living: Collection[str
     )
 
 
-def spent(backups: Iterable[Backup], entries: Sequence[Entry], open_txn: str, kept: Collection[str]) -> frozenset[str]:
+def useless(
+    backups: Iterable[Backup], entries: Sequence[Entry], open_txn: str, kept: Collection[str]
+) -> frozenset[str]:
     """Name the dumps that lead nowhere any more, as far as the data directory alone can tell.
 
     One that is not known to be of this instance is never named, nor one whose update the database may still hold open.
@@ -99,7 +101,7 @@ def spent(backups: Iterable[Backup], entries: Sequence[Entry], open_txn: str, ke
     )
 
 
-def way_back(backups: Iterable[Backup], instance_id: str, txn: str, tip_hash: str) -> Backup | None:
+def backup_before(backups: Iterable[Backup], instance_id: str, txn: str, tip_hash: str) -> Backup | None:
     """Give the backup that leads back to before a transaction: its own dump, else the newest of both halves.
 
     Args:
@@ -144,7 +146,7 @@ class Despite(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
+class RestoreTarget:
     """Where a backup is to be restored, as it was seen."""
 
     graph: Graph
@@ -162,7 +164,9 @@ class Ground:
     """The version of it that is installed."""
 
 
-def objections(manifest: Manifest, ledger: Sequence[Entry], ground: Ground) -> Iterator[tuple[Despite | None, Problem]]:
+def obstacles(
+    manifest: Manifest, ledger: Sequence[Entry], ground: RestoreTarget
+) -> Iterator[tuple[Despite | None, Problem]]:
     """Give what stands against restoring a backup, and what would have to be said to do it all the same.
 
     Args:
@@ -183,7 +187,7 @@ def objections(manifest: Manifest, ledger: Sequence[Entry], ground: Ground) -> I
         yield None, _without_vault(manifest)
 
 
-def too_new(manifest: Manifest, ledger: Sequence[Entry], ground: Ground) -> Problem | None:
+def too_new(manifest: Manifest, ledger: Sequence[Entry], ground: RestoreTarget) -> Problem | None:
     """Return why the installed code does not fit a backup; None where it does."""
     if ground.distribution and is_older(ground.installed, newest_version(manifest, ledger)):
         return _newer_version(manifest, newest_version(manifest, ledger), ground)
@@ -207,7 +211,7 @@ def _in_the_database(manifest: Manifest, place: Whereabouts) -> Iterator[tuple[D
         yield Despite.TENANTS, _tenants(manifest, place)
 
 
-def is_same_instance(manifest: Manifest, ledger: Sequence[Entry], ground: Ground) -> bool:
+def is_same_instance(manifest: Manifest, ledger: Sequence[Entry], ground: RestoreTarget) -> bool:
     """Tell whether a backup is of the instance that is there, or nothing is there at all.
 
     An instance has an id from its first update on. Before that, and where one half is new, the ledger in the data
@@ -276,7 +280,7 @@ def _family(dialect: str) -> str:
     return "mysql" if dialect in MYSQL else dialect
 
 
-def _other_dialect(manifest: Manifest, ground: Ground) -> Problem:
+def _other_dialect(manifest: Manifest, ground: RestoreTarget) -> Problem:
     return Problem(
         "other_dialect",
         f"The backup {manifest.name} is of a {manifest.dialect} database, and {ground.database.shown_url} is not one.",
@@ -292,7 +296,7 @@ def _missing_root(manifest: Manifest, name: str) -> Problem:
     )
 
 
-def _other_instance(manifest: Manifest, ground: Ground) -> Problem:
+def _other_instance(manifest: Manifest, ground: RestoreTarget) -> Problem:
     is_there = f"{ground.database.shown_url} and {ground.files.data_dir} belong to"
     other = f"the instance {ground.database.instance_id}" if ground.database.instance_id else "another one"
     whose = f"the instance {manifest.instance_id}" if manifest.instance_id else f"the one in {manifest.data_dir}"
@@ -332,7 +336,7 @@ def _too_new(manifest: Manifest, what: str, unknown: Sequence[str], known: Seque
     )
 
 
-def _newer_version(manifest: Manifest, version: str, ground: Ground) -> Problem:
+def _newer_version(manifest: Manifest, version: str, ground: RestoreTarget) -> Problem:
     name = ground.distribution
     return Problem(
         "too_new",
@@ -343,7 +347,7 @@ def _newer_version(manifest: Manifest, version: str, ground: Ground) -> Problem:
     )
 
 
-def fitting_hint(problem: Problem, fitting: str, ground: Ground) -> Problem:
+def fitting_hint(problem: Problem, fitting: str, ground: RestoreTarget) -> Problem:
     """Return the problem of a backup that is too new, with the one to take instead in its hint."""
     say = (
         f"Go back to {fitting}, the newest one that {ground.distribution} {ground.installed} fits: "

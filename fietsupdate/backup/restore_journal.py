@@ -54,7 +54,7 @@ class Stage(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Restoration:
+class RestoreJournal:
     """What the journal of a restore says."""
 
     backup: str
@@ -76,7 +76,7 @@ class Restoration:
         """Whether something live may have been touched, and not everything is in its place."""
         return self.stage not in {Stage.STAGING, Stage.DONE}
 
-    def at(self, stage: Stage) -> Restoration:
+    def at(self, stage: Stage) -> RestoreJournal:
         """Give the same at another stage."""
         return replace(self, stage=stage)
 
@@ -85,7 +85,7 @@ class Restoration:
         return tuple(unit for unit in self.units if unit.root == name)
 
 
-def write(data_dir: Path, restoration: Restoration) -> None:
+def write(data_dir: Path, restoration: RestoreJournal) -> None:
     """Write the journal, durably.
 
     Raises:
@@ -97,7 +97,7 @@ def write(data_dir: Path, restoration: Restoration) -> None:
     atomic_write(restore_folder(data_dir) / NAME, text.encode(), mode=0o600)
 
 
-def read(data_dir: Path) -> Restoration | None:
+def read(data_dir: Path) -> RestoreJournal | None:
     """Read the journal; None where there is none.
 
     Raises:
@@ -141,9 +141,9 @@ def remove(data_dir: Path) -> None:
     erase(str(folder))
 
 
-def _parse(values: dict[str, Any]) -> Restoration:
+def _parse(values: dict[str, Any]) -> RestoreJournal:
     units = tuple(_unit(unit) for unit in values["units"])
-    made = built(Restoration, {**values, "stage": Stage(values["stage"]), "units": units})
+    made = built(RestoreJournal, {**values, "stage": Stage(values["stage"]), "units": units})
     if not _TAG.fullmatch(made.tag):
         raise ValueError(f"it has the tag {made.tag!r}")
     return made

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fietsupdate.backup import restore_journal, swap
-from fietsupdate.backup.restore_journal import Restoration, Stage
-from fietsupdate.config.application import Site
+from fietsupdate.backup.restore_journal import RestoreJournal, Stage
+from fietsupdate.config.application import Application
 from fietsupdate.database.dump.store import NEW, OLD
 from fietsupdate.database.environment import Environment
 from fietsupdate.engine.context import now
@@ -49,7 +49,7 @@ GO_ON = "Mend the cause, then type 'fietsupdate recover': it goes on where the r
 class Restorer:
     """Works on one instance. Whoever has it holds the lock of the data directory."""
 
-    site: Site
+    site: Application
     environment: Environment
     signals: Signals
     tell: Callable[[Event], None]
@@ -111,7 +111,7 @@ class Restorer:
             self.tell(Event("recovered", now(), text="restored", update_id=found.backup, details=details))
         return was_half
 
-    def sweep(self, found: Restoration) -> None:
+    def sweep(self, found: RestoreJournal) -> None:
         """Take away what was staged. A database that cannot be reached keeps its part, and the journal with it."""
         self._clear_roots(found)
         try:
@@ -121,7 +121,7 @@ class Restorer:
             return
         restore_journal.remove(self.data_dir)
 
-    def withdraw(self, found: Restoration) -> bool:
+    def withdraw(self, found: RestoreJournal) -> bool:
         """Give a restore up that has touched nothing live; False where the disk does not even take that.
 
         The journal says so before anything of what was staged is gone. What cannot be swept now, the next command does.
@@ -134,7 +134,7 @@ class Restorer:
             self.sweep(found)
         return True
 
-    def forward(self, found: Restoration) -> tuple[Path, ...]:
+    def forward(self, found: RestoreJournal) -> tuple[Path, ...]:
         """Take a restore to its end; signals wait.
 
         Returns:
@@ -159,7 +159,7 @@ class Restorer:
 
     # -- stages
 
-    def _do(self, found: Restoration) -> tuple[Path, ...]:
+    def _do(self, found: RestoreJournal) -> tuple[Path, ...]:
         match found.stage:
             case Stage.DATABASE:
                 self._exchange(found)
@@ -180,16 +180,16 @@ class Restorer:
         return ()
 
     @staticmethod
-    def _next(found: Restoration) -> Stage:
+    def _next(found: RestoreJournal) -> Stage:
         after = {Stage.OUT: Stage.IN, Stage.IN: Stage.LEDGER, Stage.PLAYBACK: Stage.DONE, Stage.LEDGER: Stage.DONE}
         if found.stage is Stage.DATABASE:
             return Stage.PLAYBACK if found.txn else Stage.OUT
         return after[found.stage]
 
-    def _exchange(self, found: Restoration) -> None:
+    def _exchange(self, found: RestoreJournal) -> None:
         self.store.swap(self.store.sibling(NEW, found.tag), found.tag)
 
-    def _refuse_elsewhere(self, found: Restoration) -> None:
+    def _refuse_elsewhere(self, found: RestoreJournal) -> None:
         if self.destination.shown != masked(found.database):
             raise FilesError(
                 f"The restore of {found.backup} was begun on the database {found.database}, but env.py connects to "
@@ -198,7 +198,7 @@ class Restorer:
                 hint="Correct the URL of the database, then type 'fietsupdate recover'.",
             )
 
-    def _play_back(self, found: Restoration) -> tuple[Path, ...]:
+    def _play_back(self, found: RestoreJournal) -> tuple[Path, ...]:
         files = self.reopened()
         if files is None:
             return ()
@@ -215,7 +215,7 @@ class Restorer:
         keep_out = () if file is None else (file,)
         return FileTransaction.reopen(self.data_dir, roots=self.site.config.extra_dirs, keep_out=keep_out)
 
-    def _replace_ledger(self, found: Restoration) -> None:
+    def _replace_ledger(self, found: RestoreJournal) -> None:
         """Put away the transactions of what was live before, and give the data directory the backup's ledger."""
         cleanup.discard(self.data_dir)
         staged, path = restore_folder(self.data_dir) / restore_journal.LEDGER, ledger_file(self.data_dir)
@@ -225,7 +225,7 @@ class Restorer:
             os.rename(staged, path)
         sync_many([path, path.parent, staged.parent])
 
-    def _clear(self, found: Restoration) -> None:
+    def _clear(self, found: RestoreJournal) -> None:
         """Remove what was live before; both halves are in place."""
         try:
             self._clear_roots(found)
@@ -242,7 +242,7 @@ class Restorer:
                 hint=getattr(error, "hint", "") or "Mend the cause, then type 'fietsupdate recover'.",
             ) from error
 
-    def _clear_roots(self, found: Restoration) -> None:
+    def _clear_roots(self, found: RestoreJournal) -> None:
         """Erase what is staged and what was moved out. Rubbish in a root that is gone need stop nobody."""
         with self._as_owner():
             for name, root in self.roots.items():
@@ -253,7 +253,7 @@ class Restorer:
         """Work with the rights of the owner of the journal, who can have written what it names (invariant 12)."""
         return acting_as(os.lstat(restore_folder(self.data_dir)))
 
-    def _drop_or_name(self, found: Restoration) -> None:
+    def _drop_or_name(self, found: RestoreJournal) -> None:
         """Drop the databases that are not needed any more; one that cannot be dropped is named, and stops nothing."""
         for kind in (NEW, OLD):
             try:
@@ -262,7 +262,7 @@ class Restorer:
                 left = self.store.sibling(kind, found.tag).shown
                 self._warn(f"{left}, which is not needed any more, could not be removed; drop it. {error.message}")
 
-    def _drop(self, found: Restoration, *kinds: str) -> None:
+    def _drop(self, found: RestoreJournal, *kinds: str) -> None:
         """Remove databases that this restore has made, also what is left of one that was not complete."""
         if self.destination.shown != masked(found.database):
             self._warn(f"A database that a restore has made beside {found.database} may still be there.")
@@ -272,7 +272,7 @@ class Restorer:
 
     # -- failures
 
-    def _failed(self, found: Restoration, error: FietsupdateError | OSError) -> FietsupdateError:
+    def _failed(self, found: RestoreJournal, error: FietsupdateError | OSError) -> FietsupdateError:
         """Withdraw the restore where nothing live was touched; else say what is half done."""
         if found.stage is Stage.DATABASE and self._is_untouched(found) and self.withdraw(found):
             stands, hint = "Nothing was changed: what was restored is removed again.", getattr(error, "hint", "")
@@ -285,14 +285,14 @@ class Restorer:
         where = f" ({os.fspath(error.filename)})" if error.filename else ""
         return FilesError(f"The system refused: {error.strerror}{where}.", stands=stands, hint=hint)
 
-    def _is_untouched(self, found: Restoration) -> bool:
+    def _is_untouched(self, found: RestoreJournal) -> bool:
         """Tell, for sure, whether the databases were not exchanged, not even in part."""
         try:
             return self.store.old(found.tag) is None and self.store.beside(found.tag) is not None
         except FietsupdateError:
             return False
 
-    def _roots_of(self, found: Restoration) -> dict[str, Path]:
+    def _roots_of(self, found: RestoreJournal) -> dict[str, Path]:
         """Give the roots that a restore works on.
 
         Raises:

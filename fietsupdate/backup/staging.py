@@ -16,7 +16,7 @@ from pathlib import Path
 
 from fietsupdate.backup import swap
 from fietsupdate.backup.directory import parts
-from fietsupdate.backup.manifest import Appearance, Backup
+from fietsupdate.backup.manifest import Backup, FileAttributes
 from fietsupdate.backup.swap import Unit
 from fietsupdate.backup.verify import records
 from fietsupdate.errors import FilesError
@@ -96,7 +96,7 @@ def shares_blocks(source: Path, folder: Path) -> bool:
             erase(str(probe))
 
 
-def give_look(path: str, look: Appearance, backup: Backup) -> None:
+def give_look(path: str, look: FileAttributes, backup: Backup) -> None:
     """Give a file that is to be moved into place the mode, owner and attributes that the backup recorded of another."""
     meta = _harmless(Meta(look.mode, look.uid, look.gid, 0, look.xattrs), os.lstat(backup.path))
     _attainable(meta).apply(path, time=False)

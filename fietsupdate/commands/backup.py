@@ -9,14 +9,23 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from fietsupdate.backup import directory
-from fietsupdate.backup.create import Maker, Purpose, folder_of, found, owner, refuse_dest, refuse_shared, stale
+from fietsupdate.backup.create import (
+    BackupWriter,
+    Purpose,
+    folder_of,
+    found,
+    instance_tag,
+    orphaned_dumps,
+    refuse_dest,
+    refuse_shared,
+)
 from fietsupdate.backup.manifest import PARTIAL, Backup, Reason, Scope, Shelf
-from fietsupdate.backup.meter import Pace
-from fietsupdate.backup.policy import spent, surplus
+from fietsupdate.backup.meter import ByteMeter
+from fietsupdate.backup.policy import excess, useless
 from fietsupdate.backup.verify import verify
-from fietsupdate.commands.inspection import Look
+from fietsupdate.commands.inspection import Inspection
 from fietsupdate.commands.run import Listener, Run
-from fietsupdate.config.application import Site
+from fietsupdate.config.application import Application
 from fietsupdate.engine.context import now
 from fietsupdate.engine.tip import Tip
 from fietsupdate.errors import FilesError, RefusedError, UsageError
@@ -78,7 +87,7 @@ def make(run: Run, dest: Path | None, *, as_is: bool = False) -> Backup:
             reason = Reason.AS_IS if as_is and keeps_by(seen) == KEEP_AS_IS else Reason.MANUAL
             if reason is Reason.MANUAL:
                 refuse(seen)
-            maker = Maker(run.instance(seen.database), seen.database, dest or folder_of(run.site))
+            maker = BackupWriter(run.instance(seen.database), seen.database, dest or folder_of(run.site))
             backup = maker.make(Tip(run.graph, seen.database), Purpose(Scope.FULL, reason))
             if dest is None and reason is Reason.MANUAL:
                 _pruned(run, seen, run.site.config.keep, done=f"The backup {backup.name} is complete. ")
@@ -88,7 +97,7 @@ def make(run: Run, dest: Path | None, *, as_is: bool = False) -> Backup:
 KEEP, KEEP_AS_IS = "fietsupdate backup", "fietsupdate backup --as-is"
 
 
-def keeps_by(seen: Look) -> str:
+def keeps_by(seen: Inspection) -> str:
     """Return the command that makes a copy of what is there now; "" where none can."""
     codes = {problem.code for problem in seen.status(locked_by_us=True).problems} & NO_PAIR
     if not seen.database.exists or codes - KEEPABLE:
@@ -96,7 +105,7 @@ def keeps_by(seen: Look) -> str:
     return KEEP_AS_IS if codes else KEEP
 
 
-def refuse(seen: Look) -> None:
+def refuse(seen: Inspection) -> None:
     """Refuse to copy halves that do not belong to one moment.
 
     Raises:
@@ -116,18 +125,18 @@ def refuse(seen: Look) -> None:
         )
 
 
-def listed(site: Site) -> Shelf:
+def listed(site: Application) -> Shelf:
     """Look for backups where the configuration keeps them, and see which lead nowhere any more.
 
     No database is needed.
     """
     there, files = found(site), look_at_files(site.data_dir, site.config.version_file)
     open_txn = files.transaction.txn if files.transaction else files.unreadable_header
-    gone = spent(there.backups, files.entries, open_txn, cleanup.living(site.data_dir))
+    gone = useless(there.backups, files.entries, open_txn, cleanup.living(site.data_dir))
     return replace(there, spent=gone)
 
 
-def chosen(site: Site, name: str | None) -> Backup:
+def chosen(site: Application, name: str | None) -> Backup:
     """Find a backup.
 
     Args:
@@ -185,7 +194,7 @@ def _read(path: Path) -> Backup:
         raise _damaged(path, error) from error
 
 
-def verified(site: Site, name: str | None, tell: Listener) -> Verified:
+def verified(site: Application, name: str | None, tell: Listener) -> Verified:
     """Read a backup from end to end; nothing is changed, and no lock is taken.
 
     Args:
@@ -199,7 +208,7 @@ def verified(site: Site, name: str | None, tell: Listener) -> Verified:
     """
     there = found(site)
     backup = chosen(site, name)
-    pace = Pace(lambda details: tell(Event("progress", now(), text="read", details=details)), backup.size)
+    pace = ByteMeter(lambda details: tell(Event("progress", now(), text="read", details=details)), backup.size)
     wrong = verify(backup, pace)
     pace.finish()
     return Verified(backup, wrong, there.passed_over(backup) if name is None else {})
@@ -224,13 +233,13 @@ def prune(run: Run, keep: int | None) -> tuple[str, ...]:
 def to_prune(run: Run, keep: int | None) -> tuple[str, ...]:
     """Name what `prune` would take away; nothing is changed, and no lock is taken."""
     seen, there = run.look(), found(run.site)
-    partial = f"{PARTIAL}{owner(run.site, seen.database.instance_id)}-"
+    partial = f"{PARTIAL}{instance_tag(run.site, seen.database.instance_id)}-"
     left = sorted(name for name in there.broken if name.startswith(partial))
     return (*left, *(backup.name for backup in _unwanted(there, seen, keep)))
 
 
-def _pruned(run: Run, seen: Look, keep: int | None, done: str = "") -> tuple[str, ...]:
-    there, word = found(run.site), owner(run.site, seen.database.instance_id)
+def _pruned(run: Run, seen: Inspection, keep: int | None, done: str = "") -> tuple[str, ...]:
+    there, word = found(run.site), instance_tag(run.site, seen.database.instance_id)
     unwanted = _unwanted(there, seen, keep)
     try:
         swept = directory.sweep(there.folder, word)
@@ -247,12 +256,12 @@ def _pruned(run: Run, seen: Look, keep: int | None, done: str = "") -> tuple[str
     return (*swept, *gone)
 
 
-def _unwanted(there: Shelf, seen: Look, keep: int | None) -> tuple[Backup, ...]:
-    whole = surplus(there.backups, keep, seen.database.instance_id)
-    return (*whole, *stale(there.backups, seen.files.data_dir, seen.database.instance_id, _begun(seen)))
+def _unwanted(there: Shelf, seen: Inspection, keep: int | None) -> tuple[Backup, ...]:
+    whole = excess(there.backups, keep, seen.database.instance_id)
+    return (*whole, *orphaned_dumps(there.backups, seen.files.data_dir, seen.database.instance_id, _begun(seen)))
 
 
-def _begun(seen: Look) -> Collection[str]:
+def _begun(seen: Inspection) -> Collection[str]:
     return (seen.database.begun.txn,) if seen.database.begun else ()
 
 

@@ -14,11 +14,11 @@ from pathlib import Path
 from fietsupdate.backup import directory, restore_journal, swap
 from fietsupdate.backup.create import BLOCK, RESERVE, SHARE, set_apart
 from fietsupdate.backup.manifest import Backup, Scope
-from fietsupdate.backup.meter import Pace
-from fietsupdate.backup.restore_journal import Restoration, Stage
+from fietsupdate.backup.meter import ByteMeter
+from fietsupdate.backup.restore_journal import RestoreJournal, Stage
 from fietsupdate.backup.restorer import Restorer
 from fietsupdate.backup.staging import give_look, needs, shares_blocks, stage
-from fietsupdate.commands.inspection import Look
+from fietsupdate.commands.inspection import Inspection
 from fietsupdate.commands.run import Run
 from fietsupdate.database.dump.store import NEW, OLD, draft_of
 from fietsupdate.engine.context import now
@@ -39,13 +39,13 @@ DECIDED = (
 
 
 @dataclass
-class Bringing:
+class StagedRestore:
     """Everything up to the point from which a restore only goes forward."""
 
     run: Run
     restorer: Restorer
     backup: Backup
-    seen: Look
+    seen: Inspection
 
     def go(self) -> tuple[Path, ...]:
         """Stage, commit, and go forward; give what stood in the way."""
@@ -72,7 +72,7 @@ class Bringing:
         finally:
             run.signals.deferred = False
 
-    def begun(self) -> Restoration:
+    def begun(self) -> RestoreJournal:
         """Give the first page of the journal; refuse where something in the live roots cannot be moved."""
         restorer, manifest = self.restorer, self.backup.manifest
         tag = secrets.token_hex(4)
@@ -81,7 +81,7 @@ class Bringing:
             for name in ("", *manifest.extra_dirs):
                 units += swap.units_of(name, restorer.roots[name], self._keep(tag, name))
                 swap.refuse_unmovable(restorer.roots[name], [unit for unit in units if unit.root == name])
-        return Restoration(
+        return RestoreJournal(
             self.backup.name,
             tag,
             Stage.STAGING,
@@ -127,7 +127,7 @@ class Bringing:
                     hint="Free some space, and try again.",
                 )
 
-    def _stage(self, begun: Restoration) -> Restoration:
+    def _stage(self, begun: RestoreJournal) -> RestoreJournal:
         restorer, backup, tell = self.restorer, self.backup, self.run.tell
         tell(Event("restore_part", now(), text="database"))
         if restorer.destination.file is None:
@@ -155,10 +155,10 @@ class Bringing:
         pace.finish()
         return replace(begun, units=units, has_ledger=self._has_staged_ledger())
 
-    def _pace(self, verb: str, expected: int) -> Pace:
-        return Pace(lambda details: self.run.tell(Event("progress", now(), text=verb, details=details)), expected)
+    def _pace(self, verb: str, expected: int) -> ByteMeter:
+        return ByteMeter(lambda details: self.run.tell(Event("progress", now(), text=verb, details=details)), expected)
 
-    def _refuse_another_position(self, begun: Restoration) -> None:
+    def _refuse_another_position(self, begun: RestoreJournal) -> None:
         """See that the loaded database is where the manifest says that it was."""
         beside = self.restorer.store.beside(begun.tag)
         if beside is None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fietsupdate.config.application import Site
+from fietsupdate.config.application import Application
 from fietsupdate.database.environment import Environment
 from fietsupdate.database.inspect import look as look_at_database
 from fietsupdate.errors import FilesError, RefusedError
@@ -34,7 +34,7 @@ MOST_LOOKS = 5
 
 
 @dataclass(frozen=True)
-class Look:
+class Inspection:
     """One look at both halves of an instance."""
 
     graph: Graph
@@ -75,7 +75,7 @@ class Look:
         return self.lies_open or bool(self.files.warnings) or any(one is not None for one in left)
 
 
-def look(site: Site, graph: Graph, environment: Environment) -> Look:
+def look(site: Application, graph: Graph, environment: Environment) -> Inspection:
     """Look at both halves; change nothing, wait for nothing (invariant 10).
 
     The halves are looked at one after the other. Where the files have changed meanwhile, another process was at work
@@ -89,7 +89,7 @@ def look(site: Site, graph: Graph, environment: Environment) -> Look:
     check_home(site.data_dir)
     files = look_at_files(site)
     if files.restore is not None and files.restore.is_half:
-        return Look(graph, files, unseen(files.restore.database))
+        return Inspection(graph, files, unseen(files.restore.database))
     for _ in range(MOST_LOOKS):
         database, before = look_at_database(environment), files
         files = look_at_files(site)
@@ -102,10 +102,10 @@ def look(site: Site, graph: Graph, environment: Environment) -> Look:
         files = replace(files, way_back=_nearest(site, graph, files, database))
     else:
         files = replace(files, way_back=_before_pending(site, graph, files, database))
-    return Look(graph, files, database, versions)
+    return Inspection(graph, files, database, versions)
 
 
-def look_at_files(site: Site) -> FilesView:
+def look_at_files(site: Application) -> FilesView:
     """Read what the data directory says, with the restore that lies open in it, if one does."""
     files = ledger.look(site.data_dir, site.config.version_file)
     return replace(files, restore=_open_restore(site.data_dir))
@@ -139,7 +139,7 @@ def unseen(shown_url: str, *, dialect: str = "", url: str = "", file: Path | Non
     )
 
 
-def _versions(site: Site, graph: Graph, files: FilesView, database: DatabaseView) -> Versions | None:
+def _versions(site: Application, graph: Graph, files: FilesView, database: DatabaseView) -> Versions | None:
     """Compare the versions; most applications name no distribution, and need not wait for what would do it."""
     if not site.config.distribution:
         return None
@@ -153,7 +153,7 @@ def _versions(site: Site, graph: Graph, files: FilesView, database: DatabaseView
     return found
 
 
-def _fitting(site: Site, graph: Graph, database: DatabaseView, installed: str) -> str:
+def _fitting(site: Application, graph: Graph, database: DatabaseView, installed: str) -> str:
     """Name the newest backup that the installed version of the application fits; "" where there is none."""
     from fietsupdate.backup.policy import newest_version
     from fietsupdate.planning.version_hooks import is_older
@@ -167,7 +167,7 @@ def _fitting(site: Site, graph: Graph, database: DatabaseView, installed: str) -
     return ""
 
 
-def _nearest(site: Site, graph: Graph, files: FilesView, database: DatabaseView) -> str:
+def _nearest(site: Application, graph: Graph, files: FilesView, database: DatabaseView) -> str:
     """Name the backup that brings halves together which do not fit."""
     from fietsupdate.backup.policy import nearest
 
@@ -176,15 +176,15 @@ def _nearest(site: Site, graph: Graph, files: FilesView, database: DatabaseView)
     return there.name if there is not None else ""
 
 
-def _way_back(site: Site, database: DatabaseView, begun: Begun) -> str:
+def _way_back(site: Application, database: DatabaseView, begun: Begun) -> str:
     """Name the backup that leads back to before an interrupted update."""
-    from fietsupdate.backup.policy import way_back
+    from fietsupdate.backup.policy import backup_before
 
-    back = way_back(_backups(site), database.instance_id, begun.txn, fingerprint(database.entries))
+    back = backup_before(_backups(site), database.instance_id, begun.txn, fingerprint(database.entries))
     return back.name if back is not None else ""
 
 
-def _before_pending(site: Site, graph: Graph, files: FilesView, database: DatabaseView) -> str:
+def _before_pending(site: Application, graph: Graph, files: FilesView, database: DatabaseView) -> str:
     """Name the newest backup from before the database went past a pending update; "" where it did not."""
     applied = locate(graph, database, files).applied
     tree = RevisionTree.of(database, graph)
@@ -202,7 +202,7 @@ def _before_pending(site: Site, graph: Graph, files: FilesView, database: Databa
     return next(fits, "")
 
 
-def _backups(site: Site) -> tuple[Backup, ...]:
+def _backups(site: Application) -> tuple[Backup, ...]:
     """Find the backups; somebody who may not look for them is told of none."""
     from fietsupdate.backup.create import found
 

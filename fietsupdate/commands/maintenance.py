@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from fietsupdate.config.application import Site
+from fietsupdate.config.application import Application
 from fietsupdate.config.config import Config
 from fietsupdate.engine.context import now
 from fietsupdate.errors import ConfigError, FilesError, RefusedError
@@ -35,8 +35,8 @@ ENDED_BY_SIGNAL = range(129, 193)
 Listener = Callable[[Event], None]
 
 
-def check_service(site: Site) -> None:
-    """Refuse what `out_of_service` would refuse; change nothing.
+def check_service(site: Application) -> None:
+    """Refuse what `maintenance_mode` would refuse; change nothing.
 
     Raises:
         RefusedError: The application runs, or it cannot be told.
@@ -48,7 +48,7 @@ def check_service(site: Site) -> None:
 
 
 @contextmanager
-def out_of_service(site: Site, signals: Signals, tell: Listener, *, command: str) -> Iterator[None]:
+def maintenance_mode(site: Application, signals: Signals, tell: Listener, *, command: str) -> Iterator[None]:
     """Refuse while the application runs; keep its maintenance file up as long as the block lasts.
 
     Whoever calls holds the lock of the data directory. A maintenance file that somebody else has put there stays.
@@ -79,8 +79,8 @@ def out_of_service(site: Site, signals: Signals, tell: Listener, *, command: str
 
 
 @contextmanager
-def tidied(site: Site, signals: Signals, tell: Listener) -> Iterator[None]:
-    """Remove, when the block ends, the maintenance file of a run that was killed; arguments as for `out_of_service`.
+def tidied(site: Application, signals: Signals, tell: Listener) -> Iterator[None]:
+    """Remove, when the block ends, the maintenance file of a run that was killed; arguments as for `maintenance_mode`.
 
     And that of a run that was stopped, should a second signal have come while the first one was obeyed.
     """
@@ -96,7 +96,7 @@ def tidied(site: Site, signals: Signals, tell: Listener) -> Iterator[None]:
             _take_down(site, signals, tell, killed=True)
 
 
-def _take_down(site: Site, signals: Signals, tell: Listener, *, killed: bool = False) -> None:
+def _take_down(site: Application, signals: Signals, tell: Listener, *, killed: bool = False) -> None:
     with signals.held():
         try:
             removed = maintenance.take_down(site.data_dir, site.config.maintenance)
@@ -110,13 +110,13 @@ def _take_down(site: Site, signals: Signals, tell: Listener, *, killed: bool = F
             _warn(tell, f"A run that was killed had left the maintenance file {removed}; it is removed now.")
 
 
-def _put_up(path: Path, site: Site, tell: Listener, command: str) -> None:
+def _put_up(path: Path, site: Application, tell: Listener, command: str) -> None:
     who = LockHolder(os.getpid(), socket.gethostname(), now(), f"fietsupdate {command}")
     if not maintenance.put_up(path, site.data_dir, who):
         _warn(tell, f"The maintenance file {path} was there before; it is left as it is, also afterwards.")
 
 
-def _check_place(site: Site) -> None:
+def _check_place(site: Application) -> None:
     path = site.config.maintenance
     if path is None:
         return

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from fietsupdate.config.application import Site, enter
+from fietsupdate.config.application import Application, activated
 from fietsupdate.config.config import Config, load_config
 from fietsupdate.filesystem.last_failure import noted
 from fietsupdate.filesystem.ledger import look as look_at_files
@@ -20,7 +20,7 @@ from fietsupdate.planning.packages import Applied, applied_of
 from fietsupdate.planning.target import find
 
 if TYPE_CHECKING:
-    from fietsupdate.commands.inspection import Look
+    from fietsupdate.commands.inspection import Inspection
 
 
 class Observer:
@@ -114,24 +114,24 @@ class Observer:
             return found, found.update_id in applied, own
 
     @contextlib.contextmanager
-    def _entered(self) -> Iterator[tuple[Site, Graph]]:
-        with enter(self.config) as site:
+    def _entered(self) -> Iterator[tuple[Application, Graph]]:
+        with activated(self.config) as site:
             release, updates = self.config.release, load(site.folders)
             if release is not None:
                 updates = tuple(update for update in updates if release.brings(update.update_id))
             yield site, build(updates, [folder.name for folder in site.folders])
 
-    def _look(self) -> Look:
+    def _look(self) -> Inspection:
         with self._entered() as (site, graph):
             return self._seen(site, graph)
 
-    def _seen(self, site: Site, graph: Graph) -> Look:
+    def _seen(self, site: Application, graph: Graph) -> Inspection:
         from fietsupdate.commands.inspection import look
         from fietsupdate.database.environment import Environment
 
         return look(site, graph, Environment(self.config))
 
-    def _entries(self, site: Site) -> tuple[Entry, ...]:
+    def _entries(self, site: Application) -> tuple[Entry, ...]:
         files = look_at_files(site.data_dir, site.config.version_file)
         if files.has_ledger and not files.damaged and not files.transaction and not files.unreadable_header:
             return files.entries

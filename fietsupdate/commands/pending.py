@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fietsupdate.config.application import enter, is_at_work
+from fietsupdate.config.application import activated, is_at_work
 from fietsupdate.config.config import Config, command_line, load_config
 from fietsupdate.database.errors import alembic_refusal
 from fietsupdate.errors import FietsupdateError
@@ -64,7 +64,7 @@ def _configured(alembic: Any) -> Config:
 
 
 def _waiting(config: Config) -> Sequence[str]:
-    with enter(config) as site:
+    with activated(config) as site:
         graph = build(load(site.folders), [folder.name for folder in site.folders])
         files = look_at_files(site.data_dir, config.version_file)
         entries = settled_entries(files, None)

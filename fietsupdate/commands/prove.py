@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fietsupdate.backup import directory, swap
-from fietsupdate.backup.create import BLOCK, RESERVE, folder_of, owner
+from fietsupdate.backup.create import BLOCK, RESERVE, folder_of, instance_tag
 from fietsupdate.backup.manifest import PARTIAL, Backup, Scope
-from fietsupdate.backup.meter import Pace
+from fietsupdate.backup.meter import ByteMeter
 from fietsupdate.backup.restorer import Restorer
 from fietsupdate.backup.staging import stage
 from fietsupdate.backup.verify import arrived
@@ -81,7 +81,7 @@ def _database(run: Run, backup: Backup) -> tuple[tuple[str, ...], list[str]]:
 
 
 def _files(run: Run, backup: Backup, folder: Path) -> list[str]:
-    place = folder / f"{PARTIAL}{owner(run.site, backup.manifest.instance_id)}-proof"
+    place = folder / f"{PARTIAL}{instance_tag(run.site, backup.manifest.instance_id)}-proof"
     _refuse_narrow(backup, folder)
     run.tell(Event("restore_part", now(), text="files"))
     pace = _pace(run, "restored", backup.manifest.bytes)
@@ -113,5 +113,5 @@ def _refuse_narrow(backup: Backup, folder: Path) -> None:
         )
 
 
-def _pace(run: Run, verb: str, expected: int) -> Pace:
-    return Pace(lambda details: run.tell(Event("progress", now(), text=verb, details=details)), expected)
+def _pace(run: Run, verb: str, expected: int) -> ByteMeter:
+    return ByteMeter(lambda details: run.tell(Event("progress", now(), text=verb, details=details)), expected)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from fietsupdate.commands.inspection import Look
+from fietsupdate.commands.inspection import Inspection
 from fietsupdate.commands.replan import once, restless
 from fietsupdate.commands.run import Run
 from fietsupdate.engine.context import now
-from fietsupdate.engine.executor import Engine
+from fietsupdate.engine.executor import Executor
 from fietsupdate.errors import FietsupdateError, RefusedError
 from fietsupdate.filesystem import last_failure
 from fietsupdate.filesystem.journal import cleanup
@@ -29,7 +29,7 @@ def recover(run: Run, *, accept: bool, purge: bool) -> Report:
         run.check_hands()
         with run.locked("recover"):
             seen = run.settled_for("recover")
-            engine = Engine(run.instance(seen.database), seen.database)
+            engine = Executor(run.instance(seen.database), seen.database)
             before = engine.tip.current
             if accept:
                 once(engine.accept)
@@ -52,7 +52,7 @@ def _sweep_clones(run: Run, database: DatabaseView) -> None:
         run.tell(Event("warning", now(), text=failure))
 
 
-def _unfinished(seen: Look) -> FietsupdateError:
+def _unfinished(seen: Inspection) -> FietsupdateError:
     """Make the error of a recovery that cannot end an update: only the update itself, or a hand, can."""
     for problem in seen.status(locked_by_us=True).problems:
         if problem.code == "interrupted":

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from fietsupdate import __version__
-from fietsupdate.commands.inspection import Look
+from fietsupdate.commands.inspection import Inspection
 from fietsupdate.commands.rehearsal.clone import ROOM, Clone, cloned, left_out
 from fietsupdate.commands.rehearsal.comparison import Watch
 from fietsupdate.commands.rehearsal.report import Failure, Rehearsal, Seclusion, rehearsed, store
@@ -132,7 +132,7 @@ class _Rehearsing:
     def _tell(self, event: str, text: str, details: object) -> None:
         self.run.tell(Event(event, now(), text=text, details=details if isinstance(details, dict) else {}))
 
-    def _agreed(self, seen: Look) -> Plan:
+    def _agreed(self, seen: Inspection) -> Plan:
         """Make the plan, and refuse what cannot be rehearsed.
 
         Raises:

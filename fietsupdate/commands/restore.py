@@ -15,14 +15,14 @@ from pathlib import Path
 from fietsupdate.backup import restore_journal
 from fietsupdate.backup.create import folder_of, found, refuse_shared
 from fietsupdate.backup.manifest import Backup
-from fietsupdate.backup.meter import Pace
-from fietsupdate.backup.policy import Despite, Ground, fitting_hint, objections, restorable, too_new
+from fietsupdate.backup.meter import ByteMeter
+from fietsupdate.backup.policy import Despite, RestoreTarget, fitting_hint, obstacles, restorable, too_new
 from fietsupdate.backup.restorer import Restorer
 from fietsupdate.backup.verify import verify
 from fietsupdate.commands.backup import chosen, keeps_by
-from fietsupdate.commands.bring_back import UNTOUCHED, Bringing
-from fietsupdate.commands.inspection import Look, look_at_files, unseen
-from fietsupdate.commands.maintenance import check_service, out_of_service
+from fietsupdate.commands.bring_back import UNTOUCHED, StagedRestore
+from fietsupdate.commands.inspection import Inspection, look_at_files, unseen
+from fietsupdate.commands.maintenance import check_service, maintenance_mode
 from fietsupdate.commands.run import Run
 from fietsupdate.engine.context import now
 from fietsupdate.errors import DatabaseError, RefusedError, UsageError
@@ -66,7 +66,7 @@ class Candidate:
     """Newer ones that the installed code is too old for, where the newest was asked for: names, and why."""
 
 
-def candidates(run: Run, seen: Look | None = None) -> tuple[Backup, ...]:
+def candidates(run: Run, seen: Inspection | None = None) -> tuple[Backup, ...]:
     """Give the backups that can be restored here, newest first; change nothing, wait for nothing."""
     seen = seen or _look(run)
     kept = cleanup.living(run.site.data_dir)
@@ -84,7 +84,7 @@ class Found:
     """Newer ones that are passed over, as the installed code is too old for them: names, and why."""
 
 
-def find(run: Run, name: str | None, seen: Look, despite: Collection[Despite]) -> Found:
+def find(run: Run, name: str | None, seen: Inspection, despite: Collection[Despite]) -> Found:
     """Find a backup by its name or path; ``None`` is the newest that can be restored here.
 
     Where the configuration names a distribution, it is the newest that the installed version fits; if none does, the
@@ -124,7 +124,9 @@ def check(run: Run, name: str | None, despite: Collection[Despite]) -> Candidate
     refuse(run, backup, seen, despite)
     if Despite.RUNNING not in despite:
         check_service(run.site)
-    Bringing(run, Restorer(run.site, run.environment, run.signals, run.tell), backup, seen).begun()  # finds obstacles
+    StagedRestore(
+        run, Restorer(run.site, run.environment, run.signals, run.tell), backup, seen
+    ).begun()  # finds obstacles
     roots = {"": run.site.data_dir, **run.site.config.extra_dirs}
     taken = tuple(roots[root] for root in ("", *backup.manifest.extra_dirs))
     return Candidate(
@@ -173,11 +175,11 @@ def _restored(run: Run, name: str | None, despite: Collection[Despite]) -> Resto
         run.tell(Event("warning", now(), text=f"Passed over, as it is too new: backup {unfit}: {reason}"))
     _refuse_damage(run, backup, despite)
     restorer = Restorer(run.site, run.environment, run.signals, run.tell)
-    strange = Bringing(run, restorer, backup, seen).go()
+    strange = StagedRestore(run, restorer, backup, seen).go()
     return Restored(backup.name, backup.manifest.current, strange)
 
 
-def refuse(run: Run, backup: Backup, seen: Look, despite: Collection[Despite]) -> None:
+def refuse(run: Run, backup: Backup, seen: Inspection, despite: Collection[Despite]) -> None:
     """Refuse to restore a backup where something stands against it.
 
     Raises:
@@ -185,7 +187,7 @@ def refuse(run: Run, backup: Backup, seen: Look, despite: Collection[Despite]) -
     """
     refuse_shared(run.site, folder_of(run.site))
     ground = _ground(run, seen)
-    for what, problem in objections(backup.manifest, _ledger(backup), ground):
+    for what, problem in obstacles(backup.manifest, _ledger(backup), ground):
         if what is None or what not in despite:
             if what is Despite.VERSION and ground.distribution:
                 fits = next((one.name for one in candidates(run, seen) if _is_free(one, ground)), "")
@@ -194,7 +196,7 @@ def refuse(run: Run, backup: Backup, seen: Look, despite: Collection[Despite]) -
     refuse_barred(seen.database.place)
 
 
-def _newest_that_fits(there: Sequence[Backup], ground: Ground) -> tuple[Backup, dict[str, str]]:
+def _newest_that_fits(there: Sequence[Backup], ground: RestoreTarget) -> tuple[Backup, dict[str, str]]:
     """Return the newest backup that the installed code fits, and why not those before it; if none, the newest."""
     unfit: dict[str, str] = {}
     for backup in there:
@@ -205,17 +207,17 @@ def _newest_that_fits(there: Sequence[Backup], ground: Ground) -> tuple[Backup, 
     return there[0], {}
 
 
-def _is_free(backup: Backup, ground: Ground) -> bool:
+def _is_free(backup: Backup, ground: RestoreTarget) -> bool:
     """Tell whether nothing stands against restoring a backup."""
-    return not any(True for _ in objections(backup.manifest, _ledger(backup), ground))
+    return not any(True for _ in obstacles(backup.manifest, _ledger(backup), ground))
 
 
 def _ledger(backup: Backup) -> Sequence[Entry]:
     return read_entries(backup.ledger)[0]
 
 
-def _ground(run: Run, seen: Look) -> Ground:
-    return Ground(
+def _ground(run: Run, seen: Inspection) -> RestoreTarget:
+    return RestoreTarget(
         graph=run.graph,
         database=seen.database,
         files=seen.files,
@@ -242,7 +244,7 @@ def refuse_barred(place: Whereabouts) -> None:
         raise RefusedError.because(Problem("not_restorable", text, remedy))
 
 
-def _look(run: Run) -> Look:
+def _look(run: Run) -> Inspection:
     """Look at both halves; a database that cannot be read will do, as it will be replaced."""
     try:
         return run.look()
@@ -253,7 +255,7 @@ def _look(run: Run) -> Look:
             _refuse_silent(restorer)
         files = look_at_files(run.site)
         unread = unseen(at.shown, dialect=restorer.store.dialect, url=at.place.url, file=at.file)
-        return Look(run.graph, files, replace(unread, place=at.place))
+        return Inspection(run.graph, files, replace(unread, place=at.place))
 
 
 def _refuse_silent(restorer: Restorer) -> None:
@@ -274,12 +276,12 @@ def _out_of_service(run: Run, despite: Collection[Despite]) -> Iterator[None]:
     if Despite.RUNNING in despite:
         yield
         return
-    with out_of_service(run.site, run.signals, run.tell, command="restore"):
+    with maintenance_mode(run.site, run.signals, run.tell, command="restore"):
         yield
 
 
 def _refuse_damage(run: Run, backup: Backup, despite: Collection[Despite]) -> None:
-    pace = Pace(lambda details: run.tell(Event("progress", now(), text="verified", details=details)), backup.size)
+    pace = ByteMeter(lambda details: run.tell(Event("progress", now(), text="verified", details=details)), backup.size)
     wrong = verify(backup, pace)
     pace.finish()
     if not wrong:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fietsupdate.commands.template import Draft, Kind, new_id, write
-from fietsupdate.config.application import enter
+from fietsupdate.config.application import activated
 from fietsupdate.config.config import Config, find_files, load_config
 from fietsupdate.errors import FietsupdateError, UsageError
 from fietsupdate.model import Folder
@@ -106,7 +106,7 @@ def initialise(
     alembic_section = section or "alembic"
     options = {"updates": ".", "data_dir": ".", "alembic_config": alembic_config}
     provisional = load_config(files, section=section, x=x, options=options)
-    with enter(provisional):
+    with activated(provisional):
         heads = script_heads(provisional)
     now = datetime.now()  # noqa: DTZ005  # the author's own clock, as Alembic writes it
     return init(

@@ -11,17 +11,17 @@ from functools import cached_property
 from pathlib import Path
 
 from fietsupdate.backup import restore_journal
-from fietsupdate.backup.automatic import Safeguard
+from fietsupdate.backup.automatic import AutomaticBackup
 from fietsupdate.backup.restorer import Restorer
-from fietsupdate.commands.inspection import Look, look
-from fietsupdate.commands.maintenance import check_service, out_of_service, tidied
+from fietsupdate.commands.inspection import Inspection, look
+from fietsupdate.commands.maintenance import check_service, maintenance_mode, tidied
 from fietsupdate.commands.replan import refuse_another, restless
-from fietsupdate.config.application import Site
+from fietsupdate.config.application import Application
 from fietsupdate.database.environment import Environment
 from fietsupdate.database.inspect import application_tables
 from fietsupdate.engine.checks import Checks
-from fietsupdate.engine.context import Instance, now
-from fietsupdate.engine.executor import Engine
+from fietsupdate.engine.context import Context, now
+from fietsupdate.engine.executor import Executor
 from fietsupdate.engine.recovery import Outcome, settle, warn_of_rubbish
 from fietsupdate.engine.transaction import PlanChangedError, reopen_files
 from fietsupdate.errors import (
@@ -79,7 +79,7 @@ class Run:
         given: The answers that somebody has given to the scripts' questions.
     """
 
-    site: Site
+    site: Application
     graph: Graph
     listener: Listener
     lock_timeout: float
@@ -136,7 +136,7 @@ class Run:
         """Our handlers for SIGINT and SIGTERM."""
         return Signals()
 
-    def look(self) -> Look:
+    def look(self) -> Inspection:
         """Look at both halves; change nothing, wait for nothing (invariant 10)."""
         try:
             return look(self.site, self.graph, self.environment)
@@ -184,7 +184,7 @@ class Run:
         with contextlib.ExitStack() as stack:
             self.keeping.append(self.site.data_dir)
             stack.callback(self.keeping.clear)
-            leave = out_of_service(self.site, self.signals, self.tell, command=command)
+            leave = maintenance_mode(self.site, self.signals, self.tell, command=command)
             leave_service = functools.cache(lambda: stack.enter_context(leave))
             return self._moved(target, direction, agreed, done, leave_service)
 
@@ -212,7 +212,7 @@ class Run:
             for text in doubts(plan, self.given):
                 instance.tell("warning", text)
             loaded = checks.before(plan)
-            engine = Engine(instance, seen.database, self._bytes_needed)
+            engine = Executor(instance, seen.database, self._bytes_needed)
             adoption = asdict(plan.adoption) if plan.adoption else None
             instance.tell("plan", "", {"steps": [step.update.update_id for step in plan.steps], "adoption": adoption})
             try:
@@ -272,7 +272,7 @@ class Run:
     def _settle_restore(self) -> None:
         """Finish a restore that was cut off, or take away what it has left."""
         left = restore_journal.look(self.site.data_dir)
-        guarded = out_of_service(self.site, self.signals, self.tell, command="restore")
+        guarded = maintenance_mode(self.site, self.signals, self.tell, command="restore")
         with guarded if left is not None and left.is_half else contextlib.nullcontext():
             Restorer(self.site, self.environment, self.signals, self.tell).settle()
 
@@ -310,9 +310,9 @@ class Run:
             return finished or "Nothing was changed."
         return f"{finished} The transaction of {open_one.update_id} lies open, and is settled by the next run.".lstrip()
 
-    def instance(self, database: DatabaseView) -> Instance:
+    def instance(self, database: DatabaseView) -> Context:
         """Give what the engine works on."""
-        return Instance(
+        return Context(
             site=self.site,
             environment=self.environment,
             graph=self.graph,
@@ -325,12 +325,12 @@ class Run:
             keep_warning=self._keep,
         )
 
-    def answered(self, seen: Look, plan: Plan, *, may_wait: bool = False) -> Plan:
+    def answered(self, seen: Inspection, plan: Plan, *, may_wait: bool = False) -> Plan:
         """Return a plan with the answers to its scripts' questions; see `fietsupdate.planning.answers.answered`."""
         begun = seen.database.begun or next(iter(self.undone), None)
         return answered(plan, self.given, self.graph, begun, may_wait=may_wait)
 
-    def _plan(self, seen: Look, target: str | None, direction: Direction, *, may_wait: bool = False) -> Plan:
+    def _plan(self, seen: Inspection, target: str | None, direction: Direction, *, may_wait: bool = False) -> Plan:
         """Plan from what was seen; a plan that drops what was there before the first update names the tables."""
         plan = seen.plan(target, direction, below_baseline=self.below_baseline)
         plan = self.answered(seen, plan, may_wait=may_wait)
@@ -342,21 +342,21 @@ class Run:
 
         return rehearsed_bytes(self.site.data_dir, step)
 
-    def safeguard(self, seen: Look, plan: Plan | None = None) -> Safeguard:
+    def safeguard(self, seen: Inspection, plan: Plan | None = None) -> AutomaticBackup:
         """Return what makes and keeps the backups of a plan, or of no plan."""
         policy = self.policy
         if policy is None:
             dropped = plan is not None and plan.is_below_baseline
             policy = Policy.FULL if dropped else self.site.config.backup
-        return Safeguard(self.instance(seen.database), seen.database, policy, seen.versions)
+        return AutomaticBackup(self.instance(seen.database), seen.database, policy, seen.versions)
 
-    def settled_for(self, command: str) -> Look:
+    def settled_for(self, command: str) -> Inspection:
         """Do as `settled` does; what lies open is settled out of service, as `update` does it, and nothing else is."""
         with contextlib.ExitStack() as stack:
-            leave = out_of_service(self.site, self.signals, self.tell, command=command)
+            leave = maintenance_mode(self.site, self.signals, self.tell, command=command)
             return self.settled(lambda: stack.enter_context(leave))
 
-    def settled(self, before: Callable[[], None] = lambda: None) -> Look:
+    def settled(self, before: Callable[[], None] = lambda: None) -> Inspection:
         """Settle what an earlier run left open, then look. Whoever calls this holds the lock.
 
         Args:

@@ -22,7 +22,7 @@ from fietsupdate.commands.rehearsal.report import Failure, Rehearsal
 from fietsupdate.commands.run import Run
 from fietsupdate.database.redirect import only_the_clone
 from fietsupdate.engine.context import now
-from fietsupdate.filesystem.guard.read_only import Fence, fenced
+from fietsupdate.filesystem.guard.read_only import ReadOnly, read_only
 from fietsupdate.filesystem.paths import database_files
 from fietsupdate.filesystem.posix.namespaces import is_faithful_for, isolate
 from fietsupdate.model import Event
@@ -143,7 +143,7 @@ class Apart:
         real = [self.run.site.data_dir, *self.run.site.config.extra_dirs.values()]
         with (
             _elsewhere(self.clone),
-            fenced(real, gate=self.clone.place, databases=self.sqlite_files) as fence,
+            read_only(real, gate=self.clone.place, databases=self.sqlite_files) as fence,
             only_the_clone(self.clone.pointed) as refused,
             self.clone.aim.environment(),
             _no_bytecode(),
@@ -152,7 +152,7 @@ class Apart:
         return report if report.failure else replace(report, failure=_trespass(fence, refused))
 
 
-def _trespass(fence: Fence, refused: Sequence[str]) -> Failure | None:
+def _trespass(fence: ReadOnly, refused: Sequence[str]) -> Failure | None:
     """Say that something tried to change the real instance, and that the error was swallowed."""
     tried = [*fence.refused, *dict.fromkeys(refused)]
     if not tried:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from fietsupdate.commands.inspection import Look
+from fietsupdate.commands.inspection import Inspection
 from fietsupdate.commands.replan import once
 from fietsupdate.commands.run import Run
 from fietsupdate.engine.context import now
-from fietsupdate.engine.executor import Engine
+from fietsupdate.engine.executor import Executor
 from fietsupdate.errors import RefusedError, UsageError
 from fietsupdate.model import BASE, Adoption, Direction, Event, Plan, Report
 from fietsupdate.planning.graph import Graph
@@ -49,7 +49,7 @@ def stamp(run: Run, targets: Sequence[str], *, with_alembic: bool | None) -> Rep
             seen = run.settled_for("stamp")
             before = _unless_buried(seen)
             alembic = _needed(run.graph, seen.database, ids) if _wanted(seen.database, with_alembic) else None
-            engine = Engine(run.instance(seen.database), seen.database)
+            engine = Executor(run.instance(seen.database), seen.database)
             engine.prepare()
             once(lambda: engine.stamp(ids, copy=not seen.files.has_ledger, alembic=alembic))
             _tell_beyond(run, seen.database, alembic)
@@ -72,7 +72,7 @@ def stampable(graph: Graph, targets: Sequence[str]) -> tuple[str, ...]:
     return graph.dag.heads(graph.dag.ancestors(ids))
 
 
-def _unless_buried(seen: Look) -> tuple[str, ...]:
+def _unless_buried(seen: Inspection) -> tuple[str, ...]:
     """Give the current updates of before; refuse where a stamp would hide what is wrong."""
     status = seen.status(locked_by_us=True)
     for problem in status.problems:

@@ -34,8 +34,8 @@ _at_work: ContextVar[bool] = ContextVar("fietsupdate_at_work", default=False)
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
-    """A configuration brought to life, as long as `enter` lasts."""
+class Application:
+    """A configuration brought to life, as long as `activated` lasts."""
 
     config: Config
     settings: Settings
@@ -44,13 +44,13 @@ class Site:
     app_version: str = ""
     """The version of the configured distribution that is installed; "" where none is configured."""
 
-    def with_url(self, url: str) -> Site:
+    def with_url(self, url: str) -> Application:
         """Give the same with the URL of the database among the settings."""
         return replace(self, settings=self.settings.joined({URL: url}))
 
 
 @contextmanager
-def enter(config: Config) -> Iterator[Site]:
+def activated(config: Config) -> Iterator[Application]:
     """Make the application importable, call its `setup`, and find folders and data directory.
 
     At exit `sys.path` and Python's logging are as they were, and the context that `setup` gave is left, whatever
@@ -74,7 +74,7 @@ def is_at_work() -> bool:
     return _at_work.get()
 
 
-def _site(config: Config, values: Mapping[str, Any]) -> Site:
+def _site(config: Config, values: Mapping[str, Any]) -> Application:
     data_dir = config.data_dir
     if DATA_DIR in values and "data_dir" not in config.overrides:
         data_dir = config.here / Path(values[DATA_DIR])
@@ -85,7 +85,7 @@ def _site(config: Config, values: Mapping[str, Any]) -> Site:
         )
     settings = Settings({**config.settings, **values, DATA_DIR: str(data_dir)}, config.settings_origin)
     folders = _folders(config)
-    return Site(config, settings, data_dir, folders, _app_version(config))
+    return Application(config, settings, data_dir, folders, _app_version(config))
 
 
 def _app_version(config: Config) -> str:

@@ -24,7 +24,7 @@ from fietsupdate.model import Policy
 
 
 @dataclass(frozen=True, slots=True)
-class Pointed:
+class Redirect:
     """The clone of a database, in a rehearsal: what env.py must open in place of the real one."""
 
     url: str = field(repr=False)
@@ -52,7 +52,7 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """What the configuration says, all paths absolute. `fietsupdate.config.application.enter` brings it to life."""
+    """What the configuration says, all paths absolute. `fietsupdate.config.application.activated` brings it to life."""
 
     ini: Path | None
     toml: Path | None
@@ -82,7 +82,7 @@ class Config:
     """Where clones for rehearsals go; ``None`` for where there is room."""
     rehearsal: str = "auto"
     """How a server's database is cloned: ``auto``, or ``dump``, which lets everybody connect meanwhile."""
-    pointed: Pointed | None = None
+    pointed: Redirect | None = None
     """Set while a rehearsal runs."""
     release: Release | None = None
     """Set where a test stands for another release than the installed one."""

@@ -23,10 +23,10 @@ from sqlalchemy.exc import DBAPIError
 
 from fietsupdate.config.config import Config, load_callable
 from fietsupdate.database import lock, sqlite
-from fietsupdate.database.errors import blocked, explain, passes, statement_failed
+from fietsupdate.database.errors import blocked, explain, is_transient, statement_failed
 from fietsupdate.database.identity import home_of, remembering_arguments
 from fietsupdate.database.ledger import LedgerTable
-from fietsupdate.database.redirect import point, refuse_unmarked
+from fietsupdate.database.redirect import redirect_config, refuse_unmarked
 from fietsupdate.database.visit import BusyError, MovedError, Visit, Work
 from fietsupdate.errors import ConfigError, DatabaseBusyError, let_go
 from fietsupdate.process import Stop, logging_back, put_back, stdout_on_stderr
@@ -59,7 +59,7 @@ class Environment:
         self.alembic = _alembic_config(config)
         self._own_cmd_opts = self.alembic.cmd_opts
         if config.pointed is not None:
-            self.alembic = point(self.alembic, config.pointed)
+            self.alembic = redirect_config(self.alembic, config.pointed)
         try:
             self.script = ScriptDirectory.from_config(self.alembic)
         except CommandError as error:
@@ -269,5 +269,5 @@ def _look_again(visit: Visit, error: BaseException | None, *, last: bool) -> Non
             return
         raise visit.failure
     cause = visit.failure or error
-    if not last and passes(cause) and not (visit.writes and visit.calls):
+    if not last and is_transient(cause) and not (visit.writes and visit.calls):
         raise MovedError from cause

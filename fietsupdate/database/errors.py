@@ -139,7 +139,7 @@ MESSAGES = ("could not open relation with OID", "cache lookup failed", "database
 """PostgreSQL's internal errors for what was dropped between two looks at its catalog; SQLite's for the same."""
 
 
-def passes(error: BaseException | None) -> bool:
+def is_transient(error: BaseException | None) -> bool:
     """Tell whether an error came of another process's work at the same moment."""
     if not isinstance(error, DBAPIError) or error.orig is None:
         return False

@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from alembic.config import Config as AlembicConfig
 from sqlalchemy import Connection, Engine, event
 
-from fietsupdate.config.config import Pointed
+from fietsupdate.config.config import Redirect
 from fietsupdate.database.sqlite import named_file
 from fietsupdate.errors import EnvPyError
 
@@ -40,7 +40,7 @@ _LOCAL = frozenset({"localhost", "127.0.0.1", "::1", ""})
 _MYSQL = frozenset({"mysql", "mariadb"})
 
 
-def refuse_unmarked(connection: Connection, pointed: Pointed) -> None:
+def refuse_unmarked(connection: Connection, pointed: Redirect) -> None:
     """Refuse to configure a connection that does not lead to the clone; nothing is changed through it.
 
     The driver's own cursor is used: a statement through SQLAlchemy would begin a transaction that Alembic then takes
@@ -65,7 +65,7 @@ def refuse_unmarked(connection: Connection, pointed: Pointed) -> None:
 
 
 @contextlib.contextmanager
-def only_the_clone(pointed: Pointed) -> Iterator[list[str]]:
+def only_the_clone(pointed: Redirect) -> Iterator[list[str]]:
     """Refuse every connection that SQLAlchemy opens to the real database, and every statement on one that is open.
 
     Yields:
@@ -102,7 +102,7 @@ def only_the_clone(pointed: Pointed) -> Iterator[list[str]]:
         event.remove(Engine, "before_cursor_execute", on_statement)
 
 
-def point(config: AlembicConfig, pointed: Pointed) -> AlembicConfig:
+def redirect_config(config: AlembicConfig, pointed: Redirect) -> AlembicConfig:
     """Give Alembic's configuration with the clone in place of the real database, wherever it is named.
 
     The given one may belong to the application; it stays as it is. A connection that the application has put into its
@@ -113,7 +113,7 @@ def point(config: AlembicConfig, pointed: Pointed) -> AlembicConfig:
     vars(made)["attributes"] = {key: value for key, value in config.attributes.items() if key != "connection"}
     for section in made.file_config.sections():
         for key, value in made.file_config.items(section, raw=True):
-            if (other := repointed(value.replace("%%", "%"), pointed)) is not None:
+            if (other := redirected_url(value.replace("%%", "%"), pointed)) is not None:
                 made.set_section_option(section, key, other.replace("%", "%%"))
     made.set_main_option("sqlalchemy.url", pointed.url.replace("%", "%%"))
     if made.config_file_name is not None and pointed.ini is not None:
@@ -121,7 +121,7 @@ def point(config: AlembicConfig, pointed: Pointed) -> AlembicConfig:
     return made
 
 
-def repointed(text: str, pointed: Pointed) -> str | None:
+def redirected_url(text: str, pointed: Redirect) -> str | None:
     """Give the clone's URL for one of the real database, with the same driver; None for other text."""
     try:
         url = sa.make_url(text)
@@ -145,7 +145,7 @@ def repointed(text: str, pointed: Pointed) -> str | None:
     return url.render_as_string(hide_password=False)
 
 
-def files_of(pointed: Pointed) -> dict[Path, Path]:
+def files_of(pointed: Redirect) -> dict[Path, Path]:
     """Give the real SQLite file, and the clone that takes its place; nothing for servers."""
     if not pointed.real.startswith("sqlite"):  # "" where no configuration names a database
         return {}
@@ -171,11 +171,11 @@ def configured_texts(config: AlembicConfig) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def environment_pointed(pointed: Pointed) -> Iterator[None]:
+def environment_pointed(pointed: Redirect) -> Iterator[None]:
     """Let environment variables that hold the real database's URL hold the clone's."""
     before = {}
     for name, value in list(os.environ.items()):
-        if "://" in value and (other := repointed(value, pointed)) is not None:
+        if "://" in value and (other := redirected_url(value, pointed)) is not None:
             before[name], os.environ[name] = value, other
     try:
         yield

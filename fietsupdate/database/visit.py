@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import DBAPIError
 
 from fietsupdate.database import held, limits, lock, sqlite
-from fietsupdate.database.errors import SEVERAL_RUNS, passes
+from fietsupdate.database.errors import SEVERAL_RUNS, is_transient
 from fietsupdate.database.identity import home_of
 from fietsupdate.database.ledger import MYSQL, LedgerTable, ledger_of
 from fietsupdate.database.transaction_guard import Endings
@@ -149,7 +149,7 @@ class Visit:
         except DBAPIError as error:
             if lock.is_busy(error):
                 raise BusyError from error
-            if passes(error):
+            if is_transient(error):
                 raise MovedError from error
             raise
 

@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from fietsupdate.config.application import Site
+from fietsupdate.config.application import Application
 from fietsupdate.config.config import Settings, described
 from fietsupdate.engine import hooks
 from fietsupdate.engine.answers import Answering
 from fietsupdate.engine.context import now
 from fietsupdate.engine.unattended import no_input
 from fietsupdate.errors import ChecksFailedError, ConfigError, FietsupdateError, PostChecksFailedError, ScriptError
-from fietsupdate.filesystem.guard.read_only import fenced
+from fietsupdate.filesystem.guard.read_only import read_only
 from fietsupdate.model import Event, Plan
 from fietsupdate.model.questions import NONE_GIVEN, Given
 from fietsupdate.process import as_stop, children_end_here, put_back, stdout_on_stderr
@@ -54,7 +54,7 @@ def modules(plan: Plan) -> dict[str, ModuleType]:
 class Checks:
     """The checks around one run."""
 
-    site: Site
+    site: Application
     settings: Settings
     """What hooks get, the database's URL among it."""
     tell: Callable[[Event], None]
@@ -73,7 +73,7 @@ class Checks:
         """
         loaded, errors = _loaded(plan)
         if plan:
-            with fenced([self.site.data_dir, *self.site.config.extra_dirs.values()], one_call=True):
+            with read_only([self.site.data_dir, *self.site.config.extra_dirs.values()], one_call=True):
                 errors += self._of_scripts(plan, loaded)
                 errors += self._of_application(PRE)
         _refuse(errors)

@@ -1,6 +1,6 @@
 """The instance that the engine works on: both halves, whom to tell, and how long to wait.
 
-Whoever holds one has entered the configuration (`fietsupdate.config.application.enter`); whoever changes anything
+Whoever holds one has entered the configuration (`fietsupdate.config.application.activated`); whoever changes anything
 through it holds the OS lock.
 """
 
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from fietsupdate import __version__
-from fietsupdate.config.application import Site
+from fietsupdate.config.application import Application
 from fietsupdate.config.config import Settings
 from fietsupdate.database.environment import BusyError, Environment, Visit, Work
 from fietsupdate.errors import LockedError
@@ -72,10 +72,10 @@ def make_entry(
 
 
 @dataclass(frozen=True)
-class Instance:
+class Context:
     """Both halves of one installed application, and the people who wait for it."""
 
-    site: Site
+    site: Application
     environment: Environment
     graph: Graph
     settings: Settings
@@ -125,7 +125,7 @@ class Patience:
         reason: What is said when the time is over.
     """
 
-    instance: Instance
+    instance: Context
     seconds: float
     reason: str
     deadline: float | None = None

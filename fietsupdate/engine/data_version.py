@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from fietsupdate.config.application import Site
+from fietsupdate.config.application import Application
 from fietsupdate.errors import ConfigError
 from fietsupdate.filesystem.posix.regular import read_bytes
 from fietsupdate.model import Entry
 from fietsupdate.planning.version_hooks import Recorded, is_mark, is_version, recorded
 
 
-def recorded_in(site: Site, entries: Sequence[Entry]) -> Recorded:
+def recorded_in(site: Application, entries: Sequence[Entry]) -> Recorded:
     """Return what is recorded of the application's version.
 
     Until the ledger holds a change of version of its own, the file of an earlier upgrader says where the data began.

@@ -17,7 +17,7 @@ from fietsupdate.config.config import Settings
 from fietsupdate.engine import hooks
 from fietsupdate.engine.answers import Answering
 from fietsupdate.errors import FietsupdateError, ScriptError
-from fietsupdate.filesystem.guard.read_only import fenced
+from fietsupdate.filesystem.guard.read_only import read_only
 from fietsupdate.model import Plan, Step
 from fietsupdate.model.questions import NONE_GIVEN, Given
 from fietsupdate.process import put_back, stdout_on_stderr
@@ -83,7 +83,7 @@ def ask(
             continue
         around = Surroundings(data_dir=data_dir, no_connection=NO_CONNECTION, ask=Answering(step, answers))
         try:
-            with fenced([data_dir, *further.values()], one_call=True), put_back(), stdout_on_stderr():
+            with read_only([data_dir, *further.values()], one_call=True), put_back(), stdout_on_stderr():
                 found = _read(step, hooks.call(module, step, "estimate", around, settings))
         except FietsupdateError as error:
             failures[update_id] = error.message

@@ -1,7 +1,7 @@
 """Runs a plan: one transaction across both halves for each step.
 
 What a step came to is read back on a fresh connection afterwards, whatever env.py said (protocol, 3.7); only then
-does the next one begin. Whoever makes an `Engine` holds the OS lock.
+does the next one begin. Whoever makes an `Executor` holds the OS lock.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from fietsupdate.database.environment import Visit
 from fietsupdate.database.ledger import DONE
-from fietsupdate.engine.context import Instance, make_entry, now
-from fietsupdate.engine.failure import Disk, Progress, WayOn, failed, not_committed
+from fietsupdate.engine.context import Context, make_entry, now
+from fietsupdate.engine.failure import Disk, Progress, WayOn, failure_of, not_committed
 from fietsupdate.engine.recovery import Outcome, Settled, commit_where_needed, settle
 from fietsupdate.engine.tip import Tip
 from fietsupdate.engine.transaction import PlanChangedError, StepTransaction, guard_of, open_files, reopen_files, take
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class Backups(Protocol):
-    """Makes the backups of one run; `fietsupdate.backup.automatic.Safeguard` does."""
+    """Makes the backups of one run; `fietsupdate.backup.automatic.AutomaticBackup` does."""
 
     def before_run(self, plan: Plan, tip: Tip) -> None:
         """Copy both halves before the first step, where the plan says so."""
@@ -45,7 +45,7 @@ class Backups(Protocol):
         """Remove backups that are worth nothing any more at the end of the run."""
 
 
-class Engine:
+class Executor:
     """Takes an instance from one position to the next.
 
     Args:
@@ -55,7 +55,7 @@ class Engine:
     """
 
     def __init__(
-        self, instance: Instance, view: DatabaseView, bytes_needed: Callable[[Step], int] = lambda _: 0
+        self, instance: Context, view: DatabaseView, bytes_needed: Callable[[Step], int] = lambda _: 0
     ) -> None:
         self.instance = instance
         self._bytes_needed = bytes_needed
@@ -170,7 +170,7 @@ class Engine:
                 run.tell("update_undone", settled.outcome.value, **settled.details)
             resume = resume_command(self.instance.graph, step.update.update_id, step.update, step.direction)
             disk = Disk(self.instance.data_dir, self._bytes_needed(step))
-            raise failed(step, failure, settled, progress, disk=disk, way_on=WayOn(resume, way_back, first_failure))
+            raise failure_of(step, failure, settled, progress, disk=disk, way_on=WayOn(resume, way_back, first_failure))
         self.instance.signals.deferred = False
 
     def _settled(
@@ -294,7 +294,7 @@ class Engine:
         """Do something that has no steps; raise unless both halves have all of it."""
         failure, settled = self._settled(work, lambda: opened[-1] if opened else None)
         if settled.outcome is not Outcome.DONE or failure is not None:
-            raise failed(None, failure, settled, Progress(0, 0), disk=Disk(self.instance.data_dir))
+            raise failure_of(None, failure, settled, Progress(0, 0), disk=Disk(self.instance.data_dir))
         self.instance.signals.deferred = False
 
     def _stamps(self, txn: str, update_ids: Sequence[str], duration_ms: int) -> Iterator[Entry]:

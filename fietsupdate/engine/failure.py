@@ -52,7 +52,7 @@ class WayOn:
     """What an earlier run failed with at the same place; "" for none."""
 
 
-def failed(
+def failure_of(
     step: Step | None,
     failure: BaseException | None,
     settled: Settled,

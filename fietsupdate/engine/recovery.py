@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from fietsupdate.database import table_engines
 from fietsupdate.database.environment import Visit
 from fietsupdate.database.ledger import BEGUN, DONE, LedgerTable
-from fietsupdate.engine.context import Instance
+from fietsupdate.engine.context import Context
 from fietsupdate.errors import DatabaseBusyError, FietsupdateError, FilesError, InDoubtError, LockedError
 from fietsupdate.filesystem.journal import cleanup
 from fietsupdate.filesystem.journal.undone import displaced
@@ -65,7 +65,7 @@ class Settled:
         return {"outcome": self.outcome.value, "found": found, "reason": self.reason, "unseen": self.unseen}
 
 
-def settle(instance: Instance, files: FileTransaction) -> Settled:
+def settle(instance: Context, files: FileTransaction) -> Settled:
     """Ask the database what became of the open transaction, and finish or undo its file half.
 
     Raises:
@@ -110,7 +110,7 @@ def _finish(files: FileTransaction) -> None:
         ) from error
 
 
-def warn_of_rubbish(instance: Instance, txn: str = "") -> None:
+def warn_of_rubbish(instance: Context, txn: str = "") -> None:
     """Warn of what ended transactions have removed, or one of them, and this user may not delete."""
     for folder in cleanup.rubbish(instance.data_dir):
         if txn in {"", folder.name}:
@@ -163,7 +163,7 @@ def commit_where_needed(visit: Visit) -> None:
         visit.commit_phase()
 
 
-def _ask(instance: Instance, header: OpenTransaction) -> tuple[str | None, Begun | None, tuple[str, ...]]:
+def _ask(instance: Context, header: OpenTransaction) -> tuple[str | None, Begun | None, tuple[str, ...]]:
     """Read the transaction's row: first without the lock, as a row that is seen done is done.
 
     Returns:

@@ -21,7 +21,7 @@ from fietsupdate.database.ledger import BEGUN
 from fietsupdate.database.visit import joined_session
 from fietsupdate.engine import hooks
 from fietsupdate.engine.answers import Answering
-from fietsupdate.engine.context import Instance, make_entry, now
+from fietsupdate.engine.context import Context, make_entry, now
 from fietsupdate.engine.failure import not_committed
 from fietsupdate.engine.recovery import commit_where_needed
 from fietsupdate.engine.tip import Tip
@@ -61,19 +61,19 @@ def take(visit: Visit, tip: Tip) -> None:
         raise PlanChangedError
 
 
-def open_files(instance: Instance, tip: Tip, txn: str, step: Step | None) -> FileTransaction:
+def open_files(instance: Context, tip: Tip, txn: str, step: Step | None) -> FileTransaction:
     """Begin the file half; its header is durable before anything else happens."""
     roots, keep_out = instance.site.config.extra_dirs, instance.keep_out
     return FileTransaction.begin(instance.data_dir, tip.header(txn, step), roots=roots, keep_out=keep_out)
 
 
-def reopen_files(instance: Instance) -> FileTransaction | None:
+def reopen_files(instance: Context) -> FileTransaction | None:
     """Open the file half that an interrupted run left; None where it left nothing."""
     roots, keep_out = instance.site.config.extra_dirs, instance.keep_out
     return FileTransaction.reopen(instance.data_dir, roots=roots, keep_out=keep_out)
 
 
-def guard_of(instance: Instance, tell: Callable[[str, str], None]) -> Guard | None:
+def guard_of(instance: Context, tell: Callable[[str, str], None]) -> Guard | None:
     """Return what journals plain Python file calls, ``None`` where the configuration says that nothing does."""
     return Guard(lambda text: tell("warning", text)) if instance.site.config.guard else None
 
@@ -82,7 +82,7 @@ def guard_of(instance: Instance, tell: Callable[[str, str], None]) -> Guard | No
 class StepTransaction:
     """One step while it runs."""
 
-    instance: Instance
+    instance: Context
     tip: Tip
     step: Step
     module: ModuleType

@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 from fietsupdate.config import hook_modules
-from fietsupdate.config.application import Site
+from fietsupdate.config.application import Application
 from fietsupdate.config.config import Settings, described
 from fietsupdate.config.hook_modules import HookModule
 from fietsupdate.engine.data_version import recorded_in
@@ -91,7 +91,7 @@ def _specifier(kolibri: str | None) -> str:
     return ",".join(f"=={part}" if part[:1].isdigit() else part for part in parts if part)
 
 
-def look(site: Site, entries: Sequence[Entry], begun: Begun | None, *, is_new: bool = False) -> Versions | None:
+def look(site: Application, entries: Sequence[Entry], begun: Begun | None, *, is_new: bool = False) -> Versions | None:
     """Compare the installed version with the recorded one; None where the configuration names no distribution.
 
     Args:

@@ -34,7 +34,7 @@ from fietsupdate.filesystem.journal.journal import Journal, Position, Progress
 from fietsupdate.filesystem.journal.notes import Notes
 from fietsupdate.filesystem.journal.opening import check_folder, check_identity, doubt, ledger_to_append, prepared
 from fietsupdate.filesystem.journal.record import Do, Record
-from fietsupdate.filesystem.journal.signatures import Looks
+from fietsupdate.filesystem.journal.signatures import Signatures
 from fietsupdate.filesystem.journal.undone import Undone, tell_lost
 from fietsupdate.filesystem.layout import HOME, check_home, ledger_file, open_folder
 from fietsupdate.filesystem.ledger import version_text
@@ -78,7 +78,7 @@ class FileTransaction:
         self._folder = open_folder(data_dir) / transaction.txn
         self._journal = Journal(self._folder, roots)
         self._is_reopened = False
-        self._unnoted = Looks()
+        self._unnoted = Signatures()
         self.undone: list[Undone] = []
         self.changes = Changes(transaction.txn, self._journal, roots)
         self.beyond = Beyond(self._folder)
@@ -328,7 +328,7 @@ class FileTransaction:
             self._folder, self.changes.roots
         )  # what the disk says, not what an interrupted append believed
         self._check_mounts()
-        made = Looks.of(self._journal)
+        made = Signatures.of(self._journal)
         progress, barrier = Progress(self._folder), Barrier()
         position = progress.read() or Position(self._journal.end)
         strange: list[Path] = []
@@ -347,7 +347,7 @@ class FileTransaction:
         progress.write(Position(end))
         return [path for path in strange if HOME not in path.parts]
 
-    def _knows(self, made: Looks, record: Record, here: Seen) -> bool:
+    def _knows(self, made: Signatures, record: Record, here: Seen) -> bool:
         return made.know(record, here) or self._unnoted.know(record, here)
 
     def _changed_since(self) -> Iterator[Record]:

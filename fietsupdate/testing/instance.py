@@ -17,9 +17,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from fietsupdate.commands.rehearsal.substitution import aimed
-from fietsupdate.config.application import enter
-from fietsupdate.config.config import Config, Pointed, Release
+from fietsupdate.commands.rehearsal.substitution import substituted
+from fietsupdate.config.application import activated
+from fietsupdate.config.config import Config, Redirect, Release
 from fietsupdate.database.redirect import environment_pointed
 from fietsupdate.errors import EnvPyError
 from fietsupdate.model import BASE, Report, Status
@@ -246,13 +246,13 @@ def make(
         EnvPyError: env.py opens another database; nothing was changed there.
         FietsupdateError: the project's configuration does not work.
     """
-    pointed = Pointed(url, databases.configured_url(config), str(uuid.uuid4()))
+    pointed = Redirect(url, databases.configured_url(config), str(uuid.uuid4()))
     databases.mark(url, pointed.mark)
     extra_dirs = {name: data_dir.parent / "dirs" / name for name in config.extra_dirs}
     for path in (data_dir, *extra_dirs.values()):
         path.mkdir(parents=True, exist_ok=True)
-    with surroundings(top, environ, pointed), enter(config) as site:
-        aim = aimed(site, data_dir, extra_dirs, pointed).config
+    with surroundings(top, environ, pointed), activated(config) as site:
+        aim = substituted(site, data_dir, extra_dirs, pointed).config
     made = TemporaryInstance(
         replace(aim, overrides=aim.overrides | {"data_dir"}), databases.blocking(url), top, environ, data
     )
@@ -276,7 +276,7 @@ def _in_event_loop() -> bool:
 
 
 @contextlib.contextmanager
-def surroundings(top: Path, environ: Mapping[str, str], pointed: Pointed | None) -> Iterator[None]:
+def surroundings(top: Path, environ: Mapping[str, str], pointed: Redirect | None) -> Iterator[None]:
     """Let the application find its folder and its environment; put back what it does to this process."""
     before = dict(os.environ)
     os.environ.update(environ)

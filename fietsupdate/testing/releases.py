@@ -13,7 +13,7 @@ from packaging.specifiers import Specifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
 
 from fietsupdate.config import hook_modules
-from fietsupdate.config.application import enter
+from fietsupdate.config.application import activated
 from fietsupdate.config.config import Release
 from fietsupdate.engine import version_hooks
 from fietsupdate.planning.graph import Graph
@@ -52,7 +52,7 @@ def hooks_of(instance: TemporaryInstance) -> tuple[VersionHook, ...]:
     config = instance.config
 
     def load() -> tuple[VersionHook, ...]:
-        with enter(config) as site:
+        with activated(config) as site:
             url = config.pointed.url if config.pointed is not None else instance.url
             return tuple(version_hooks.load(hook_modules.active(config, site.with_url(url).settings)))
 

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fietsupdate.backup.create import BLOCK, RESERVE, SHARE, folder_of, refuse_shared
-from fietsupdate.backup.meter import Pace
+from fietsupdate.backup.meter import ByteMeter
 from fietsupdate.commands.rehearsal import removal
 from fietsupdate.commands.rehearsal.inventory import Inventory
-from fietsupdate.commands.rehearsal.substitution import Aim, aim_of, aimed, aimed_ini
-from fietsupdate.config.application import Site
-from fietsupdate.config.config import Pointed
+from fietsupdate.commands.rehearsal.substitution import Substitution, aim_of, aimed_ini, substituted
+from fietsupdate.config.application import Application
+from fietsupdate.config.config import Redirect
 from fietsupdate.database.dump import live_store
 from fietsupdate.database.dump.accounts import Account, NotConfinedError
 from fietsupdate.database.dump.store import CLONE, Store, mark
@@ -61,7 +61,7 @@ class Clone:
         owners: Users and groups of what was copied.
     """
 
-    real: Site
+    real: Application
     database: DatabaseView
     folder: Path
     place: Path
@@ -91,12 +91,12 @@ class Clone:
         return self.real_store.sibling(CLONE, self.tag, removal.database_folder(self.place))
 
     @cached_property
-    def pointed(self) -> Pointed:
+    def pointed(self) -> Redirect:
         """What env.py must open."""
         ini = self.real.config.ini
         copy = self.place / ini.name if ini else None
         url = self.account.url if self.account else self.store.url
-        return Pointed(url, self.database.url, self.word, copy)
+        return Redirect(url, self.database.url, self.word, copy)
 
     @cached_property
     def word(self) -> str:
@@ -104,13 +104,13 @@ class Clone:
         return str(uuid.uuid4())
 
     @cached_property
-    def site(self) -> Site:
+    def site(self) -> Application:
         """The configuration, aimed at the clone."""
         roots = self.roots
-        return aimed(self.real, roots.pop(""), roots, self.pointed)
+        return substituted(self.real, roots.pop(""), roots, self.pointed)
 
     @cached_property
-    def aim(self) -> Aim:
+    def aim(self) -> Substitution:
         """What in texts leads to the clone in place of the real instance."""
         roots = self.roots
         return aim_of(self.real, roots.pop(""), roots, self.pointed)
@@ -157,7 +157,7 @@ class Clone:
             if account is not None:
                 account.make()
                 self.account = account
-        pace = Pace(lambda details: tell("progress", "cloned", details), self.real_store.size_of_dump())
+        pace = ByteMeter(lambda details: tell("progress", "cloned", details), self.real_store.size_of_dump())
         self.real_store.clone(
             self.tag,
             removal.database_folder(self.place),
@@ -186,7 +186,7 @@ class Clone:
         Symlinks that lead into the real trees by an absolute path are made to lead into the clone.
         """
         linked: list[FileRecord] = []
-        pace = Pace(lambda details: tell("progress", "copied", details), measured(self.real, self.database)[1])
+        pace = ByteMeter(lambda details: tell("progress", "copied", details), measured(self.real, self.database)[1])
 
         def told(record: FileRecord) -> None:
             self.owners.add((record.uid, record.gid))
@@ -247,7 +247,7 @@ class Clone:
 
 
 @contextmanager
-def cloned(real: Site, database: DatabaseView, tell: Tell, left: Callable[[str], None]) -> Iterator[Clone]:
+def cloned(real: Application, database: DatabaseView, tell: Tell, left: Callable[[str], None]) -> Iterator[Clone]:
     """Give a clone that is still to be made; when the context is left, however that is, nothing of it is there.
 
     The caller holds the lock of the real instance.
@@ -282,7 +282,7 @@ def cloned(real: Site, database: DatabaseView, tell: Tell, left: Callable[[str],
                 left(f"The clone in {folder} could not be removed: {error}. 'fietsupdate recover' does it.")
 
 
-def find_place(real: Site, database: DatabaseView, folder: Path) -> Path:
+def find_place(real: Application, database: DatabaseView, folder: Path) -> Path:
     """Find room for a clone: where the configuration says, else in the data directory, else among temporary files.
 
     Raises:
@@ -305,14 +305,14 @@ def find_place(real: Site, database: DatabaseView, folder: Path) -> Path:
     )
 
 
-def measured(real: Site, database: DatabaseView) -> tuple[int, int]:
+def measured(real: Application, database: DatabaseView) -> tuple[int, int]:
     """Count the files of an instance, and the bytes in them."""
     roots = [real.data_dir, *real.config.extra_dirs.values()]
     found = [measure(root, left_out(real, database)) for root in roots]
     return sum(count for count, _ in found), sum(size for _, size in found)
 
 
-def left_out(real: Site, database: DatabaseView | None) -> tuple[Path, ...]:
+def left_out(real: Application, database: DatabaseView | None) -> tuple[Path, ...]:
     """Name what is no part of the trees: the application's own SQLite files, backups and clones."""
     own = [Path(path) for path in database_files([database.file] if database and database.file else [])]
     named = [path for path in (real.config.backup_dir, real.config.rehearsal_dir) if path]

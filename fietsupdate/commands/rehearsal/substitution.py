@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from fietsupdate.config.application import DATA_DIR, Site
-from fietsupdate.config.config import Pointed
-from fietsupdate.database.redirect import files_of, repointed
+from fietsupdate.config.application import DATA_DIR, Application
+from fietsupdate.config.config import Redirect
+from fietsupdate.database.redirect import files_of, redirected_url
 from fietsupdate.model import Policy
 
 
-def aimed(site: Site, data_dir: Path, extra_dirs: Mapping[str, Path], pointed: Pointed) -> Site:
+def substituted(site: Application, data_dir: Path, extra_dirs: Mapping[str, Path], pointed: Redirect) -> Application:
     """Give the same site with a clone in place of the real instance.
 
     Paths into the data directory and the further roots, and URLs of the real database, are replaced among the settings
@@ -52,13 +52,13 @@ def aimed(site: Site, data_dir: Path, extra_dirs: Mapping[str, Path], pointed: P
     )
 
 
-def aim_of(site: Site, data_dir: Path, extra_dirs: Mapping[str, Path], pointed: Pointed) -> Aim:
-    """Say what is replaced by what; arguments as for `aimed`."""
+def aim_of(site: Application, data_dir: Path, extra_dirs: Mapping[str, Path], pointed: Redirect) -> Substitution:
+    """Say what is replaced by what; arguments as for `substituted`."""
     dirs = {site.config.extra_dirs[name]: clone for name, clone in extra_dirs.items()}
-    return Aim({site.data_dir: data_dir, **dirs, **files_of(pointed)}, pointed)
+    return Substitution({site.data_dir: data_dir, **dirs, **files_of(pointed)}, pointed)
 
 
-def aimed_ini(text: str, here: Path, aim: Aim) -> str:
+def aimed_ini(text: str, here: Path, aim: Substitution) -> str:
     """Give the text of an INI file that leads to the clone, and that may lie anywhere.
 
     Args:
@@ -74,16 +74,16 @@ def aimed_ini(text: str, here: Path, aim: Aim) -> str:
     )
 
 
-def _escaped(value: str, aim: Aim) -> str:
+def _escaped(value: str, aim: Substitution) -> str:
     plain = value.replace("%%", "%")
     other = aim.text(plain)
     return value if other == plain else other.replace("%", "%%")
 
 
-class Aim:
+class Substitution:
     """Replaces what leads to the real instance."""
 
-    def __init__(self, paths: Mapping[Path, Path], pointed: Pointed) -> None:
+    def __init__(self, paths: Mapping[Path, Path], pointed: Redirect) -> None:
         self._pointed = pointed
         named = {str(real): str(clone) for real, clone in paths.items()}
         named = {os.path.realpath(real): clone for real, clone in named.items()} | named
@@ -122,6 +122,6 @@ class Aim:
 
     def text(self, text: str) -> str:
         """Replace in a text."""
-        if "://" in text and (url := repointed(text, self._pointed)) is not None:
+        if "://" in text and (url := redirected_url(text, self._pointed)) is not None:
             return url
         return self._pattern.sub(lambda found: self._clones[found[1]], text)

@@ -28,7 +28,7 @@ from fietsupdate.errors import FilesError
 from fietsupdate.filesystem.guard import blind
 from fietsupdate.filesystem.guard.audit_events import PATHS, is_reading, names, paths_of
 from fietsupdate.filesystem.guard.children import Children
-from fietsupdate.filesystem.guard.intercept import Saving
+from fietsupdate.filesystem.guard.intercept import Interceptor
 from fietsupdate.filesystem.guard.outside import Kept, Outside
 from fietsupdate.filesystem.guard.threads import Call, Left, Whose
 from fietsupdate.filesystem.journal.changes import Changes
@@ -41,7 +41,7 @@ _NOT_UNDONE = "what other programs change is not undone."
 
 _watch: _Watch | None = None
 """What is watched at the moment; there is one transaction in a process at a time."""
-_left: list[tuple[Left, Saving]] = []
+_left: list[tuple[Left, Interceptor]] = []
 """Threads that hooks have left running, each with what keeps it from the files of its transaction."""
 _awake = False
 """Whether anything is watched, or any thread kept away."""
@@ -127,7 +127,7 @@ class _Watch:
     def __init__(self, transaction: FileTransaction, report: Callable[[str], None], kept: Kept) -> None:
         self.changes = transaction.changes
         self.outside = Outside(self.changes, transaction.beyond, self.tell, kept)
-        self.saving = Saving(self.changes, self.outside)
+        self.saving = Interceptor(self.changes, self.outside)
         self.call = Call()
         self.tested = False
         self.is_over = False

@@ -36,7 +36,7 @@ class Place(NamedTuple):
     absolute: str
 
 
-class Saving:
+class Interceptor:
     """Journals single calls. Every path is absolute; what lies outside of all roots is not ours to save.
 
     Args:

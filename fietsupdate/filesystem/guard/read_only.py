@@ -46,12 +46,12 @@ _EVENTS = frozenset({"sqlite3.connect", *PATHS, *_FOLDERS, *_MOVING})
 _UNANNOUNCED = ("mkfifo", "mknod")
 """Functions of `os` that make a file without an audit event."""
 
-_fences: list[Fence] = []
+_fences: list[ReadOnly] = []
 """Those that stand at the moment."""
 _installed = False
 
 
-class Fence:
+class ReadOnly:
     """What is fenced, and what was refused."""
 
     def __init__(
@@ -129,9 +129,9 @@ class Fence:
 
 
 @contextmanager
-def fenced(
+def read_only(
     folders: Collection[Path], *, gate: Path | None = None, databases: Collection[Path] = (), one_call: bool = False
-) -> Iterator[Fence]:
+) -> Iterator[ReadOnly]:
     """Keep this process from changing anything in these folders.
 
     Args:
@@ -143,7 +143,7 @@ def fenced(
     """
     _install()
     call = Call() if one_call else None
-    fence = Fence(folders, gate, databases, call)
+    fence = ReadOnly(folders, gate, databases, call)
     _fences.append(fence)
     try:
         with call.running() if call else nullcontext(), _announced() if gate else nullcontext():
@@ -183,7 +183,7 @@ def _hook(event: str, arguments: tuple[Any, ...]) -> None:
         _confront(fence, event, arguments)
 
 
-def _confront(fence: Fence, event: str, arguments: tuple[Any, ...]) -> None:
+def _confront(fence: ReadOnly, event: str, arguments: tuple[Any, ...]) -> None:
     """Check what a call is about to do."""
     if event == "sqlite3.connect":
         _check_database(fence, arguments[0])
@@ -202,13 +202,13 @@ def _confront(fence: Fence, event: str, arguments: tuple[Any, ...]) -> None:
         _check_move(fence, arguments, _MOVING[event])
 
 
-def _check_database(fence: Fence, name: Any) -> None:
+def _check_database(fence: ReadOnly, name: Any) -> None:
     with suppress(TypeError):  # a name that is none is for sqlite3 to refuse
         path = os.fsdecode(name)
         fence.check_database(unquote(urlsplit(path).path) if path.startswith("file:") else path)
 
 
-def _check_move(fence: Fence, arguments: tuple[Any, ...], places: tuple[int | None, int | None]) -> None:
+def _check_move(fence: ReadOnly, arguments: tuple[Any, ...], places: tuple[int | None, int | None]) -> None:
     sources, targets = (
         names(arguments[number], None if place is None else arguments[place]) for number, place in enumerate(places)
     )

@@ -19,7 +19,7 @@ from fietsupdate.filesystem.journal.effects import carry_out, carry_out_saved, s
 from fietsupdate.filesystem.journal.folder_times import FolderTimes
 from fietsupdate.filesystem.journal.journal import Journal
 from fietsupdate.filesystem.journal.record import Do, Record
-from fietsupdate.filesystem.journal.signatures import OwnFiles
+from fietsupdate.filesystem.journal.signatures import CreatedFiles
 from fietsupdate.filesystem.journal.undo import undo
 from fietsupdate.filesystem.journal.undone import Undone
 from fietsupdate.filesystem.journal.vaults import Vaults, prepare_folder
@@ -48,7 +48,7 @@ class Changes:
         self.journal = journal
         self.roots = roots
         self.barrier = Barrier()
-        self.own = OwnFiles(self.look)
+        self.own = CreatedFiles(self.look)
         self.lock = threading.RLock()
         self.is_sealed = False
         self.before_change: Callable[[], object] = tuple

@@ -19,7 +19,7 @@ _RUN = 1 << 14
 """So many looks are sorted at a time."""
 
 
-class Looks:
+class Signatures:
     """A set of looks at files, each under a root and a key."""
 
     def __init__(self) -> None:
@@ -27,7 +27,7 @@ class Looks:
         self._last: set[int] = set()
 
     @classmethod
-    def of(cls, journal: Journal) -> Looks:
+    def of(cls, journal: Journal) -> Signatures:
         """Collect what the transaction's own files looked like whenever one was looked at after it was made."""
         made = cls()
         in_place = next(journal.forwards(Do.OVERWRITE), None) is not None
@@ -81,7 +81,7 @@ LIMIT = 4096
 """So many are remembered; one that is forgotten is saved like any other when it changes, which does no harm."""
 
 
-class OwnFiles:
+class CreatedFiles:
     """A bounded memory of (root, path).
 
     Args:
