@@ -29,7 +29,7 @@ EXIT_CODES: Mapping[UpdateState, int] = MappingProxyType(
 
 
 def behind(error: BaseException | None) -> Iterator[BaseException]:
-    """Give an error, what it came of, what that came of, and so on; ``raise error from error`` makes a circle."""
+    """Yield an error, what it came of, what that came of, and so on; ``raise error from error`` makes a circle."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         yield error

@@ -32,7 +32,7 @@ class Stop(KeyboardInterrupt):
 
 
 def as_stop(interrupt: KeyboardInterrupt) -> Stop:
-    """Give a Ctrl-C that came as Python's own, where none of our handlers was installed, as the `Stop` that it is."""
+    """Return a Ctrl-C that came as Python's own, where none of our handlers was installed, as the `Stop` that it is."""
     return interrupt if isinstance(interrupt, Stop) else Stop(signal.SIGINT)
 
 

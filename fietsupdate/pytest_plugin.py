@@ -72,7 +72,7 @@ def pytest_report_teststatus(report: pytest.TestReport | pytest.CollectReport) -
 
 @pytest.fixture(scope="session")
 def fietsupdate_config(pytestconfig: pytest.Config) -> Config:
-    """Give the project's own configuration, as the commands read it in pytest's root directory."""
+    """Return the project's own configuration, as the commands read it in pytest's root directory."""
     from fietsupdate.config.config import load_config
 
     with _told():
@@ -81,7 +81,7 @@ def fietsupdate_config(pytestconfig: pytest.Config) -> Config:
 
 @pytest.fixture
 def fietsupdate_environ() -> Mapping[str, str]:
-    """Give environment variables that are set while code of the application runs; override it."""
+    """Return environment variables that are set while code of the application runs; override it."""
     return {}
 
 
@@ -97,7 +97,7 @@ def fietsupdate_data() -> Mapping[str, Fill]:
 
 @pytest.fixture
 def fietsupdate_versions(pytestconfig: pytest.Config) -> Releases:
-    """Give the released versions between which version hooks are tested; override it, or name them in pytest's own.
+    """Return the released versions between which version hooks are tested; override it, or name them in pytest's own.
 
     A mapping gives the last updates of each version, too. None stands for versions on both sides of every bound of the
     hooks' ranges.
@@ -111,7 +111,7 @@ def fietsupdate_versions(pytestconfig: pytest.Config) -> Releases:
 def fietsupdate_database_url(
     pytestconfig: pytest.Config, fietsupdate_config: Config, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
-    """Give the URL of an empty database that belongs to this test, with the driver that env.py is written for.
+    """Yield the URL of an empty database that belongs to this test, with the driver that env.py is written for.
 
     A SQLite file, or a database on the server of ``--fietsupdate-server``, which is dropped again. Override it to give
     one of your own.
@@ -128,7 +128,7 @@ def fietsupdate_database_url(
 
 @pytest.fixture
 def fietsupdate_data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give the instance's data directory, for an application that takes its path from the environment."""
+    """Return the instance's data directory, for an application that takes its path from the environment."""
     made = tmp_path_factory.mktemp("fietsupdate") / "data"
     made.mkdir()
     return made
@@ -144,7 +144,7 @@ def fietsupdate_instance(
     fietsupdate_data: Mapping[str, Fill],
     fietsupdate_data_dir: Path,
 ) -> TemporaryInstance:
-    """Give a throw-away instance, before its first update: see `fietsupdate.testing.instance.TemporaryInstance`."""
+    """Return a throw-away instance, before its first update: see `fietsupdate.testing.instance.TemporaryInstance`."""
     from fietsupdate.testing.instance import make
 
     with _told():
@@ -292,7 +292,7 @@ test_version_hooks_survive_a_kill = version_kill_sweep()
 
 @contextlib.contextmanager
 def _upgrades(instance: TemporaryInstance, versions: Releases, folders: pytest.TempPathFactory) -> Iterator[Upgrades]:
-    """Give what takes the instance from release to release; skip where no version hooks are configured."""
+    """Yield what takes the instance from release to release; skip where no version hooks are configured."""
     from fietsupdate.testing.releases import NothingToTestError
     from fietsupdate.testing.upgrades import Upgrades
 

@@ -71,7 +71,7 @@ def severity(level: str) -> Callable[[Check], Check]:
 
 
 def only_warns(check: object) -> bool:
-    """Tell whether a check that fails is a warning only."""
+    """Return whether a check that fails is a warning only."""
     return getattr(check, _SEVERITY, ERROR) == WARNING
 
 
@@ -132,7 +132,7 @@ class UpdateScript:
         self._surroundings.emit("tell", str(text), {})
 
     def warn(self, text: str) -> None:
-        """Tell of something that is not as it should be and fails nothing; the report repeats it at the end."""
+        """Report something that is not as it should be and fails nothing; the report repeats it at the end."""
         self._surroundings.emit("warning", str(text), {})
 
     def ask(self, text: str = "", *, default: str | None = None, choices: Sequence[str] = (), name: str = "") -> str:

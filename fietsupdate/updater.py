@@ -274,7 +274,7 @@ class Updater(Author):
     # -- going back
 
     def restorable(self) -> tuple[Backup, ...]:
-        """Give the backups that can be restored here, newest first. Changes nothing, waits for nothing.
+        """Return the backups that can be restored here, newest first. Changes nothing, waits for nothing.
 
         Raises:
             FietsupdateError: The configuration, or the database's server, cannot be used.

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def foretold(store: Store, place: Whereabouts, warn: Callable[[str], None]) -> tuple[str, ...]:
-    """Tell what a restore by this user would meet here; give what is so wherever the backup is restored."""
+    """Say what a restore by this user would meet here; return what is so wherever the backup is restored."""
     tenants = [
         f"the ledger {one} of another instance is in the same database, and in the backup" for one in place.others
     ]

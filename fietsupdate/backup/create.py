@@ -72,12 +72,12 @@ LONGEST = 40
 
 
 def folder_of(site: Application) -> Path:
-    """Give the folder that backups go to."""
+    """Return the folder that backups go to."""
     return site.config.backup_dir or directory.default_folder(site.data_dir)
 
 
 def set_apart(site: Application) -> tuple[Path, ...]:
-    """Give the folder that backups go to, also by the name that it has where that one is a symlink."""
+    """Return the folder that backups go to, also by the name that it has where that one is a symlink."""
     folder = folder_of(site)
     return folder, Path(os.path.realpath(folder))
 
@@ -128,7 +128,7 @@ def refuse_shared(site: Application, folder: Path) -> None:
 
 
 def instance_tag(site: Application, instance_id: str) -> str:
-    """Give the word that tells unfinished backups of this instance from those of others in the same folder."""
+    """Return the word that tells unfinished backups of this instance from those of others in the same folder."""
     return instance_id or hashlib.sha256(os.fsencode(os.path.realpath(site.data_dir))).hexdigest()[:16]
 
 
@@ -140,7 +140,7 @@ def found(site: Application) -> Shelf:
 def orphaned_dumps(
     backups: Collection[Backup], data_dir: Path, instance_id: str, begun: Collection[str] = ()
 ) -> tuple[Backup, ...]:
-    """Give the dumps whose other half is gone.
+    """Return the dumps whose other half is gone.
 
     Args:
         backups: Complete ones.
@@ -251,7 +251,7 @@ class BackupWriter:
         return [*own, self.folder, Path(os.path.realpath(self.folder)), *set_apart(self.instance.site)]
 
     def _shares(self) -> bool:
-        """Tell whether the copies of all roots share their blocks, and so need no room."""
+        """Return whether the copies of all roots share their blocks, and so need no room."""
         return all(can_share(root, standing(self.folder)) for root in self._roots.values())
 
     def _measured(self) -> tuple[int, int]:
@@ -310,7 +310,7 @@ class BackupWriter:
         )
 
     def _serial(self, created_at: str) -> int:
-        """Give a number that no backup here has reached; say so where one of them is from later than now."""
+        """Return a number that no backup here has reached; say so where one of them is from later than now."""
         there = [*directory.look(self.folder).backups, *found(self.instance.site).backups]
         newest = max(there, key=lambda one: one.manifest.created_at, default=None)
         if newest is not None and newest.manifest.created_at > created_at:
@@ -375,7 +375,7 @@ def _looked_at(file: Path | None) -> FileAttributes | None:
 
 
 def _failure(error: BaseException, partial: Path | None) -> BaseException:
-    """Give the error that says what stands; a signal goes on as it is."""
+    """Return the error that says what stands; a signal goes on as it is."""
     gone = partial is None or not partial.exists()
     stands = UNTOUCHED if gone else UNTOUCHED.replace("nothing of this backup is left", f"{partial} can be deleted")
     if isinstance(error, OSError):

@@ -91,7 +91,7 @@ def begin(folder: Path, owner: str, name: str) -> Path:
 
 
 def free_name(folder: Path, name: str) -> str:
-    """Give a name that no backup has: this one, or with a number behind it."""
+    """Return a name that no backup has: this one, or with a number behind it."""
     names = [name, *(f"{name}-{number}" for number in range(2, 1000))]
     return next(each for each in names if not (folder / each).exists())
 
@@ -188,14 +188,14 @@ def sweep(folder: Path, owner: str) -> tuple[str, ...]:
 
 
 def parts(backup: Backup) -> Iterator[tuple[str, Path]]:
-    """Give the trees of a backup by the names of their roots; "" is the data directory."""
+    """Yield the trees of a backup by the names of their roots; "" is the data directory."""
     if backup.manifest.scope is Scope.FULL:
         yield "", backup.tree("")
         yield from ((name, backup.tree(name)) for name in backup.manifest.extra_dirs)
 
 
 def _renamed(partial: Path, path: Path) -> bool:
-    """Give a folder its name; False where there is another one of that name, which rename(2) does not replace."""
+    """Return a folder its name; False where there is another one of that name, which rename(2) does not replace."""
     try:
         os.rename(partial, path)
     except OSError as error:

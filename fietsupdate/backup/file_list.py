@@ -30,7 +30,7 @@ class Listing:
     @classmethod
     @contextlib.contextmanager
     def written(cls, path: Path) -> Iterator[Listing]:
-        """Give a new list, which is durable when the context is left."""
+        """Yield a new list, which is durable when the context is left."""
         listing = cls(path)
         with listing._file as file:
             yield listing

@@ -142,7 +142,7 @@ class Manifest:
         return self.scope is Scope.FULL and self.reason is not Reason.AS_IS
 
     def to_json(self) -> str:
-        """Give the text of ``manifest.json``."""
+        """Return the text of ``manifest.json``."""
         return json.dumps(asdict(self), indent=2) + "\n"
 
     @classmethod
@@ -234,7 +234,7 @@ class Backup:
         return self.path / LEDGER
 
     def tree(self, root: str) -> Path:
-        """Give the copy of a further root; "" is the data directory."""
+        """Return the copy of a further root; "" is the data directory."""
         return self.path / DIRS / root if root else self.files
 
 

@@ -40,7 +40,7 @@ class ByteMeter:
             self._tell(self._details(now))
 
     def finish(self) -> None:
-        """Tell that all is done; what was expected was only an estimate."""
+        """Report that all is done; what was expected was only an estimate."""
         self.total = self.done
         self._tell(self._details(self._clock()))
 

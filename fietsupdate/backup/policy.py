@@ -22,7 +22,7 @@ from fietsupdate.views import DatabaseView, FilesView, Whereabouts
 
 
 def excess(backups: Iterable[Backup], keep: int | None, instance_id: str) -> tuple[Backup, ...]:
-    """Give the backups of both halves that need not be kept, oldest first.
+    """Return the backups of both halves that need not be kept, oldest first.
 
     Args:
         backups: Complete ones, of whatever instance.
@@ -60,7 +60,7 @@ def between(backups: Iterable[Backup], instance_id: str) -> tuple[Backup, ...]:
 
 
 def outlived(backups: Iterable[Backup], instance_id: str, living: Collection[str]) -> tuple[Backup, ...]:
-    """Give the dumps whose other half is gone: the vault of the transaction that they were made before.
+    """Return the dumps whose other half is gone: the vault of the transaction that they were made before.
 
     Args:
         backups: Complete ones, of whatever instance.
@@ -102,7 +102,7 @@ def useless(
 
 
 def backup_before(backups: Iterable[Backup], instance_id: str, txn: str, tip_hash: str) -> Backup | None:
-    """Give the backup that leads back to before a transaction: its own dump, else the newest of both halves.
+    """Return the backup that leads back to before a transaction: its own dump, else the newest of both halves.
 
     Args:
         backups: Complete ones, newest first.
@@ -117,7 +117,7 @@ def backup_before(backups: Iterable[Backup], instance_id: str, txn: str, tip_has
 
 
 def _attempt(backup: Backup) -> tuple[object, ...]:
-    """Give what all backups made before attempts at one update have in common; every other one stands alone."""
+    """Return what all backups made before attempts at one update have in common; every other one stands alone."""
     manifest = backup.manifest
     if manifest.reason is Reason.UPDATE:
         return manifest.tip_seq, manifest.tip_hash
@@ -167,7 +167,7 @@ class RestoreTarget:
 def obstacles(
     manifest: Manifest, ledger: Sequence[Entry], ground: RestoreTarget
 ) -> Iterator[tuple[Despite | None, Problem]]:
-    """Give what stands against restoring a backup, and what would have to be said to do it all the same.
+    """Yield what stands against restoring a backup, and what would have to be said to do it all the same.
 
     Args:
         manifest: What the backup says of itself.
@@ -204,7 +204,7 @@ def newest_version(manifest: Manifest, ledger: Sequence[Entry]) -> str:
 
 
 def _in_the_database(manifest: Manifest, place: Whereabouts) -> Iterator[tuple[Despite | None, Problem]]:
-    """Give what stands against it inside of the database that would be replaced."""
+    """Yield what stands against it inside of the database that would be replaced."""
     if manifest.schema and place.search_path and manifest.schema not in place.search_path:
         yield None, _other_schema(manifest, place)
     if place.others:
@@ -212,7 +212,7 @@ def _in_the_database(manifest: Manifest, place: Whereabouts) -> Iterator[tuple[D
 
 
 def is_same_instance(manifest: Manifest, ledger: Sequence[Entry], ground: RestoreTarget) -> bool:
-    """Tell whether a backup is of the instance that is there, or nothing is there at all.
+    """Return whether a backup is of the instance that is there, or nothing is there at all.
 
     An instance has an id from its first update on. Before that, and where one half is new, the ledger in the data
     directory tells, or at last the path of the data directory.
@@ -231,7 +231,7 @@ def is_same_instance(manifest: Manifest, ledger: Sequence[Entry], ground: Restor
 
 
 def has_vault(manifest: Manifest, database: DatabaseView, files: FilesView, kept: Collection[str]) -> bool:
-    """Tell whether the other half of a dump is there: its transaction, open or kept, and nothing after it."""
+    """Return whether the other half of a dump is there: its transaction, open or kept, and nothing after it."""
     if files.transaction is not None or files.unreadable_header:
         return files.transaction is not None and files.transaction.txn == manifest.txn
     if manifest.txn in kept:
@@ -244,12 +244,12 @@ def has_vault(manifest: Manifest, database: DatabaseView, files: FilesView, kept
 def restorable(
     backups: Iterable[Backup], database: DatabaseView, files: FilesView, kept: Collection[str]
 ) -> list[Backup]:
-    """Give the backups, in their order, whose both halves are there."""
+    """Return the backups, in their order, whose both halves are there."""
     return [one for one in backups if one.manifest.is_pair or has_vault(one.manifest, database, files, kept)]
 
 
 def nearest(backups: Iterable[Manifest], pairing: Pairing, files: FilesView, database: DatabaseView) -> Manifest | None:
-    """Give the newest backup of both halves that is nearest to where the older half is, or the only one that is left.
+    """Return the newest backup of both halves that is nearest to where the older half is, or the only one that is left.
 
     Args:
         backups: What the backups say of themselves.
@@ -272,7 +272,7 @@ def nearest(backups: Iterable[Manifest], pairing: Pairing, files: FilesView, dat
 
 
 def _strange(manifest: Manifest, database: DatabaseView) -> list[str]:
-    """Give the revisions that the tree does not have; nothing is known of it where the database was not seen."""
+    """Return the revisions that the tree does not have; nothing is known of it where the database was not seen."""
     return [one for one in manifest.alembic if database.revisions and one not in database.revisions]
 
 

@@ -77,11 +77,11 @@ class RestoreJournal:
         return self.stage not in {Stage.STAGING, Stage.DONE}
 
     def at(self, stage: Stage) -> RestoreJournal:
-        """Give the same at another stage."""
+        """Return the same at another stage."""
         return replace(self, stage=stage)
 
     def of_root(self, name: str) -> tuple[Unit, ...]:
-        """Give the units of one root."""
+        """Return the units of one root."""
         return tuple(unit for unit in self.units if unit.root == name)
 
 

@@ -79,7 +79,7 @@ class Restorer:
         return live_store(self.destination.place)
 
     def is_of(self, beside: Store, manifest: Manifest) -> bool:
-        """Tell whether a loaded database is where a manifest says that it was."""
+        """Return whether a loaded database is where a manifest says that it was."""
         from fietsupdate.database.dump.copied_ledger import ledger_in, loaded
 
         place = self.destination.place
@@ -122,7 +122,7 @@ class Restorer:
         restore_journal.remove(self.data_dir)
 
     def withdraw(self, found: RestoreJournal) -> bool:
-        """Give a restore up that has touched nothing live; False where the disk does not even take that.
+        """Return a restore up that has touched nothing live; False where the disk does not even take that.
 
         The journal says so before anything of what was staged is gone. What cannot be swept now, the next command does.
         """
@@ -293,7 +293,7 @@ class Restorer:
             return False
 
     def _roots_of(self, found: RestoreJournal) -> dict[str, Path]:
-        """Give the roots that a restore works on.
+        """Return the roots that a restore works on.
 
         Raises:
             FilesError: one of them is not configured any more.

@@ -76,13 +76,13 @@ def stage(
 
 
 def needs(backup: Backup, roots: Mapping[str, Path]) -> Iterator[tuple[Path, int, int]]:
-    """Give each root, how many files, folders and links will be staged for it, and how many bytes of content."""
+    """Yield each root, how many files, folders and links will be staged for it, and how many bytes of content."""
     for name, tree in parts(backup):
         yield roots[name], *measure(tree, ())
 
 
 def shares_blocks(source: Path, folder: Path) -> bool:
-    """Tell whether copies in a folder can share their blocks with a file, so that they need no space."""
+    """Return whether copies in a folder can share their blocks with a file, so that they need no space."""
     probe = folder / "probe"
     try:
         with source.open("rb") as reader, probe.open("wb") as writer:
@@ -103,7 +103,7 @@ def give_look(path: str, look: FileAttributes, backup: Backup) -> None:
 
 
 def _fixed(units: Sequence[Unit]) -> Iterator[tuple[Unit, str]]:
-    """Give what stays as it is, itself and all that is in it on its file system."""
+    """Yield what stays as it is, itself and all that is in it on its file system."""
     entered = {unit.path for unit in units if unit.path != unit.top}
     for unit in units:
         for name in unit.stays:
@@ -148,7 +148,7 @@ class _Listed:
             ) from error
 
     def finished(self, unit: Unit) -> Unit:
-        """Give a unit with what its folder, and those that come into it, shall look like afterwards."""
+        """Return a unit with what its folder, and those that come into it, shall look like afterwards."""
         key, live = (unit.root, unit.path), os.stat(unit.live(self._roots[unit.root]))
         is_ours = user() in {0, live.st_uid}  # nobody else changes its look: it stays as it is
         meta = self._metas.get(key) if is_ours else None
@@ -237,7 +237,7 @@ def _harmless(meta: Meta, writer: os.stat_result) -> Meta:
 
 
 def _attainable(meta: Meta) -> Meta:
-    """Give what this user can give: what becomes his own stays open to him, and to no group that it was closed to."""
+    """Return what this user can give: what becomes his own stays open to him, and to no group that it was closed to."""
     own = user()
     if not own:
         return meta

@@ -344,7 +344,7 @@ def _leave(top: Path) -> None:
 
 
 def _is_copy(source: str, target: str) -> bool:
-    """Tell whether the move of a file was interrupted when its copy was whole, and the file still there."""
+    """Return whether the move of a file was interrupted when its copy was whole, and the file still there."""
     ours, there = seen(source), seen(target)
     if ours is None or there is None or os.lstat(source).st_dev == os.lstat(target).st_dev:
         return False
@@ -356,7 +356,7 @@ def _names(folder: str, stays: Collection[str]) -> list[str]:
 
 
 def _free(path: str) -> str:
-    """Give a name that is not taken: an interrupted move, or somebody at work, may have put something there."""
+    """Return a name that is not taken: an interrupted move, or somebody at work, may have put something there."""
     return next(name for name in (path, *(f"{path}~{n}" for n in range(1, 10_000))) if not os.path.lexists(name))
 
 
@@ -366,7 +366,7 @@ def _is_folder(path: str) -> bool:
 
 
 def _is_ours(point: str, staying: Collection[str]) -> bool:
-    """Tell whether a mount point lies in something that stays as a whole: the backups may be on a volume."""
+    """Return whether a mount point lies in something that stays as a whole: the backups may be on a volume."""
     return HOME in point.split("/") or any(f"{point}/".startswith(f"{path}/") for path in staying)
 
 
@@ -384,7 +384,7 @@ def _join(folder: str, path: str) -> str:
 
 
 def _above(path: str) -> Iterator[str]:
-    """Give the folders above a relative path, innermost first; the last is the root."""
+    """Yield the folders above a relative path, innermost first; the last is the root."""
     while path:
         path = path.rpartition("/")[0]
         yield path

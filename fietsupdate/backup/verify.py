@@ -43,7 +43,7 @@ def verify(backup: Backup, moved: Callable[[int], None] = nothing) -> tuple[str,
 
 
 def records(backup: Backup) -> Iterator[FileRecord]:
-    """Give the listing of a backup, in the order in which it was copied.
+    """Yield the listing of a backup, in the order in which it was copied.
 
     Raises:
         ValueError: a line is none, or leads out of the backup.

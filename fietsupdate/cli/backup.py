@@ -129,7 +129,7 @@ def _listener(session: Session, *, as_json: bool, quiet: bool = False) -> Listen
 
 
 def _meant(dest: str) -> str:
-    """Give the verb that a bare word which is no folder is probably meant to be; "" for none."""
+    """Return the verb that a bare word which is no folder is probably meant to be; "" for none."""
     from fietsupdate.planning.graph import closest
 
     if os.sep in dest or os.path.isdir(dest):

@@ -94,7 +94,7 @@ def change_of(  # the options that several commands share
 
 
 def is_dry(dry_run: bool, *, checks: bool) -> bool:
-    """Tell whether only the plan is wanted."""
+    """Return whether only the plan is wanted."""
     if checks and not dry_run:
         raise wrong("--checks belongs to --dry-run; a real run makes all checks anyway.", hint="--dry-run --checks")
     return dry_run

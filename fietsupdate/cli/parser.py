@@ -256,7 +256,7 @@ class Program(TyperGroup):
             return command.invoke(inner)
 
     def _with_verb(self, ctx: Any, name: str, rest: list[str]) -> tuple[str, list[str]]:
-        """Tell ``backup list`` from ``backup DEST``: the first word after the options may be a second part of the name.
+        """Distinguish ``backup list`` from ``backup DEST``: the first word after the options may belong to the name.
 
         A destination that is called like one is written ``./list``.
         """

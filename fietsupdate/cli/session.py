@@ -89,7 +89,7 @@ class Session:
             raise FietsupdateError(f"The answer could not be written: {self.out.failure}.")
 
     def agreed(self, *, yes: bool) -> bool:
-        """Tell whether the question was answered beforehand.
+        """Return whether the question was answered beforehand.
 
         Raises:
             UsageError: ``FIETSUPDATE_YES`` is neither yes nor no.

@@ -73,7 +73,7 @@ class StagedRestore:
             run.signals.deferred = False
 
     def begun(self) -> RestoreJournal:
-        """Give the first page of the journal; refuse where something in the live roots cannot be moved."""
+        """Return the first page of the journal; refuse where something in the live roots cannot be moved."""
         restorer, manifest = self.restorer, self.backup.manifest
         tag = secrets.token_hex(4)
         units: list[swap.Unit] = []

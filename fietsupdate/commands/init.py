@@ -47,7 +47,7 @@ class Initialised:
 
     @property
     def already(self) -> bool:
-        """Tell whether there was nothing to do."""
+        """Return whether there was nothing to do."""
         return self.folder is None
 
 
@@ -95,7 +95,7 @@ def init(
 
 
 def likely_data_dirs(ini: Path | None, toml: Path | None, alembic_section: str) -> tuple[str, ...]:
-    """Give what may be the data directory, as it would stand in the file: folders that are there, or the usual one."""
+    """Return what may be the data directory, as it would stand in the file: existing folders, or the usual one."""
     target: Ini | Toml | None = Ini.read(ini) if ini else Toml.read(toml) if toml else None
     if target is None or _already(ini, toml, alembic_section):
         return ()
@@ -108,7 +108,7 @@ def _section(alembic_section: str) -> str:
 
 
 def _target(ini: Path | None, toml: Path | None, alembic_section: str, alembic_config: str) -> Ini | Toml:
-    """Give the file in which Alembic is configured; where it is both, the INI file wins, as it does for Alembic.
+    """Return the file in which Alembic is configured; where it is both, the INI file wins, as it does for Alembic.
 
     Where a callable configures it, any of the two will do.
     """
@@ -137,7 +137,7 @@ def _already(ini: Path | None, toml: Path | None, alembic_section: str) -> Initi
 
 
 def _likely_data_dirs(target: Ini | Toml, section: str) -> list[str]:
-    """Give the folders that are there or, without any, the usual one; no other instance's data has a place there.
+    """Return the folders that are there or, without any, the usual one; no other instance's data has a place there.
 
     Flask-Migrate's INI file lies inside of Alembic's folder; data has no place in that.
     """
@@ -149,13 +149,13 @@ def _likely_data_dirs(target: Ini | Toml, section: str) -> list[str]:
 
 
 def _unused(target: Ini | Toml, section: str, name: str, around: Path | None = None) -> str:
-    """Give a folder's name that no other configuration beside this one uses: instances share neither half."""
+    """Return a folder's name that no other configuration beside this one uses: instances share neither half."""
     own, taken = section.partition(":")[2] or target.path.stem, _taken(target, section)
     return next(one for one in (name, f"{name}-{own}", f"{name}-{own}-2") if (around or target.here) / one not in taken)
 
 
 def _taken(target: Ini | Toml, section: str) -> set[Path]:
-    """Give the folders that configurations in the same folder, and further sections of the same file, name."""
+    """Return the folders that configurations in the same folder, and further sections of the same file, name."""
     taken: set[Path] = set()
     for path in sorted(target.here.glob("*.ini")):
         with suppress(ConfigError, OSError):  # another program's file

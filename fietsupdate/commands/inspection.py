@@ -125,7 +125,7 @@ def _open_restore(data_dir: Path) -> OpenRestore | None:
 
 
 def unseen(shown_url: str, *, dialect: str = "", url: str = "", file: Path | None = None) -> DatabaseView:
-    """Give the view of a database that was not looked at, or that cannot be read."""
+    """Return the view of a database that was not looked at, or that cannot be read."""
     return DatabaseView(
         dialect,
         url,

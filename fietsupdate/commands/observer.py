@@ -55,7 +55,7 @@ class Observer:
         return cls(load_config(files, section=section, x=x, options=options))
 
     def status(self, *, imports: bool = False) -> Status:
-        """Tell where the instance is, what waits, and what is wrong. Changes nothing, waits for nothing.
+        """Return where the instance is, what waits, and what is wrong. Changes nothing, waits for nothing.
 
         Args:
             imports: Whether to look up what the scripts import, which runs none of it, and tell what is not there.
@@ -68,7 +68,7 @@ class Observer:
             return _with_imports(found, graph) if imports else found
 
     def state(self) -> UpdateState:
-        """Tell the state in one word."""
+        """Return the state in one word."""
         return self.status().state
 
     def graph(self) -> Graph:
@@ -77,28 +77,28 @@ class Observer:
             return graph
 
     def heads(self) -> tuple[Update, ...]:
-        """Give the updates that no other update names in ``previous``."""
+        """Return the updates that no other update names in ``previous``."""
         graph = self.graph()
         return tuple(graph.updates[update_id] for update_id in graph.dag.heads())
 
     def history(self) -> tuple[Entry, ...]:
-        """Give the ledger, oldest entry first: the data directory's copy or, without one, the database's."""
+        """Return the ledger, oldest entry first: the data directory's copy or, without one, the database's."""
         with self._entered() as (site, _graph):
             return self._entries(site)
 
     def last_failure(self) -> Failure | None:
-        """Give the last run that failed, if none has succeeded since. No database is needed."""
+        """Return the last run that failed, if none has succeeded since. No database is needed."""
         with self._entered() as (site, _graph):
             return noted(site.data_dir)
 
     def applied(self) -> tuple[Applied, ...]:
-        """Give the updates that are applied, in the order in which they were; those without a script among them."""
+        """Return the updates that are applied, in the order in which they were; those without a script among them."""
         with self._entered() as (site, graph):
             seen = self._seen(site, graph)
             return applied_of(graph, seen.status().applied, seen.database.entries)
 
     def show(self, update_id: str) -> tuple[Update, bool, tuple[Entry, ...]]:
-        """Give an update, whether it is applied, and its own ledger entries.
+        """Return an update, whether it is applied, and its own ledger entries.
 
         Args:
             update_id: The id, or a prefix of it that fits no other.

@@ -52,7 +52,7 @@ def refuse_pending(context: Any, config: Config | None = None) -> None:
 
 
 def _upgrades(context: Any) -> bool:
-    """Tell whether env.py runs for an upgrade that changes a database, whoever has called Alembic."""
+    """Return whether env.py runs for an upgrade that changes a database, whoever has called Alembic."""
     options = (getattr(context, "_proxy", None) or context).context_opts
     return getattr(options.get("fn"), "__name__", "") == "upgrade" and not context.is_offline_mode()
 

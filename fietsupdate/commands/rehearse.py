@@ -241,7 +241,7 @@ def _compared(seclusion: Seclusion) -> str:
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """Give the texts in a setting, whatever it is made of."""
+    """Yield the texts in a setting, whatever it is made of."""
     if isinstance(value, Mapping):
         value = list(value.values())
     if isinstance(value, str):

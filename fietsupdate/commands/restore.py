@@ -67,7 +67,7 @@ class Candidate:
 
 
 def candidates(run: Run, seen: Inspection | None = None) -> tuple[Backup, ...]:
-    """Give the backups that can be restored here, newest first; change nothing, wait for nothing."""
+    """Return the backups that can be restored here, newest first; change nothing, wait for nothing."""
     seen = seen or _look(run)
     kept = cleanup.living(run.site.data_dir)
     return tuple(restorable(found(run.site).backups, seen.database, seen.files, kept))
@@ -208,7 +208,7 @@ def _newest_that_fits(there: Sequence[Backup], ground: RestoreTarget) -> tuple[B
 
 
 def _is_free(backup: Backup, ground: RestoreTarget) -> bool:
-    """Tell whether nothing stands against restoring a backup."""
+    """Return whether nothing stands against restoring a backup."""
     return not any(True for _ in obstacles(backup.manifest, _ledger(backup), ground))
 
 

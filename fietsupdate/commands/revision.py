@@ -121,7 +121,7 @@ def initialise(
 
 
 def data_dirs(files: Sequence[str | Path], *, section: str | None) -> tuple[str, ...]:
-    """Give what may be the data directory of an application that is to be initialised, the likeliest first."""
+    """Return what may be the data directory of an application that is to be initialised, the likeliest first."""
     import os
 
     from fietsupdate.commands.init import likely_data_dirs

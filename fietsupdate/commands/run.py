@@ -311,7 +311,7 @@ class Run:
         return f"{finished} The transaction of {open_one.update_id} lies open, and is settled by the next run.".lstrip()
 
     def instance(self, database: DatabaseView) -> Context:
-        """Give what the engine works on."""
+        """Return what the engine works on."""
         return Context(
             site=self.site,
             environment=self.environment,

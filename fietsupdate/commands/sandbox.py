@@ -122,7 +122,7 @@ class Apart:
             raise _NotIsolatedError(f"the system refuses it ({error.filename or ''}: {error.strerror})") from error
 
     def _mounts(self) -> tuple[list[Path], list[Path]]:
-        """Give what becomes read-only, and what stays writable inside of it.
+        """Return what becomes read-only, and what stays writable inside of it.
 
         A folder in which a SQLite database is may have others; one that holds the temporary files cannot be closed.
         """

@@ -73,7 +73,7 @@ def stampable(graph: Graph, targets: Sequence[str]) -> tuple[str, ...]:
 
 
 def _unless_buried(seen: Inspection) -> tuple[str, ...]:
-    """Give the current updates of before; refuse where a stamp would hide what is wrong."""
+    """Return the current updates of before; refuse where a stamp would hide what is wrong."""
     status = seen.status(locked_by_us=True)
     for problem in status.problems:
         if problem.blocks and problem.code in NOT_STAMPED:
@@ -88,7 +88,7 @@ def _wanted(database: DatabaseView, with_alembic: bool | None) -> bool:
 
 
 def _needed(graph: Graph, database: DatabaseView, ids: Sequence[str]) -> tuple[str, ...]:
-    """Give the Alembic revisions that a database at these updates has: the newest of each branch."""
+    """Return the Alembic revisions that a database at these updates has: the newest of each branch."""
     tree = RevisionTree.of(database, graph)
     updates = [graph.updates[update_id] for update_id in graph.dag.sort(graph.dag.ancestors(ids))]
     tree.demand(updates)
@@ -96,7 +96,7 @@ def _needed(graph: Graph, database: DatabaseView, ids: Sequence[str]) -> tuple[s
 
 
 def _tell_beyond(run: Run, database: DatabaseView, alembic: Sequence[str] | None) -> None:
-    """Tell of revisions that no recorded update reaches: `create_all` made their tables, too."""
+    """Report revisions that no recorded update reaches: `create_all` made their tables, too."""
     if alembic is None or set(alembic) == set(database.alembic_heads):
         return
     text = (

@@ -87,7 +87,7 @@ def new_id() -> str:
 
 
 def render(draft: Draft, templates: Path | None = None) -> str:
-    """Give the text of a new script; the same draft gives the same text.
+    """Return the text of a new script; the same draft gives the same text.
 
     Args:
         draft: What it shall say.
@@ -250,7 +250,7 @@ _SUMMARIES = {
 
 
 def _docstring(draft: Draft) -> str:
-    """Give the message as the inside of a docstring: it means the message, whatever characters that has."""
+    """Return the message as the inside of a docstring: it means the message, whatever characters that has."""
     lines = [line.expandtabs().rstrip() for line in draft.message.strip().splitlines()]
     text = "\n".join(lines) or _SUMMARIES[draft.kind].format(draft.update_id, _joined(draft.previous))
     inside = "".join(char if char == "\n" else _escaped(char) for char in text).replace('"""', r"\"\"\"")

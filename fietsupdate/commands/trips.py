@@ -204,7 +204,7 @@ def _diff(before: str, after: str) -> str:
 
 
 def _diff_of_lines(before: str, after: str) -> str:
-    """Give a diff, unless only the order is another one: a column that was dropped and added again comes last.
+    """Return a diff, unless only the order is another one: a column that was dropped and added again comes last.
 
     Parentheses around a default, which a batch migration on SQLite adds, mean nothing either.
     """

@@ -45,7 +45,7 @@ class Application:
     """The version of the configured distribution that is installed; "" where none is configured."""
 
     def with_url(self, url: str) -> Application:
-        """Give the same with the URL of the database among the settings."""
+        """Return the same with the URL of the database among the settings."""
         return replace(self, settings=self.settings.joined({URL: url}))
 
 
@@ -70,7 +70,7 @@ def activated(config: Config) -> Iterator[Application]:
 
 
 def is_at_work() -> bool:
-    """Tell whether a configuration is entered here: then `setup`, env.py or a hook is who asks."""
+    """Return whether a configuration is entered here: then `setup`, env.py or a hook is who asks."""
     return _at_work.get()
 
 
@@ -252,7 +252,7 @@ class Publication:
 
 
 def published(name: str) -> Publication:
-    """Give what is published under a name.
+    """Return what is published under a name.
 
     Raises:
         ConfigError: Nobody publishes anything under this name, several packages do, or what one says makes no sense.
@@ -289,7 +289,7 @@ def _read(entry: EntryPoint) -> Publication:
 
 
 def is_published(name: str) -> bool:
-    """Tell whether an installed package publishes its updates under this name."""
+    """Return whether an installed package publishes its updates under this name."""
     return bool(entry_points(group=GROUP, name=name))
 
 

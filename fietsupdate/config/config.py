@@ -46,7 +46,7 @@ class Release:
     """Ids of the update scripts that it brings; ``None`` for all that there are."""
 
     def brings(self, update_id: str) -> bool:
-        """Tell whether the release has the script of an update."""
+        """Return whether the release has the script of an update."""
         return self.updates is None or update_id in self.updates
 
 
@@ -148,7 +148,7 @@ class Settings(Mapping[str, Any]):
         return f"Settings({{{shown}}})"
 
     def joined(self, values: Mapping[str, Any]) -> Settings:
-        """Give the same settings with some more, or with other values."""
+        """Return the same settings with some more, or with other values."""
         return Settings({**self._values, **values}, self._origin)
 
 
@@ -213,7 +213,7 @@ def load_config(
 def find_files(
     files: Sequence[str | os.PathLike[str]] = (), *, environ: Mapping[str, str], cwd: Path
 ) -> tuple[Path | None, Path | None]:
-    """Give the INI file and the pyproject.toml that count, at least one of them, as Alembic looks for them.
+    """Return the INI file and the pyproject.toml that count, at least one of them, as Alembic looks for them.
 
     Without `files` it is the one that ``FIETSUPDATE_CONFIG`` or ``ALEMBIC_CONFIG`` names. What is not named is
     taken from the working directory, where it is there.
@@ -271,7 +271,7 @@ def load_callable(text: str, key: str) -> Callable[..., Any]:
 
 
 def described(error: BaseException) -> str:
-    """Give an exception in one line: its type and its text."""
+    """Return an exception in one line: its type and its text."""
     return f"{type(error).__name__}: {said(error)}".rstrip(": .")
 
 
@@ -282,7 +282,7 @@ def said(error: BaseException) -> str:
 
 
 def command_line(config: Config, command: str) -> str:
-    """Give the command line for this configuration, whatever the working directory."""
+    """Return the command line for this configuration, whatever the working directory."""
     words = ["fietsupdate"]
     named = [config.ini, config.toml if config.ini is None or config.toml != Path.cwd() / "pyproject.toml" else None]
     for path in filter(None, named):
@@ -342,7 +342,7 @@ def _check_alembic(ini: Ini | None, toml: Toml | None, section: str) -> None:
 def _settings(
     ini: Ini | None, toml: Toml | None, own_section: str, named: Given | None
 ) -> tuple[Mapping[str, Any], str]:
-    """Give the settings for hooks and where they come from: an INI section, or a TOML table by its dotted name."""
+    """Return the settings for hooks and where they come from: an INI section, or a TOML table by its dotted name."""
     if not named:
         own_table = (toml.table(TOML_TABLE) if toml else None) or {}
         own = ini.settings(own_section) if ini and ini.has(own_section) else {}

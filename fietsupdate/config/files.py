@@ -49,15 +49,15 @@ class Ini:
         return self.path.parent
 
     def has(self, section: str) -> bool:
-        """Tell whether the section exists."""
+        """Return whether the section exists."""
         return self.parser.has_section(section)
 
     def keys(self, section: str) -> tuple[str, ...]:
-        """Give the keys that the section itself has; those of ``[DEFAULT]`` are left out."""
+        """Return the keys that the section itself has; those of ``[DEFAULT]`` are left out."""
         return tuple(key for key in self.parser.options(section) if key not in self.parser.defaults())
 
     def get(self, section: str, key: str) -> str | None:
-        """Give a value, interpolated; ``[DEFAULT]`` counts. ``None`` where there is none.
+        """Return a value, interpolated; ``[DEFAULT]`` counts. ``None`` where there is none.
 
         Raises:
             ConfigError: An interpolation leads nowhere.
@@ -68,12 +68,12 @@ class Ini:
             raise _bad_interpolation(self, error) from error
 
     def where(self, section: str, key: str = "") -> str:
-        """Give ``file:line`` of a key or, without one, of the section's header."""
+        """Return ``file:line`` of a key or, without one, of the section's header."""
         line = _ini_line(self.text, section, key)
         return f"{self.path}:{line}" if line else str(self.path)
 
     def settings(self, section: str) -> dict[str, str]:
-        """Give a whole section, as an application gets it: ``[DEFAULT]`` included, the case of the keys kept.
+        """Return a whole section, as an application gets it: ``[DEFAULT]`` included, the case of the keys kept.
 
         Sections of PasteDeploy work as in Pyramid: ``%(here)s``, ``%(__file__)s``, ``set key = ...``,
         ``get key = ...``, ``use = config:other.ini#name`` and ``use = another_section``.
@@ -118,7 +118,7 @@ class Toml:
         return self.path.parent
 
     def table(self, name: str) -> Mapping[str, Any] | None:
-        """Give the table with a dotted name, its strings interpolated; ``None`` where there is none.
+        """Return the table with a dotted name, its strings interpolated; ``None`` where there is none.
 
         Raises:
             ConfigError: The name stands for something else than a table, or an interpolation leads nowhere.
@@ -133,7 +133,7 @@ class Toml:
         return {key: self._interpolated(value, f"{self.where(name, key)}: {key}") for key, value in found.items()}
 
     def where(self, table: str, key: str = "") -> str:
-        """Give ``file:line`` of a key or, without one, of the table's header."""
+        """Return ``file:line`` of a key or, without one, of the table's header."""
         line = _ini_line(self.text, table, key)
         return f"{self.path}:{line}" if line else str(self.path)
 
@@ -155,7 +155,7 @@ class Toml:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """Give ``, did you mean 'x'?`` for a misspelt word, or "" when nothing is near."""
+    """Return ``, did you mean 'x'?`` for a misspelt word, or "" when nothing is near."""
     close = get_close_matches(word, list(known), n=1)
     return f", did you mean {close[0]!r}?" if close else ""
 
@@ -246,7 +246,7 @@ def _settings(ini: Ini, section: str, defaults: Mapping[str, str], includes: int
 
 
 def _borrowed(ini: Ini, section: str, own: Mapping[str, str], common: Mapping[str, str]) -> dict[str, str]:
-    """Give the values of ``get name = common_name``."""
+    """Return the values of ``get name = common_name``."""
     names = {key[4:].strip(): value for key, value in own.items() if key.startswith("get ")}
     for name, source in names.items():
         if source not in common:
@@ -256,7 +256,7 @@ def _borrowed(ini: Ini, section: str, own: Mapping[str, str], common: Mapping[st
 
 
 def _used(ini: Ini, section: str, use: str, common: Mapping[str, str], includes: int) -> dict[str, str]:
-    """Give the settings of the section that an ``[app:...]`` section builds on, as PasteDeploy finds it."""
+    """Return the settings of the section that an ``[app:...]`` section builds on, as PasteDeploy finds it."""
     kind, _, own_name = section.partition(":")
     if not use or kind not in {"app", "application"} or use.startswith(("egg:", "call:")):
         return {}

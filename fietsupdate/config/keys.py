@@ -53,20 +53,20 @@ class Given:
         raise ConfigError(f"{self.where} is {self.value!r}; it must be {wanted}.")
 
     def lines(self) -> tuple[str, ...]:
-        """Give a list: TOML's own, or text with one item a line."""
+        """Return a list: TOML's own, or text with one item a line."""
         items = self.value.splitlines() if isinstance(self.value, str) else self.value
         if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
             self.refuse("a list of texts")
         return tuple(item.strip() for item in items if item.strip())
 
     def text(self) -> str:
-        """Give one line of text."""
+        """Return one line of text."""
         if not isinstance(self.value, str) or "\n" in self.value.strip():
             self.refuse("one line of text")
         return self.value.strip()
 
     def path(self, text: str) -> Path:
-        """Give the absolute path that a piece of the value stands for."""
+        """Return the absolute path that a piece of the value stands for."""
         return Path(os.path.normpath(self.base / Path(text).expanduser()))
 
 
@@ -77,18 +77,18 @@ def package_folder(text: str) -> tuple[str, str] | None:
 
 
 def published_name(text: str) -> str:
-    """Give the name of ``name:``, under which an installed package publishes its folder; "" for anything else."""
+    """Return the name of ``name:``, under which an installed package publishes its folder; "" for anything else."""
     match = _PUBLISHED.fullmatch(text)
     return match[1] if match else ""
 
 
 def is_callable(text: str) -> bool:
-    """Tell ``package.module:name``, a callable of the application, from other lines."""
+    """Distinguish ``package.module:name``, a callable of the application, from other lines."""
     return _CALLABLE.fullmatch(text) is not None
 
 
 def is_module(text: str) -> bool:
-    """Tell whether a text is the dotted name of a module."""
+    """Return whether a text is the dotted name of a module."""
     return _MODULE.fullmatch(text) is not None
 
 
@@ -101,7 +101,7 @@ def gather(
     environ: Mapping[str, str],
     cwd: Path,
 ) -> dict[str, Given]:
-    """Give every key that somebody gave a value, from whoever outranks the others: option, variable, INI, TOML.
+    """Return every key that somebody gave a value, from whoever outranks the others: option, variable, INI, TOML.
 
     Raises:
         ConfigError: Somebody gives a key that does not exist.
@@ -114,7 +114,7 @@ def gather(
 
 
 def converted(given: Mapping[str, Given]) -> dict[str, Any]:
-    """Give the values as `fietsupdate.config.config.Config` holds them.
+    """Return the values as `fietsupdate.config.config.Config` holds them.
 
     Raises:
         ConfigError: A value is not what its key asks for.
@@ -141,7 +141,7 @@ def _from_ini(ini: Ini | None, section: str) -> Iterator[tuple[str, Given]]:
 
 
 def _is_ours(key: str, where: str, section: str) -> bool:
-    """Tell our keys from the application's, which have a dot; refuse what can only be a misspelling."""
+    """Distinguish our keys from the application's, which have a dot; refuse what can only be a misspelling."""
     if key in KEYS or "." in key:
         return key in KEYS
     raise ConfigError(

@@ -29,7 +29,7 @@ REMARKS = "alembic.autogenerate.compare.tables"
 
 
 def _is_own(table: str) -> bool:
-    """Tell whether a table is ours; other version tables' ledgers have their name at the end."""
+    """Return whether a table is ours; other version tables' ledgers have their name at the end."""
     return any(table == own or table.startswith(f"{own}_") for own in OWN_TABLES)
 
 

@@ -169,7 +169,7 @@ class Environment:
             self.script.run_env()
 
     def _cmd_opts(self, command: str) -> argparse.Namespace | None:
-        """Give what env.py files in the wild read from the command line: what Alembic's own would be.
+        """Return what env.py files in the wild read from the command line: what Alembic's own would be.
 
         An application that makes Alembic's configuration itself calls Alembic without a command line; env.py sees the
         one that it expects, unless -x must reach it.

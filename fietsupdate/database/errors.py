@@ -31,7 +31,7 @@ def first_line(error: BaseException) -> str:
 
 
 def place(error: BaseException) -> str:
-    """Give ``file:line`` of the innermost frame in the project's own code, or ""."""
+    """Return ``file:line`` of the innermost frame in the project's own code, or ""."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_theirs(frame.filename)]
     return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
 
@@ -140,7 +140,7 @@ MESSAGES = ("could not open relation with OID", "cache lookup failed", "database
 
 
 def is_transient(error: BaseException | None) -> bool:
-    """Tell whether an error came of another process's work at the same moment."""
+    """Return whether an error came of another process's work at the same moment."""
     if not isinstance(error, DBAPIError) or error.orig is None:
         return False
     origin = error.orig

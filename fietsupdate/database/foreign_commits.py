@@ -45,7 +45,7 @@ def commits_elsewhere(note: Callable[[], object], ours: Any = None) -> Iterator[
 
 
 def _commits_itself(connection: Connection, statement: str) -> bool:
-    """Tell whether a statement commits without being asked to."""
+    """Return whether a statement commits without being asked to."""
     if statements.commits(statement):
         return True
     if connection.dialect.name in MYSQL | {"sqlite"} and statements.changes_schema(statement):

@@ -30,7 +30,7 @@ class Held:
         return False
 
     def lasts(self, *, failed: bool = False) -> bool | None:  # noqa: ARG002  # for those that know something
-        """Tell whether the transaction is still open; None where only the ledger row can tell.
+        """Return whether the transaction is still open; None where only the ledger row can tell.
 
         Args:
             failed: Whether a statement has just failed.

@@ -91,7 +91,7 @@ def whereabouts(connection: Connection, ledger: LedgerTable, missing_file: Path 
 
 
 def home_of(connection: Connection) -> tuple[str, ...]:
-    """Tell where unqualified names are looked up on a connection: a session may have gone elsewhere than its engine."""
+    """Return where unqualified names are looked up on a connection: a session may have left its engine's database."""
     dialect = connection.dialect.name
     if dialect == "postgresql":
         return tuple(connection.exec_driver_sql("SELECT current_database()::text, current_schemas(false)::text").one())
@@ -99,7 +99,7 @@ def home_of(connection: Connection) -> tuple[str, ...]:
 
 
 def identity_of_file(file: Path) -> tuple[str, ...]:
-    """Tell a SQLite file from every other, by its real path, device and inode; without these while it is not there."""
+    """Return what identifies a SQLite file: real path, device and inode; only the path while it is not there."""
     real = os.path.realpath(file)
     try:
         status = os.stat(real)
@@ -109,7 +109,7 @@ def identity_of_file(file: Path) -> tuple[str, ...]:
 
 
 def of_url(url: sa.URL) -> Whereabouts:
-    """Give what a URL alone tells: nothing that can be relied on, but for a file."""
+    """Return what a URL alone tells: nothing that can be relied on, but for a file."""
     file = named_file(url.database or "") if url.get_backend_name() == "sqlite" else None
     return Whereabouts(
         url.render_as_string(hide_password=False),
@@ -130,7 +130,7 @@ def of_engine(engine: Engine) -> Whereabouts:
 
 
 def as_connected(connection: Connection) -> sa.URL:
-    """Give the URL of env.py's engine, with what its driver was given beside it (``connect_args``)."""
+    """Return the URL of env.py's engine, with what its driver was given beside it (``connect_args``)."""
     url = connection.engine.url
     given: Mapping[str, Any] = connection.info.get(_ARGUMENTS, {})
     if not given or connection.dialect.name == "sqlite":

@@ -69,12 +69,12 @@ def view(visit: Visit) -> DatabaseView:
 
 
 def revision_tree(revisions: Sequence[Script]) -> Mapping[str, tuple[str, ...]]:
-    """Give each revision's parents and dependencies; parents come before children, which are walked first."""
+    """Return each revision's parents and dependencies; parents come before children, which are walked first."""
     return {revision.revision: tuple(revision._all_down_revisions) for revision in reversed(revisions)}  # noqa: SLF001
 
 
 def branch_labels(revisions: Sequence[Script]) -> Mapping[str, tuple[str, ...]]:
-    """Give each branch label with the revisions that carry it."""
+    """Return each branch label with the revisions that carry it."""
     found: dict[str, tuple[str, ...]] = {}
     for revision in revisions:
         for label in revision.branch_labels:
@@ -152,7 +152,7 @@ def destination(environment: Environment) -> Destination:
 
 
 def _only(engines: Sequence[Engine]) -> Engine:
-    """Give the engine of the one database that env.py opens.
+    """Return the engine of the one database that env.py opens.
 
     Raises:
         DatabaseError: it opens several, and has not come so far as to configure one of them.

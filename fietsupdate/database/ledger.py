@@ -26,7 +26,7 @@ MYSQL = frozenset({"mysql", "mariadb"})
 
 
 def suffix(version_table: str) -> str:
-    """Tell what our tables' names end with: two revision trees in one database have a ledger each."""
+    """Return what our tables' names end with: two revision trees in one database have a ledger each."""
     if version_table == DEFAULT_VERSION_TABLE:
         return ""
     if len(version_table) > LONGEST_SUFFIX:
@@ -42,7 +42,7 @@ FIELDS = tuple(name for name in Entry.__dataclass_fields__ if name != ANSWERS)
 
 @lru_cache
 def ledger_of(version_table: str, schema: str | None, dialect: str) -> LedgerTable:
-    """Give the ledger that belongs to a version table."""
+    """Return the ledger that belongs to a version table."""
     return LedgerTable(version_table, schema, dialect)
 
 
@@ -102,11 +102,11 @@ class LedgerTable:
         return connection.exec_driver_sql(statement, given)
 
     def exists(self, connection: Connection) -> bool:
-        """Tell whether the ledger table is there."""
+        """Return whether the ledger table is there."""
         return sa.inspect(connection).has_table(self.rows.name, schema=self.schema)
 
     def keeps_answers(self, connection: Connection) -> bool:
-        """Tell whether the ledger table has a column for answers."""
+        """Return whether the ledger table has a column for answers."""
         return ANSWERS in self._run(connection, "SELECT * FROM {rows} WHERE seq < 0").keys()  # noqa: SIM118  # no mapping
 
     def add_answers(self, connection: Connection) -> None:
@@ -130,7 +130,7 @@ class LedgerTable:
         self._run(connection, "UPDATE {instance} SET created_at = created_at")
 
     def instance_id(self, connection: Connection) -> str:
-        """Give the id of the instance, or "" where the row is missing."""
+        """Return the id of the instance, or "" where the row is missing."""
         return self._run(connection, "SELECT instance_id FROM {instance}").scalar() or ""
 
     def entries(self, connection: Connection) -> tuple[Entry, ...]:

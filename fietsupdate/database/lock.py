@@ -55,7 +55,7 @@ def limit_waits(connection: Connection) -> None:
 
 
 def waited_in_vain(error: BaseException | None) -> bool:
-    """Tell whether a statement gave up waiting for somebody else's session."""
+    """Return whether a statement gave up waiting for somebody else's session."""
     text = str(getattr(error, "orig", None) or error or "")
     return "lock timeout" in text or "Lock wait timeout exceeded" in text
 
@@ -76,6 +76,6 @@ def idle_sessions(connection: Connection) -> str:
 
 
 def is_busy(error: BaseException) -> bool:
-    """Tell whether an error means that somebody else holds SQLite's write lock."""
+    """Return whether an error means that somebody else holds SQLite's write lock."""
     origin = getattr(error, "orig", None) or error
     return type(origin).__name__ == "OperationalError" and any(words in str(origin) for words in PYSQLITE_BUSY)

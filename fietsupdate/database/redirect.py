@@ -103,7 +103,7 @@ def only_the_clone(pointed: Redirect) -> Iterator[list[str]]:
 
 
 def redirect_config(config: AlembicConfig, pointed: Redirect) -> AlembicConfig:
-    """Give Alembic's configuration with the clone in place of the real database, wherever it is named.
+    """Return Alembic's configuration with the clone in place of the real database, wherever it is named.
 
     The given one may belong to the application; it stays as it is. A connection that the application has put into its
     attributes leads to the real database, and is left out.
@@ -122,7 +122,7 @@ def redirect_config(config: AlembicConfig, pointed: Redirect) -> AlembicConfig:
 
 
 def redirected_url(text: str, pointed: Redirect) -> str | None:
-    """Give the clone's URL for one of the real database, with the same driver; None for other text."""
+    """Return the clone's URL for one of the real database, with the same driver; None for other text."""
     try:
         url = sa.make_url(text)
         if not is_same(url, sa.make_url(pointed.real)):
@@ -146,7 +146,7 @@ def redirected_url(text: str, pointed: Redirect) -> str | None:
 
 
 def files_of(pointed: Redirect) -> dict[Path, Path]:
-    """Give the real SQLite file, and the clone that takes its place; nothing for servers."""
+    """Return the real SQLite file, and the clone that takes its place; nothing for servers."""
     if not pointed.real.startswith("sqlite"):  # "" where no configuration names a database
         return {}
     files = [named_file(sa.make_url(url).database or "") for url in (pointed.real, pointed.url)]
@@ -164,7 +164,7 @@ def sqlite_files(texts: Iterable[str]) -> set[Path]:
 
 
 def configured_texts(config: AlembicConfig) -> Iterator[str]:
-    """Give all that Alembic's configuration says."""
+    """Yield all that Alembic's configuration says."""
     for section in config.file_config.sections():
         for _, value in config.file_config.items(section, raw=True):
             yield value.replace("%%", "%")
@@ -184,7 +184,7 @@ def environment_pointed(pointed: Redirect) -> Iterator[None]:
 
 
 def is_same(one: sa.URL, other: sa.URL) -> bool:
-    """Tell whether two URLs name the same database, whatever driver and user they name."""
+    """Return whether two URLs name the same database, whatever driver and user they name."""
     kind = one.get_backend_name()
     if kind != other.get_backend_name() and not {kind, other.get_backend_name()} <= _MYSQL:
         return False
@@ -195,7 +195,7 @@ def is_same(one: sa.URL, other: sa.URL) -> bool:
 
 
 def _leads_to(real: sa.URL, dialect: str, arguments: Any, parameters: Mapping[str, Any]) -> bool:
-    """Tell whether a driver is about to connect to the real database; by its name, as a host has many."""
+    """Return whether a driver is about to connect to the real database; by its name, as a host has many."""
     if dialect == "sqlite":
         name = str(arguments[0] if arguments else parameters.get("database", ""))
         return real.get_backend_name() == "sqlite" and _file(name) == _file(real.database)
@@ -233,7 +233,7 @@ def _asking(connect: Callable[..., Any], check: Callable[[Any], None]) -> Callab
 
 
 def _has_reached(real: sa.URL, connection: Any) -> bool:
-    """Tell whether a driver's connection leads to the real database, whoever has made it; it is asked itself."""
+    """Return whether a driver's connection leads to the real database, whoever has made it; it is asked itself."""
     kind = real.get_backend_name()
     question = _WHERE.get(kind, "SELECT database()")
     try:

@@ -17,7 +17,7 @@ from fietsupdate.process import put_back, stdout_on_stderr
 
 
 def script_heads(config: Config) -> tuple[str, ...]:
-    """Give the heads of the revision tree: from the files alone or, where those do not tell, inside env.py.
+    """Return the heads of the revision tree: from the files alone or, where those do not tell, inside env.py.
 
     A tree without any revision is not believed from outside: env.py may be what says where they lie.
 
@@ -106,7 +106,7 @@ def _new_revision(environment: Environment, make: Callable[[], object]) -> Itera
 
 
 def _written(environment: Environment) -> set[Path]:
-    """Give the files of the revision tree that are there."""
+    """Return the files of the revision tree that are there."""
     folders = environment.script._version_locations  # noqa: SLF001  # version_locations is deprecated since 1.16
     return {path for folder in folders for path in Path(folder).rglob("*.py")}
 

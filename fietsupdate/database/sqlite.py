@@ -52,12 +52,12 @@ def query(connection: Connection, sql: str) -> list[Any]:
 
 
 def in_transaction(connection: Connection) -> bool:
-    """Tell whether SQLite itself is inside a transaction, whatever SQLAlchemy believes."""
+    """Return whether SQLite itself is inside a transaction, whatever SQLAlchemy believes."""
     return bool(connection.connection.driver_connection.in_transaction)  # type: ignore[union-attr]
 
 
 def never_commits(connection: Connection) -> bool:
-    """Tell whether the driver was put into Python 3.12's ``autocommit=True``, in which commit() does nothing."""
+    """Return whether the driver was put into Python 3.12's ``autocommit=True``, in which commit() does nothing."""
     return getattr(_sqlite3(connection), "autocommit", None) is True
 
 
@@ -67,7 +67,7 @@ def _sqlite3(connection: Connection) -> Any:
 
 
 def named_file(name: str) -> Path | None:
-    """Give the file behind a SQLite database name or ``file:`` URI, or None for a database in memory."""
+    """Return the file behind a SQLite database name or ``file:`` URI, or None for a database in memory."""
     if name in {"", ":memory:"} or ":memory:" in name or "mode=memory" in name:
         return None
     return Path(unquote(urlsplit(name).path) if name.startswith("file:") else name).absolute()
@@ -100,7 +100,7 @@ def endings_refused(connection: Connection, is_allowed: Callable[[str], bool]) -
 
 
 def _has_callbacks(driver: Any) -> bool:
-    """Tell whether an authorizer, or a progress or trace callback, is set; the driver tells the collector alone."""
+    """Return whether an authorizer, or a progress or trace callback, is set; the driver tells the collector alone."""
     known = (type, type(functools.lru_cache(print)))  # its own class, and the cache of compiled statements
     factories = {id(driver.row_factory), id(driver.text_factory)}
     held = (held for held in gc.get_referents(driver) if callable(held) and not isinstance(held, known))
@@ -236,7 +236,7 @@ class Procedure:
         return table, parent, tuple(query(self.connection, select)[0])
 
     def new_violations(self) -> list[Violation]:
-        """Give the foreign keys that this transaction has broken; they must not be committed."""
+        """Return the foreign keys that this transaction has broken; they must not be committed."""
         return sorted((self.violations() - self._violations).elements(), key=repr)
 
     def leave(self) -> None:
@@ -269,7 +269,7 @@ def quoted(name: str) -> str:
 
 
 def summarise(violations: Iterable[Violation]) -> str:
-    """Tell broken foreign keys in words: ``2 rows of "points" without their "tracks"``."""
+    """Say broken foreign keys in words: ``2 rows of "points" without their "tracks"``."""
     counted = Counter((table, parent) for table, parent, _ in violations)
     return ", ".join(
         f'{count} row{"s" if count > 1 else ""} of "{table}" without their "{parent}"'

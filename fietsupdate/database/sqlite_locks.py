@@ -37,7 +37,7 @@ def _users(file: str, kind: str, places: set[int]) -> str:
 
 
 def _lockers(file: os.stat_result, kind: str, places: set[int]) -> Iterator[int]:
-    """Give the pids that hold one of SQLite's locks on a file."""
+    """Yield the pids that hold one of SQLite's locks on a file."""
     device = f"{os.major(file.st_dev):02x}:{os.minor(file.st_dev):02x}:"
     rows = [line.split() for line in LOCKS.read_text().splitlines() if "->" not in line]  # an arrow: it only waits
     of_file = [row for row in rows if row[5].rpartition(":")[2] == str(file.st_ino)]

@@ -31,22 +31,22 @@ _CHANGES_SCHEMA = re.compile(r"(?:CREATE|ALTER|DROP|RENAME|TRUNCATE)\b", re.IGNO
 
 
 def commits(text: str) -> bool:
-    """Tell whether a text commits the transaction, or begins another one in its place."""
+    """Return whether a text commits the transaction, or begins another one in its place."""
     return any(_COMMIT.match(statement) for statement in _statements(text))
 
 
 def rolls_back(text: str) -> bool:
-    """Tell whether a text rolls the whole transaction back; back to a savepoint does not count."""
+    """Return whether a text rolls the whole transaction back; back to a savepoint does not count."""
     return any(_ROLLBACK.match(statement) for statement in _statements(text))
 
 
 def only_reads(text: str) -> bool:
-    """Tell whether a text surely writes no row, unless a function that it calls does."""
+    """Return whether a text surely writes no row, unless a function that it calls does."""
     return all(_READS.match(statement) for statement in _statements(text))
 
 
 def changes_schema(text: str) -> bool:
-    """Tell whether a text creates, alters or drops something."""
+    """Return whether a text creates, alters or drops something."""
     return any(_CHANGES_SCHEMA.match(statement) for statement in _statements(text))
 
 

@@ -190,7 +190,7 @@ def _functions(name: str) -> list[Callable[[Settings], object]]:
 
 
 def _texts(answer: object) -> Iterator[str]:
-    """Give the warnings that a check returned."""
+    """Yield the warnings that a check returned."""
     if answer is None:
         return
     texts = [answer] if isinstance(answer, str) or not isinstance(answer, Iterable) else list(answer)
@@ -213,7 +213,7 @@ def _loaded(plan: Plan) -> tuple[dict[str, ModuleType], list[FietsupdateError]]:
 
 
 def _refuse(errors: Sequence[FietsupdateError]) -> None:
-    """Tell everything that stands against a run, at once."""
+    """Report everything that stands against a run, at once."""
     if not errors:
         return
     messages = "\n".join(error.message for error in errors)

@@ -31,7 +31,7 @@ PAUSE = 0.2
 
 
 def now() -> str:
-    """Give the time, UTC, as the ledger and events write it."""
+    """Return the time, UTC, as the ledger and events write it."""
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 

@@ -75,22 +75,22 @@ def inspect(update: Update, direction: Direction) -> ModuleType:
 
 
 def loaded(update: Update) -> ModuleType | None:
-    """Give the module of a script that this process has loaded, without running it anew."""
+    """Return the module of a script that this process has loaded, without running it anew."""
     return sys.modules.get(_module_name(update))
 
 
 def has(module: ModuleType, direction: Direction, hook: str) -> bool:
-    """Tell whether the script defines an optional hook."""
+    """Return whether the script defines an optional hook."""
     return callable(getattr(getattr(module, CLASSES[direction], None), hook, None))
 
 
 def only_warns(module: ModuleType, direction: Direction, hook: str) -> bool:
-    """Tell whether the script says that its ``check`` or ``verify`` warns where it fails."""
+    """Return whether the script says that its ``check`` or ``verify`` warns where it fails."""
     return script.only_warns(getattr(getattr(module, CLASSES[direction], None), hook, None))
 
 
 def is_empty(module: ModuleType, direction: Direction, hook: str) -> bool:
-    """Tell whether the script leaves a hook as our base class has it, which does nothing."""
+    """Return whether the script leaves a hook as our base class has it, which does nothing."""
     made = getattr(module, CLASSES[direction], None)
     names = (hook, "__init__")
     return all(getattr(made, name, None) is getattr(UpdateScript, name, None) for name in names)
@@ -176,7 +176,7 @@ def _words(error: BaseException) -> str:
 
 
 def _place(error: BaseException, path: Path) -> str:
-    """Give ``file:line`` of the innermost frame in the script itself."""
+    """Return ``file:line`` of the innermost frame in the script itself."""
     if isinstance(error, SyntaxError) and error.filename == str(path):
         return f"{path}:{error.lineno}"
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]

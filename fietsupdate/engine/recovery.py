@@ -119,7 +119,7 @@ def warn_of_rubbish(instance: Context, txn: str = "") -> None:
 
 
 def _only_hooks_ran(header: OpenTransaction, begun: Begun | None, files: FileTransaction) -> bool:
-    """Tell whether hooks with connections of their own ran alone, and none of them was seen to commit."""
+    """Return whether hooks with connections of their own ran alone, and none of them was seen to commit."""
     return header.own_connections and begun is not None and not begun.finished and not files.notes.foreign_commit
 
 
@@ -134,14 +134,14 @@ def _at_phase_boundary(begun: Begun, files: FileTransaction, reason: str, unseen
 
 
 def _with_displaced(settled: Settled, files: FileTransaction) -> Settled:
-    """Tell of what playing back could not put in its place: it is kept, and is neither the update's nor in the way."""
+    """Report what playing back could not put in its place: it is kept, and is neither the update's nor in the way."""
     kept = {path for one in files.undone for _, path in one.homeless}
     found = tuple(path for path in settled.found if path not in kept)
     return replace(settled, found=found, unseen=" ".join(filter(None, [settled.unseen, *displaced(files.undone)])))
 
 
 def _phase_is_uncommitted(begun: Begun, files: FileTransaction) -> bool:
-    """Tell whether the database has committed nothing of the phase that broke off: its hook will run again.
+    """Return whether the database has committed nothing of the phase that broke off: its hook will run again.
 
     Then its changes to files are taken back to where the last committed phase ended, as its rows were by the database;
     otherwise it would meet its own changes (invariant 7, phase by phase).

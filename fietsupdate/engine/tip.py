@@ -27,11 +27,11 @@ class Tip:
         self.begun: Begun | None = view.begun
 
     def _known(self, heads: Iterable[str]) -> frozenset[str]:
-        """Give what the database has when it is at these heads; heads that the tree does not know have no past."""
+        """Return what the database has when it is at these heads; heads that the tree does not know have no past."""
         return self.tree.ancestors(head for head in heads if head in self.tree)
 
     def fits(self, heads: Sequence[str], rows: Sequence[Entry | Begun]) -> bool:
-        """Tell whether a look under the lock found the instance where it was when the plan was made.
+        """Return whether a look under the lock found the instance where it was when the plan was made.
 
         After an interrupted update the schema may be anywhere between two revisions; only the row is compared then.
 
@@ -45,15 +45,15 @@ class Tip:
         return self.begun is not None or self._known(heads) == self.have
 
     def have_after(self, step: Step) -> frozenset[str]:
-        """Give the revisions that the database has when the step's own have run."""
+        """Return the revisions that the database has when the step's own have run."""
         return self.have | set(step.revisions) if step.direction == Direction.UP else self.have - set(step.revisions)
 
     def reached(self, heads: Sequence[str], step: Step) -> bool:
-        """Tell whether Alembic's version table says that the step's revisions have run."""
+        """Return whether Alembic's version table says that the step's revisions have run."""
         return self._known(heads) == self.have_after(step)
 
     def current_after(self, step: Step) -> tuple[str, ...]:
-        """Give the current updates as they are when the step is done."""
+        """Return the current updates as they are when the step is done."""
         own = {step.update.update_id}
         return current_of(self.applied | own if step.direction == Direction.UP else self.applied - own, self.graph)
 
@@ -73,7 +73,7 @@ class Tip:
         return current_of(self.applied, self.graph)
 
     def folded(self, entries: Sequence[Entry]) -> tuple[str, ...]:
-        """Give the current updates as they are after further entries."""
+        """Return the current updates as they are after further entries."""
         return current_of(applied_set([*self.entries, *entries], self.graph), self.graph)
 
     def header(self, txn: str, step: Step | None) -> OpenTransaction:

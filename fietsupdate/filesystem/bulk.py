@@ -276,7 +276,7 @@ class _Batch:
         """Folders that are there, or will be."""
 
     def touches(self, record: Record) -> bool:
-        """Tell whether a name of this record is one of the batch's."""
+        """Return whether a name of this record is one of the batch's."""
         return not self._names.isdisjoint(record.names())
 
     def add(self, record: Record) -> None:
@@ -302,7 +302,7 @@ class _Batch:
 def _attempt(
     record_of: Callable[[Folders, *Item], Record | None], folders: Folders, item: tuple[*Item]
 ) -> Record | None:
-    """Give the record of an item; of what fails there is none, and the single verb says why."""
+    """Return the record of an item; of what fails there is none, and the single verb says why."""
     try:
         return record_of(folders, *item)
     except (OSError, PathError):

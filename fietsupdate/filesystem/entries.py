@@ -40,11 +40,11 @@ class Entries(Reading):
         return look
 
     def _entry(self, path: Name, folders: dict[str, str] | None = None) -> str:
-        """Give the canonical path of what a script means; a symlink at its end means itself."""
+        """Return the canonical path of what a script means; a symlink at its end means itself."""
         return self._paths.resolve_entry(path, {} if folders is None else folders, self._changes.folders)
 
     def _target(self, path: Name) -> tuple[str, Seen | None]:
-        """Give the canonical path of what a script means, a symlink at its end followed, and what is there."""
+        """Return the canonical path of what a script means, a symlink at its end followed, and what is there."""
         here = self._entry(path)
         look = self._changes.look(self._root, here)
         if look is None or look.kind != "link":
@@ -89,7 +89,7 @@ class Entries(Reading):
                 here = folder_of(here)
 
     def _parents(self, here: str) -> list[Record]:
-        """Give the records that create the folders above a path which are missing, outermost first."""
+        """Return the records that create the folders above a path which are missing, outermost first."""
         missing: list[Record] = []
         folder = folder_of(here)
         while folder and self._changes.look_into(self._root, folder) is None:

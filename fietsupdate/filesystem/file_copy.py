@@ -111,12 +111,12 @@ class Content:
 
 
 def has_holes(status: os.stat_result) -> bool:
-    """Tell whether a file may have holes."""
+    """Return whether a file may have holes."""
     return status.st_size > _IN_INODE and status.st_blocks * 512 < status.st_size
 
 
 def can_share(source: Path, dest: Path) -> bool:
-    """Tell whether copies in one folder can share the blocks of files in another; both stay as they are.
+    """Return whether copies in one folder can share the blocks of files in another; both stay as they are.
 
     It is tried with files that have no names; where the system makes none, the answer is no.
     """
@@ -142,7 +142,7 @@ def _nameless(folder: Path) -> Iterator[int]:
 
 
 def digest_of(descriptor: int, moved: Callable[[int], None] | None = None) -> str:
-    """Give the SHA-256 of an open file, hexadecimal; where it stands does not change.
+    """Return the SHA-256 of an open file, hexadecimal; where it stands does not change.
 
     Args:
         descriptor: The file, open for reading.
@@ -158,7 +158,7 @@ def digest_of(descriptor: int, moved: Callable[[int], None] | None = None) -> st
 
 
 def _data(descriptor: int, size: int) -> Iterator[tuple[int, int]]:
-    """Give the parts of a file that are not holes; all of it where the system cannot tell."""
+    """Yield the parts of a file that are not holes; all of it where the system cannot tell."""
     end = 0
     while end < size:
         try:

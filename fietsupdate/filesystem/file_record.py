@@ -47,7 +47,7 @@ class FileRecord(NamedTuple):
         return self.root if self.target_root is None else self.target_root
 
     def to_json(self) -> str:
-        """Give one line of the listing: ASCII, whatever the name is."""
+        """Return one line of the listing: ASCII, whatever the name is."""
         text, xattrs = _quoted, json.dumps(dict(self.xattrs)) if self.xattrs else "{}"
         more = "" if self.target_root is None else f", {text(self.target_root)}"
         return (
@@ -71,6 +71,6 @@ class FileRecord(NamedTuple):
         return record
 
     def is_inside(self) -> bool:
-        """Tell whether all its paths stay in the root: none is absolute, none goes up, none is cut off by a NUL."""
+        """Return whether all its paths stay in the root: none is absolute, none goes up, none is cut off by a NUL."""
         paths = (self.path, self.target) if self.kind == "hardlink" else (self.path,)
         return not any(path.startswith("/") or "\0" in path or ".." in path.split("/") for path in paths)

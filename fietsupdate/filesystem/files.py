@@ -234,7 +234,7 @@ class Files(Entries):
         self._settle(name, target, look, parents)
 
     def _dress(self, name: str, target: str) -> tuple[Seen | None, list[Record]]:
-        """Give a draft the owner, mode and attributes for its place; tells what is there, and what is missing above."""
+        """Set owner, mode and attributes of a draft for its place; return what is there, and what is missing above."""
         look = self._changes.look(self._root, target)
         check_replaceable(look, target)
         if look is not None:

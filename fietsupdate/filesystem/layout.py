@@ -34,7 +34,7 @@ def home(root: Path) -> Path:
 
 
 def is_name(part: str) -> bool:
-    """Tell whether a text is the name of an entry in a folder, and leads nowhere else."""
+    """Return whether a text is the name of an entry in a folder, and leads nowhere else."""
     return part not in {"", ".", ".."} and "/" not in part and "\0" not in part
 
 

@@ -117,5 +117,5 @@ def _real_version(path: Path) -> Path:
 
 
 def version_text(current: Iterable[str]) -> str:
-    """Give the content of a VERSION file: one id a line, no newline at the end (Fietsboek's format)."""
+    """Return the content of a VERSION file: one id a line, no newline at the end (Fietsboek's format)."""
     return "\n".join(current)

@@ -84,7 +84,7 @@ def hold(
 
 
 def holder(data_dir: Path) -> LockHolder | None:
-    """Tell who holds the lock at this moment, or ``None``; takes nothing, creates nothing, disturbs nobody.
+    """Return who holds the lock at this moment, or ``None``; takes nothing, creates nothing, disturbs nobody.
 
     A holder that has not said who it is has pid 0.
     """
@@ -201,7 +201,7 @@ def _try_lock(descriptor: int, data_dir: Path) -> bool:
 
 
 def _is_still_there(folder: int, descriptor: int, data_dir: Path) -> bool:
-    """Tell whether what we locked is what the others will find: folder or file may have been swapped."""
+    """Return whether what we locked is what the others will find: folder or file may have been swapped."""
     try:
         there = os.lstat(home(data_dir)), os.stat(NAME, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:

@@ -59,7 +59,7 @@ def left_behind(data_dir: Path) -> Path | None:
 
 
 def is_noted(data_dir: Path) -> bool:
-    """Tell whether a run has put a maintenance file up, or was about to, and has not cleared that away."""
+    """Return whether a run has put a maintenance file up, or was about to, and has not cleared that away."""
     return bool(_written(data_dir))
 
 
@@ -156,7 +156,7 @@ def _noted(data_dir: Path) -> _Note | None:
 
 
 def _written(data_dir: Path) -> list[Path]:
-    """Give the note, and drafts of it that a killed run has left."""
+    """Return the note, and drafts of it that a killed run has left."""
     return list(home(data_dir).glob(f"*{NOTE}*"))
 
 

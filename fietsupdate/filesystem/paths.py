@@ -68,17 +68,17 @@ class Paths:
         self._keep_out = frozenset(keep_out)
 
     def absolute(self, path: str) -> str:
-        """Give the absolute path of a canonical one; one that is absolute lies outside, and stays as it is."""
+        """Return the absolute path of a canonical one; one that is absolute lies outside, and stays as it is."""
         if path.startswith("/"):
             return path
         return f"{self.root}/{path}" if path else self.root
 
     def relative(self, real: str) -> str:
-        """Give the path below the root of a canonical absolute one."""
+        """Return the path below the root of a canonical absolute one."""
         return real[len(self.root) + 1 :]
 
     def resolve(self, path: str | os.PathLike[str], *, follow: bool = True, opened: Folders | None = None) -> str:
-        """Give the canonical path below the root that a script means; "" is the root itself.
+        """Return the canonical path below the root that a script means; "" is the root itself.
 
         Args:
             path: What the script gave.
@@ -102,7 +102,7 @@ class Paths:
         return relative
 
     def real(self, relative: str, *, follow: bool) -> str:
-        """Give the canonical absolute path of a tidy one below the root, where no symlink is left.
+        """Return the canonical absolute path of a tidy one below the root, where no symlink is left.
 
         The root is canonical, so only what is below it is looked at; ``os.path.realpath`` would begin at ``/``.
         """
@@ -182,7 +182,7 @@ class Paths:
             raise _holds_database(real)
 
     def find(self, real: str) -> str | None:
-        """Give the path below the root of a canonical absolute one that a plain call is about to change.
+        """Return the path below the root of a canonical absolute one that a plain call is about to change.
 
         Returns:
             ``None`` for what lies outside, for the root itself, and for the application's own database.
@@ -198,7 +198,7 @@ class Paths:
         return relative
 
     def is_kept_out(self, real: str) -> bool:
-        """Tell whether a canonical absolute path is the application's own database, or ours."""
+        """Return whether a canonical absolute path is the application's own database, or ours."""
         if real in self._keep_out:
             return True
         return real.startswith(f"{self.root}/") and HOME in self.relative(real).split("/")
@@ -233,7 +233,7 @@ def _holds_database(path: str) -> PathError:
 
 
 def is_tidy(path: str) -> bool:
-    """Tell whether a path has neither empty parts nor ``.`` nor ``..``."""
+    """Return whether a path has neither empty parts nor ``.`` nor ``..``."""
     return not {"", ".", ".."} & set(path.split("/"))
 
 

@@ -28,15 +28,15 @@ class Reading:
         return Path(self._paths.given)
 
     def exists(self, path: Name) -> bool:
-        """Tell whether a path is there; a symlink is there when what it points to is."""
+        """Return whether a path is there; a symlink is there when what it points to is."""
         return os.path.exists(self._absolute(path))
 
     def is_file(self, path: Name) -> bool:
-        """Tell whether a path is a file."""
+        """Return whether a path is a file."""
         return os.path.isfile(self._absolute(path))
 
     def is_dir(self, path: Name) -> bool:
-        """Tell whether a path is a folder."""
+        """Return whether a path is a folder."""
         return os.path.isdir(self._absolute(path))
 
     def read_bytes(self, path: Name) -> bytes:
@@ -50,7 +50,7 @@ class Reading:
             return file.read()
 
     def iterdir(self, path: Name = ".") -> Iterator[PurePosixPath]:
-        """Give the entries of a folder, sorted, as paths that the other verbs take."""
+        """Yield the entries of a folder, sorted, as paths that the other verbs take."""
         folder = self._paths.resolve(path)
         for name in sorted(os.listdir(self._paths.absolute(folder))):
             relative = f"{folder}/{name}" if folder else name
@@ -58,7 +58,7 @@ class Reading:
                 yield PurePosixPath(relative)
 
     def glob(self, pattern: str) -> Iterator[PurePosixPath]:
-        """Give the paths that match a pattern of `pathlib.Path.glob`, sorted, as they are when it is called.
+        """Yield the paths that match a pattern of `pathlib.Path.glob`, sorted, as they are when it is called.
 
         Symlinks to folders are not followed by ``**``. Our own folder and the application's database are left out.
         """

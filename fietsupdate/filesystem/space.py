@@ -14,7 +14,7 @@ _MIB = 1 << 20
 
 
 def is_full(error: BaseException | None) -> bool:
-    """Tell whether a full disk, or a quota, is what is behind an error: of a file, or of a SQLite database."""
+    """Return whether a full disk, or a quota, is what is behind an error: of a file, or of a SQLite database."""
     return any(_says_full(cause) for cause in behind(error))
 
 

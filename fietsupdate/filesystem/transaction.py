@@ -286,7 +286,7 @@ class FileTransaction:
         return tuple(dict.fromkeys([*self._found(), *strange]))
 
     def knows_the_end_of(self, finished: Collection[Phase]) -> bool:
-        """Tell whether one of these phases ended with `end_phase`, so that what came after it can be undone alone."""
+        """Return whether one of these phases ended with `end_phase`, so that what came after it can be undone alone."""
         return Floors(self._folder).below(finished) is not None
 
     def play_back_phase(self, finished: Collection[Phase], *, set_aside: bool = False) -> tuple[Path, ...]:
@@ -351,7 +351,7 @@ class FileTransaction:
         return made.know(record, here) or self._unnoted.know(record, here)
 
     def _changed_since(self) -> Iterator[Record]:
-        """Give a note on every file of the transaction's own that does not look as it did when it was put there."""
+        """Yield a note on every file of the transaction's own that does not look as it did when it was put there."""
         for record in filterfalse(self.changes.own.is_not_ours, self._journal.forwards(*_WRITING)):
             now = self.changes.look(record.root, record.path)
             if now is not None and now.kind == "file" and not now.is_same(record.now):

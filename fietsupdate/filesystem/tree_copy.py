@@ -52,7 +52,7 @@ class Links:
         """The name by which each was copied, and how many more are to come."""
 
     def first(self, status: os.stat_result, name: Name) -> Name:
-        """Give the name by which a file was copied: this one, where none was met before."""
+        """Return the name by which a file was copied: this one, where none was met before."""
         key = status.st_dev, status.st_ino
         known, to_come = self._known.pop(key, (name, status.st_nlink))
         if to_come > 1:
@@ -120,20 +120,20 @@ def measure(source: Path, leave_out: Collection[Path]) -> tuple[int, int]:
 
 
 def room(path: Path) -> int:
-    """Tell how many bytes this user may still write to the file system of a folder, or of the first above it."""
+    """Return how many bytes this user may still write to the file system of a folder, or of the first above it."""
     found = os.statvfs(standing(path))
     return found.f_bavail * found.f_frsize
 
 
 def standing(path: Path) -> Path:
-    """Give a folder, or the first above it that is there."""
+    """Return a folder, or the first above it that is there."""
     while not path.is_dir():
         path = path.parent
     return path
 
 
 def digest(path: Path, moved: Callable[[int], None] = nothing) -> str:
-    """Give the SHA-256 of a file's content, hexadecimal.
+    """Return the SHA-256 of a file's content, hexadecimal.
 
     Args:
         path: The file.
@@ -147,7 +147,7 @@ def digest(path: Path, moved: Callable[[int], None] = nothing) -> str:
 
 
 def _content(status: os.stat_result, linked: set[tuple[int, int]]) -> int:
-    """Give the bytes that a file's content needs, once for all of its names."""
+    """Return the bytes that a file's content needs, once for all of its names."""
     if not stat.S_ISREG(status.st_mode):
         return 0
     if status.st_nlink > 1:
@@ -158,7 +158,7 @@ def _content(status: os.stat_result, linked: set[tuple[int, int]]) -> int:
 
 
 def _left_out(top: str, paths: Collection[Path]) -> frozenset[str]:
-    """Give the relative paths that are not copied: those, and our own folder in the root and in mounts below."""
+    """Return the relative paths that are not copied: those, and our own folder in the root and in mounts below."""
     given = [os.path.realpath(path.parent) + "/" + path.name for path in paths]
     ours = [f"{folder}/{HOME}" for folder in (top, *mounted_below(top))]
     return frozenset(path[len(top) + 1 :] for path in (*given, *ours) if path.startswith(f"{top}/"))
@@ -328,7 +328,7 @@ def _drop_default_acl(folder: str) -> None:
 
 
 def _has_xattrs(descriptor: int) -> bool:
-    """Tell whether there are any: nearly always there are none, and one call says so."""
+    """Return whether there are any: nearly always there are none, and one call says so."""
     try:
         return bool(os.listxattr(descriptor))
     except (OSError, AttributeError):
@@ -336,7 +336,7 @@ def _has_xattrs(descriptor: int) -> bool:
 
 
 def _usable(mode: int, uid: int, least: int) -> int:
-    """Give the mode of a copy: one that cannot be given to its owner stays open to us, who own it then."""
+    """Return the mode of a copy: one that cannot be given to its owner stays open to us, who own it then."""
     return mode if os.geteuid() in {0, uid} else mode | least
 
 
@@ -355,7 +355,7 @@ def _give(descriptor: int, dest: str, like: os.stat_result, xattrs: Mapping[str,
 
 
 def _is_about(error: OSError, source: str) -> bool:
-    """Tell whether it is the source that failed: a copy that cannot be written is another matter."""
+    """Return whether it is the source that failed: a copy that cannot be written is another matter."""
     return error.filename is not None and os.fspath(error.filename) == source
 
 

@@ -122,7 +122,7 @@ class Update:
         return self.may_ask_more or any(asks.questions or asks.unread for asks in (self.up_asks, self.down_asks))
 
     def is_script_of(self, checksum: str) -> bool:
-        """Tell whether a checksum of the past is that of this script, line ends aside."""
+        """Return whether a checksum of the past is that of this script, line ends aside."""
         return checksum in {self.checksum, self.checksum_crlf}
 
 
@@ -147,7 +147,7 @@ class Entry:
     """What the script's questions were answered; entries of earlier versions have none."""
 
     def to_json(self) -> str:
-        """Give the canonical text by which the two ledgers are compared: one line, keys sorted."""
+        """Return the canonical text by which the two ledgers are compared: one line, keys sorted."""
         return json.dumps(self.document(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
     def document(self) -> dict[str, Any]:
@@ -172,7 +172,7 @@ class Entry:
 
 
 def fingerprint(entries: tuple[Entry, ...]) -> str:
-    """Give the SHA-256 over the canonical text of the last entry, or "" for an empty ledger."""
+    """Return the SHA-256 over the canonical text of the last entry, or "" for an empty ledger."""
     return hashlib.sha256(entries[-1].to_json().encode()).hexdigest() if entries else ""
 
 
@@ -275,7 +275,7 @@ class Plan:
         return any(step.update.baseline and step.revisions for step in down)
 
     def __bool__(self) -> bool:
-        """Tell whether there is anything to do."""
+        """Return whether there is anything to do."""
         return bool(self.steps or self.adoption)
 
 

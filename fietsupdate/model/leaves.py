@@ -25,7 +25,7 @@ class Leave:
     """``tracks.feature``, ``schema.tracks.feature``; ``tracks``; ``tracks/**``, ``media:previews/*.png``."""
 
     def __str__(self) -> str:
-        """Give it as the script says it."""
+        """Return it as the script says it."""
         return f"{self.kind} {self.what}"
 
     @property
@@ -39,7 +39,7 @@ class Leave:
         return self.what.rpartition(".")[2] if self.kind == COLUMN else ""
 
     def covers(self, root: str, path: str) -> bool:
-        """Tell whether a path is among the files that stay.
+        """Return whether a path is among the files that stay.
 
         Args:
             root: The name of a further root; "" for the data directory.
@@ -70,7 +70,7 @@ def leave(text: str) -> Leave:
 
 
 def listed(leaves: Iterable[Leave]) -> str:
-    """Give them for a sentence."""
+    """Return them for a sentence."""
     return ", ".join(map(str, leaves))
 
 

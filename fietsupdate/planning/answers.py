@@ -59,7 +59,7 @@ def _answered(step: Step, given: Given, begun: Begun | None, wrong: list[str], *
 
 
 def is_resumed(step: Step, begun: Begun) -> bool:
-    """Tell whether a step goes on with the update that was interrupted."""
+    """Return whether a step goes on with the update that was interrupted."""
     return (begun.update_id, begun.direction) == (step.update.update_id, step.direction)
 
 

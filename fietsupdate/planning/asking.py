@@ -75,7 +75,7 @@ def read(tree: ast.Module, source: bytes, declared: object, line: int) -> Asking
 
 
 def bases_are_known(tree: ast.Module) -> bool:
-    """Tell whether `Up` and `Down` are made of nothing but this script's own classes and our base class."""
+    """Return whether `Up` and `Down` are made of nothing but this script's own classes and our base class."""
     classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
     return all(_chain(classes, name)[1] for name in (UP, DOWN) if name in classes)
 

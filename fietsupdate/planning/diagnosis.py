@@ -49,7 +49,7 @@ def diagnose(
     locked_by_us: bool = False,
     versions: Versions | None = None,
 ) -> Status:
-    """Tell what state an instance is in.
+    """Return what state an instance is in.
 
     Args:
         graph: All updates.
@@ -92,7 +92,7 @@ def diagnose(
 
 
 def refusal(status: Status) -> Problem | None:
-    """Give the gravest problem for which `update` and `downgrade` refuse to run, or ``None``."""
+    """Return the gravest problem for which `update` and `downgrade` refuse to run, or ``None``."""
     return next((problem for problem in status.problems if problem.blocks), None)
 
 
@@ -108,7 +108,7 @@ def _outcome(pending: tuple[Update, ...]) -> UpdateState:
 
 
 def _pending(graph: Graph, place: Position, begun: Begun | None) -> tuple[Update, ...]:
-    """Give what `update` will run, in order; what was interrupted comes first."""
+    """Return what `update` will run, in order; what was interrupted comes first."""
     pending = (update for update in graph.ordered if update.update_id not in place.applied)
     return tuple(sorted(pending, key=lambda update: begun is None or update.update_id != begun.update_id))
 
@@ -166,7 +166,7 @@ def _interruptions(
 
 
 def _doubt(transaction: OpenTransaction, database: DatabaseView) -> str:
-    """Tell why an open transaction does not belong to what the database says, "" when it does."""
+    """Say why an open transaction does not belong to what the database says, "" when it does."""
     if not database.exists:
         return "the database file does not exist"
     if transaction.instance_id != database.instance_id:
@@ -253,7 +253,7 @@ def _consistency(
 def _remarks(
     graph: Graph, tree: RevisionTree, database: DatabaseView, files: FilesView, place: Position
 ) -> Iterator[Problem]:
-    """Give what is worth knowing and stops nobody."""
+    """Yield what is worth knowing and stops nobody."""
     if broken := [update for update in graph.ordered if update.broken]:
         yield script_problems.script_broken(broken)
     yield from revision_problems(graph, tree)
@@ -274,7 +274,7 @@ def _remarks(
 
 
 def _changed(graph: Graph, database: DatabaseView, place: Position) -> list[Update]:
-    """Give the applied updates whose scripts are not what they were then. Stamped ones did not run."""
+    """Return the applied updates whose scripts are not what they were then. Stamped ones did not run."""
     ran = last_entries(database.entries)
     applied = (graph.updates[update_id] for update_id in graph.dag.sort(place.applied & ran.keys()))
     return [

@@ -60,7 +60,7 @@ class Dag:
         return len(self.parents)
 
     def heads(self, within: Collection[str] | None = None) -> tuple[str, ...]:
-        """Give the members of `within` (default: all) after which no other member comes, in order.
+        """Return the members of `within` (default: all) after which no other member comes, in order.
 
         A member is no head either when the path to the member after it leads over ids outside of `within`.
         Unknown ids are left out.
@@ -72,15 +72,15 @@ class Dag:
         return self.sort(members - before)
 
     def ancestors(self, ids: Iterable[str]) -> frozenset[str]:
-        """Give `ids` and everything before them. Unknown ids are left out."""
+        """Return `ids` and everything before them. Unknown ids are left out."""
         return _reach(ids, self.parents)
 
     def descendants(self, ids: Iterable[str]) -> frozenset[str]:
-        """Give `ids` and everything after them. Unknown ids are left out."""
+        """Return `ids` and everything after them. Unknown ids are left out."""
         return _reach(ids, self.children)
 
     def sort(self, ids: Collection[str]) -> tuple[str, ...]:
-        """Give the known ones of `ids` in order, each once."""
+        """Return the known ones of `ids` in order, each once."""
         wanted = frozenset(ids)
         return tuple(member for member in self.order if member in wanted)
 
@@ -101,11 +101,11 @@ class Graph:
         return tuple(self.updates[update_id] for update_id in self.dag.order)
 
     def of(self, folder: str) -> frozenset[str]:
-        """Give the ids of one folder."""
+        """Return the ids of one folder."""
         return frozenset(update_id for update_id, update in self.updates.items() if update.folder == folder)
 
     def heads_of(self, folder: str) -> tuple[str, ...]:
-        """Give the updates of a folder after which no other update of this folder comes."""
+        """Return the updates of a folder after which no other update of this folder comes."""
         return self.dag.heads(self.of(folder))
 
 
@@ -135,7 +135,7 @@ def build(updates: Iterable[Update], folders: Sequence[str]) -> Graph:
 
 
 def closest(word: str, ids: Iterable[str]) -> str:
-    """Give the id that was probably meant by `word`, or "" when nothing is near."""
+    """Return the id that was probably meant by `word`, or "" when nothing is near."""
     return next(iter(get_close_matches(word, sorted(ids), n=1)), "")
 
 

@@ -89,27 +89,27 @@ def applied_set(entries: Iterable[Entry], graph: Graph) -> frozenset[str]:
 
 
 def closed(ids: Collection[str], graph: Graph) -> frozenset[str]:
-    """Give these updates and all that comes before them, as far as it is known; ``base`` is nothing."""
+    """Return these updates and all that comes before them, as far as it is known; ``base`` is nothing."""
     return graph.dag.ancestors(ids) | (frozenset(ids) - {BASE})
 
 
 def current_of(applied: Collection[str], graph: Graph) -> tuple[str, ...]:
-    """Give the applied updates with no applied update after them, in order; unknown ids come last, sorted."""
+    """Return the applied updates with no applied update after them, in order; unknown ids come last, sorted."""
     return (*graph.dag.heads(applied), *unknown_of(applied, graph))
 
 
 def unknown_of(ids: Collection[str], graph: Graph) -> tuple[str, ...]:
-    """Give the ids that no script has, sorted."""
+    """Return the ids that no script has, sorted."""
     return tuple(sorted(set(ids) - graph.updates.keys() - {BASE}))
 
 
 def last_entries(entries: Iterable[Entry]) -> dict[str, Entry]:
-    """Give each update's newest entry."""
+    """Return each update's newest entry."""
     return {entry.update_id: entry for entry in entries}
 
 
 def compare(files: FilesView, database: DatabaseView, graph: Graph) -> Pairing:
-    """Tell how the histories of the two halves relate; the graph only judges a VERSION without a ledger."""
+    """Return how the histories of the two halves relate; the graph only judges a VERSION without a ledger."""
     version = tuple(dict.fromkeys(files.version or ()))
     if not database.exists and (files.entries or graph.updates.keys() & set(version)):
         return Pairing(Kind.DATABASE_MISSING, files_entry=_last(files.entries))
@@ -128,7 +128,7 @@ def same(one: Entry, other: Entry) -> bool:
 
 
 def is_same_ledger(files: FilesView, database: DatabaseView) -> bool:
-    """Tell whether both halves hold the same entries, and the data directory's can be read."""
+    """Return whether both halves hold the same entries, and the data directory's can be read."""
     ours, theirs = files.entries, database.entries
     return not files.damaged and len(ours) == len(theirs) and all(map(same, ours, theirs))
 

@@ -47,7 +47,7 @@ _VALUES = (ast.Constant, ast.List)
 
 
 def _is_plain(statement: ast.stmt) -> bool:
-    """Tell a docstring, or a value that is given to a name, which can change nothing."""
+    """Distinguish a docstring, or a value that is given to a name, which can change nothing."""
     if isinstance(statement, ast.Assign):
         return isinstance(statement.value, _VALUES) and isinstance(statement.targets[0], ast.Name)
     return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)

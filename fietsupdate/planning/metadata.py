@@ -114,7 +114,7 @@ def read_script(source: bytes, path: Path, folder: str) -> Update:
 
 
 def _checksum(source: bytes, newline: bytes) -> str:
-    """Give the SHA-256 of a script with these line ends: what git or an editor does to them changes no script."""
+    """Return the SHA-256 of a script with these line ends: what git or an editor does to them changes no script."""
     return hashlib.sha256(source.replace(b"\r\n", b"\n").replace(b"\n", newline)).hexdigest()
 
 
@@ -172,7 +172,7 @@ class _Names:
             self.fault("Up", "`Up` must be a class.")
 
     def line(self, name: str) -> int:
-        """Give the line that binds a name, or 1."""
+        """Return the line that binds a name, or 1."""
         return self._lines.get(name, 1)
 
     def fault(self, name: str, what: str, hint: str = "") -> None:
@@ -189,7 +189,7 @@ class _Names:
             raise FaultsError(sorted(self._faults))
 
     def bound(self, name: str) -> bool:
-        """Tell whether the script says anything about a name, right or wrong."""
+        """Return whether the script says anything about a name, right or wrong."""
         return name in self._lines
 
     def _look_at(self, statement: ast.stmt) -> None:
@@ -254,7 +254,7 @@ class _Names:
 
 
 def _does_nothing(node: ast.ClassDef) -> bool:
-    """Tell whether a class of hooks has only methods that do nothing, its own and those of our base class."""
+    """Return whether a class of hooks has only methods that do nothing, its own and those of our base class."""
     bases = {ast.unparse(base).rpartition(".")[2] for base in node.bases}
     if node.decorator_list or node.keywords or not bases <= {"UpdateScript", "object"}:
         return False
@@ -282,7 +282,7 @@ def _summary(tree: ast.Module) -> str:
 
 
 def _bound_in(node: ast.AST) -> Iterator[tuple[str, int]]:
-    """Give each name that running a module-level statement may bind or delete, with its line."""
+    """Yield each name that running a module-level statement may bind or delete, with its line."""
     if isinstance(node, ast.Import | ast.ImportFrom):
         for alias in node.names:
             yield alias.asname or alias.name.partition(".")[0], node.lineno
@@ -360,7 +360,7 @@ def _revisions(names: _Names) -> tuple[str, ...]:
 
 
 def _texts(value: object) -> tuple[str, ...] | None:
-    """Give the strings of a list, each once, or None when it is no list of strings with something in them."""
+    """Return the strings of a list, each once, or None when it is no list of strings with something in them."""
     if not isinstance(value, list):
         return None
     texts = [text for text in value if isinstance(text, str) and text.strip()]

@@ -28,14 +28,14 @@ class Applied:
 
 
 def applied_of(graph: Graph, applied: Sequence[str], entries: Iterable[Entry]) -> tuple[Applied, ...]:
-    """Give the applied updates in the order of the ledger; what has no entry of its own comes first."""
+    """Return the applied updates in the order of the ledger; what has no entry of its own comes first."""
     last = last_entries(entries)
     found = [Applied(one, graph.updates.get(one), last.get(one)) for one in applied]
     return tuple(sorted(found, key=lambda one: one.entry.seq if one.entry else 0))
 
 
 def by_package(graph: Graph, applied: Collection[str], pending: Sequence[Update]) -> tuple[PackageStatus, ...]:
-    """Tell of each folder how far its updates are, in the order of the configuration."""
+    """Return for each folder how far its updates are, in the order of the configuration."""
     return tuple(_status(graph, folder, applied, pending) for folder in graph.folders)
 
 

@@ -182,7 +182,7 @@ def _version_steps(
 
 
 def _resumed(graph: Graph, begun: Begun | None, direction: Direction) -> tuple[Update, ...]:
-    """Give the update that must be finished first, if there is one."""
+    """Return the update that must be finished first, if there is one."""
     if begun is None:
         return ()
     if begun.direction is Direction.VERSION:
@@ -319,7 +319,7 @@ def _refuse_held_revisions(tree: RevisionTree, history: Sequence[Update], revert
 
 
 def _as_applied(graph: Graph, applied: Collection[str], entries: Sequence[Entry]) -> list[Update]:
-    """Give applied updates in the order in which they were; those that were stamped come in the graph's order."""
+    """Return applied updates in the order in which they were; those that were stamped come in the graph's order."""
     seq = {entry.update_id: entry.seq for entry in entries if entry.direction is Direction.UP}
     ids = sorted(graph.dag.sort(applied), key=lambda update_id: seq.get(update_id, 0))
     return [graph.updates[update_id] for update_id in ids]

@@ -38,7 +38,7 @@ def locate(graph: Graph, database: DatabaseView | None, files: FilesView) -> Pos
 
 
 def settled_entries(files: FilesView, database: DatabaseView | None) -> tuple[Entry, ...]:
-    """Give the data directory's entries without those of an open transaction that the database does not confirm."""
+    """Return the data directory's entries without those of an open transaction that the database does not confirm."""
     if files.transaction is None:
         return files.entries
     confirmed = {entry.txn for entry in database.entries} if database else set()
@@ -47,7 +47,7 @@ def settled_entries(files: FilesView, database: DatabaseView | None) -> tuple[En
 
 
 def fitting(graph: Graph, tree: RevisionTree, database: DatabaseView) -> tuple[tuple[str, ...], ...]:
-    """Give what an instance could be at, judged by its Alembic version alone: newest first, each a set to stamp.
+    """Return what an instance could be at, judged by its Alembic version alone: newest first, each a set to stamp.
 
     An update fits when the database has all that it and the updates before it need, and nothing that another update
     needs in addition. Where no single update says it all (several Alembic heads), all of them together may.

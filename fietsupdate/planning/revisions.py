@@ -37,31 +37,31 @@ class RevisionTree:
         return revision in self.dag
 
     def closed(self, revisions: Iterable[str]) -> frozenset[str]:
-        """Give these revisions and all that they build on."""
+        """Return these revisions and all that they build on."""
         return self.dag.ancestors(revisions)
 
     def needed_by(self, updates: Iterable[Update]) -> frozenset[str]:
-        """Give what a database must have to be at these updates."""
+        """Return what a database must have to be at these updates."""
         return self.closed(revision for update in updates for revision in update.alembic_revisions)
 
     def lacking(self, revisions: Iterable[str], have: Collection[str]) -> frozenset[str]:
-        """Give what must run so that these revisions are there; `have` is closed. Costs only what is lacking."""
+        """Return what must run so that these revisions are there; `have` is closed. Costs only what is lacking."""
         return _reach(revisions, self.dag.parents, lambda revision: revision not in have)
 
     def above(self, revisions: Iterable[str], have: Collection[str]) -> frozenset[str]:
-        """Give these revisions and all that builds on them, as far as the database has it."""
+        """Return these revisions and all that builds on them, as far as the database has it."""
         return _reach(revisions, self.dag.children, lambda revision: revision in have)
 
     def sort(self, revisions: Iterable[str]) -> tuple[str, ...]:
-        """Give revisions in the order in which they run."""
+        """Return revisions in the order in which they run."""
         return tuple(sorted(revisions, key=self._rank.__getitem__))
 
     def heads(self, revisions: Collection[str]) -> tuple[str, ...]:
-        """Give those on which no other of these builds."""
+        """Return those on which no other of these builds."""
         return self.dag.heads(revisions)
 
     def unknown(self, update: Update) -> tuple[str, ...]:
-        """Give what an update names and the tree does not have."""
+        """Return what an update names and the tree does not have."""
         return tuple(revision for revision in update.alembic_revisions if revision not in self)
 
     def demand(self, updates: Iterable[Update]) -> None:
@@ -80,7 +80,7 @@ class RevisionTree:
             )
 
     def advice(self, revision: str) -> str:
-        """Tell what was probably meant by a revision that does not exist."""
+        """Say what was probably meant by a revision that does not exist."""
         if meant := self._labels.get(revision):
             return f"{revision!r} is a branch label; write the full revision id: {_quoted(meant)}."
         if revision in {"head", "heads"}:

@@ -47,7 +47,7 @@ def schema_problems(
 
 
 def revision_problems(graph: Graph, tree: RevisionTree) -> Iterator[Problem]:
-    """Give the revisions that updates name and the tree does not have. Only a plan that needs one refuses."""
+    """Yield the revisions that updates name and the tree does not have. Only a plan that needs one refuses."""
     wrong = [(update, revision) for update in graph.ordered for revision in tree.unknown(update)]
     if wrong:
         yield Problem(
@@ -59,7 +59,7 @@ def revision_problems(graph: Graph, tree: RevisionTree) -> Iterator[Problem]:
 
 
 def unknown_revision(tree: RevisionTree, database: DatabaseView) -> Problem | None:
-    """Tell that the database is at a revision that the tree does not have; ``None`` when all are known."""
+    """Say that the database is at a revision that the tree does not have; ``None`` when all are known."""
     strange = [revision for revision in database.alembic_current if revision not in tree]
     if not strange:
         return None
@@ -84,7 +84,7 @@ def tables_without_alembic(database: DatabaseView) -> Problem:
 
 
 def _in_between(graph: Graph, database: DatabaseView, tree: RevisionTree) -> tuple[frozenset[str], frozenset[str]]:
-    """Give the interrupted update, and its revisions: they may be there or not."""
+    """Return the interrupted update, and its revisions: they may be there or not."""
     begun = database.begun
     if begun is None or begun.update_id not in graph.updates:
         return frozenset(), frozenset()
@@ -114,14 +114,14 @@ def _behind(
 def _only_recorded(
     graph: Graph, tree: RevisionTree, applied: frozenset[str], needed: frozenset[str], extra: frozenset[str]
 ) -> bool:
-    """Tell whether the pending updates whose revisions are there, and those before them, have nothing else to do."""
+    """Return whether the pending updates whose revisions are there, and those before them, have nothing else to do."""
     pending = [update for update in graph.ordered if update.update_id not in applied]
     owners = [number for number, one in enumerate(pending) if tree.lacking(one.alembic_revisions, needed) & extra]
     return bool(owners) and all(one.is_empty and not one.broken for one in pending[: owners[-1] + 1])
 
 
 def is_past_pending(graph: Graph, tree: RevisionTree, database: DatabaseView, applied: frozenset[str]) -> bool:
-    """Tell whether the database has a revision that only a pending update reaches."""
+    """Return whether the database has a revision that only a pending update reaches."""
     if {*database.alembic_current}.issubset(_named(graph, applied)) or applied - graph.updates.keys():
         return False
     return any(problem.code == AHEAD for problem in schema_problems(graph, tree, database, applied))
@@ -136,7 +136,7 @@ def already_there(graph: Graph, database: DatabaseView, update: Update) -> tuple
 
 
 def fits_before(tree: RevisionTree, graph: Graph, applied: frozenset[str], alembic: Collection[str]) -> bool:
-    """Tell whether a database at these revisions had run nothing that a pending update brings."""
+    """Return whether a database at these revisions had run nothing that a pending update brings."""
     needed = tree.needed_by(graph.updates[update_id] for update_id in applied)
     return tree.closed(alembic) <= needed
 
@@ -184,7 +184,7 @@ def _before_that(backup: str) -> str:
 
 
 def _way_back(tree: RevisionTree, needed: frozenset[str], extra: frozenset[str]) -> str:
-    """Give the command that takes the schema back, where one command does it without touching more."""
+    """Return the command that takes the schema back, where one command does it without touching more."""
     heads = tree.heads(needed)
     if not heads:
         return "type `alembic downgrade base`"

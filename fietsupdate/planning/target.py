@@ -145,7 +145,7 @@ def split(graph: Graph, target: str) -> tuple[str | None, str]:
 
 
 def members_of(graph: Graph, folder: str | None) -> frozenset[str]:
-    """Give the ids of one folder; of all for None."""
+    """Return the ids of one folder; of all for None."""
     return frozenset(graph.updates) if folder is None else graph.of(folder)
 
 

@@ -110,14 +110,14 @@ class Versions:
         return bool(before) and due and is_older(before, self.installed) and crosses(hook, before, self.installed)
 
     def find(self, update_id: str) -> Update | None:
-        """Give the hook, or the end of a change of version, that an id of the ledger names."""
+        """Return the hook, or the end of a change of version, that an id of the ledger names."""
         if VERSION_MARK in update_id:
             return _mark(update_id, "")
         return next((hook.update for hook in self.hooks if hook.update.update_id == update_id), None)
 
 
 def is_mark(entry: Entry) -> bool:
-    """Tell whether an entry ends a change of version."""
+    """Return whether an entry ends a change of version."""
     return entry.direction is Direction.VERSION and VERSION_MARK in entry.update_id
 
 
@@ -159,7 +159,7 @@ def _seen_from(last: LastRun, version: str, *, taken_back: bool) -> LastRun:
 
 
 def is_version(text: str) -> bool:
-    """Tell whether a text is a version as PEP 440 defines it."""
+    """Return whether a text is a version as PEP 440 defines it."""
     return _parsed(text) is not None
 
 
@@ -172,7 +172,7 @@ def is_older(one: str, other: str) -> bool:
 
 
 def crosses(hook: VersionHook, before: str, installed: str) -> bool:
-    """Tell whether a change of version is one that a hook is for.
+    """Return whether a change of version is one that a hook is for.
 
     A pre-release counts as its release, for it has the release's code. On the old side it also counts as what comes
     before the release: a hook that was written after ``1.0rc1`` still runs when 1.0 comes. None that ran for the
@@ -193,7 +193,7 @@ def wrong_specifier(text: str) -> str:
 
 
 def resumed(versions: Versions | None, begun: Begun | None, database: DatabaseView) -> tuple[Step, ...]:
-    """Give the step that goes on with an interrupted hook; nothing where none is, or where it is not known here."""
+    """Return the step that goes on with an interrupted hook; nothing where none is, or where it is not known here."""
     if begun is None or begun.direction is not Direction.VERSION:
         return ()
     update = versions.find(begun.update_id) if versions else None
@@ -203,7 +203,7 @@ def resumed(versions: Versions | None, begun: Begun | None, database: DatabaseVi
 def version_steps(
     versions: Versions | None, database: DatabaseView, *, besides: Collection[str], changes: bool
 ) -> tuple[Step, ...]:
-    """Give the steps that take the data to the installed version: its hooks, and the entry that ends the change.
+    """Return the steps that take the data to the installed version: its hooks, and the entry that ends the change.
 
     Args:
         versions: What is installed and recorded; None where the configuration names no distribution.
@@ -294,7 +294,7 @@ def _matches(specifiers: str, text: str, *, also_before: bool) -> bool:
 
 
 def _before(operator: str, bound: str, version: Version) -> bool:
-    """Tell whether a pre-release lies before a bound: PEP 440 itself leaves those of the bound out of ``<``."""
+    """Return whether a pre-release lies before a bound: PEP 440 itself leaves those of the bound out of ``<``."""
     limit = _parsed(bound)
     return operator in {"<", "<="} and limit is not None and version < limit
 

@@ -102,7 +102,7 @@ def _seen(instance: TemporaryInstance) -> Mapping[str, object]:
 
 
 def _lasting(node: Node) -> tuple[object, ...]:
-    """Give what a Down owes of a file; not its time, owner and attributes."""
+    """Return what a Down owes of a file; not its time, owner and attributes."""
     return node.kind, node.mode, node.sha256, node.target
 
 

@@ -32,7 +32,7 @@ BOOKKEEPING = "fietsupdate"
 
 
 def dump(url: str, *, bookkeeping: bool = True) -> Dump:
-    """Give the content of a database.
+    """Return the content of a database.
 
     Args:
         url: For SQLAlchemy, with a driver that blocks: SQLite, PostgreSQL, MySQL or MariaDB.
@@ -137,7 +137,7 @@ LEDGER_COLUMNS = ("seq", "update_id", "direction", "status")
 
 
 def ledger(connection: sa.Connection) -> tuple[tuple[Any, ...], ...]:
-    """Give ``seq, update_id, direction, status`` of the rows of every ledger in a database, oldest first."""
+    """Return ``seq, update_id, direction, status`` of the rows of every ledger in a database, oldest first."""
     inspector = sa.inspect(connection)
     found: list[tuple[Any, ...]] = []
     for schema in _schemas(inspector):

@@ -40,7 +40,7 @@ _CREATE = {
 
 
 def with_driver_of(url: str, configured: str) -> str:
-    """Give `url` with the driver that the application is written for: an async env.py needs an async one.
+    """Return `url` with the driver that the application is written for: an async env.py needs an async one.
 
     Args:
         url: Of the throw-away database.
@@ -61,7 +61,7 @@ def with_driver_of(url: str, configured: str) -> str:
 
 
 def blocking(url: str) -> str:
-    """Give the same URL with a driver that blocks.
+    """Return the same URL with a driver that blocks.
 
     Raises:
         DatabaseError: none is installed.
@@ -83,7 +83,7 @@ def blocking(url: str) -> str:
 
 @contextmanager
 def connect(url: str) -> Iterator[sa.Connection]:
-    """Give a fresh connection in a transaction that commits; nothing stays open afterwards."""
+    """Yield a fresh connection in a transaction that commits; nothing stays open afterwards."""
     engine = sa.create_engine(blocking(url), poolclass=sa.NullPool)
     try:
         with engine.begin() as connection:
@@ -124,12 +124,12 @@ def drop(url: str) -> None:
 
 
 def is_file(url: str) -> bool:
-    """Tell whether a database is a file of SQLite."""
+    """Return whether a database is a file of SQLite."""
     return _kind(url) == "sqlite"
 
 
 def file_of(url: str) -> Path:
-    """Give the file of a SQLite database.
+    """Return the file of a SQLite database.
 
     Raises:
         DatabaseError: it is in memory.
@@ -141,7 +141,7 @@ def file_of(url: str) -> Path:
 
 
 def text(url: sa.URL) -> str:
-    """Give a URL as text, password and all."""
+    """Return a URL as text, password and all."""
     return url.render_as_string(hide_password=False)
 
 
@@ -222,7 +222,7 @@ def bookkeeping(config: Config) -> frozenset[str]:
 
 
 def configured_url(config: Config) -> str:
-    """Give the URL that Alembic's section names, or "" where it names none, or none that can be read."""
+    """Return the URL that Alembic's section names, or "" where it names none, or none that can be read."""
     try:
         return Environment(config).alembic.get_main_option("sqlalchemy.url") or ""
     except (ConfigError, ValueError):
@@ -264,7 +264,7 @@ def _end_session(connection: sa.Connection, session: int) -> None:
 
 
 def _statements(url: str) -> list[str]:
-    """Give the statements that make the tables of a MySQL or MariaDB database and their rows again."""
+    """Return the statements that make the tables of a MySQL or MariaDB database and their rows again."""
     statements = ["SET FOREIGN_KEY_CHECKS = 0"]
     with connect(url) as connection:
         for table in sa.inspect(connection).get_table_names():

@@ -121,7 +121,7 @@ class Injection:
 
 
 def short(value: object) -> str:
-    """Give a text that fits into a line; of an absolute path its last part."""
+    """Return a text that fits into a line; of an absolute path its last part."""
     return Path(str(value)).name if str(value).startswith("/") else " ".join(str(value).split())[:60]
 
 
@@ -151,7 +151,7 @@ def watch(told: Told) -> None:
 
 
 def _drivers() -> Iterator[tuple[Any, Any]]:
-    """Give the classes of cursors and connections of the drivers that are installed and written in Python."""
+    """Yield the classes of cursors and connections of the drivers that are installed and written in Python."""
     with contextlib.suppress(ImportError):
         psycopg: Any = importlib.import_module("psycopg")
         yield psycopg.Cursor, psycopg.Connection
@@ -225,5 +225,5 @@ def _short(statement: object) -> str:
 
 
 def _owner(cursor: Any) -> Any:
-    """Give the connection of a driver's cursor, where it names one."""
+    """Return the connection of a driver's cursor, where it names one."""
     return getattr(cursor, "connection", None) or getattr(cursor, "_adapt_connection", None)

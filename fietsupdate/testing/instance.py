@@ -85,7 +85,7 @@ class TemporaryInstance:
         return self.run(lambda: self.updater.downgrade(target, below_baseline=True, answers=answers))
 
     def status(self) -> Status:
-        """Tell where the instance is; see `fietsupdate.Updater.status`."""
+        """Return where the instance is; see `fietsupdate.Updater.status`."""
         return self.run(self.updater.status)
 
     def with_version(self, version: str, *update_ids: str) -> TemporaryInstance:
@@ -135,12 +135,12 @@ class TemporaryInstance:
 
     @contextlib.contextmanager
     def connect(self) -> Iterator[sqlalchemy.Connection]:
-        """Give a fresh SQLAlchemy connection in a transaction that commits; nothing stays open afterwards."""
+        """Yield a fresh SQLAlchemy connection in a transaction that commits; nothing stays open afterwards."""
         with databases.connect(self.url) as connection:
             yield connection
 
     def tree(self) -> dict[str, Node]:
-        """Give every path of the data directory and of the further roots, with all that it is.
+        """Return every path of the data directory and of the further roots, with all that it is.
 
         What is ours is left out, ``.fietsupdate`` and VERSION, and so is the database, where it lies there.
 
@@ -154,7 +154,7 @@ class TemporaryInstance:
         }
 
     def contents(self) -> dict[str, bytes]:
-        """Give the bytes of every file that `tree` names: for expectations that are written out by hand."""
+        """Return the bytes of every file that `tree` names: for expectations that are written out by hand."""
         roots = dict(self._roots())
         found = {}
         for path, node in self.tree().items():
@@ -196,14 +196,14 @@ class TemporaryInstance:
                 return threads.submit(call).result()
 
     def whole_environ(self) -> dict[str, str]:
-        """Give the environment for a process of its own."""
+        """Return the environment for a process of its own."""
         with surroundings(self.top, self.environ, self.config.pointed):
             return dict(os.environ)
 
 
 @contextlib.contextmanager
 def empty_database(config: Config, server: str, folder: Path) -> Iterator[str]:
-    """Give the URL of an empty database, with the driver that env.py is written for; drop it afterwards.
+    """Yield the URL of an empty database, with the driver that env.py is written for; drop it afterwards.
 
     Args:
         config: The project's configuration.

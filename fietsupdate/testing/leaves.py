@@ -57,7 +57,7 @@ class Reverted:
 
 
 def holds(state: State, leave: Leave) -> bool:
-    """Tell whether a table or column is there."""
+    """Return whether a table or column is there."""
     if leave.kind == TABLE:
         return f"{ROWS}{leave.table}" in state
     return any(key.startswith(_column(leave)) for key in state)
@@ -91,7 +91,7 @@ def _column(leave: Leave) -> str:
 
 
 def _is_about(key: str, leave: Leave) -> bool:
-    """Tell whether a key is a table's, or a column's: its own line, and those of keys and indexes with it."""
+    """Return whether a key is a table's, or a column's: its own line, and those of keys and indexes with it."""
     about = f"{SCHEMA}{leave.table}: "
     if leave.kind == TABLE:
         return key.startswith(about) or key == f"{ROWS}{leave.table}"

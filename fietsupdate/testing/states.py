@@ -48,7 +48,7 @@ def differences(now: State, wanted: State, unsteady: Collection[str] = ()) -> li
 
 
 def listed(lines: Collection[str]) -> str:
-    """Give lines for a message, the first ones only where there are many."""
+    """Return lines for a message, the first ones only where there are many."""
     shown = [f"  {line[:200]}" for line in lines][:MOST_LINES]
     more = [f"  and {len(lines) - MOST_LINES} more"] if len(lines) > MOST_LINES else []
     return "\n".join([*shown, *more])

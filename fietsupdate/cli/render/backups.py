@@ -20,7 +20,7 @@ HOLDS = {Scope.FULL: "both halves", Scope.DATABASE: "the database"}
 
 
 def size(number: float) -> str:
-    """Give a number of bytes as people say it: ``812 B``, ``3.4 MB``, ``120 GB``."""
+    """Return a number of bytes as people say it: ``812 B``, ``3.4 MB``, ``120 GB``."""
     unit = 0
     while number >= _STEP - 0.5 and unit < len(_UNITS) - 1:
         number, unit = number / _STEP, unit + 1
@@ -28,7 +28,7 @@ def size(number: float) -> str:
 
 
 def pace(details: Mapping[str, Any]) -> str:
-    """Give "1.2 GB of 3.4 GB, 120 MB/s, 20 s left", or "1.2 GB so far, 120 MB/s" where nobody knows the whole."""
+    """Return "1.2 GB of 3.4 GB, 120 MB/s, 20 s left", or "1.2 GB so far, 120 MB/s" where nobody knows the whole."""
     whole = "so far" if details["total"] is None else f"of {size(details['total'])}"
     text = f"{size(details['done'])} {whole}, {size(details['rate'])}/s"
     left = details.get("left", 0)
@@ -47,18 +47,18 @@ def promise(what: Plan) -> str:
 
 
 def plan(what: Plan) -> dict[str, Any] | None:
-    """Give what the document of a plan says of its backup."""
+    """Return what the document of a plan says of its backup."""
     return {"scope": what.backup, "folder": what.backup_dir or None} if what.backup else None
 
 
 def begun(event: Event) -> str:
-    """Tell that a backup is being made."""
+    """Say that a backup is being made."""
     whole = event.details.get("scope") == Scope.FULL
     return f"Copying both halves: backup {event.text}" if whole else f"Dumping the database: backup {event.text}"
 
 
 def finished(event: Event) -> str:
-    """Tell that a backup was made."""
+    """Say that a backup was made."""
     return f"copied {size(event.details.get('bytes', 0))}"
 
 
@@ -132,19 +132,19 @@ def document(backup: Backup) -> dict[str, Any]:
 
 
 def finished_line(backup: Backup, time: str) -> str:
-    """Give the last line of ``backup --json``; `time` is the end's."""
+    """Return the last line of ``backup --json``; `time` is the end's."""
     event = {"event": "finished", "time": time, "backup": document(backup)}
     return json.dumps(event, default=str)
 
 
 def shelf_document(there: Shelf) -> dict[str, Any]:
-    """Give the document of ``backup list --json``."""
+    """Return the document of ``backup list --json``."""
     backups = [{**document(each), "spent": each.name in there.spent} for each in there.backups]
     return {"folder": there.folder, "backups": backups, "broken": there.broken}
 
 
 def verified_document(answer: Verified) -> dict[str, Any]:
-    """Give the document of ``backup verify --json``."""
+    """Return the document of ``backup verify --json``."""
     return {
         "name": answer.backup.name,
         "path": answer.backup.path,

@@ -35,7 +35,7 @@ class Drawing:
     """Applied, but no script is known."""
 
     def mark(self, update_id: str) -> str:
-        """Give ``applied``, ``pending``, or ``unseen`` where no instance was looked at."""
+        """Return ``applied``, ``pending``, or ``unseen`` where no instance was looked at."""
         if self.applied is None:
             return "unseen"
         return "applied" if update_id in self.applied else "pending"
@@ -127,7 +127,7 @@ class Lanes:
         return len(self.lanes) - 1
 
     def _part(self, column: int, previous: Sequence[str]) -> list[str]:
-        """Give each update before this one a lane; the first goes straight down."""
+        """Return each update before this one a lane; the first goes straight down."""
         self.lanes[column] = previous[0] if previous else None
         rows = []
         for one in previous[1:]:

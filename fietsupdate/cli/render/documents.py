@@ -15,17 +15,17 @@ from fietsupdate.planning.graph import Graph
 
 
 def document(value: Mapping[str, Any]) -> str:
-    """Give one JSON document for a reading command."""
+    """Return one JSON document for a reading command."""
     return json.dumps(value, indent=2, default=str)
 
 
 def line(value: Mapping[str, Any]) -> str:
-    """Give one JSON object on one line, for a stream of events."""
+    """Return one JSON object on one line, for a stream of events."""
     return json.dumps(value, default=str)
 
 
 def status(answer: Status) -> dict[str, Any]:
-    """Give the document of ``status --json``."""
+    """Return the document of ``status --json``."""
     return {
         "state": answer.state,
         "current": answer.current,
@@ -60,7 +60,7 @@ def _version(answer: Status) -> dict[str, Any] | None:
 
 
 def check(answer: Status) -> dict[str, Any]:
-    """Give the document of ``check --json``."""
+    """Return the document of ``check --json``."""
     return {
         "state": answer.state,
         "exit_code": EXIT_CODES[answer.state],
@@ -86,22 +86,22 @@ def update(one: Update) -> dict[str, Any]:
 
 
 def show(one: Update, entries: Iterable[Entry], *, applied: bool) -> dict[str, Any]:
-    """Give the document of ``show --json``."""
+    """Return the document of ``show --json``."""
     return {**update(one), "applied": applied, "entries": [entry.document() for entry in entries]}
 
 
 def heads(updates: Iterable[Update]) -> dict[str, Any]:
-    """Give the document of ``heads --json``."""
+    """Return the document of ``heads --json``."""
     return {"heads": [update(one) for one in updates]}
 
 
 def history(entries: Iterable[Entry], last_failure: Failure | None) -> dict[str, Any]:
-    """Give the document of ``history --json``: the ledger, oldest entry first, and what has failed after it."""
+    """Return the document of ``history --json``: the ledger, oldest entry first, and what has failed after it."""
     return {"entries": [entry.document() for entry in entries], "last_failure": _failure(last_failure)}
 
 
 def graph(whole: Graph, applied: frozenset[str] | None, unknown: Sequence[str]) -> dict[str, Any]:
-    """Give the document of ``graph --json``: parents first; ``applied`` is null where the database is out of reach."""
+    """Return the document of ``graph --json``, parents first; ``applied`` is null where the database is unreachable."""
     return {
         "updates": [
             {**update(whole.updates[one]), "applied": None if applied is None else one in applied}
@@ -112,7 +112,7 @@ def graph(whole: Graph, applied: frozenset[str] | None, unknown: Sequence[str]) 
 
 
 def plan(what: Plan, not_checked: Sequence[str]) -> dict[str, Any]:
-    """Give the document of ``update --dry-run --json``."""
+    """Return the document of ``update --dry-run --json``."""
     return {
         "plan": {
             "direction": what.direction,
@@ -152,7 +152,7 @@ def _question(question: Question) -> dict[str, Any]:
 
 
 def event(what: Event) -> dict[str, Any]:
-    """Give one event of ``update --json``: its fields that hold something, the details among them."""
+    """Return one event of ``update --json``: its fields that hold something, the details among them."""
     fields = {
         "event": what.event,
         "time": what.time,
@@ -167,7 +167,7 @@ def event(what: Event) -> dict[str, Any]:
 
 
 def failure(error: FietsupdateError) -> dict[str, Any]:
-    """Give the document, or the last event, of a failure."""
+    """Return the document, or the last event, of a failure."""
     return {
         "error": {
             **error.details,

@@ -12,14 +12,14 @@ from fietsupdate.errors import FietsupdateError, StoppedError, TerminatedError, 
 
 
 def text(error: FietsupdateError, width: int) -> str:
-    """Give the message of an error for a terminal."""
+    """Return the message of an error for a terminal."""
     rows = [("Error:", error.message), ("Now:", error.stands), ("Next:", error.hint)]
     lines = labelled(rows, width)
     return "\n".join([*lines, "", warned(error.warnings, width)] if error.warnings else lines)
 
 
 def known(error: BaseException, *, ran: bool = False) -> FietsupdateError:
-    """Give an error of ours for any exception; `ran` tells whether a run that changes things was begun before it."""
+    """Return an error of ours for any exception; `ran` tells whether a run that changes things was begun before it."""
     if isinstance(error, FietsupdateError):
         return error
     if not isinstance(error, KeyboardInterrupt):
@@ -52,5 +52,5 @@ def _origin(error: BaseException) -> tuple[Path, int]:
 
 
 def trace(error: BaseException) -> str:
-    """Give the full traceback, for ``--traceback``."""
+    """Return the full traceback, for ``--traceback``."""
     return "".join(map(masked, traceback.format_exception(error)))

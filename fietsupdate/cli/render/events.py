@@ -81,7 +81,7 @@ def _set_aside(event: Event, indent: str) -> list[str]:
 
 
 def _not_undone(event: Event, indent: str) -> list[str]:
-    """Tell what may stand of an update that was undone, and what was set aside."""
+    """Say what may stand of an update that was undone, and what was set aside."""
     reason, unseen = event.details.get("reason"), event.details.get("unseen")
     rows = [f"{indent}rows that it wrote may stand: {reason}; nothing was deleted"] if reason else []
     return [*rows, *([f"{indent}{unseen}"] if unseen else []), *_set_aside(event, indent)]
@@ -98,7 +98,7 @@ class Narrator:
     phase: str = ""
 
     def lines(self, event: Event) -> list[str]:
-        """Give the lines that an event deserves; often none."""
+        """Return the lines that an event deserves; often none."""
         teller: Callable[[Event], list[str]] | None = getattr(self, f"_{event.event}", None)
         return teller(event) if teller else []
 
@@ -207,7 +207,7 @@ class LineListener(Listener):
 
 
 def amount(event: Event) -> str:
-    """Give "340 of 1000 tracks", or "1.2 GB of 3.4 GB, 120 MB/s, 20 s left"."""
+    """Return "340 of 1000 tracks", or "1.2 GB of 3.4 GB, 120 MB/s, 20 s left"."""
     if event.details.get("unit") == "bytes":
         return backups.pace(event.details)
     done, total = event.details.get("done", 0), event.details.get("total")

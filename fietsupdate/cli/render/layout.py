@@ -58,12 +58,12 @@ def several(ids: Iterable[str], none: str = "none") -> str:
 
 
 def count(number: int, noun: str) -> str:
-    """Give "1 update", "2 updates"."""
+    """Return "1 update", "2 updates"."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def duration(milliseconds: int) -> str:
-    """Give a length of time as people say it: ``0.4 s``, ``12 s``, ``3 min 20 s``, ``2 h 5 min``."""
+    """Return a length of time as people say it: ``0.4 s``, ``12 s``, ``3 min 20 s``, ``2 h 5 min``."""
     seconds = milliseconds / 1000
     if seconds < 9.95:  # noqa: PLR2004  # what rounds to 10 needs no tenths
         return f"{seconds:.1f} s"

@@ -76,7 +76,7 @@ class Output:
 
     @property
     def draws(self) -> bool:
-        """Tell whether line-drawing characters can be written."""
+        """Return whether line-drawing characters can be written."""
         try:
             "●○│├─╯".encode(self.encoding)
         except (LookupError, UnicodeEncodeError):

@@ -15,7 +15,7 @@ GHOSTS = "without a script"
 
 
 def facts(answer: Status) -> list[tuple[str, str]]:
-    """Give a row for each package; nothing where there is only one."""
+    """Return a row for each package; nothing where there is only one."""
     if len(answer.packages) < 2:  # noqa: PLR2004  # then the rows above say it all
         return []
     column = max(len(package.name) for package in answer.packages)
@@ -31,7 +31,7 @@ def _place(package: PackageStatus) -> str:
 
 
 def name(update: Update, *, qualified: bool) -> str:
-    """Give the id, after its package where there are several: that is a target that can be typed."""
+    """Return the id, after its package where there are several: that is a target that can be typed."""
     return f"{update.folder}:{update.update_id}" if qualified else update.update_id
 
 
@@ -79,7 +79,7 @@ def _grouped(rows: Iterable[tuple[str, tuple[str, ...]]], folders: Sequence[str]
 
 
 def status_documents(packages: Iterable[PackageStatus]) -> dict[str, Any]:
-    """Give the packages of ``status --json``, by name."""
+    """Return the packages of ``status --json``, by name."""
     return {
         package.name: {
             "current": package.current,
@@ -92,7 +92,7 @@ def status_documents(packages: Iterable[PackageStatus]) -> dict[str, Any]:
 
 
 def applied_document(done: Iterable[Applied]) -> Mapping[str, Any]:
-    """Give the document of ``history --applied --json``."""
+    """Return the document of ``history --applied --json``."""
     return {
         "applied": [
             {
@@ -110,5 +110,5 @@ def applied_document(done: Iterable[Applied]) -> Mapping[str, Any]:
 
 
 def pending_document(waiting: Iterable[Update]) -> Mapping[str, Any]:
-    """Give the document of ``history --pending --json``."""
+    """Return the document of ``history --pending --json``."""
     return {"pending": [{"update_id": one.update_id, "package": one.folder, "summary": one.summary} for one in waiting]}

@@ -73,7 +73,7 @@ def _kept_apart(seclusion: Seclusion | None, width: int) -> list[str]:
 
 
 def document(answer: Rehearsal | None) -> dict[str, Any]:
-    """Give the document of ``rehearse --json``."""
+    """Return the document of ``rehearse --json``."""
     if answer is None:
         return {"rehearsal": None}
     found: dict[str, Any] = {"rehearsal": answer.to_document()}
@@ -95,7 +95,7 @@ def outlook(known: Outlook, width: int) -> str:
 
 
 def outlook_document(known: Outlook) -> dict[str, Any]:
-    """Give the same for programs."""
+    """Return the same for programs."""
     rehearsal, estimates = known.rehearsal, known.estimates
     return {
         "rehearsal": rehearsal.to_document() if rehearsal is not None else None,
@@ -128,7 +128,7 @@ def estimated(estimates: Estimates) -> str:
 
 
 def in_words(seconds: float) -> str:
-    """Give a length of time in words: "about 3 minutes"."""
+    """Return a length of time in words: "about 3 minutes"."""
     if seconds < 1:
         return "less than a second"
     if seconds < _MINUTE:
@@ -225,7 +225,7 @@ def _name(change: Change) -> str:
 
 
 def _rows(database: Database) -> list[str]:
-    """Give the tables whose number of rows is another one, or that came or went."""
+    """Return the tables whose number of rows is another one, or that came or went."""
     before, after = database.rows_before, database.rows_after
     names = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
     if not names:

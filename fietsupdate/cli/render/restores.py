@@ -66,7 +66,7 @@ def question(what: Candidate) -> str:
 
 
 def part(event: Event) -> str:
-    """Tell what a restore does at the moment."""
+    """Say what a restore does at the moment."""
     return PARTS.get(event.text, event.text)
 
 

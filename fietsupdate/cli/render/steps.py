@@ -16,12 +16,12 @@ RUN = {
 
 
 def is_hook(update_id: str) -> bool:
-    """Tell a version hook, ``module:function``, from an update: no id of an update has a colon."""
+    """Distinguish a version hook, ``module:function``, from an update: no id of an update has a colon."""
     return ":" in update_id
 
 
 def is_mark(update_id: str) -> bool:
-    """Tell the end of a change of version, ``distribution==version``, from an update and a hook."""
+    """Distinguish the end of a change of version, ``distribution==version``, from an update and a hook."""
     return VERSION_MARK in update_id
 
 

@@ -37,7 +37,7 @@ NEXT = {
 
 
 def status(answer: Status, width: int) -> str:
-    """Say where the instance is, what waits, what is wrong, and what to do."""
+    """Return where the instance is, what waits, what is wrong, and what to do."""
     lines = labelled(_facts(answer), width)
     if answer.pending:
         lines += ["", f"Waiting, in this order ({count(len(answer.pending), 'update')}):", *_pending(answer, width)]
@@ -114,7 +114,7 @@ def _not_atomic(update: Update, answer: Status) -> str:
 
 
 def _item(number: int, name: str, summary: str, width: int) -> list[str]:
-    """Give ``  1. name  summary``; what is too long goes to the next lines."""
+    """Return ``  1. name  summary``; what is too long goes to the next lines."""
     start = f"{number:>3}. {name}"
     if not summary:
         return [start.rstrip()]
@@ -129,7 +129,7 @@ def _problem(problem: Problem, width: int) -> list[str]:
 
 
 def check(answer: Status) -> str:
-    """Give the state in one line."""
+    """Return the state in one line."""
     subject = "no update can run: " if any(problem.blocks for problem in answer.problems) else ""
     if answer.state is UpdateState.OUTDATED:
         return f"{answer.state}: {subject}{steps.waiting(answer, several(answer.heads))}"
@@ -242,7 +242,7 @@ def _entry_cells(entry: Entry) -> tuple[str, ...]:
 
 
 def moment(iso: str) -> str:
-    """Give a UTC time of the ledger to the second, as people write it."""
+    """Return a UTC time of the ledger to the second, as people write it."""
     return iso[:19].replace("T", " ")
 
 

@@ -111,7 +111,7 @@ def _be_the_child(work: Callable[[Callable[[object], None]], object], writer: Co
 
 
 def _portable(error: BaseException) -> BaseException:
-    """Give an error that survives the pipe."""
+    """Return an error that survives the pipe."""
     with suppress(Exception):
         if type(pickle.loads(pickle.dumps(error))) is type(error):  # noqa: S301  # what was pickled in the same line
             return error

@@ -248,7 +248,7 @@ class Clone:
 
 @contextmanager
 def cloned(real: Application, database: DatabaseView, tell: Tell, left: Callable[[str], None]) -> Iterator[Clone]:
-    """Give a clone that is still to be made; when the context is left, however that is, nothing of it is there.
+    """Yield a clone that is still to be made; when the context is left, however that is, nothing of it is there.
 
     The caller holds the lock of the real instance.
 

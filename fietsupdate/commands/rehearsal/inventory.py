@@ -55,7 +55,7 @@ class Inventory:
             self._spill()
 
     def __iter__(self) -> Iterator[FileRecord]:
-        """Give all records, sorted."""
+        """Yield all records, sorted."""
         self._spill()
         return heapq.merge(*(_read(run) for run in self._runs), key=_key)
 
@@ -159,7 +159,7 @@ def _plain(record: FileRecord) -> FileRecord:
 
 
 def _walk(roots: Mapping[str, Path], ignored: frozenset[str]) -> Iterator[tuple[FileRecord, int]]:
-    """Give what is in the trees, sorted, each with its ctime; contents and attributes are not read."""
+    """Yield what is in the trees, sorted, each with its ctime; contents and attributes are not read."""
     for root in sorted(roots):
         top = str(roots[root])
         yield _look(root, "", top)
@@ -210,5 +210,5 @@ def _read(run: IO[bytes]) -> Iterator[FileRecord]:
 
 
 def _key(record: FileRecord) -> tuple[str, list[str]]:
-    """Give the order in which a walk comes to it: a folder before what is in it."""
+    """Return the order in which a walk comes to it: a folder before what is in it."""
     return record.root, record.path.split("/") if record.path else []

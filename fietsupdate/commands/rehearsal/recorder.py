@@ -91,7 +91,7 @@ class Recorder:
         self.warnings[f"{about}{event.text}"] = None
 
     def _moment(self) -> int:
-        """Give a ctime that nothing has yet, and whatever is touched from now on surpasses."""
+        """Return a ctime that nothing has yet, and whatever is touched from now on surpasses."""
         self.stamp.touch()
         time.sleep(TICK)
         return self.stamp.stat().st_ctime_ns + 1

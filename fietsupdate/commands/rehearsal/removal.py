@@ -64,7 +64,7 @@ def elsewhere(folder: Path) -> Path:
 
 
 def name_outside(folder: Path, place: Path) -> Path:
-    """Give a clone below ``.fietsupdate`` a name that does not show that.
+    """Return a clone below ``.fietsupdate`` a name that does not show that.
 
     Scripts that walk through the data directory pass over what has this folder among the parts of its path, and would
     find nothing there.
@@ -112,7 +112,7 @@ def _drop(real: Store, tag: str, place: Path) -> None:
 
 
 def _is_outside(path: Path, folder: Path) -> bool:
-    """Tell whether a path, whatever is noted, has the one name that belongs to a rehearsal outside of its folder."""
+    """Return whether a path, whatever is noted, has the one name that belongs to a rehearsal outside of its folder."""
     return path.is_absolute() and ".." not in path.parts and path.name == f"{PREFIX}{folder.name}"
 
 
@@ -133,7 +133,7 @@ def sweep(data_dir: Path, url: str, file: Path | None) -> tuple[str, ...]:
 
 
 def dead(data_dir: Path) -> Iterator[Path]:
-    """Give the folders of rehearsals that nobody is at work on."""
+    """Yield the folders of rehearsals that nobody is at work on."""
     try:
         if folder_of(data_dir).is_symlink():
             return

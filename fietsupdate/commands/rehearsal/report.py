@@ -177,11 +177,11 @@ class Rehearsal:
     format: int = FORMAT
 
     def is_for(self, plan: Plan) -> bool:
-        """Tell whether exactly these updates, with these scripts, were rehearsed from there."""
+        """Return whether exactly these updates, with these scripts, were rehearsed from there."""
         return self.updates == rehearsed(plan) and self.current == plan.current
 
     def to_document(self) -> dict[str, Any]:
-        """Give it as JSON values."""
+        """Return it as JSON values."""
         document = asdict(self)
         if self.round_trip is not None:
             document["round_trip"]["restored"] = self.round_trip.restored
@@ -190,7 +190,7 @@ class Rehearsal:
         return document
 
     def to_json(self) -> str:
-        """Give the text that is stored: ASCII, whatever the names are."""
+        """Return the text that is stored: ASCII, whatever the names are."""
         return json.dumps(self.to_document(), indent=1) + "\n"
 
     @classmethod

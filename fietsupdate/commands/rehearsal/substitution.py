@@ -18,7 +18,7 @@ from fietsupdate.model import Policy
 
 
 def substituted(site: Application, data_dir: Path, extra_dirs: Mapping[str, Path], pointed: Redirect) -> Application:
-    """Give the same site with a clone in place of the real instance.
+    """Return the same site with a clone in place of the real instance.
 
     Paths into the data directory and the further roots, and URLs of the real database, are replaced among the settings
     and the ``-x`` arguments, wherever they stand in a text. Nothing else of the real instance is asked or changed: no
@@ -59,7 +59,7 @@ def aim_of(site: Application, data_dir: Path, extra_dirs: Mapping[str, Path], po
 
 
 def aimed_ini(text: str, here: Path, aim: Substitution) -> str:
-    """Give the text of an INI file that leads to the clone, and that may lie anywhere.
+    """Return the text of an INI file that leads to the clone, and that may lie anywhere.
 
     Args:
         text: The real one.

@@ -86,7 +86,7 @@ def _told(status: os.stat_result | None) -> tuple[int, ...]:
 def _all(
     folders: Collection[Path], files: Collection[Path], ignored: Collection[str]
 ) -> Iterator[tuple[str, os.stat_result | None]]:
-    """Give every path that is looked at, with its status; a single file that is not there has none."""
+    """Yield every path that is looked at, with its status; a single file that is not there has none."""
     for folder in folders:
         yield str(folder), _status(str(folder))
         yield from _below(str(folder), ignored)

@@ -12,7 +12,7 @@ from fietsupdate.views import Whereabouts
 
 
 def live_store(place: Whereabouts) -> Store:
-    """Give the store of the database that env.py's connection leads to; nothing is connected to yet.
+    """Return the store of the database that env.py's connection leads to; nothing is connected to yet.
 
     Raises:
         DatabaseError: databases of that kind cannot be copied.
@@ -23,7 +23,7 @@ def live_store(place: Whereabouts) -> Store:
 
 
 def open_store(url: str, *, file: Path | None) -> Store:
-    """Give the store of a database by its URL alone: nobody has asked whether env.py's connection leads there.
+    """Return the store of a database by its URL alone: nobody has asked whether env.py's connection leads there.
 
     Args:
         url: SQLAlchemy's URL with its password.

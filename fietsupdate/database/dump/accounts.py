@@ -180,7 +180,7 @@ class Account:
             open_store(self.url, file=None).query("SELECT 1")
 
     def _settings(self) -> Iterator[str]:
-        """Give the statements that let sessions of the account begin like those of the real user."""
+        """Yield the statements that let sessions of the account begin like those of the real user."""
         user, is_superuser, _, path = self.clone.query(_WHO)[0]
         name, place = quoted(self.name), quoted(sa.make_url(self.clone.url).database or "")
         path = re.sub(r'"?\$user"?', lambda _: quoted(user or ""), path or "")

@@ -35,7 +35,7 @@ class Loaded:
     """The transaction that is begun in it, "" for none: nobody can finish it in a copy."""
 
     def is_at(self, instance_id: str, tip_hash: str) -> bool:
-        """Tell whether it is that instance, at that tip, and nothing is begun in it."""
+        """Return whether it is that instance, at that tip, and nothing is begun in it."""
         last = fingerprint((self.last,)) if self.last else ""
         return (self.instance_id, last) == (instance_id, tip_hash) and not self.begun
 
@@ -80,7 +80,7 @@ def _said(rows: Sequence[Mapping[str, str | None]], instance_id: str) -> Loaded:
 
 
 def ledger_in(store: Store, version_table: str, schema: str) -> LedgerTable | None:
-    """Give the ledger's table in a copy by the names that were written down, or else the only one that is there."""
+    """Return the ledger's table in a copy by the names that were written down, or else the only one that is there."""
     return ledger_of(version_table, schema or None, store.dialect) if version_table else _only_ledger(store)
 
 

@@ -37,7 +37,7 @@ SELECT '', c.table_name, c.column_name
 
 
 def is_ours(table: str) -> bool:
-    """Tell whether a table, which may be called ``schema.table``, is bookkeeping of ours."""
+    """Return whether a table, which may be called ``schema.table``, is bookkeeping of ours."""
     return any(part.startswith(OURS) for part in table.split("."))
 
 
@@ -58,7 +58,7 @@ def digests(store: Store, without: Mapping[str, Container[str]] | None = None) -
 def sums(
     store: Store, leave_out: Container[str] = (), *, without: Mapping[str, Container[str]] | None = None
 ) -> dict[str, str]:
-    """Give such texts for the tables of a server's database, from one statement, and so of one moment.
+    """Return such texts for the tables of a server's database, from one statement, and so of one moment.
 
     Args:
         store: The database.

@@ -186,7 +186,7 @@ class MySQLStore(Store):
             return tuple(differences(dump, self._parsed, call))
 
     def sibling(self, kind: str, tag: str, folder: Path | None = None) -> MySQLStore:
-        """Give the database of that kind and tag: ``shop_old_TAG``; a long name is cut, and made unique by its hash."""
+        """Return the database of that kind and tag: ``shop_old_TAG``; a long name is cut and made unique by a hash."""
         del folder
         ending = suffix(kind, tag, mark="__")
         name = self.name
@@ -207,7 +207,7 @@ class MySQLStore(Store):
         client.execute_script(self._parsed, script.encode("utf-8", "surrogateescape"))
 
     def query(self, sql: str) -> list[tuple[str | None, ...]]:
-        """Give the rows of one statement; NUL characters arrive as blanks."""
+        """Return the rows of one statement; NUL characters arrive as blanks."""
         return client.select(self._parsed, sql)
 
     def tables(self) -> list[str]:
@@ -224,11 +224,11 @@ class MySQLStore(Store):
         return {tables[number]: count for number, count in rows}
 
     def schema_text(self) -> str:
-        """Give the dump program's definitions, without its comments, and without the next AUTO_INCREMENT."""
+        """Return the dump program's definitions, without its comments, and without the next AUTO_INCREMENT."""
         return definitions_of(self._parsed)
 
     def _parts(self) -> list[AbstractContextManager[programs.Call]]:
-        """Give the calls that write the whole; routines come first, for views, where not all can be written down."""
+        """Return the calls that write the whole; routines come first, for views, where not all can be written down."""
         content = self._content()
         if not hidden(self._parsed):
             return [client.dumping(self._parsed, *content)]

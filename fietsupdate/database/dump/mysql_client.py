@@ -24,7 +24,7 @@ _ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t", "\b
 
 
 def at(url: sa.URL, database: str) -> sa.URL:
-    """Give the URL of another database on the same server."""
+    """Return the URL of another database on the same server."""
     return url.set(database=database)
 
 
@@ -52,7 +52,7 @@ def options(url: sa.URL) -> str:
 
 @contextlib.contextmanager
 def calling(url: sa.URL, program: str, *arguments: str, hint: str = "") -> Iterator[Call]:
-    """Give the call of a program on a server; all that is secret lies in a file that only the program can open.
+    """Yield the call of a program on a server; all that is secret lies in a file that only the program can open.
 
     No other option file is read: an administrator's own user and password are not the application's.
     """
@@ -172,7 +172,7 @@ families: dict[str, tuple[str, tuple[int, ...], str]] = {}
 
 
 def family(url: str) -> tuple[str, tuple[int, ...], str]:
-    """Tell what serves a URL: ``mariadb`` or ``mysql``, its version as numbers, and as it says it itself."""
+    """Return what serves a URL: ``mariadb`` or ``mysql``, its version as numbers, and as it says it itself."""
     parsed = sa.make_url(url).set(database="")
     server = masked(parsed.render_as_string(hide_password=True))
     if server not in families:
@@ -219,14 +219,14 @@ def execute_script(url: sa.URL, script: bytes) -> None:
 
 
 def select(url: sa.URL, sql: str) -> Rows:
-    """Give the rows of a statement; XML is the one form in which the client writes NULL so that it can be told."""
+    """Return the rows of a statement; XML is the one form in which the client writes NULL so that it can be told."""
     text = _answer(url, f"{_PATIENCE}{_PLAIN}{sql.strip().rstrip(';')}\n;\n", "--xml").decode(errors="surrogateescape")
     return [tuple(_meant(field) for field in _FIELD.finditer(row[1])) for row in _ROW.finditer(text)]
 
 
 @contextmanager
 def loading(url: sa.URL) -> Iterator[programs.Call]:
-    """Give the call of the client that takes a dump into the URL's database.
+    """Yield the call of the client that takes a dump into the URL's database.
 
     Raises:
         StatementFailedError: the block fed a statement that failed.
@@ -242,7 +242,7 @@ def loading(url: sa.URL) -> Iterator[programs.Call]:
 
 
 def dumping(url: sa.URL, *arguments: str, names: Sequence[str] = ()) -> AbstractContextManager[programs.Call]:
-    """Give the call of the dump program on the URL's database, or on some of its tables."""
+    """Return the call of the dump program on the URL's database, or on some of its tables."""
     program = programs.find(DUMPERS[family(_server(url))[0]], INSTALL)
     hint = "See that this user may read everything in the database, and that no schema change is running."
     database = url.database or ""
@@ -254,7 +254,7 @@ def dumping(url: sa.URL, *arguments: str, names: Sequence[str] = ()) -> Abstract
 
 @contextmanager
 def dumping_routines(url: sa.URL) -> Iterator[programs.Call]:
-    """Give the call of the dump program for the routines alone; those that are hidden from this user are left out."""
+    """Yield the call of the dump program for the routines alone; those that are hidden from this user are left out."""
     bare = ("--no-data", "--no-create-info", "--skip-triggers")
     with dumping(url, *bare, "--routines", "--force") as call:
         yield replace(call, forgiven=_HIDDEN)
@@ -262,7 +262,7 @@ def dumping_routines(url: sa.URL) -> Iterator[programs.Call]:
 
 @cache
 def _only_mysql(program: str) -> tuple[str, ...]:
-    """Give what MySQL's own program needs so that its dump can be loaded beside the original, and by MariaDB."""
+    """Return what MySQL's own program needs so that its dump can be loaded beside the original, and by MariaDB."""
     is_mariadb = b"MariaDB" in programs.output_of(programs.Call((program, "--version")))
     return () if is_mariadb else ("--set-gtid-purged=OFF", "--column-statistics=0")
 

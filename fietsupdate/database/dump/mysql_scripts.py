@@ -67,7 +67,7 @@ def triggers(url: sa.URL) -> list[str]:
 
 
 def definitions_of(url: sa.URL) -> str:
-    """Give all definitions of a database as text that can be compared."""
+    """Return all definitions of a database as text that can be compared."""
     arguments = ("--no-data", "--triggers", "--events", "--skip-comments", "--skip-add-drop-table")
     written = _dumped(url, *arguments, f"--ignore-table={name_of(url)}.{ASIDE}")
     with client.dumping_routines(url) as call:

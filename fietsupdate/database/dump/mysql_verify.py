@@ -62,5 +62,5 @@ def _digests(lines: Iterable[bytes], origin: Origin, url: sa.URL) -> dict[str, s
 
 
 def _plain(line: bytes, origin: Origin) -> str:
-    """Give the title of a part without the name of its database."""
+    """Return the title of a part without the name of its database."""
     return line[3:].decode(errors="replace").strip().replace(f" '{origin.database}'", "")

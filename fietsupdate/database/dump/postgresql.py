@@ -173,7 +173,7 @@ class PostgreSQLStore(Store):
         self._rename([*renames, (new.name, self.name)])
 
     def sibling(self, kind: str, tag: str, folder: Path | None = None) -> PostgreSQLStore:
-        """Give the database of that kind and tag: ``shop_old_TAG``; a long name is cut, and made unique by its hash."""
+        """Return the database of that kind and tag: ``shop_old_TAG``; a long name is cut and made unique by a hash."""
         del folder
         ending = suffix(kind, tag, mark="__")
         name, room = self.name, LONGEST_NAME - len(ending.encode())
@@ -194,7 +194,7 @@ class PostgreSQLStore(Store):
         psql(self._parsed, f"{sql}\n;\n", "--single-transaction")
 
     def query(self, sql: str) -> list[tuple[str | None, ...]]:
-        """Give the rows of one SELECT (or VALUES, or TABLE), each value in PostgreSQL's own text form."""
+        """Return the rows of one SELECT (or VALUES, or TABLE), each value in PostgreSQL's own text form."""
         return select(self._parsed, sql)
 
     def tables(self) -> list[str]:
@@ -211,7 +211,7 @@ class PostgreSQLStore(Store):
         return {name: int(count or 0) for (name, _), (_, count) in zip(tables, rows, strict=True)}
 
     def schema_text(self) -> str:
-        """Give pg_dump's definitions, without its comments and settings."""
+        """Return pg_dump's definitions, without its comments and settings."""
         with _dumping(self._parsed, "--schema-only", form="plain") as call:
             text = programs.output_of(call).decode(errors="surrogateescape")
         return "\n".join(line for line in text.split("\n") if not _NOISE.fullmatch(line)) + "\n"
@@ -227,7 +227,7 @@ class PostgreSQLStore(Store):
         return (*(tuple(one) for one in properties(self.query, self.name)), *used)
 
     def set_up(self, known: Settings) -> tuple[str, ...]:
-        """Give this database what was described; say what was refused."""
+        """Return this database what was described; say what was refused."""
         owner = self.query("SELECT pg_get_userbyid(datdba)::text FROM pg_database WHERE datname = current_database()")
         return tuple(loading.attempted(self._parsed, statements(known, self.name, owner[0][0] or "")))
 
@@ -253,7 +253,7 @@ class PostgreSQLStore(Store):
         return loading.rows_in(dump, schema, table)
 
     def _has_tablespaces(self, settings: Settings | None) -> bool:
-        """Tell whether all tablespaces of the dump's tables can be used here, as far as they are known."""
+        """Return whether all tablespaces of the dump's tables can be used here, as far as they are known."""
         names = [values[0] for kind, *values in settings or () if kind == "tablespace"]
         here = {name for (name,) in self._server.ask(_USABLE)}
         return set(names) <= here

@@ -37,7 +37,7 @@ def database_of(url: sa.URL) -> str:
 
 
 def at(url: sa.URL, database: str) -> sa.URL:
-    """Give the URL of another database on the same server."""
+    """Return the URL of another database on the same server."""
     return url.difference_update_query(["dbname"]).set(database=database)
 
 
@@ -62,7 +62,7 @@ def conninfo(values: Mapping[str, str]) -> str:
 
 @contextlib.contextmanager
 def calling(url: sa.URL, program: str, *arguments: str, hint: str = "") -> Iterator[Call]:
-    """Give the call of a program on a database; its password lies in a file that only the program can open."""
+    """Yield the call of a program on a database; its password lies in a file that only the program can open."""
     values = parameters(url)
     password = _one(url, "password") or url.password or ""
     key_password = _one(url, "sslpassword")
@@ -94,7 +94,7 @@ def without_secrets(url: sa.URL) -> str:
 
 
 def _hosts(url: sa.URL) -> tuple[str, str]:
-    """Give host and port as libpq takes several: ``a,b`` and ``5432,5433``; a folder is a socket's."""
+    """Return host and port as libpq takes several: ``a,b`` and ``5432,5433``; a folder is a socket's."""
     if socket := _one(url, "unix_sock"):  # pg8000: the socket itself
         folder, _, name = socket.rpartition("/")
         return folder, name.rpartition(".")[2]
@@ -176,7 +176,7 @@ def psql(url: sa.URL, sql: str, *options: str) -> bytes:
 
 
 def select(url: sa.URL, sql: str, *, before: str = "") -> Rows:
-    """Give the rows of a SELECT; COPY is the one form in which psql writes every value so that it can be read back.
+    """Return the rows of a SELECT; COPY is the one form in which psql writes every value so that it can be read back.
 
     Args:
         url: The database.
@@ -195,7 +195,7 @@ class Server:
         self._maintenance: tuple[str, ...] = MAINTENANCE
 
     def ask(self, sql: str) -> Rows:
-        """Give the rows of a SELECT."""
+        """Return the rows of a SELECT."""
         return self._reached(lambda url: select(url, sql))
 
     def administer(self, sql: str) -> None:

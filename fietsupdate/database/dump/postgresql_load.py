@@ -75,7 +75,7 @@ def load(url: sa.URL, dump: Path, moved: Moved, *, tablespaces: bool) -> tuple[s
 
 
 def entries(dump: Path) -> list[str]:
-    """Give the lines of a dump's table of contents."""
+    """Return the lines of a dump's table of contents."""
     call = programs.Call((_program(), "--list", str(dump)), hint="The dump is not whole: verify the backup.")
     lines = programs.output_of(call).decode(errors="surrogateescape").split("\n")
     return [line for line in lines if _ENTRY.match(line)]
@@ -124,7 +124,7 @@ def _restore(url: sa.URL, dump: Path, listed: str, *options: str, moved: Moved =
 
 
 def _rights_in(dump: Path, contents: Sequence[str]) -> Iterator[str]:
-    """Give the statements of a dump that give and take rights."""
+    """Yield the statements of a dump that give and take rights."""
     listed = _listed(contents, only=_RIGHTS)
     if not listed:
         return

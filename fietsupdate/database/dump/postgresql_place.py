@@ -43,7 +43,7 @@ _PROVIDERS = {"i": "icu", "b": "builtin"}
 
 
 def creation(query: Query, live: str, name: str, *, full: bool = False) -> str | None:
-    """Give the statement that makes a database like the live one, empty or a full copy; None when there is no live one.
+    """Return the statement that makes a database like the live one, empty or a full copy; None without a live one.
 
     Only the server itself can make a full copy, and only while nobody is connected.
     """
@@ -81,7 +81,7 @@ def properties(query: Query, live: str) -> Properties:
 
 
 def statements(known: Properties, name: str, owner: str) -> Iterator[str]:
-    """Give the statements that make a new database's comment, rights and settings those that were described.
+    """Yield the statements that make a new database's comment, rights and settings those that were described.
 
     What its owner was allowed then, its owner is allowed now, whatever he is called.
     """

@@ -78,7 +78,7 @@ class Call:
 
 
 def find(names: Sequence[str], hint: str) -> str:
-    """Give the path of the first program that is installed.
+    """Return the path of the first program that is installed.
 
     Raises:
         DatabaseError: none is, with the hint.
@@ -116,7 +116,7 @@ def to_file(call: Call, path: Path, moved: Moved = unheard, edit: Edit | None = 
 
 @contextlib.contextmanager
 def lines_of(call: Call) -> Iterator[Iterator[bytes]]:
-    """Give the lines that a program writes, as they come; all of them are to be read.
+    """Yield the lines that a program writes, as they come; all of them are to be read.
 
     Raises:
         ProgramFailedError: it ended with an error.
@@ -154,7 +154,7 @@ def through(source: Call, sink: Call, edit: Edit | None = None, moved: Moved = u
 
 @contextlib.contextmanager
 def secret_file(text: str) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Give the path of a file of mode 0600 that only a child of ours can open, and the descriptors it needs for that.
+    """Yield the path of a file of mode 0600 that only a child of ours can open, and the descriptors it needs for that.
 
     On Linux it has no name on disk, so that nothing can be left behind; elsewhere it lies in a private folder.
     """

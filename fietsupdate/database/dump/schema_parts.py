@@ -27,7 +27,7 @@ _KEYS = re.compile(r"\s*(?:CONSTRAINT|PRIMARY|UNIQUE|FOREIGN|CHECK|KEY|INDEX|FUL
 
 
 def holds(schema: str, leave: Leave) -> bool:
-    """Tell whether a table or column is there."""
+    """Return whether a table or column is there."""
     return any(
         leave.kind == TABLE or any(_is_column(line, leave.column) for line in text.splitlines()[1:])
         for text in definitions(schema)

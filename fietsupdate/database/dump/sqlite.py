@@ -66,7 +66,7 @@ class SQLiteStore(Store):
         return identity_of_file(self.place)
 
     def exists(self) -> bool:
-        """Tell whether the file is there; an empty one in the place of an old database stands for none."""
+        """Return whether the file is there; an empty one in the place of an old database stands for none."""
         try:
             return os.stat(self.place).st_size > 0 or not self.made
         except OSError:
@@ -81,7 +81,7 @@ class SQLiteStore(Store):
         return total
 
     def size_of_dump(self) -> int | None:
-        """Give the size of the file and its log: a copy has the same pages, each once."""
+        """Return the size of the file and its log: a copy has the same pages, each once."""
         return self.size()
 
     def dump(self, dest: Path, moved: Moved = unheard) -> None:
@@ -151,7 +151,7 @@ class SQLiteStore(Store):
             exchange.make()
 
     def sibling(self, kind: str, tag: str, folder: Path | None = None) -> SQLiteStore:
-        """Give the file of that kind and tag: ``app.sqlite.old-TAG``."""
+        """Return the file of that kind and tag: ``app.sqlite.old-TAG``."""
         place = (folder or self.place.parent).absolute() / (self.place.name + suffix(kind, tag, mark=".-"))
         return SQLiteStore(self._url_of(place), place, made=True)
 
@@ -174,7 +174,7 @@ class SQLiteStore(Store):
             patiently(lambda: connection.execute("COMMIT"))
 
     def query(self, sql: str) -> list[tuple[str | None, ...]]:
-        """Give rows as text; bytes are taken for UTF-8."""
+        """Return rows as text; bytes are taken for UTF-8."""
         with self._told("read"), closing(connect(self.place)) as connection:
             rows = patiently(lambda: connection.execute(sql).fetchall())
         return [tuple(_text(value) for value in row) for row in rows]
@@ -191,7 +191,7 @@ class SQLiteStore(Store):
         return {name: count for name, count in counts.items() if count is not None}
 
     def schema_text(self) -> str:
-        """Give what sqlite_master holds, one definition after the other, without accidents of quoting and layout."""
+        """Return what sqlite_master holds, one definition after the other, without accidents of quoting and layout."""
         with self._told("read"), closing(connect(self.place)) as connection:
             return patiently(lambda: definitions(connection))
 
@@ -271,7 +271,7 @@ _PLAIN = re.compile(r"""["`\[]([A-Za-z_]\w*)["`\]]""")
 
 
 def definitions(connection: sqlite3.Connection) -> str:
-    """Give every definition, ordered by type and name, each column of a table in a line of its own."""
+    """Return every definition, ordered by type and name, each column of a table in a line of its own."""
     rows = connection.execute(_MASTER).fetchall()
     return "".join(f"{_one(sql, split=kind == 'table')};\n" for kind, _name, sql in rows)
 

@@ -142,7 +142,7 @@ class Exchange:
         self.live, self.new, self.old = live, new, old
 
     def has_happened(self) -> bool:
-        """Tell whether the exchange was made before.
+        """Return whether the exchange was made before.
 
         Raises:
             DatabaseError: there is nothing to put in the live place.
@@ -281,7 +281,7 @@ def hold(path: Path) -> sqlite3.Connection | None:
 
 
 def adopt(path: Path, like: Path) -> bool:
-    """Give a file the owner, mode and attributes of another; False when it cannot get the owner."""
+    """Return a file the owner, mode and attributes of another; False when it cannot get the owner."""
     try:
         wanted = os.stat(like)
     except FileNotFoundError:

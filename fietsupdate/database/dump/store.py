@@ -41,7 +41,7 @@ _SAY_IT_IN_THE_URL = (
 
 
 def unheard(_moved: int) -> None:
-    """Tell nobody."""
+    """Ignore how far it is."""
 
 
 class Store(ABC):
@@ -78,7 +78,7 @@ class Store(ABC):
 
     @abstractmethod
     def identity(self) -> tuple[str, ...]:
-        """Tell this database from every other, as its own program comes to it; see `fietsupdate.database.identity`."""
+        """Return what identifies this database, as its own program reaches it; see `fietsupdate.database.identity`."""
 
     def refuse_another(self) -> None:
         """Refuse to go on with a database that cannot be shown to be the one that env.py's connection leads to.
@@ -102,14 +102,14 @@ class Store(ABC):
 
     @abstractmethod
     def exists(self) -> bool:
-        """Tell whether there is such a database, empty or not."""
+        """Return whether there is such a database, empty or not."""
 
     @abstractmethod
     def size(self) -> int:
-        """Give the bytes that the database takes on disk, as its server counts them; 0 when it is not there."""
+        """Return the bytes that the database takes on disk, as its server counts them; 0 when it is not there."""
 
     def size_of_dump(self) -> int | None:
-        """Give how many bytes a dump has at the most; ``None`` where only making one tells, as it is another format."""
+        """Return how many bytes a dump has at the most; ``None`` where only making one tells: its format differs."""
         return None
 
     @abstractmethod
@@ -174,7 +174,7 @@ class Store(ABC):
 
     @abstractmethod
     def sibling(self, kind: str, tag: str, folder: Path | None = None) -> Store:
-        """Give the database of that kind (`NEW`, `OLD`, `CLONE`) and tag, there or not."""
+        """Return the database of that kind (`NEW`, `OLD`, `CLONE`) and tag, there or not."""
 
     @abstractmethod
     def drop(self) -> None:
@@ -189,7 +189,7 @@ class Store(ABC):
 
     @abstractmethod
     def query(self, sql: str) -> list[tuple[str | None, ...]]:
-        """Give the rows of one SELECT; every value as text, NULL as None."""
+        """Return the rows of one SELECT; every value as text, NULL as None."""
 
     @abstractmethod
     def tables(self) -> list[str]:
@@ -201,18 +201,18 @@ class Store(ABC):
 
     @abstractmethod
     def schema_text(self) -> str:
-        """Give the definitions of everything but rows, in an order and a form that can be compared."""
+        """Return the definitions of everything but rows, in an order and a form that can be compared."""
 
     def beside(self, tag: str) -> Store | None:
-        """Give what `load_beside` made under this tag, or None."""
+        """Return what `load_beside` made under this tag, or None."""
         return _if_there(self.sibling(NEW, tag))
 
     def old(self, tag: str) -> Store | None:
-        """Give what was live before the `swap` of this tag, or None."""
+        """Return what was live before the `swap` of this tag, or None."""
         return _if_there(self.sibling(OLD, tag))
 
     def cloned(self, tag: str, folder: Path | None = None) -> Store | None:
-        """Give what `clone` made under this tag, or None."""
+        """Return what `clone` made under this tag, or None."""
         return _if_there(self.sibling(CLONE, tag, folder))
 
 
@@ -259,7 +259,7 @@ def draft_of(dest: Path) -> Path:
 
 @contextlib.contextmanager
 def arriving(dest: Path) -> Iterator[Path]:
-    """Give a path to write to; afterwards what is there is durable and called ``dest``, after an error it is gone."""
+    """Yield a path to write to; afterwards what is there is durable and called ``dest``, after an error it is gone."""
     draft = draft_of(dest)
     draft.unlink(missing_ok=True)
     os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))

@@ -36,7 +36,7 @@ PATHS: Mapping[str, tuple[tuple[int, int | None], ...]] = MappingProxyType(
 
 
 def is_reading(event: str, arguments: tuple[Any, ...]) -> bool:
-    """Tell whether an event announces a file that is opened for reading only."""
+    """Return whether an event announces a file that is opened for reading only."""
     return event == "open" and not (arguments[2] or 0) & WRITING
 
 

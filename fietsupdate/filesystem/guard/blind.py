@@ -36,7 +36,7 @@ def changed_unseen(transaction: FileTransaction, since_ns: int) -> list[str]:
 
 
 def _is_for_others(changes: Changes, path: str) -> bool:
-    """Tell whether a path is the application's database, ours, or one that another thread was seen to change."""
+    """Return whether a path is the application's database, ours, or one that another thread was seen to change."""
     return any(
         paths.is_kept_out(path)
         or (path.startswith(f"{paths.root}/") and changes.own.explains(root, paths.relative(path)))

@@ -20,7 +20,7 @@ class Children:
         self._alive = _alive()
 
     def have_changed(self) -> bool:
-        """Tell whether a child was started since then, by whatever thread of this process."""
+        """Return whether a child was started since then, by whatever thread of this process."""
         return _ended() != self._ended or bool(_alive() - self._alive)
 
 

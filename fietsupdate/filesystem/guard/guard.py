@@ -185,7 +185,7 @@ class _Watch:
             self._report(text)
 
     def look_for_children(self) -> None:
-        """Tell of child processes that no event has told of."""
+        """Report child processes that no event has told of."""
         if "program" not in self._reported and self._children.have_changed():
             self.tell("program", f"Child processes ran while the hook did; {_NOT_UNDONE}")
 

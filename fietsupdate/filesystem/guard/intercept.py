@@ -86,7 +86,7 @@ class Interceptor:
         return None
 
     def is_inside(self, path: str) -> bool:
-        """Tell whether a call with this path changes something in a root, our own folder among it."""
+        """Return whether a call with this path changes something in a root, our own folder among it."""
         real = {self._real(path, follow=follow) for follow in (True, False)}
         return any(f"{one}/".startswith(f"{paths.root}/") for one in real for _, paths in self._roots)
 

@@ -57,7 +57,7 @@ class Outside:
         self._kept.update(dict.fromkeys(files, (root, path)))
 
     def tell_unkept(self, path: str) -> None:
-        """Tell that something leaves a root of which no second name could be kept."""
+        """Report that something leaves a root of which no second name could be kept."""
         text = "is moved out, and this user may not read all of it; what is deleted there is not undone."
         self._tell(f"unkept {path}", f"{path} {text}")
 

@@ -76,7 +76,7 @@ class Call:
             _context.reset(token)
 
     def whose(self) -> Whose:
-        """Tell whom the current thread works for."""
+        """Return whom the current thread works for."""
         number = threading.get_ident()
         if number == self._thread or _context.get() is self:
             return Whose.CALLED
@@ -137,7 +137,7 @@ class Left:
 
 
 def _is_pooled(thread: threading.Thread) -> bool:
-    """Tell whether a thread is a worker of a `ThreadPoolExecutor`."""
+    """Return whether a thread is a worker of a `ThreadPoolExecutor`."""
     pools: Any = sys.modules.get("concurrent.futures.thread")
     return pools is not None and thread in getattr(pools, "_threads_queues", ())
 

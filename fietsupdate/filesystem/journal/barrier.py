@@ -26,7 +26,7 @@ class Barrier:
         self._failed = False
 
     def is_due(self, names: Collection[str], *, alone: bool, carries: bool) -> bool:
-        """Tell whether something must become durable before these (absolute) names may be touched.
+        """Return whether something must become durable before these (absolute) names may be touched.
 
         Args:
             names: What will be filled, freed or changed.
@@ -40,7 +40,7 @@ class Barrier:
         return carries and self._is_touched_above(names)
 
     def _is_touched_above(self, names: Collection[str]) -> bool:
-        """Tell whether a folder above one of these names was touched."""
+        """Return whether a folder above one of these names was touched."""
         for folder in _folders(names):
             above = folder
             while above:
@@ -81,5 +81,5 @@ class Barrier:
 
 
 def _folders(names: Iterable[str]) -> set[str]:
-    """Give the folders that list these names, which are canonical."""
+    """Return the folders that list these names, which are canonical."""
     return {name.rpartition("/")[0] for name in names}

@@ -86,7 +86,7 @@ class Changes:
         return self._work
 
     def absolute(self, record: Record, path: str | None = None) -> str:
-        """Give the absolute path of a record's path, or of another one in its root."""
+        """Return the absolute path of a record's path, or of another one in its root."""
         return self.roots[record.root].absolute(record.path if path is None else path)
 
     def slot(self, root: str, path: str) -> Slot:
@@ -212,7 +212,7 @@ class Changes:
                 self.journal.append(notes)
 
     def _names_when_durable(self, records: Sequence[Record]) -> list[list[str]]:
-        """Give the absolute names of each record, when what they build on is durable."""
+        """Return the absolute names of each record, when what they build on is durable."""
         names = [self._names(record) for record in records]
         if any(map(self._must_wait, records, names)):
             self.barrier.sync()
@@ -235,11 +235,11 @@ class Changes:
             self.undo(record)
 
     def draft(self, root: str, path: str) -> str:
-        """Give a free name for a new file that will be put at ``path``, on the same file system."""
+        """Return a free name for a new file that will be put at ``path``, on the same file system."""
         return self._vaults.draft(root, path)
 
     def vault(self, root: str, path: str) -> str:
-        """Give a free name in the vault for what is now at ``path``, on the same file system."""
+        """Return a free name in the vault for what is now at ``path``, on the same file system."""
         return self._vaults.vault(root, path)
 
     def know_mount(self, root: str, path: str) -> bool:
@@ -268,7 +268,7 @@ class Changes:
         return lambda path: slot(absolute(path))
 
     def _must_wait(self, record: Record, names: Sequence[str]) -> bool:
-        """Tell whether something must be durable before this change, and the record of it."""
+        """Return whether something must be durable before this change, and the record of it."""
         return self.barrier.is_due(names, alone=record.is_alone, carries=record.do is Do.MOVE)
 
     def _add_to_barrier(self, record: Record, names: Sequence[str]) -> None:

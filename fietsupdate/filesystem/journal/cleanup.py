@@ -119,7 +119,7 @@ def mark_member(folder: Path, data_dir: Path) -> None:
 
 
 def is_member(folder: Path) -> bool:
-    """Tell whether a transaction's folder belongs to an instance whose data directory is another one."""
+    """Return whether a transaction's folder belongs to an instance whose data directory is another one."""
     return os.path.lexists(folder / MEMBER)
 
 

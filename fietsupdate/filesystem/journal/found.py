@@ -76,7 +76,7 @@ def _numbered(name: str, number: int) -> str:
 
 
 def _beside_files(folder: Path) -> Path:
-    """Give a folder's place in ``found``: where a file of that name was set aside before, the first one beside it."""
+    """Return a folder's place in ``found``: where a file of that name was set aside before, the first one beside it."""
     places = (folder.with_name(f"{folder.name}.{number}") for number in itertools.count(1))
     while os.path.lexists(folder) and (folder.is_symlink() or not folder.is_dir()):
         folder = next(places)

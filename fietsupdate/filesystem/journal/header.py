@@ -139,7 +139,7 @@ def open_folders(data_dir: Path) -> tuple[Path, ...]:
 
 
 def has_header(folder: Path) -> bool:
-    """Tell whether a transaction's folder has a header, or may have one that this user cannot see."""
+    """Return whether a transaction's folder has a header, or may have one that this user cannot see."""
     try:
         os.lstat(folder / NAME)
     except PermissionError:

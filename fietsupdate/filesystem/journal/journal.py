@@ -130,7 +130,7 @@ class Journal:
                 raise
 
     def forwards(self, *kinds: Do) -> Iterator[Record]:
-        """Give the records, first to last: all, or only those of some kinds, which costs much less."""
+        """Yield the records, first to last: all, or only those of some kinds, which costs much less."""
         begin = tuple(f'{{"do":"{kind}",'.encode() for kind in kinds or Do)
         with self._reader() as file:
             at = 0
@@ -169,7 +169,7 @@ class Journal:
             os.close(descriptor)
 
     def backwards(self, start: Position | None = None, floor: int = 0) -> Iterator[tuple[Record, Position]]:
-        """Give the records, last to first, each with the position after undoing it; `floor` is where a batch ends."""
+        """Yield the records, last to first, each with the position after undoing it; `floor` is where a batch ends."""
         end, undone = start or Position(self.end)
         while end > floor:
             mark = _read_mark(os.pread(self._descriptor, _MARK_LENGTH, end - _MARK_LENGTH))
@@ -195,7 +195,7 @@ class Progress:
         self._put(_progress_line(Position(0), begun=False))
 
     def read(self) -> Position | None:
-        """Give the position that playback has reached durably, or ``None`` when it has not begun.
+        """Return the position that playback has reached durably, or ``None`` when it has not begun.
 
         Raises:
             FilesError: it cannot be known. Beginning anew would take what is back already for a stranger's.
@@ -236,7 +236,7 @@ def _progress_line(position: Position, *, begun: bool) -> bytes:
 
 
 def _length(file: BinaryIO) -> int:
-    """Tell where the empty lines begin that a journal ends with, or the zero bytes that a power cut can leave."""
+    """Return where the empty lines begin that a journal ends with, or the zero bytes that a power cut can leave."""
     size = end = file.seek(0, os.SEEK_END)
     while end and size - end <= _LARGEST:  # a longer tail was not written by us; its batches end before it, or nowhere
         start = max(end - _MOST_AHEAD, 0)

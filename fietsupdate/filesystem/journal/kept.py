@@ -18,7 +18,7 @@ _COPIED = NO_LINK | {errno.EXDEV}
 
 
 def keep(source: Slot, target: Slot) -> list[tuple[int, int]]:
-    """Give a file, symlink or whole folder a second name; what cannot have one is copied. All is durable then.
+    """Return a file, symlink or whole folder a second name; what cannot have one is copied. All is durable then.
 
     Returns:
         Device and inode of each file that has two names now.

@@ -91,7 +91,7 @@ class Record:
         return self.was is not None and self.was.kind == "folder" and self.do in _CARRYING
 
     def names(self) -> tuple[str, ...]:
-        """Give the names that it fills, frees or changes."""
+        """Return the names that it fills, frees or changes."""
         if self.do in _NAMELESS:
             return ()
         if self.do is Do.MOVE:
@@ -99,7 +99,7 @@ class Record:
         return tuple(name for name in (self.path, self.vault, self.draft) if name)
 
     def unsynced(self) -> tuple[str, ...] | None:
-        """Give the files and folders that are to be synced to make the change durable; ``None`` for all its names.
+        """Return the files and folders that are to be synced to make the change durable; ``None`` for all its names.
 
         A draft was synced before it is put in its place, and its old name, which is never used again, may come back.
         The vault is synced before the change.
@@ -113,7 +113,7 @@ class Record:
         return None
 
     def to_values(self) -> dict[str, Any]:
-        """Give the record as JSON values, without what is not set; ``do`` comes first."""
+        """Return the record as JSON values, without what is not set; ``do`` comes first."""
         values: dict[str, Any] = {"do": self.do, "path": self.path}
         if self.root:
             values["root"] = self.root
@@ -204,12 +204,12 @@ def _seen(values: Sequence[Any]) -> Seen:
 
 
 def folder_of(path: str) -> str:
-    """Give the folder of a canonical path, as os.path.dirname does, in a third of its time."""
+    """Return the folder of a canonical path, as os.path.dirname does, in a third of its time."""
     return path.rpartition("/")[0] or path[: path.startswith("/")]
 
 
 def to_lines(records: Iterable[Record]) -> bytes:
-    """Give records as lines, each of which begins with ``{"do":``.
+    """Return records as lines, each of which begins with ``{"do":``.
 
     They are encoded as one list, which costs a third of encoding each. Nothing in a record looks like the border of
     two: quotation marks in a text are escaped, and no record holds two objects side by side.

@@ -46,7 +46,7 @@ class Signatures:
             self._add(record.root, record.now.inode, record.now)
 
     def know(self, record: Record, here: Seen) -> bool:
-        """Tell whether a file, where a record was carried out, looks as the transaction's own did there.
+        """Return whether a file, where a record was carried out, looks as the transaction's own did there.
 
         A file that is written in place may have moved between names, so it is known by its inode.
         """
@@ -102,7 +102,7 @@ class CreatedFiles:
         self._known.pop((root, path), None)
 
     def is_shared(self, root: str, path: str) -> bool:
-        """Tell whether another thread has changed a path, or renamed a folder above it."""
+        """Return whether another thread has changed a path, or renamed a folder above it."""
         while self._shared and path:
             if (root, path) in self._shared:
                 return True
@@ -110,11 +110,11 @@ class CreatedFiles:
         return False
 
     def is_not_ours(self, record: Record) -> bool:
-        """Tell whether what is at a record's path now may be another thread's."""
+        """Return whether what is at a record's path now may be another thread's."""
         return self.is_shared(record.root, record.path)
 
     def explains(self, root: str, path: str) -> bool:
-        """Tell whether another thread has changed a path, or an entry of it."""
+        """Return whether another thread has changed a path, or an entry of it."""
         return (root, path) in self._entered or self.is_shared(root, path)
 
     def add(self, root: str, path: str) -> None:

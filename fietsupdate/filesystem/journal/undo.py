@@ -277,14 +277,14 @@ class _Undo:
             self.lost.append(Path(self.path))
 
     def _is_changed(self, here: Seen) -> bool:
-        """Tell whether a file is the one whose mode or time was changed."""
+        """Return whether a file is the one whose mode or time was changed."""
         was, now = self.record.was, self.record.now
         if now is not None and now.mtime_ns == ANY_TIME:
             now = now._replace(mtime_ns=here.mtime_ns)
         return any(look is not None and look.may_be(here) for look in (was, now))
 
     def _has_own_time(self, here: Seen) -> bool:
-        """Tell whether the file's time is one that the transaction knows: a later change is somebody else's."""
+        """Return whether the file's time is one that the transaction knows: a later change is somebody else's."""
         known = {look.mtime_ns for look in (self.record.was, self.record.now) if look is not None}
         return here.mtime_ns in known or ANY_TIME in known
 

@@ -43,7 +43,7 @@ class Vaults:
         return [f"{home}/{self._below_home}/{kind}" for home in homes for kind in _KINDS]
 
     def has_mount(self, point: str) -> bool:
-        """Tell whether a mount point, an absolute path, is known."""
+        """Return whether a mount point, an absolute path, is known."""
         return point in self._mounts
 
     def add_mount(self, point: str) -> None:
@@ -51,11 +51,11 @@ class Vaults:
         self._mounts.add(point)
 
     def draft(self, root: str, path: str) -> str:
-        """Give a name for a new file that will be put at ``path``."""
+        """Return a name for a new file that will be put at ``path``."""
         return self._name(root, path, "drafts")
 
     def vault(self, root: str, path: str) -> str:
-        """Give a name for what is now at ``path``."""
+        """Return a name for what is now at ``path``."""
         return self._name(root, path, "vault")
 
     def _name(self, root: str, path: str, kind: str) -> str:
@@ -63,7 +63,7 @@ class Vaults:
         return f"{self._home_for(paths.absolute(path), paths.root)}{self._below_home}/{kind}/{next(self._numbers):x}"
 
     def _home_for(self, absolute: str, root: str) -> str:
-        """Give the path below the root, with a slash, of the mount point that has a file; "" for the root."""
+        """Return the path below the root, with a slash, of the mount point that has a file; "" for the root."""
         if not self._mounts:
             return ""
         holding = [point for point in self._mounts if absolute.startswith(f"{point}/")]
@@ -71,7 +71,7 @@ class Vaults:
 
 
 def _last(folder: str) -> int:
-    """Give the highest number that is in use: a crash may have left files of which no record is durable."""
+    """Return the highest number that is in use: a crash may have left files of which no record is durable."""
     last = 0
     with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
         for entry in entries:

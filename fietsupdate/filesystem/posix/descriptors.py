@@ -76,12 +76,12 @@ def _climbed(descriptor: int) -> str:
 
 
 def open_folders() -> list[str]:
-    """Give the paths of the folders that are open."""
+    """Return the paths of the folders that are open."""
     return [path for _, path in _open(_is_folder)]
 
 
 def open_for_writing() -> list[tuple[int, str]]:
-    """Give the ordinary files that are open for writing, with their descriptors."""
+    """Return the ordinary files that are open for writing, with their descriptors."""
     return list(_open(_writes_file))
 
 

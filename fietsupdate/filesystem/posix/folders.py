@@ -131,7 +131,7 @@ def _openat2(path: str) -> int:
 
 @functools.cache
 def _has_openat2() -> bool:
-    """Tell whether the system call is there and allowed: containers of old answer EPERM for what they do not know."""
+    """Return whether the system call is there and allowed: containers of old answer EPERM for what they do not know."""
     if sys.platform != "linux":
         return False
     descriptor = _openat2("/")
@@ -196,7 +196,7 @@ class Folders:
         return descriptor
 
     def opens(self, folder: str) -> bool:
-        """Tell whether a folder can be opened by this path, in which no symlink is followed."""
+        """Return whether a folder can be opened by this path, in which no symlink is followed."""
         try:
             self.descriptor(folder)
         except OSError:

@@ -33,17 +33,17 @@ class Seen(NamedTuple):
     inode: int
 
     def is_same(self, other: Seen | None) -> bool:
-        """Tell whether both looks saw the same thing, unchanged: a folder is itself whatever is in it."""
+        """Return whether both looks saw the same thing, unchanged: a folder is itself whatever is in it."""
         if other is None or (self.kind, self.inode) != (other.kind, other.inode):
             return False
         return self.kind != "file" or self == other
 
     def looks_like(self, other: Seen | None) -> bool:
-        """Tell whether both looks saw the same, but for the inode: a copy has another."""
+        """Return whether both looks saw the same, but for the inode: a copy has another."""
         return other is not None and self._replace(inode=other.inode).is_same(other)
 
     def may_be(self, other: Seen) -> bool:
-        """Tell whether a later look saw the same file, whatever has become of its content.
+        """Return whether a later look saw the same file, whatever has become of its content.
 
         Where a file with several names is changed in any way, overlayfs gives it another inode; then it is known by
         its size and time.
@@ -93,7 +93,7 @@ class Meta:
     """Values in base64. Access control lists are among them (``system.posix_acl_access``)."""
 
     def to_json(self) -> list[Any]:
-        """Give it as JSON values."""
+        """Return it as JSON values."""
         return [self.mode, self.uid, self.gid, self.mtime_ns, dict(self.xattrs)]
 
     @classmethod

@@ -11,7 +11,7 @@ _ESCAPES = (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\"))
 
 
 def mount_point(path: str) -> str:
-    """Give the mount point that holds a canonical absolute path, of which the last part may be missing."""
+    """Return the mount point that holds a canonical absolute path, of which the last part may be missing."""
     best = "/"
     for point in _points():
         if len(point) > len(best) and f"{path}/".startswith(f"{point}/"):
@@ -20,12 +20,12 @@ def mount_point(path: str) -> str:
 
 
 def mounted_below(path: str) -> list[str]:
-    """Give the mount points at and below a canonical absolute path."""
+    """Return the mount points at and below a canonical absolute path."""
     return sorted(point for point in _points() if f"{point}/".startswith(f"{path}/"))
 
 
 def is_mounted(path: str) -> bool:
-    """Tell whether something is mounted at a canonical absolute path."""
+    """Return whether something is mounted at a canonical absolute path."""
     return path in _points() or os.path.ismount(path)
 
 

@@ -65,7 +65,7 @@ def isolate(read_only: Iterable[Path], writable: Iterable[Path]) -> None:
 
 
 def is_faithful_for(owners: Iterable[tuple[int, int]]) -> bool:
-    """Tell whether owners and groups of files look in a user namespace as they do outside.
+    """Return whether owners and groups of files look in a user namespace as they do outside.
 
     There only the user himself and his group have a name; whatever else belongs to nobody, and cannot be given away.
 
@@ -76,7 +76,7 @@ def is_faithful_for(owners: Iterable[tuple[int, int]]) -> bool:
 
 
 def may_mount() -> bool:
-    """Tell whether this process may make a mount namespace without a user namespace (CAP_SYS_ADMIN)."""
+    """Return whether this process may make a mount namespace without a user namespace (CAP_SYS_ADMIN)."""
     try:
         with open("/proc/self/status", "rb") as file:
             found = next((line.split()[1] for line in file if line.startswith(b"CapEff:")), b"0")
@@ -123,5 +123,5 @@ def _checked(answer: int, what: str) -> None:
 
 
 def _outermost_first(paths: Iterable[Path]) -> list[str]:
-    """Give the real paths, each once; what is mounted later must not be covered by what contains it."""
+    """Return the real paths, each once; what is mounted later must not be covered by what contains it."""
     return sorted({os.path.realpath(path) for path in paths}, key=lambda path: path.count("/"))
