@@ -150,3 +150,11 @@ def test_the_invariants_are_thirteen():
     page = (DOCS / "when-it-breaks.md").read_text(encoding="utf-8")
     numbers = re.findall(r"^(\d+)\. ", page.partition("## What always holds")[2].partition("\n## ")[0], re.MULTILINE)
     assert numbers == [str(number) for number in range(1, 14)]
+
+
+def test_every_module_that_the_map_of_the_house_names_is_there():
+    text = (TOP / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`((?:[a-z_]+/)*[a-z_*]+\.py)`", text))
+    rooms = [TOP, TOP / "fietsupdate", TOP / "fietsupdate" / "filesystem"]
+    assert len(named) > 20
+    assert [name for name in sorted(named) if not any(list(room.glob(name)) for room in rooms)] == []
