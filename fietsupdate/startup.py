@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 from fietsupdate.cli.render import documents
 from fietsupdate.cli.render import steps as changes
-from fietsupdate.cli.render.events import Listener, Narrator, amount
+from fietsupdate.cli.render.events import EventPrinter, Narrator, amount
 from fietsupdate.cli.render.layout import several
 from fietsupdate.cli.render.output import printable
 from fietsupdate.config.application import is_at_work
@@ -85,7 +85,7 @@ def require_current(config: Where) -> None:
         _as_a_guest(lambda: _require(_updater(config)))
 
 
-class Log(Listener):
+class Log(EventPrinter):
     """Writes each event to the logger; the event itself is the record's ``fietsupdate``."""
 
     def __init__(self) -> None:

@@ -14,7 +14,7 @@ from fs_support import somebody_else
 
 from fietsupdate.errors import FilesError
 from fietsupdate.filesystem import file_copy
-from fietsupdate.filesystem.file_copy import CHUNK, Content
+from fietsupdate.filesystem.file_copy import CHUNK, ContentCopier
 from fietsupdate.filesystem.file_record import FileRecord
 from fietsupdate.filesystem.posix import durable
 from fietsupdate.filesystem.tree_copy import copy_tree, digest, measure, room
@@ -145,7 +145,7 @@ def test_files_of_all_sizes_by_the_kernel_or_through_memory(tmp_path, monkeypatc
         monkeypatch.setattr(os, "copy_file_range", refused)
     with open(tmp_path / "source", "rb") as reader, open(tmp_path / "dest", "w+b") as writer:
         moved = []
-        answer = Content(moved.append).copy(reader.fileno(), writer.fileno(), os.stat(reader.fileno()))
+        answer = ContentCopier(moved.append).copy(reader.fileno(), writer.fileno(), os.stat(reader.fileno()))
     assert (tmp_path / "dest").read_bytes() == (tmp_path / "source").read_bytes()
     assert answer == (size, digest(tmp_path / "source"))
     assert sum(moved) == size
@@ -163,7 +163,7 @@ def test_blocks_are_shared_where_the_file_system_can(tmp_path, monkeypatch):
 
     monkeypatch.setattr(file_copy.fcntl, "ioctl", ioctl)
     with open(tmp_path / "source", "rb") as reader, open(tmp_path / "dest", "w+b") as writer:
-        answer = Content(lambda _moved: None).copy(reader.fileno(), writer.fileno(), os.stat(reader.fileno()))
+        answer = ContentCopier(lambda _moved: None).copy(reader.fileno(), writer.fileno(), os.stat(reader.fileno()))
     assert asked == [file_copy.FICLONE]
     assert answer == (6, hashlib.sha256(b"shared").hexdigest())
 

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from fietsupdate.planning.history import Kind, applied_set, closed, compare, current_of, unknown_of
+from fietsupdate.planning.history import PairingKind, applied_set, closed, compare, current_of, unknown_of
 from support.instances import database, entry, files, graph_of, ledger, update
 
 CHAIN = graph_of(update("a"), update("b", "a"), update("c", "b"))
@@ -69,13 +69,13 @@ def kind_of(files_view, database_view, graph=CHAIN):
 @pytest.mark.parametrize(
     ("ours", "theirs", "kind"),
     [
-        ("", "", Kind.NEW),
-        ("a b", "a b", Kind.PAIRED),
-        ("a", "a b", Kind.FILES_OLDER),
-        ("a b", "a", Kind.DATABASE_OLDER),
-        ("a b", "a -a", Kind.DIVERGED),
-        ("", "a", Kind.FILES_WITHOUT_LEDGER),
-        ("a", "", Kind.DATABASE_WITHOUT_LEDGER),
+        ("", "", PairingKind.NEW),
+        ("a b", "a b", PairingKind.PAIRED),
+        ("a", "a b", PairingKind.FILES_OLDER),
+        ("a b", "a", PairingKind.DATABASE_OLDER),
+        ("a b", "a -a", PairingKind.DIVERGED),
+        ("", "a", PairingKind.FILES_WITHOUT_LEDGER),
+        ("a", "", PairingKind.DATABASE_WITHOUT_LEDGER),
     ],
 )
 def test_two_ledgers_are_compared_like_two_branches(ours, theirs, kind):
@@ -93,7 +93,7 @@ def test_the_older_half_is_named_with_what_it_lacks():
 def test_diverged_ledgers_show_the_first_entry_that_differs():
     other = (*ledger("a"), dataclasses.replace(entry(2, "b"), actor="www-data"), entry(3, "c"))
     pairing = compare(files("a b c"), database(entries=other), CHAIN)
-    assert pairing.kind is Kind.DIVERGED
+    assert pairing.kind is PairingKind.DIVERGED
     assert pairing.common == entry(1, "a")
     assert pairing.files_entry == entry(2, "b")
     assert pairing.database_entry == other[1]
@@ -101,39 +101,39 @@ def test_diverged_ledgers_show_the_first_entry_that_differs():
 
 def test_halves_of_different_instances_share_nothing():
     pairing = compare(files("a"), database(entries=(entry(1, "a", txn="other"),)), CHAIN)
-    assert (pairing.kind, pairing.common) == (Kind.DIVERGED, None)
+    assert (pairing.kind, pairing.common) == (PairingKind.DIVERGED, None)
 
 
 def test_entries_are_compared_by_their_canonical_text():
     """A driver that gives a string where the file has an enum has still given the same entry."""
     read_back = tuple(dataclasses.replace(one, direction=str(one.direction)) for one in ledger("a b"))
-    assert kind_of(files("a b"), database(entries=read_back)) is Kind.PAIRED
+    assert kind_of(files("a b"), database(entries=read_back)) is PairingKind.PAIRED
 
 
 def test_a_data_directory_that_is_not_there_is_not_one_without_ledger():
-    assert kind_of(files(exists=False), database("a")) is Kind.FILES_MISSING
+    assert kind_of(files(exists=False), database("a")) is PairingKind.FILES_MISSING
 
 
 @pytest.mark.parametrize("half", [files("a"), files(version="a")])
 def test_a_missing_sqlite_file_that_there_once_was_is_told(half):
-    assert kind_of(half, database(exists=False)) is Kind.DATABASE_MISSING
+    assert kind_of(half, database(exists=False)) is PairingKind.DATABASE_MISSING
 
 
 def test_a_missing_sqlite_file_of_a_new_instance_is_nothing_special():
-    assert kind_of(files(), database(exists=False)) is Kind.NEW
+    assert kind_of(files(), database(exists=False)) is PairingKind.NEW
 
 
 @pytest.mark.parametrize(
     ("version", "kind"),
     [
-        ("b", Kind.ADOPTABLE),
-        ("b\nb", Kind.ADOPTABLE),
-        ("", Kind.NEW),
-        (None, Kind.NEW),
-        ("v99.0", Kind.VERSION_UNKNOWN),
-        ("b\nv99.0", Kind.VERSION_UNKNOWN),
-        ("Release: 4 (2019)", Kind.VERSION_FOREIGN),
-        ("b\nRelease: 4", Kind.VERSION_UNKNOWN),
+        ("b", PairingKind.ADOPTABLE),
+        ("b\nb", PairingKind.ADOPTABLE),
+        ("", PairingKind.NEW),
+        (None, PairingKind.NEW),
+        ("v99.0", PairingKind.VERSION_UNKNOWN),
+        ("b\nv99.0", PairingKind.VERSION_UNKNOWN),
+        ("Release: 4 (2019)", PairingKind.VERSION_FOREIGN),
+        ("b\nRelease: 4", PairingKind.VERSION_UNKNOWN),
     ],
 )
 def test_version_without_a_ledger_is_judged_by_the_ids_in_it(version, kind):
@@ -142,23 +142,23 @@ def test_version_without_a_ledger_is_judged_by_the_ids_in_it(version, kind):
 
 @pytest.mark.parametrize("version", [None, ""])
 def test_an_alembic_version_without_ledger_and_version_is_unrecorded(version):
-    assert kind_of(files(version=version), database(at="r1")) is Kind.UNRECORDED
+    assert kind_of(files(version=version), database(at="r1")) is PairingKind.UNRECORDED
 
 
 def test_an_application_without_updates_has_nothing_to_record():
-    assert kind_of(files(), database(at="r1"), graph_of()) is Kind.NEW
+    assert kind_of(files(), database(at="r1"), graph_of()) is PairingKind.NEW
 
 
 @pytest.mark.parametrize(
     ("version", "kind"),
     [
-        ("b", Kind.PAIRED),
-        ("b\nb", Kind.PAIRED),
-        (None, Kind.PAIRED),
-        ("a", Kind.VERSION_DISAGREES),
-        ("c", Kind.VERSION_DISAGREES),
-        ("", Kind.VERSION_DISAGREES),
-        ("a\nb", Kind.VERSION_DISAGREES),
+        ("b", PairingKind.PAIRED),
+        ("b\nb", PairingKind.PAIRED),
+        (None, PairingKind.PAIRED),
+        ("a", PairingKind.VERSION_DISAGREES),
+        ("c", PairingKind.VERSION_DISAGREES),
+        ("", PairingKind.VERSION_DISAGREES),
+        ("a\nb", PairingKind.VERSION_DISAGREES),
     ],
 )
 def test_version_must_say_what_the_ledger_says(version, kind):
@@ -167,5 +167,5 @@ def test_version_must_say_what_the_ledger_says(version, kind):
 
 def test_version_of_newer_code_may_name_less_than_older_code_computes():
     """For a - b - ghost: older code cannot know that `ghost` comes after `b`."""
-    assert kind_of(files("a b ghost", version="ghost"), database("a b ghost")) is Kind.PAIRED
-    assert kind_of(files("a b ghost", version="spirit"), database("a b ghost")) is Kind.VERSION_DISAGREES
+    assert kind_of(files("a b ghost", version="ghost"), database("a b ghost")) is PairingKind.PAIRED
+    assert kind_of(files("a b ghost", version="spirit"), database("a b ghost")) is PairingKind.VERSION_DISAGREES

@@ -12,7 +12,7 @@ from fs_support import HEADER, begin, ours, picture, plant
 from fietsupdate.errors import FilesError
 from fietsupdate.filesystem import ledger
 from fietsupdate.filesystem.journal import signatures as looks_module
-from fietsupdate.filesystem.journal.journal import Journal, Position, Progress
+from fietsupdate.filesystem.journal.journal import Journal, JournalPosition, PlaybackProgress
 from fietsupdate.filesystem.journal.record import Do, Record, to_lines
 from fietsupdate.filesystem.journal.signatures import Signatures
 from fietsupdate.filesystem.posix.metadata import Meta, Seen
@@ -86,11 +86,11 @@ def test_records_are_read_forwards_and_backwards(three_batches):
     journal = Journal(folder)
     assert paths_in(journal) == ["a", "b", "c", "d", "e"]
     assert [(record.path, after) for record, after in journal.backwards()] == [
-        ("e", Position(ends[2], 1)),
-        ("d", Position(ends[1])),
-        ("c", Position(ends[0])),
-        ("b", Position(ends[0], 1)),
-        ("a", Position(0)),
+        ("e", JournalPosition(ends[2], 1)),
+        ("d", JournalPosition(ends[1])),
+        ("c", JournalPosition(ends[0])),
+        ("b", JournalPosition(ends[0], 1)),
+        ("a", JournalPosition(0)),
     ]
     journal.close()
 
@@ -223,10 +223,10 @@ def test_a_full_disk_leaves_the_journal_as_it_was(journal, monkeypatch):
 
 
 def test_progress_is_what_was_written_last(tmp_path):
-    progress = Progress(tmp_path)
+    progress = PlaybackProgress(tmp_path)
     progress.prepare()
     assert progress.read() is None
-    for position in (Position(1000, 3), Position(0)):
+    for position in (JournalPosition(1000, 3), JournalPosition(0)):
         progress.write(position)
         assert progress.read() == position
 

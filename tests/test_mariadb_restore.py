@@ -147,7 +147,7 @@ def test_an_exchange_that_an_earlier_version_began_is_finished(
         store.run("DROP TRIGGER noted; DROP VIEW seen")
         if is_renamed:
             with monkeypatch.context() as cut:
-                cut.setattr(mysql_swap.Exchange, "finish", lambda _: None)
+                cut.setattr(mysql_swap.TableSwap, "finish", lambda _: None)
                 store.swap(new, "t1")
             store.sibling("old", "t1").run("UPDATE fietsupdate_aside SET name = 'these' WHERE name = 'next'")
         store.swap(new, "t1")

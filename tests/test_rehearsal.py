@@ -18,18 +18,18 @@ import sqlalchemy as sa
 
 from fietsupdate.cli.render import rehearsal
 from fietsupdate.commands.rehearsal import clone as cloning
+from fietsupdate.commands.rehearsal.report import Database as DatabaseFigures
 from fietsupdate.commands.rehearsal.report import (
-    Change,
-    Failure,
-    Files,
+    FileChange,
+    FileCounts,
     Rehearsal,
+    RehearsalFailure,
     Rehearsed,
     RoundTrip,
     Seclusion,
     Timing,
     last,
 )
-from fietsupdate.commands.rehearsal.report import Database as DatabaseFigures
 from fietsupdate.errors import EnvPyError, FietsupdateError, FilesError, LockedError, PlanError, RefusedError
 from fietsupdate.filesystem import file_copy, lock
 from fietsupdate.model import Event
@@ -144,9 +144,9 @@ def test_it_tells_what_the_updates_do_and_changes_nothing(make_project: Callable
     files = report.files
     assert files is not None
     assert files.changes == (
-        Change("changed", "kept.txt", "file", 5),
-        Change("added", "new.txt", "file", 6),
-        Change("removed", "old.txt", "file", 300),
+        FileChange("changed", "kept.txt", "file", 5),
+        FileChange("added", "new.txt", "file", 6),
+        FileChange("removed", "old.txt", "file", 300),
     )
     assert (files.added, files.changed, files.removed) == (1, 1, 1)
     assert (files.bytes_written, files.inodes_written) == (11, 2)
@@ -246,12 +246,12 @@ def test_files_of_every_kind_are_cloned_and_compared(make_project: Callable[...,
         files = rehearsed(project).files
     assert files is not None
     assert files.changes == (
-        Change("changed", "kept.txt", "file", 7),
-        Change("changed", os.fsdecode(b"odd\xff\nname"), "file", 3),
-        Change("changed", "old.txt", "file", 8),
-        Change("changed", "one", "file", 4),
-        Change("changed", "two", "file", 4),
-        Change("removed", "film", "file", 50, "media"),
+        FileChange("changed", "kept.txt", "file", 7),
+        FileChange("changed", os.fsdecode(b"odd\xff\nname"), "file", 3),
+        FileChange("changed", "old.txt", "file", 8),
+        FileChange("changed", "one", "file", 4),
+        FileChange("changed", "two", "file", 4),
+        FileChange("removed", "film", "file", 50, "media"),
     )
     assert (tmp_path / "media" / "film").exists()
 
@@ -698,7 +698,9 @@ def test_the_report_is_told_in_words() -> None:
                 "v2", "up", 190_000, {"pre": 182_000, "alembic": 4100, "post": 3900}, {"pre": 1_200_000}, {"pre": 13}
             ),
         ),
-        files=Files(12, 1, 0, 1_200_000_000, 13, tuple(Change("added", f"f{n}", "file", 10) for n in range(12))),
+        files=FileCounts(
+            12, 1, 0, 1_200_000_000, 13, tuple(FileChange("added", f"f{n}", "file", 10) for n in range(12))
+        ),
         database=DatabaseFigures(
             {"t": 1, "gone": 2}, {"t": 5}, "--- before\n+++ after\n@@ -1 +1 @@\n-a\n+b", 2_100_000, 900_000
         ),
@@ -726,7 +728,9 @@ def test_the_report_is_told_in_words() -> None:
 
 
 DIFFERENCE = "--- before\n+++ after\n@@ -1 +1 @@\n-a\n+b"
-FAILURE = Failure("update_failed", "Up.pre_alembic of v2 failed at u.py:3: OSError.", "Mend it.", "v2", "pre", "up")
+FAILURE = RehearsalFailure(
+    "update_failed", "Up.pre_alembic of v2 failed at u.py:3: OSError.", "Mend it.", "v2", "pre", "up"
+)
 TOLD = """\
 Rehearsed 1 update: all went well.
 

@@ -23,7 +23,7 @@ import pytest
 import sqlalchemy as sa
 from test_rehearsal import at_v1, left_as_it_is, rehearsed
 
-from fietsupdate.commands.rehearsal.untouched import Snapshot
+from fietsupdate.commands.rehearsal.untouched import TreeSnapshot
 from fietsupdate.errors import LockedError
 from fietsupdate.filesystem import lock
 from fietsupdate.filesystem.posix.namespaces import is_faithful_for, isolate
@@ -315,7 +315,7 @@ def test_a_tree_is_compared_whatever_the_clock_says(tmp_path: Path) -> None:
         lambda: os.mkfifo(tmp_path / "folder" / "fifo"),
         lambda: shutil.rmtree(tmp_path / "folder"),
     ):
-        before = Snapshot.take([tmp_path], [tmp_path / "database"], [])
+        before = TreeSnapshot.take([tmp_path], [tmp_path / "database"], [])
         assert before.changed() == ()
         change()
         assert before.changed()

@@ -16,9 +16,9 @@ from fietsupdate.cli.render import text as console
 from fietsupdate.cli.render.diagram import Drawing
 from fietsupdate.cli.render.events import (
     INTERVAL,
+    EventPrinter,
     JsonListener,
     LineListener,
-    Listener,
     LiveListener,
     Narrator,
     listener,
@@ -573,7 +573,7 @@ def test_on_a_terminal_one_line_moves_and_the_others_stay():
     ("options", "kind"),
     [
         ({"as_json": True, "quiet": True, "verbose": False}, JsonListener),
-        ({"as_json": False, "quiet": True, "verbose": False}, Listener),
+        ({"as_json": False, "quiet": True, "verbose": False}, EventPrinter),
         ({"as_json": False, "quiet": False, "verbose": True}, LineListener),
     ],
 )

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fietsupdate.commands.init import init
-from fietsupdate.commands.template import Draft, Kind, new_id, render, write
+from fietsupdate.commands.template import ScriptDraft, ScriptKind, new_id, render, write
 from fietsupdate.config.application import activated
 from fietsupdate.config.config import find_files, load_config
 from fietsupdate.errors import ConfigError, FilesError, ScriptError, UsageError
@@ -48,8 +48,8 @@ def no_file_longer_than():
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def draft(update_id="30ppwg8zi4ujb46f", message="", **more) -> Draft:
-    return Draft(update_id, CREATED, message, **more)
+def draft(update_id="30ppwg8zi4ujb46f", message="", **more) -> ScriptDraft:
+    return ScriptDraft(update_id, CREATED, message, **more)
 
 
 def tree(path):
@@ -90,15 +90,15 @@ def test_both_hooks_of_both_classes_are_typed():
         assert {ast.unparse(hook.args) for hook in hooks} == {"self, config: Settings"}
 
 
-@pytest.mark.parametrize("kind", [Kind.RELEASE, Kind.MERGE, Kind.BASELINE])
+@pytest.mark.parametrize("kind", [ScriptKind.RELEASE, ScriptKind.MERGE, ScriptKind.BASELINE])
 def test_releases_merges_and_baselines_have_no_hooks(folder, kind):
     path = write(draft(kind=kind), folder)
     classes = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.ClassDef)]
     assert [[type(part) for part in node.body] for node in classes] == [[ast.Expr], [ast.Expr]]
-    assert load([folder])[0].baseline == (kind is Kind.BASELINE)
+    assert load([folder])[0].baseline == (kind is ScriptKind.BASELINE)
 
 
-@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("kind", ScriptKind)
 def test_a_script_runs_as_python(kind):
     names = {}
     exec(compile(render(draft(message="x", kind=kind)), "script.py", "exec"), names)
@@ -107,7 +107,9 @@ def test_a_script_runs_as_python(kind):
     names["Down"]().post_alembic({})
 
 
-@given(update_id=IDS, message=MESSAGES, previous=st.lists(IDS, unique=True, max_size=9), kind=st.sampled_from(Kind))
+@given(
+    update_id=IDS, message=MESSAGES, previous=st.lists(IDS, unique=True, max_size=9), kind=st.sampled_from(ScriptKind)
+)
 def test_a_script_says_what_was_meant_whatever_the_message(update_id, message, previous, kind):
     asked = draft(update_id, message, previous=tuple(previous), kind=kind)
     content = render(asked).encode()
@@ -136,7 +138,7 @@ def test_scripts_are_as_the_formatter_writes_them(tmp_path):
         'x"',
     ]
     for number, message in enumerate(messages):
-        for kind in Kind:
+        for kind in ScriptKind:
             text = render(draft(f"u{number}", message, previous=long_ids[: number % 6], kind=kind))
             (tmp_path / f"{kind}_{number}.py").write_text(text)
     (tmp_path / "longest.py").write_text(render(draft("x" * 64, alembic_revisions=("r" * 64,), previous=("y" * 64,))))

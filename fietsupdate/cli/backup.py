@@ -11,7 +11,7 @@ from fietsupdate.cli.options import AsRoot, Events, Json, LockTimeout, wrong
 from fietsupdate.cli.session import Session
 
 if TYPE_CHECKING:
-    from fietsupdate.cli.render.events import Listener
+    from fietsupdate.cli.render.events import EventPrinter
 
 Name = Annotated[
     str | None,
@@ -122,7 +122,7 @@ def backup_prune(
     return 0
 
 
-def _listener(session: Session, *, as_json: bool, quiet: bool = False) -> Listener:
+def _listener(session: Session, *, as_json: bool, quiet: bool = False) -> EventPrinter:
     from fietsupdate.cli.render.events import listener
 
     return listener(session.out, as_json=as_json, quiet=quiet or session.quiet, verbose=session.verbose)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from fietsupdate.cli.render import text as console
-from fietsupdate.cli.render.events import Listener, listener
+from fietsupdate.cli.render.events import EventPrinter, listener
 from fietsupdate.cli.render.layout import warned
 from fietsupdate.cli.session import Session
 from fietsupdate.errors import UsageError
@@ -120,7 +120,7 @@ class Change:
         return "\n\n".join(text for text in (console.plan(plan, width), outlook) if text)
 
     def _run(
-        self, updater: Updater, target: str | None, direction: Direction, agreed: Plan | None, tell: Listener
+        self, updater: Updater, target: str | None, direction: Direction, agreed: Plan | None, tell: EventPrinter
     ) -> Report:
         options = {"agreed": agreed, "on_event": tell, "backup": self.backup, **self._options}
         options |= {"answers": self.answers, "unattended": agreed is None}
@@ -171,7 +171,7 @@ class Change:
         self.session.err.line(DECLINED)
         return 1
 
-    def _told(self, run: Callable[[Listener], Report]) -> Report:
+    def _told(self, run: Callable[[EventPrinter], Report]) -> Report:
         """Run something and tell its events; a stream of JSON always ends with ``finished`` or an error."""
         session = self.session
         session.ran = True

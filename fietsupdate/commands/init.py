@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from fietsupdate.commands.template import Draft, Kind, new_id, write
+from fietsupdate.commands.template import ScriptDraft, ScriptKind, new_id, write
 from fietsupdate.config.files import Ini, Toml
 from fietsupdate.config.keys import TOML_TABLE, converted, gather
 from fietsupdate.errors import ConfigError, FilesError
@@ -209,7 +209,7 @@ def _baseline(folder: Path, heads: Sequence[str], created: datetime, made: list[
     place = Folder(folder.name, folder)
     if load([place]):
         return None
-    draft = Draft(new_id(), created, alembic_revisions=tuple(heads), kind=Kind.BASELINE)
+    draft = ScriptDraft(new_id(), created, alembic_revisions=tuple(heads), kind=ScriptKind.BASELINE)
     script = write(draft, place)
     made.append(script)
     return script

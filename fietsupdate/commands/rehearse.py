@@ -20,7 +20,7 @@ from fietsupdate import __version__
 from fietsupdate.commands.inspection import Inspection
 from fietsupdate.commands.rehearsal.clone import ROOM, Clone, cloned, left_out
 from fietsupdate.commands.rehearsal.comparison import Watch
-from fietsupdate.commands.rehearsal.report import Failure, Rehearsal, Seclusion, rehearsed, store
+from fietsupdate.commands.rehearsal.report import Rehearsal, RehearsalFailure, Seclusion, rehearsed, store
 from fietsupdate.commands.run import Run
 from fietsupdate.commands.sandbox import Apart
 from fietsupdate.commands.trips import Legs
@@ -202,7 +202,7 @@ def judged(report: Rehearsal) -> Rehearsal:
     hint = "Find out what changed it, and rehearse again while nothing else does (stop the application)."
     if not seclusion.read_only:
         hint += " If it was a script, it must take its paths and URLs from config."
-    return replace(report, failure=Failure("real_changed", _compared(seclusion), hint))
+    return replace(report, failure=RehearsalFailure("real_changed", _compared(seclusion), hint))
 
 
 def explained(report: Rehearsal) -> Rehearsal:

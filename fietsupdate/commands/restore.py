@@ -74,7 +74,7 @@ def candidates(run: Run, seen: Inspection | None = None) -> tuple[Backup, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundBackup:
     """A backup that was looked for."""
 
     backup: Backup
@@ -84,7 +84,7 @@ class Found:
     """Newer ones that are passed over, as the installed code is too old for them: names, and why."""
 
 
-def find(run: Run, name: str | None, seen: Inspection, despite: Collection[Despite]) -> Found:
+def find(run: Run, name: str | None, seen: Inspection, despite: Collection[Despite]) -> FoundBackup:
     """Find a backup by its name or path; ``None`` is the newest that can be restored here.
 
     Where the configuration names a distribution, it is the newest that the installed version fits; if none does, the
@@ -94,11 +94,11 @@ def find(run: Run, name: str | None, seen: Inspection, despite: Collection[Despi
         UsageError: there is none.
     """
     if name is not None:
-        return Found(chosen(run.site, name))
+        return FoundBackup(chosen(run.site, name))
     if there := candidates(run, seen):
         by_version = run.site.config.distribution and Despite.VERSION not in despite
         backup, unfit = _newest_that_fits(there, _ground(run, seen)) if by_version else (there[0], {})
-        return Found(backup, found(run.site).passed_over(backup), unfit)
+        return FoundBackup(backup, found(run.site).passed_over(backup), unfit)
     raise UsageError(
         f"There is no backup in {folder_of(run.site)} that can be restored.", hint="fietsupdate backup list"
     )

@@ -39,7 +39,7 @@ from fietsupdate.filesystem.layout import check_home, make_home
 from fietsupdate.filesystem.ledger import look as look_at_files
 from fietsupdate.filesystem.posix.ownership import check_writable, refuse_root
 from fietsupdate.model import Begun, Direction, Event, Failure, Plan, Policy, Report, Step
-from fietsupdate.model.questions import NONE_GIVEN, Given, sorted_answers
+from fietsupdate.model.questions import NONE_GIVEN, GivenAnswers, sorted_answers
 from fietsupdate.planning.answers import answered, doubts
 from fietsupdate.planning.graph import Graph
 from fietsupdate.process import SIGNALS, Signals, Stop
@@ -86,7 +86,7 @@ class Run:
     as_root: bool
     policy: Policy | None = None
     below_baseline: bool = False
-    given: Given = NONE_GIVEN
+    given: GivenAnswers = NONE_GIVEN
     warned: list[str] = field(default_factory=list)
     """The texts of all warnings so far."""
     told: set[str] = field(default_factory=set)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from fietsupdate.commands.observer import Observer
 from fietsupdate.model import Policy
-from fietsupdate.model.questions import NONE_GIVEN, Given, from_environment
+from fietsupdate.model.questions import NONE_GIVEN, GivenAnswers, from_environment
 
 if TYPE_CHECKING:
     from fietsupdate.commands.run import Listener, Run
@@ -27,7 +27,7 @@ class Runner(Observer):
         as_root: bool = True,
         backup: str | None = None,
         below_baseline: bool = False,
-        given: Given = NONE_GIVEN,
+        given: GivenAnswers = NONE_GIVEN,
     ) -> Iterator[Run]:
         from fietsupdate.commands.run import Run, nobody
 
@@ -37,5 +37,5 @@ class Runner(Observer):
             yield Run(site, graph, on_event or nobody, seconds, as_root, policy, below_baseline, given)
 
     @staticmethod
-    def _given(answers: Mapping[str, str] | None, *, unattended: bool = True) -> Given:
-        return Given(dict(answers or {}), from_environment(os.environ), unattended)
+    def _given(answers: Mapping[str, str] | None, *, unattended: bool = True) -> GivenAnswers:
+        return GivenAnswers(dict(answers or {}), from_environment(os.environ), unattended)

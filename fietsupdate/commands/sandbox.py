@@ -18,7 +18,7 @@ from pathlib import Path
 
 from fietsupdate.commands.rehearsal.child import DiedError, run_apart
 from fietsupdate.commands.rehearsal.clone import Clone
-from fietsupdate.commands.rehearsal.report import Failure, Rehearsal
+from fietsupdate.commands.rehearsal.report import Rehearsal, RehearsalFailure
 from fietsupdate.commands.run import Run
 from fietsupdate.database.redirect import only_the_clone
 from fietsupdate.engine.context import now
@@ -102,9 +102,9 @@ class Apart:
                 self._at = message
             self.run.tell(message)
 
-    def _died(self, how: str) -> Failure:
+    def _died(self, how: str) -> RehearsalFailure:
         at = self._at or Event("", "")
-        return Failure(
+        return RehearsalFailure(
             "died",
             f"The process that ran the updates ended {how}.",
             "Find out who has ended it: the script, a library that it uses, or the system (memory).",
@@ -152,12 +152,12 @@ class Apart:
         return report if report.failure else replace(report, failure=_trespass(fence, refused))
 
 
-def _trespass(fence: ReadOnly, refused: Sequence[str]) -> Failure | None:
+def _trespass(fence: ReadOnly, refused: Sequence[str]) -> RehearsalFailure | None:
     """Say that something tried to change the real instance, and that the error was swallowed."""
     tried = [*fence.refused, *dict.fromkeys(refused)]
     if not tried:
         return None
-    return Failure(
+    return RehearsalFailure(
         "trespass",
         f"The updates tried to change the real instance, and went on when that was refused: {', '.join(tried)}.",
         "Take paths from self.data_dir, self.files or config, and URLs from config, never from elsewhere.",

@@ -36,7 +36,7 @@ LONGEST_ID = 64
 """Characters of a new id: a file's name, a line of the script and a terminal have room for it."""
 
 
-class Kind(enum.StrEnum):
+class ScriptKind(enum.StrEnum):
     """The templates for scripts; the value is the template's name."""
 
     UPDATE = "update_script"
@@ -50,7 +50,7 @@ class Kind(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
+class ScriptDraft:
     """What a new script shall say.
 
     Raises:
@@ -62,7 +62,7 @@ class Draft:
     message: str = ""
     previous: tuple[str, ...] = ()
     alembic_revisions: tuple[str, ...] = ()
-    kind: Kind = Kind.UPDATE
+    kind: ScriptKind = ScriptKind.UPDATE
 
     def __post_init__(self) -> None:
         if self.update_id in RESERVED_IDS:
@@ -86,7 +86,7 @@ def new_id() -> str:
     return secrets.choice(letters) + "".join(secrets.choice(letters + string.digits) for _ in range(ID_LENGTH - 1))
 
 
-def render(draft: Draft, templates: Path | None = None) -> str:
+def render(draft: ScriptDraft, templates: Path | None = None) -> str:
     """Return the text of a new script; the same draft gives the same text.
 
     Args:
@@ -100,7 +100,7 @@ def render(draft: Draft, templates: Path | None = None) -> str:
     return f"{_rendered(draft, templates)}\n"
 
 
-def write(draft: Draft, folder: Folder, templates: Path | None = None) -> Path:
+def write(draft: ScriptDraft, folder: Folder, templates: Path | None = None) -> Path:
     """Write a new script into its folder, whole or not at all.
 
     Args:
@@ -131,7 +131,7 @@ def write(draft: Draft, folder: Folder, templates: Path | None = None) -> Path:
     return path
 
 
-def _check(draft: Draft, found: Update) -> None:
+def _check(draft: ScriptDraft, found: Update) -> None:
     """See that the script says what was asked for; an id that is listed twice is read once."""
     for name, wanted, is_now in (
         ("update_id", draft.update_id, found.update_id),
@@ -142,7 +142,7 @@ def _check(draft: Draft, found: Update) -> None:
             raise ScriptError(f"{draft.update_id} cannot be written as a script: its {name} would be {is_now!r}.")
 
 
-def _would_not_load(error: ScriptError, draft: Draft, templates: Path | None) -> ScriptError:
+def _would_not_load(error: ScriptError, draft: ScriptDraft, templates: Path | None) -> ScriptError:
     template = templates / template_name(draft.kind) if templates else None
     if template is None or not template.is_file():
         error.stands = error.stands or "Nothing was written."
@@ -175,7 +175,7 @@ def _name(draft: Path, path: Path) -> None:
         draft.rename(path)
 
 
-def template_name(kind: Kind) -> str:
+def template_name(kind: ScriptKind) -> str:
     """Name the template of a kind of script, as a project's own must be called."""
     return f"{kind}.py.j2"
 
@@ -184,7 +184,7 @@ METADATA = "metadata.py.j2"
 """The template that the others include."""
 
 
-def _rendered(draft: Draft, templates: Path | None) -> str:
+def _rendered(draft: ScriptDraft, templates: Path | None) -> str:
     from jinja2 import ChoiceLoader, Environment, FileSystemLoader, FunctionLoader, PrefixLoader, StrictUndefined
 
     ours = FunctionLoader(_template)
@@ -209,7 +209,7 @@ def _rendered(draft: Draft, templates: Path | None) -> str:
 
 def _checked(templates: Path) -> Path:
     """See that a project's folder of templates holds one: a misspelt name would be passed over in silence."""
-    known = [*map(template_name, Kind), METADATA]
+    known = [*map(template_name, ScriptKind), METADATA]
     if not templates.is_dir():
         raise ConfigError(f"There is no folder {templates}, which `templates` names.", stands="Nothing was written.")
     if not any((templates / name).is_file() for name in known):
@@ -242,14 +242,14 @@ def _template(name: str) -> str | None:
 
 
 _SUMMARIES = {
-    Kind.UPDATE: "Update script {0}.",
-    Kind.RELEASE: "Release {0}.",
-    Kind.MERGE: "Join {1}.",
-    Kind.BASELINE: "The state of the application when its first update script was written.",
+    ScriptKind.UPDATE: "Update script {0}.",
+    ScriptKind.RELEASE: "Release {0}.",
+    ScriptKind.MERGE: "Join {1}.",
+    ScriptKind.BASELINE: "The state of the application when its first update script was written.",
 }
 
 
-def _docstring(draft: Draft) -> str:
+def _docstring(draft: ScriptDraft) -> str:
     """Return the message as the inside of a docstring: it means the message, whatever characters that has."""
     lines = [line.expandtabs().rstrip() for line in draft.message.strip().splitlines()]
     text = "\n".join(lines) or _SUMMARIES[draft.kind].format(draft.update_id, _joined(draft.previous))

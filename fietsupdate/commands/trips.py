@@ -11,9 +11,17 @@ from dataclasses import dataclass, replace
 
 from fietsupdate.commands.rehearsal.clone import ROOM, Clone
 from fietsupdate.commands.rehearsal.inventory import Difference, differences
-from fietsupdate.commands.rehearsal.leaves import Content, sort_out
+from fietsupdate.commands.rehearsal.leaves import DatabaseContent, sort_out
 from fietsupdate.commands.rehearsal.recorder import Recorder
-from fietsupdate.commands.rehearsal.report import Change, Database, Failure, Files, Rehearsal, RoundTrip, Timing
+from fietsupdate.commands.rehearsal.report import (
+    Database,
+    FileChange,
+    FileCounts,
+    Rehearsal,
+    RehearsalFailure,
+    RoundTrip,
+    Timing,
+)
 from fietsupdate.commands.run import Run
 from fietsupdate.database.dump.digests import definitions, digests, is_ours
 from fietsupdate.database.dump.schema_parts import columns, without
@@ -92,7 +100,7 @@ class Legs:
     def _way_back(self, before: _Moment, timings: tuple[Timing, ...]) -> RoundTrip:
         """Compare what reverting has led to with what was before; what stays on purpose does not count."""
         after, found = self._moment(digested=True), list(self._differences())
-        contents = (Content(one.schema, one.digests) for one in (before, after))
+        contents = (DatabaseContent(one.schema, one.digests) for one in (before, after))
         sorted_out = sort_out(self._leaves, [one for one in found if one.how != "time"], *contents)
         gone = {leave.what for leave in sorted_out.left if leave.kind == TABLE}
         tables = (before.rest.keys() | after.rest.keys()) - gone
@@ -116,7 +124,7 @@ class Legs:
 
     def _move(
         self, recorder: Recorder, target: str | None, direction: Direction, agreed: Plan | None
-    ) -> tuple[Report | None, Failure | None]:
+    ) -> tuple[Report | None, RehearsalFailure | None]:
         """Run one leg; what fails in it is part of the report."""
         try:
             run = replace(self.run, listener=recorder, warned=[], below_baseline=True)
@@ -127,7 +135,7 @@ class Legs:
             where = {"update_id": recorder.update_id, "phase": recorder.phase, "direction": recorder.direction}
             trace = "".join(traceback.format_exception(error))
             hint = f"The clone is in {os.path.realpath(self.clone.place)}: {ROOM}" if is_full(error) else error.hint
-            return None, Failure(error.code, error.message, hint, **where, trace=trace)
+            return None, RehearsalFailure(error.code, error.message, hint, **where, trace=trace)
 
     def _moment(self, *, digested: bool) -> _Moment:
         database = self.clone.store
@@ -151,10 +159,10 @@ class Legs:
     def _is_about_bookkeeping(self, definition: str) -> bool:
         return any(self._is_bookkeeping(name) for name in re.findall(r"\w+", definition))
 
-    def _files(self) -> Files:
+    def _files(self) -> FileCounts:
         found = [one for one in self._differences() if one.how != "time"]
         written = [one.record for one in found if one.how != "removed"]
-        return Files(
+        return FileCounts(
             **{how: sum(one.how == how for one in found) for how in ("added", "changed", "removed")},
             bytes_written=sum(record.size for record in written),
             inodes_written=len(written),
@@ -173,7 +181,7 @@ class Legs:
         )
 
 
-def _not_restored(trip: RoundTrip) -> Failure | None:
+def _not_restored(trip: RoundTrip) -> RehearsalFailure | None:
     if trip.restored:
         return None
     parts = [
@@ -181,7 +189,7 @@ def _not_restored(trip: RoundTrip) -> Failure | None:
         f"other rows are in {', '.join(trip.tables)}" if trip.tables else "",
         "the schema is another one" if trip.schema else "",
     ]
-    return Failure(
+    return RehearsalFailure(
         "not_restored",
         f"Reverting the updates does not restore what was there: {'; '.join(part for part in parts if part)}.",
         "Mend the scripts' Down, or count on a backup for the way back.",
@@ -193,9 +201,9 @@ def _so_many(files: int) -> str:
     return "1 file is not what it was" if files == 1 else f"{files} files are not what they were"
 
 
-def _change(difference: Difference) -> Change:
+def _change(difference: Difference) -> FileChange:
     record = difference.record
-    return Change(difference.how, record.path, record.kind, record.size, record.root)
+    return FileChange(difference.how, record.path, record.kind, record.size, record.root)
 
 
 def _diff(before: str, after: str) -> str:

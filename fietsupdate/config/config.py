@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from fietsupdate.config.files import Ini, Toml, nearest
-from fietsupdate.config.keys import TOML_TABLE, Given, converted, gather
+from fietsupdate.config.keys import TOML_TABLE, GivenValue, converted, gather
 from fietsupdate.errors import ConfigError
 from fietsupdate.model import Policy
 
@@ -340,7 +340,7 @@ def _check_alembic(ini: Ini | None, toml: Toml | None, section: str) -> None:
 
 
 def _settings(
-    ini: Ini | None, toml: Toml | None, own_section: str, named: Given | None
+    ini: Ini | None, toml: Toml | None, own_section: str, named: GivenValue | None
 ) -> tuple[Mapping[str, Any], str]:
     """Return the settings for hooks and where they come from: an INI section, or a TOML table by its dotted name."""
     if not named:

@@ -37,7 +37,7 @@ _MISSPELT = 0.93
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class GivenValue:
     """The value of one key, and where it stands."""
 
     value: Any
@@ -100,7 +100,7 @@ def gather(
     options: Mapping[str, str],
     environ: Mapping[str, str],
     cwd: Path,
-) -> dict[str, Given]:
+) -> dict[str, GivenValue]:
     """Return every key that somebody gave a value, from whoever outranks the others: option, variable, INI, TOML.
 
     Raises:
@@ -113,7 +113,7 @@ def gather(
     return {key: given for key, given in ascending if key == "version_file" or given.value not in ("", [], {})}
 
 
-def converted(given: Mapping[str, Given]) -> dict[str, Any]:
+def converted(given: Mapping[str, GivenValue]) -> dict[str, Any]:
     """Return the values as `fietsupdate.config.config.Config` holds them.
 
     Raises:
@@ -122,14 +122,14 @@ def converted(given: Mapping[str, Given]) -> dict[str, Any]:
     return {key: convert(given[key]) for key, convert in KEYS.items() if convert and key in given}
 
 
-def _from_toml(toml: Toml | None) -> Iterator[tuple[str, Given]]:
+def _from_toml(toml: Toml | None) -> Iterator[tuple[str, GivenValue]]:
     for key, value in ((toml and toml.table(TOML_TABLE)) or {}).items():
         where = toml.where(TOML_TABLE, key)  # type: ignore[union-attr]  # there is a table
         if _is_ours(key, where, f"[{TOML_TABLE}]"):
-            yield key, Given(value, f"{where}: {key}", toml.here)  # type: ignore[union-attr]
+            yield key, GivenValue(value, f"{where}: {key}", toml.here)  # type: ignore[union-attr]
 
 
-def _from_ini(ini: Ini | None, section: str) -> Iterator[tuple[str, Given]]:
+def _from_ini(ini: Ini | None, section: str) -> Iterator[tuple[str, GivenValue]]:
     if not ini or not ini.has(section):
         return
     for key in ini.keys(section):
@@ -137,7 +137,7 @@ def _from_ini(ini: Ini | None, section: str) -> Iterator[tuple[str, Given]]:
     for key in KEYS:
         value = ini.get(section, key)
         if value is not None:
-            yield key, Given(value, f"{ini.where(section, key)}: {key}", ini.here)
+            yield key, GivenValue(value, f"{ini.where(section, key)}: {key}", ini.here)
 
 
 def _is_ours(key: str, where: str, section: str) -> bool:
@@ -151,25 +151,25 @@ def _is_ours(key: str, where: str, section: str) -> bool:
     )
 
 
-def _from_environment(environ: Mapping[str, str], cwd: Path) -> Iterator[tuple[str, Given]]:
+def _from_environment(environ: Mapping[str, str], cwd: Path) -> Iterator[tuple[str, GivenValue]]:
     ours = {f"{_PREFIX}{key.upper()}": key for key in KEYS}
     for variable, value in environ.items():
         if not variable.startswith(_PREFIX) or variable.startswith(ANSWERS):
             continue
         if variable in ours:
-            yield ours[variable], Given(value, f"The environment variable {variable}", cwd, overrides=True)
+            yield ours[variable], GivenValue(value, f"The environment variable {variable}", cwd, overrides=True)
         elif variable not in _OTHER_VARIABLES and (close := get_close_matches(variable, ours, 1, _MISSPELT)):
             raise ConfigError(f"The environment variable {variable} means nothing, did you mean {close[0]}?")
 
 
-def _from_options(options: Mapping[str, str], cwd: Path) -> Iterator[tuple[str, Given]]:
+def _from_options(options: Mapping[str, str], cwd: Path) -> Iterator[tuple[str, GivenValue]]:
     for key, value in options.items():
         if key not in KEYS:
             raise ConfigError(f"There is no option {key!r}{nearest(key, KEYS) or '.'}")
-        yield key, Given(value, f"The option {key}", cwd, overrides=True)
+        yield key, GivenValue(value, f"The option {key}", cwd, overrides=True)
 
 
-def _updates(given: Given) -> tuple[str, ...]:
+def _updates(given: GivenValue) -> tuple[str, ...]:
     folders = tuple(
         line if package_folder(line) or published_name(line) else str(given.path(line)) for line in given.lines()
     )
@@ -179,31 +179,31 @@ def _updates(given: Given) -> tuple[str, ...]:
     return folders
 
 
-def _path(given: Given) -> Path:
+def _path(given: GivenValue) -> Path:
     return given.path(given.text())
 
 
-def _callable(given: Given) -> str:
+def _callable(given: GivenValue) -> str:
     text = given.text()
     if not is_callable(text):
         given.refuse("a callable, written package.module:name")
     return text
 
 
-def _distribution(given: Given) -> str:
+def _distribution(given: GivenValue) -> str:
     if not _DISTRIBUTION.fullmatch(given.text()):
         given.refuse("the name of the application's distribution, as pip shows it")
     return given.text()
 
 
-def _modules(given: Given) -> tuple[str, ...]:
+def _modules(given: GivenValue) -> tuple[str, ...]:
     names = given.lines()
     if not all(is_module(name) for name in names):
         given.refuse("modules, one `package.module` a line")
     return tuple(dict.fromkeys(names))
 
 
-def _hook_modules(given: Given) -> tuple[str, ...]:
+def _hook_modules(given: GivenValue) -> tuple[str, ...]:
     lines = given.lines()
     if not all(is_module(line) or is_callable(line) or published_name(line) for line in lines):
         given.refuse(
@@ -213,7 +213,7 @@ def _hook_modules(given: Given) -> tuple[str, ...]:
     return tuple(dict.fromkeys(lines))
 
 
-def _version_file(given: Given) -> str:
+def _version_file(given: GivenValue) -> str:
     text = given.text()
     parts = PurePosixPath(text).parts
     if text and (text.startswith("/") or ".." in parts or ".fietsupdate" in parts or not parts):
@@ -221,7 +221,7 @@ def _version_file(given: Given) -> str:
     return text
 
 
-def _extra_dirs(given: Given) -> dict[str, Path]:
+def _extra_dirs(given: GivenValue) -> dict[str, Path]:
     if isinstance(given.value, dict):
         pairs = list(given.value.items())
     else:
@@ -237,7 +237,7 @@ def _extra_dirs(given: Given) -> dict[str, Path]:
     return dirs
 
 
-def _guard(given: Given) -> bool:
+def _guard(given: GivenValue) -> bool:
     if isinstance(given.value, bool):
         return given.value
     if str(given.value).strip().lower() not in _BOOLEANS:
@@ -245,7 +245,7 @@ def _guard(given: Given) -> bool:
     return _BOOLEANS[str(given.value).strip().lower()]
 
 
-def _lock_timeout(given: Given) -> float:
+def _lock_timeout(given: GivenValue) -> float:
     try:
         seconds = math.nan if isinstance(given.value, bool) else float(given.value)
     except (TypeError, ValueError):
@@ -255,20 +255,20 @@ def _lock_timeout(given: Given) -> float:
     return seconds
 
 
-def _policy(given: Given) -> Policy:
+def _policy(given: GivenValue) -> Policy:
     try:
         return Policy(str(given.value).strip().lower())
     except ValueError:
         given.refuse("auto, full or never")
 
 
-def _way_of_cloning(given: Given) -> str:
+def _way_of_cloning(given: GivenValue) -> str:
     if given.text() not in {"auto", "dump"}:
         given.refuse("auto or dump")
     return given.text()
 
 
-def _keep(given: Given) -> int | None:
+def _keep(given: GivenValue) -> int | None:
     text = str(given.value).strip().lower()
     if text == "all":
         return None
@@ -277,7 +277,7 @@ def _keep(given: Given) -> int | None:
     return int(text)
 
 
-KEYS: Mapping[str, Callable[[Given], Any] | None] = {
+KEYS: Mapping[str, Callable[[GivenValue], Any] | None] = {
     "updates": _updates,
     "data_dir": _path,
     "settings_section": None,
@@ -297,7 +297,7 @@ KEYS: Mapping[str, Callable[[Given], Any] | None] = {
     "data_version_file": _version_file,
     "templates": _path,
     "checks": _modules,
-    "running": Given.text,
+    "running": GivenValue.text,
     "maintenance": _path,
 }
 """Everything that ``[fietsupdate]`` can say. A key with a dot in its name belongs to the application."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from fietsupdate.errors import UpdateFailedError
 from fietsupdate.model import Step, questions
-from fietsupdate.model.questions import VARIABLE, Answer, Answers, Given, Question, Source
+from fietsupdate.model.questions import VARIABLE, Answer, Answers, GivenAnswers, Question, Source
 
 
 def _ignore(*_told: object) -> None:
@@ -30,7 +30,7 @@ class Answering:
     """
 
     step: Step
-    given: Given
+    given: GivenAnswers
     note: Callable[[Mapping[str, str]], object] = _ignore
     tell: Callable[[Question, Answer], object] = _ignore
     warn: Callable[[str], object] = _ignore

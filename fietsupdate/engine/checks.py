@@ -24,7 +24,7 @@ from fietsupdate.engine.unattended import no_input
 from fietsupdate.errors import ChecksFailedError, ConfigError, FietsupdateError, PostChecksFailedError, ScriptError
 from fietsupdate.filesystem.guard.read_only import read_only
 from fietsupdate.model import Event, Plan
-from fietsupdate.model.questions import NONE_GIVEN, Given
+from fietsupdate.model.questions import NONE_GIVEN, GivenAnswers
 from fietsupdate.process import as_stop, children_end_here, put_back, stdout_on_stderr
 from fietsupdate.script import Surroundings, only_warns
 
@@ -58,7 +58,7 @@ class Checks:
     settings: Settings
     """What hooks get, the database's URL among it."""
     tell: Callable[[Event], None]
-    given: Given = NONE_GIVEN
+    given: GivenAnswers = NONE_GIVEN
     """The answers that somebody has given to the scripts' questions."""
 
     def before(self, plan: Plan) -> dict[str, ModuleType]:

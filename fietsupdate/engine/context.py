@@ -22,7 +22,7 @@ from fietsupdate.config.config import Settings
 from fietsupdate.database.environment import BusyError, Environment, Visit, Work
 from fietsupdate.errors import LockedError
 from fietsupdate.model import Direction, Entry, Event
-from fietsupdate.model.questions import NONE_GIVEN, Answers, Given
+from fietsupdate.model.questions import NONE_GIVEN, Answers, GivenAnswers
 from fietsupdate.planning.graph import Graph
 from fietsupdate.process import Signals
 
@@ -85,7 +85,7 @@ class Context:
     """Seconds to wait for the database's lock; 0 does not wait."""
     keep_out: tuple[Path, ...] = ()
     """The application's own SQLite files: no script may touch them."""
-    given: Given = NONE_GIVEN
+    given: GivenAnswers = NONE_GIVEN
     """The answers that somebody has given to the scripts' questions."""
     keep_warning: Callable[[str, str], None] = lambda _txn, _text: None
     """Keeps a warning of a transaction until a run has come to its end."""

@@ -19,7 +19,7 @@ from fietsupdate.engine.answers import Answering
 from fietsupdate.errors import FietsupdateError, ScriptError
 from fietsupdate.filesystem.guard.read_only import read_only
 from fietsupdate.model import Plan, Step
-from fietsupdate.model.questions import NONE_GIVEN, Given
+from fietsupdate.model.questions import NONE_GIVEN, GivenAnswers
 from fietsupdate.process import put_back, stdout_on_stderr
 from fietsupdate.script import Estimate, Surroundings
 
@@ -62,7 +62,7 @@ def ask(
     data_dir: Path,
     further: Mapping[str, Path],
     *,
-    answers: Given = NONE_GIVEN,
+    answers: GivenAnswers = NONE_GIVEN,
 ) -> Estimates:
     """Call ``estimate(config)`` of every step that has one. It may look, and is kept from writing files.
 

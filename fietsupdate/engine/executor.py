@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 from fietsupdate.database.environment import Visit
 from fietsupdate.database.ledger import DONE
 from fietsupdate.engine.context import Context, make_entry, now
-from fietsupdate.engine.failure import Disk, Progress, WayOn, failure_of, not_committed
+from fietsupdate.engine.failure import Disk, StepProgress, WayOn, failure_of, not_committed
 from fietsupdate.engine.recovery import Outcome, Settled, commit_where_needed, settle
 from fietsupdate.engine.tip import Tip
 from fietsupdate.engine.transaction import PlanChangedError, StepTransaction, guard_of, open_files, reopen_files, take
@@ -85,7 +85,7 @@ class Executor:
             only_updates = all(step.direction is not Direction.VERSION for step in plan.steps)
             for number, step in enumerate(plan.steps):
                 self.instance.signals.raise_pending()
-                progress = Progress(number, len(plan.steps), "updates" if only_updates else "steps")
+                progress = StepProgress(number, len(plan.steps), "updates" if only_updates else "steps")
                 self._apply(step, modules[step.update.update_id], progress, done, backups)
 
     def prepare(self, *, asks: bool = False) -> None:
@@ -131,7 +131,7 @@ class Executor:
         details = {"update_ids": list(adoption.update_ids), "revisions": list(adoption.revisions)}
         self.instance.tell("adopted", adoption.reason, details)
 
-    def _apply(self, step: Step, module: ModuleType, progress: Progress, done: list[str], backups: Backups) -> None:
+    def _apply(self, step: Step, module: ModuleType, progress: StepProgress, done: list[str], backups: Backups) -> None:
         begun = self.tip.begun
         self.instance.environment.target = self.tip.leads_to(step)
         txn = begun.txn if begun else str(uuid.uuid4())
@@ -294,7 +294,7 @@ class Executor:
         """Do something that has no steps; raise unless both halves have all of it."""
         failure, settled = self._settled(work, lambda: opened[-1] if opened else None)
         if settled.outcome is not Outcome.DONE or failure is not None:
-            raise failure_of(None, failure, settled, Progress(0, 0), disk=Disk(self.instance.data_dir))
+            raise failure_of(None, failure, settled, StepProgress(0, 0), disk=Disk(self.instance.data_dir))
         self.instance.signals.deferred = False
 
     def _stamps(self, txn: str, update_ids: Sequence[str], duration_ms: int) -> Iterator[Entry]:

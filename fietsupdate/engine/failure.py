@@ -18,7 +18,7 @@ LOOK_AT_ENV = "See that env.py commits: 'alembic upgrade' with the same env.py m
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class StepProgress:
     """How far a plan has come."""
 
     done: int
@@ -56,7 +56,7 @@ def failure_of(
     step: Step | None,
     failure: BaseException | None,
     settled: Settled,
-    progress: Progress,
+    progress: StepProgress,
     *,
     disk: Disk,
     way_on: WayOn | None = None,

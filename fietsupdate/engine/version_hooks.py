@@ -33,7 +33,7 @@ _MARK = "__fietsupdate_versions__"
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class HookRange:
     """What the decorator says of a function."""
 
     old: str
@@ -75,7 +75,7 @@ def version_upgrade(
     """
     if (old and old_version) or (new and new_version):
         raise TypeError("version_upgrade() takes `old` or `old_version`, and `new` or `new_version`, not both")
-    said = Mark(old or _specifier(old_version), new or _specifier(new_version), atomic, every, repeat)
+    said = HookRange(old or _specifier(old_version), new or _specifier(new_version), atomic, every, repeat)
 
     def mark(function: Hook) -> Hook:
         setattr(function, _MARK, said)
@@ -208,7 +208,7 @@ def _hooks_of(name: str, module: ModuleType) -> Iterator[VersionHook]:
         yield _hook(f"{name}:{attribute}", mark, function, path=path, checksum=checksum)
 
 
-def _hook(update_id: str, mark: Mark, function: Any, *, path: Path, checksum: str) -> VersionHook:
+def _hook(update_id: str, mark: HookRange, function: Any, *, path: Path, checksum: str) -> VersionHook:
     line = function.__code__.co_firstlineno if inspect.isfunction(function) else 1
     for argument, text in (("old", mark.old), ("new", mark.new)):
         if wrong := wrong_specifier(text):

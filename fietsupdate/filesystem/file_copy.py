@@ -31,7 +31,7 @@ _IN_INODE = 1 << 16
 """Files up to this size may lie in their inode, and then occupy no block though they have no hole."""
 
 
-class Content:
+class ContentCopier:
     """Copies contents from one file system to one other, and remembers what those two cannot do.
 
     Args:

@@ -30,7 +30,7 @@ from fietsupdate.filesystem.journal.changes import Changes
 from fietsupdate.filesystem.journal.floors import Floors
 from fietsupdate.filesystem.journal.found import found_in
 from fietsupdate.filesystem.journal.header import Header
-from fietsupdate.filesystem.journal.journal import Journal, Position, Progress
+from fietsupdate.filesystem.journal.journal import Journal, JournalPosition, PlaybackProgress
 from fietsupdate.filesystem.journal.notes import Notes
 from fietsupdate.filesystem.journal.opening import check_folder, check_identity, doubt, ledger_to_append, prepared
 from fietsupdate.filesystem.journal.record import Do, Record
@@ -119,7 +119,7 @@ class FileTransaction:
         identities = {name: prepared(root, header.txn, data_dir) for name, root in all_roots.items()}
         cleanup.reserve_end(data_dir)
         folder = open_folder(data_dir) / header.txn
-        Progress(folder).prepare()
+        PlaybackProgress(folder).prepare()
         Journal(folder).close()
         sync_many(open_folder(root) / header.txn for root in all_roots.values())  # with a header they are all there
         headers.write(folder, Header(header, identities))
@@ -299,7 +299,7 @@ class FileTransaction:
         with self.changes.lock, self.changes.at_work():
             strange = self._undo_down_to(end, set_aside)
             self._journal.forget(end)
-            Progress(self._folder).prepare()
+            PlaybackProgress(self._folder).prepare()
         tell_lost(self.undone)
         return tuple(dict.fromkeys([*self._found(), *strange]))
 
@@ -329,8 +329,8 @@ class FileTransaction:
         )  # what the disk says, not what an interrupted append believed
         self._check_mounts()
         made = Signatures.of(self._journal)
-        progress, barrier = Progress(self._folder), Barrier()
-        position = progress.read() or Position(self._journal.end)
+        progress, barrier = PlaybackProgress(self._folder), Barrier()
+        position = progress.read() or JournalPosition(self._journal.end)
         strange: list[Path] = []
         for record, after in self._journal.backwards(position, end):
             names = [self.changes.absolute(record, name) for name in record.names()]
@@ -344,7 +344,7 @@ class FileTransaction:
             self.undone += [undone] if undone.lost or undone.homeless else []
             position = after
         barrier.sync()
-        progress.write(Position(end))
+        progress.write(JournalPosition(end))
         return [path for path in strange if HOME not in path.parts]
 
     def _knows(self, made: Signatures, record: Record, here: Seen) -> bool:

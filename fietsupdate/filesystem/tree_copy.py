@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fietsupdate.errors import FilesError
-from fietsupdate.filesystem.file_copy import Content, digest_of, has_holes
+from fietsupdate.filesystem.file_copy import ContentCopier, digest_of, has_holes
 from fietsupdate.filesystem.file_record import FileRecord
 from fietsupdate.filesystem.layout import HOME
 from fietsupdate.filesystem.posix.durable import MANY, sync_file_system, sync_many
@@ -35,7 +35,7 @@ def nothing(*_told: object) -> None:
     """Listen to nothing."""
 
 
-class Name(NamedTuple):
+class HardLinkName(NamedTuple):
     """One of the names of a file with several."""
 
     root: str
@@ -48,10 +48,10 @@ class Links:
     """Files with several names, in whichever of several trees these are."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[int, int], tuple[Name, int]] = {}
+        self._known: dict[tuple[int, int], tuple[HardLinkName, int]] = {}
         """The name by which each was copied, and how many more are to come."""
 
-    def first(self, status: os.stat_result, name: Name) -> Name:
+    def first(self, status: os.stat_result, name: HardLinkName) -> HardLinkName:
         """Return the name by which a file was copied: this one, where none was met before."""
         key = status.st_dev, status.st_ino
         known, to_come = self._known.pop(key, (name, status.st_nlink))
@@ -185,7 +185,7 @@ class _Copier:
         self._root = root
         self._told = told
         self._warn = warn
-        self._content = Content(moved)
+        self._content = ContentCopier(moved)
         self._links = links
         self._made: list[str] = []
         """The first paths that were made; whether there are more than `MANY` is all that matters."""
@@ -284,7 +284,7 @@ class _Copier:
 
     def _second_name(self, path: str, dest: str, status: os.stat_result) -> bool:
         """Make another name of a file that was copied already; false for its first name."""
-        name = Name(self._root, path, dest)
+        name = HardLinkName(self._root, path, dest)
         first = self._links.first(status, name)
         if first is name:
             return False

@@ -78,7 +78,7 @@ class Asks:
 
 
 @dataclass(frozen=True)
-class Given:
+class GivenAnswers:
     """The answers that somebody has given before the run."""
 
     options: Mapping[str, str] = field(default_factory=dict)
@@ -98,7 +98,7 @@ class Given:
         return None
 
 
-NONE_GIVEN = Given()
+NONE_GIVEN = GivenAnswers()
 NO_ASKS = Asks()
 
 

@@ -11,13 +11,13 @@ from difflib import get_close_matches
 
 from fietsupdate.errors import UnansweredError, UsageError
 from fietsupdate.model import Begun, Direction, Plan, Step
-from fietsupdate.model.questions import VARIABLE, Answer, Given, Question, Source, wrong_answer
+from fietsupdate.model.questions import VARIABLE, Answer, GivenAnswers, Question, Source, wrong_answer
 from fietsupdate.planning.graph import Graph
 
 UNTOUCHED = "Nothing was changed."
 
 
-def answered(plan: Plan, given: Given, graph: Graph, begun: Begun | None, *, may_wait: bool = False) -> Plan:
+def answered(plan: Plan, given: GivenAnswers, graph: Graph, begun: Begun | None, *, may_wait: bool = False) -> Plan:
     """Return the plan with an answer to each question that its scripts show.
 
     Args:
@@ -42,7 +42,7 @@ def answered(plan: Plan, given: Given, graph: Graph, begun: Begun | None, *, may
     return plan
 
 
-def _answered(step: Step, given: Given, begun: Begun | None, wrong: list[str], *, may_wait: bool) -> Step:
+def _answered(step: Step, given: GivenAnswers, begun: Begun | None, wrong: list[str], *, may_wait: bool) -> Step:
     kept = dict(begun.answers) if begun is not None and is_resumed(step, begun) else {}
     answers = [Answer(name, value, Source.LEDGER) for name, value in kept.items()]
     for question in step.asks.questions:
@@ -93,7 +93,7 @@ def shown(question: Question) -> str:
     return f"{question.text} [{question.name}{''.join(f'; {one}' for one in more)}]"
 
 
-def _refuse_unknown(plan: Plan, given: Given, graph: Graph) -> None:
+def _refuse_unknown(plan: Plan, given: GivenAnswers, graph: Graph) -> None:
     """Refuse an answer that no script here asks for; where scripts may ask what only a run shows, nobody knows."""
     if any(step.update.may_ask_more or step.asks.unread or step.direction is Direction.VERSION for step in plan.steps):
         return
@@ -119,7 +119,7 @@ def _names(graph: Graph) -> Iterator[tuple[str, None]]:
                 yield f"{update.update_id}:{question.name}", None
 
 
-def doubts(plan: Plan, given: Given) -> Iterator[str]:
+def doubts(plan: Plan, given: GivenAnswers) -> Iterator[str]:
     """Yield warnings about answers that do not do what somebody may expect of them."""
     asked = {question.name for step in plan.steps for question in step.asks.questions}
     for step in plan.steps:

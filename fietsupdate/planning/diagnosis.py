@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from fietsupdate.model import Begun, Direction, Problem, Status, Update, UpdateState, fingerprint
 from fietsupdate.planning import problems, script_problems
 from fietsupdate.planning.graph import Graph
-from fietsupdate.planning.history import Kind, closed, current_of, last_entries, unknown_of
+from fietsupdate.planning.history import PairingKind, closed, current_of, last_entries, unknown_of
 from fietsupdate.planning.packages import by_package
 from fietsupdate.planning.planner import resume_command
 from fietsupdate.planning.position import Position, fitting, locate
@@ -35,7 +35,7 @@ GRAVITY = (
 )
 """The first of these states that applies is the instance's."""
 
-SETTLED = frozenset({Kind.PAIRED, Kind.NEW, Kind.ADOPTABLE})
+SETTLED = frozenset({PairingKind.PAIRED, PairingKind.NEW, PairingKind.ADOPTABLE})
 """The halves belong together, so that ledger and schema can be compared."""
 
 Finding = tuple[UpdateState, Problem]
@@ -132,7 +132,7 @@ def _findings(
 
         # It comes first: whoever has only installed older code must not be told to forget what newer code has done.
         yield UpdateState.TOO_NEW, data_too_new(versions, current_of(place.applied, graph), taken_back=not unknown)
-    if unknown and place.pairing.kind is not Kind.VERSION_UNKNOWN:
+    if unknown and place.pairing.kind is not PairingKind.VERSION_UNKNOWN:
         yield UpdateState.TOO_NEW, problems.too_new(unknown, graph.dag.heads(), graph.dag.heads(place.applied))
     if versions and versions.inactive:
         from fietsupdate.planning.version_hooks import plugins_inactive
@@ -186,21 +186,21 @@ def _pairing(graph: Graph, database: DatabaseView, files: FilesView, place: Posi
     """Judge how the halves fit together."""
     pairing, url = place.pairing, database.shown_url
     match pairing.kind:
-        case Kind.FILES_OLDER:
+        case PairingKind.FILES_OLDER:
             yield UpdateState.DRIFTED, problems.half_older(files, pairing, "data directory", "database")
-        case Kind.DATABASE_OLDER:
+        case PairingKind.DATABASE_OLDER:
             yield UpdateState.DRIFTED, problems.half_older(files, pairing, "database", "data directory")
-        case Kind.DIVERGED:
+        case PairingKind.DIVERGED:
             yield UpdateState.DRIFTED, problems.diverged(pairing)
-        case Kind.FILES_MISSING:
+        case PairingKind.FILES_MISSING:
             yield UpdateState.DRIFTED, problems.data_dir_missing(files.data_dir)
-        case Kind.FILES_WITHOUT_LEDGER:
+        case PairingKind.FILES_WITHOUT_LEDGER:
             yield UpdateState.DRIFTED, problems.files_without_ledger(files, pairing, current_of(place.applied, graph))
-        case Kind.DATABASE_WITHOUT_LEDGER:
+        case PairingKind.DATABASE_WITHOUT_LEDGER:
             yield UpdateState.DRIFTED, problems.database_without_ledger(files, pairing, url)
-        case Kind.DATABASE_MISSING:
+        case PairingKind.DATABASE_MISSING:
             yield UpdateState.DRIFTED, problems.database_missing(files, database)
-        case Kind.VERSION_DISAGREES:
+        case PairingKind.VERSION_DISAGREES:
             current = current_of(place.applied, graph)
             ours = not {*graph.updates, *place.applied}.isdisjoint(files.version or ())
             yield UpdateState.DRIFTED, problems.version_disagrees(files, current, ours=ours or not files.version)
@@ -211,9 +211,9 @@ def _pairing(graph: Graph, database: DatabaseView, files: FilesView, place: Posi
 def _unledgered(graph: Graph, database: DatabaseView, files: FilesView, place: Position) -> Iterator[Finding]:
     """Judge an instance of which no half has a ledger."""
     match place.pairing.kind:
-        case Kind.VERSION_FOREIGN:
+        case PairingKind.VERSION_FOREIGN:
             yield UpdateState.UNKNOWN, problems.version_foreign(files)
-        case Kind.VERSION_UNKNOWN:
+        case PairingKind.VERSION_UNKNOWN:
             unknown = unknown_of(files.version or (), graph)
             yield (
                 UpdateState.TOO_NEW,
@@ -221,11 +221,11 @@ def _unledgered(graph: Graph, database: DatabaseView, files: FilesView, place: P
                     files, unknown, graph.dag.heads(), graph.dag.heads(graph.updates.keys() & (files.version or ()))
                 ),
             )
-        case Kind.UNRECORDED if not files.exists:
+        case PairingKind.UNRECORDED if not files.exists:
             yield UpdateState.UNKNOWN, problems.data_dir_missing(files.data_dir)
-        case Kind.NEW if not files.exists:
+        case PairingKind.NEW if not files.exists:
             yield UpdateState.OUTDATED, problems.data_dir_awaited(files.data_dir)
-        case Kind.UNRECORDED if not place.adoption:
+        case PairingKind.UNRECORDED if not place.adoption:
             tree = RevisionTree.of(database, graph)
             fits = fitting(graph, tree, database)
             unrecorded = problems.unrecorded(database.alembic_current, fits)
@@ -264,9 +264,9 @@ def _remarks(
         yield script_problems.several_heads(forked)
     if place.adoption:
         yield problems.not_adopted(place.adoption, f"fietsupdate update{' heads' if forked else ''}")
-    if place.pairing.kind is Kind.NEW and database.tables and not database.alembic_current and graph.updates:
+    if place.pairing.kind is PairingKind.NEW and database.tables and not database.alembic_current and graph.updates:
         yield tables_without_alembic(database)
-    if place.pairing.kind is Kind.PAIRED and files.version is None and files.version_path and place.applied:
+    if place.pairing.kind is PairingKind.PAIRED and files.version is None and files.version_path and place.applied:
         yield problems.version_missing(files.version_path)
     changed = _changed(graph, database, place)
     if changed:

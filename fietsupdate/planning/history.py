@@ -17,7 +17,7 @@ from fietsupdate.views import DatabaseView, FilesView
 _UPDATE_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
-class Kind(enum.StrEnum):
+class PairingKind(enum.StrEnum):
     """What the comparison of the two halves found."""
 
     PAIRED = "paired"
@@ -56,7 +56,7 @@ class Kind(enum.StrEnum):
 class Pairing:
     """How the two halves fit together."""
 
-    kind: Kind
+    kind: PairingKind
     common: Entry | None = None
     """The last entry that both ledgers share."""
     behind: int = 0
@@ -112,14 +112,14 @@ def compare(files: FilesView, database: DatabaseView, graph: Graph) -> Pairing:
     """Return how the histories of the two halves relate; the graph only judges a VERSION without a ledger."""
     version = tuple(dict.fromkeys(files.version or ()))
     if not database.exists and (files.entries or graph.updates.keys() & set(version)):
-        return Pairing(Kind.DATABASE_MISSING, files_entry=_last(files.entries))
+        return Pairing(PairingKind.DATABASE_MISSING, files_entry=_last(files.entries))
     if files.entries or database.entries:
         return _compare_ledgers(files, database, graph)
     if version:
         return Pairing(_kind_of_version(version, graph))
     # What an interrupted first update left in Alembic's version table is accounted for.
     unrecorded = database.alembic_current and graph.updates and not database.begun
-    return Pairing(Kind.UNRECORDED if unrecorded else Kind.NEW)
+    return Pairing(PairingKind.UNRECORDED if unrecorded else PairingKind.NEW)
 
 
 def same(one: Entry, other: Entry) -> bool:
@@ -136,17 +136,17 @@ def is_same_ledger(files: FilesView, database: DatabaseView) -> bool:
 def _compare_ledgers(files: FilesView, database: DatabaseView, graph: Graph) -> Pairing:
     ours, theirs = files.entries, database.entries
     if not ours:
-        kind = Kind.FILES_WITHOUT_LEDGER if files.exists else Kind.FILES_MISSING
+        kind = PairingKind.FILES_WITHOUT_LEDGER if files.exists else PairingKind.FILES_MISSING
         return Pairing(kind, behind=len(theirs), database_entry=theirs[-1])
     if not theirs:
-        return Pairing(Kind.DATABASE_WITHOUT_LEDGER, behind=len(ours), files_entry=ours[-1])
+        return Pairing(PairingKind.DATABASE_WITHOUT_LEDGER, behind=len(ours), files_entry=ours[-1])
     shared = _shared(ours, theirs)
     common = ours[shared - 1] if shared else None
     if shared < min(len(ours), len(theirs)):
-        return Pairing(Kind.DIVERGED, common, files_entry=ours[shared], database_entry=theirs[shared])
+        return Pairing(PairingKind.DIVERGED, common, files_entry=ours[shared], database_entry=theirs[shared])
     kind = _kind_of_prefix(len(ours), len(theirs))
-    if kind is Kind.PAIRED and not _version_agrees(files, graph):
-        kind = Kind.VERSION_DISAGREES
+    if kind is PairingKind.PAIRED and not _version_agrees(files, graph):
+        kind = PairingKind.VERSION_DISAGREES
     return Pairing(kind, common, abs(len(ours) - len(theirs)), ours[-1], theirs[-1])
 
 
@@ -156,10 +156,10 @@ def _shared(ours: Sequence[Entry], theirs: Sequence[Entry]) -> int:
     return next((seen for seen, (one, other) in pairs if not same(one, other)), min(len(ours), len(theirs)))
 
 
-def _kind_of_prefix(ours: int, theirs: int) -> Kind:
+def _kind_of_prefix(ours: int, theirs: int) -> PairingKind:
     if ours == theirs:
-        return Kind.PAIRED
-    return Kind.FILES_OLDER if ours < theirs else Kind.DATABASE_OLDER
+        return PairingKind.PAIRED
+    return PairingKind.FILES_OLDER if ours < theirs else PairingKind.DATABASE_OLDER
 
 
 def _version_agrees(files: FilesView, graph: Graph) -> bool:
@@ -176,7 +176,7 @@ def _version_agrees(files: FilesView, graph: Graph) -> bool:
     return set(files.version) == set(current_of(applied, graph))
 
 
-def _kind_of_version(version: Sequence[str], graph: Graph) -> Kind:
+def _kind_of_version(version: Sequence[str], graph: Graph) -> PairingKind:
     """Judge a VERSION without a ledger.
 
     One known id proves that the file is ours. Without one, a name that could be an id is taken for an update of
@@ -184,10 +184,10 @@ def _kind_of_version(version: Sequence[str], graph: Graph) -> Kind:
     """
     known = sum(update_id in graph.updates for update_id in version)
     if known == len(version):
-        return Kind.ADOPTABLE
+        return PairingKind.ADOPTABLE
     if not known and not all(_UPDATE_ID.fullmatch(name) for name in version):
-        return Kind.VERSION_FOREIGN
-    return Kind.VERSION_UNKNOWN
+        return PairingKind.VERSION_FOREIGN
+    return PairingKind.VERSION_UNKNOWN
 
 
 def _last(entries: Sequence[Entry]) -> Entry | None:

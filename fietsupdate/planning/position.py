@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from fietsupdate.model import Adoption, Entry
 from fietsupdate.planning.graph import Graph
-from fietsupdate.planning.history import Kind, Pairing, applied_set, closed, compare, current_of
+from fietsupdate.planning.history import Pairing, PairingKind, applied_set, closed, compare, current_of
 from fietsupdate.planning.revisions import RevisionTree
 from fietsupdate.views import DatabaseView, FilesView
 
@@ -25,12 +25,12 @@ class Position:
 def locate(graph: Graph, database: DatabaseView | None, files: FilesView) -> Position:
     """Find the position of an instance. Where the halves disagree, the database's ledger counts."""
     if database is None:
-        return Position(Pairing(Kind.UNSEEN), _recorded(graph, settled_entries(files, None), files))
+        return Position(Pairing(PairingKind.UNSEEN), _recorded(graph, settled_entries(files, None), files))
     pairing = compare(files, database, graph)
     adoption = _adoption(graph, database, files, pairing)
     if adoption and not adoption.revisions:
         applied = closed(adoption.update_ids, graph)
-    elif pairing.kind is Kind.VERSION_FOREIGN:
+    elif pairing.kind is PairingKind.VERSION_FOREIGN:
         applied = frozenset()
     else:
         applied = _recorded(graph, database.entries or settled_entries(files, database), files)
@@ -71,10 +71,10 @@ def _recorded(graph: Graph, entries: Collection[Entry], files: FilesView) -> fro
 
 
 def _adoption(graph: Graph, database: DatabaseView, files: FilesView, pairing: Pairing) -> Adoption | None:
-    if pairing.kind is Kind.ADOPTABLE:
+    if pairing.kind is PairingKind.ADOPTABLE:
         current = current_of(closed(files.version or (), graph), graph)
         return Adoption(current, reason=f"VERSION names {', '.join(current)}, and there is no ledger yet")
-    if pairing.kind is Kind.UNRECORDED and files.exists:
+    if pairing.kind is PairingKind.UNRECORDED and files.exists:
         return _baseline(graph, database)
     return None
 

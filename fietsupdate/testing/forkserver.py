@@ -40,7 +40,7 @@ MODULES = ("alembic.command", "sqlalchemy.ext.asyncio", "sqlalchemy.orm", *DRIVE
 
 
 @dataclass(frozen=True)
-class Run:
+class Result:
     """What a run left behind."""
 
     args: Sequence[str]
@@ -106,7 +106,7 @@ class Zygote:
         environ: Mapping[str, str],
         injection: Injection | None = None,
         config: Config | None = None,
-    ) -> Run:
+    ) -> Result:
         """Run ``fietsupdate`` in a child, and break it on the way.
 
         Args:
@@ -135,7 +135,7 @@ class Zygote:
         out, err = (Path(paths[name]).read_text(encoding="utf-8", errors="replace") for name in ("out", "err"))
         if code is None:
             raise HangsError(f"{list(args)} hangs, {injection}\n{out}\n{err}")
-        return Run(args, code, out, err, fired, tuple(seen))
+        return Result(args, code, out, err, fired, tuple(seen))
 
     def _asked(self, request: Mapping[str, Any]) -> int | None:
         asking, answering = self._process.stdin, self._process.stdout

@@ -54,7 +54,7 @@ def listed(lines: Collection[str]) -> str:
     return "\n".join([*shown, *more])
 
 
-class Snapshot:
+class InstanceSnapshot:
     """A copy of an instance, to begin again from.
 
     Args:

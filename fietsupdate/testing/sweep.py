@@ -16,10 +16,10 @@ from pathlib import Path
 
 from fietsupdate.errors import EXIT_CODES
 from fietsupdate.model import Event, UpdateState
-from fietsupdate.testing.forkserver import Run, Zygote
+from fietsupdate.testing.forkserver import Result, Zygote
 from fietsupdate.testing.injection import Injection
 from fietsupdate.testing.instance import TemporaryInstance
-from fietsupdate.testing.states import Snapshot, State, differences, listed, state_of
+from fietsupdate.testing.states import InstanceSnapshot, State, differences, listed, state_of
 
 INTERRUPTED = EXIT_CODES[UpdateState.INTERRUPTED]
 
@@ -52,7 +52,7 @@ class Sweep:
         self._instance, self._update_id, self._zygote = instance, update_id, zygote
         self._before = state_of(instance)
         self._loses = instance.status().not_transactional
-        self._snapshot = Snapshot(instance, folder)
+        self._snapshot = InstanceSnapshot(instance, folder)
         self._after, self._unsteady = self._whole()
         self._between = self._steps()
 
@@ -155,14 +155,14 @@ class Sweep:
             "and what is committed on other connections, cannot be undone."
         )
 
-    def _command(self, *args: str, injection: Injection | None = None) -> Run:
+    def _command(self, *args: str, injection: Injection | None = None) -> Result:
         instance = self._instance
         environ = instance.whole_environ()
         return self._zygote.command(
             args, folder=instance.top, environ=environ, injection=injection, config=instance.config
         )
 
-    def _succeeded(self, run: Run) -> None:
+    def _succeeded(self, run: Result) -> None:
         if run.code != 0:
             raise AssertionError(f"{self._update_id} fails even when nobody kills it:\n{_shown(run)}")
 
@@ -243,10 +243,10 @@ def _bench(instance: TemporaryInstance, update_id: str, kind: type[Sweep] = Swee
             bench.close()
 
 
-def _error(run: Run) -> str:
+def _error(run: Result) -> str:
     lines: Sequence[str] = run.stdout.splitlines() or ["{}"]
     return str(json.loads(lines[-1]).get("error", {}).get("code", ""))
 
 
-def _shown(run: Run) -> str:
+def _shown(run: Result) -> str:
     return f"$ fietsupdate {' '.join(run.args)}\n{run.stdout}{run.stderr}"

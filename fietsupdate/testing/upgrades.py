@@ -17,7 +17,7 @@ from fietsupdate.model import VERSION_MARK, Direction, UpdateState
 from fietsupdate.planning.version_hooks import VersionHook
 from fietsupdate.testing.instance import TemporaryInstance
 from fietsupdate.testing.releases import Named, crossing, distribution_of, hooks_of, releases_of
-from fietsupdate.testing.states import Snapshot
+from fietsupdate.testing.states import InstanceSnapshot
 from fietsupdate.testing.sweep import Swept, sweep_version
 
 Way = tuple[Release, ...]
@@ -44,7 +44,7 @@ class Upgrades:
     def __init__(self, instance: TemporaryInstance, named: Named | None, folder: Path) -> None:
         self._instance, self._folder = instance, folder
         self._empty = self._copy()
-        self._start: tuple[Release, Snapshot] | None = None
+        self._start: tuple[Release, InstanceSnapshot] | None = None
         try:
             self.hooks = self._found_hooks()
             self.releases = releases_of(instance.graph(), self.hooks, named, instance.status().app_version)
@@ -167,8 +167,8 @@ class Upgrades:
     def _as(self, release: Release) -> TemporaryInstance:
         return replace(self._instance, config=replace(self._instance.config, release=release))
 
-    def _copy(self) -> Snapshot:
-        return Snapshot(self._instance, Path(tempfile.mkdtemp(dir=self._folder)))
+    def _copy(self) -> InstanceSnapshot:
+        return InstanceSnapshot(self._instance, Path(tempfile.mkdtemp(dir=self._folder)))
 
     def _installed(self, release: Release) -> None:
         """Bring the instance to a new installation with data; it is copied, as several ways begin there."""

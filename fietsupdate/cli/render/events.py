@@ -26,7 +26,7 @@ INTERVAL = 5.0
 INDENT = " " * 6
 
 
-class Listener:
+class EventPrinter:
     """Takes events; as a context it cleans up the screen. This one says nothing."""
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class Listener:
         """Leave the screen as it should stay."""
 
 
-class JsonListener(Listener):
+class JsonListener(EventPrinter):
     """Writes each event as a line of JSON."""
 
     def __init__(self, out: Output) -> None:
@@ -178,7 +178,7 @@ class Narrator:
         return [f"Took away older backups: {event.text}"]
 
 
-class LineListener(Listener):
+class LineListener(EventPrinter):
     """Writes plain lines, progress only now and then.
 
     Args:
@@ -215,7 +215,7 @@ def amount(event: Event) -> str:
     return f"{done}{of} {event.text}".rstrip()
 
 
-class LiveListener(Listener):
+class LiveListener(EventPrinter):
     """Keeps one moving line at the bottom of a terminal: update, phase, progress, time elapsed.
 
     rich draws it, and is not imported before the first update begins.
@@ -294,12 +294,12 @@ class LiveListener(Listener):
             self.view.stop()
 
 
-def listener(out: Output, *, as_json: bool, quiet: bool, verbose: bool) -> Listener:
+def listener(out: Output, *, as_json: bool, quiet: bool, verbose: bool) -> EventPrinter:
     """Choose how a run is told."""
     if as_json:
         return JsonListener(out)
     if quiet:
-        return Listener()
+        return EventPrinter()
     if out.is_terminal and out.draws:
         return LiveListener(out, verbose=verbose)
     return LineListener(out, verbose=verbose)

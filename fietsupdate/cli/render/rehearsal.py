@@ -13,12 +13,12 @@ from fietsupdate.model import BASE, Phase
 
 if TYPE_CHECKING:
     from fietsupdate.commands.rehearsal.report import (
-        Change,
         Database,
-        Failure,
-        Files,
+        FileChange,
+        FileCounts,
         Outlook,
         Rehearsal,
+        RehearsalFailure,
         RoundTrip,
         Seclusion,
         Timing,
@@ -183,11 +183,11 @@ def _facts(answer: Rehearsal) -> list[tuple[str, str]]:
     ]
 
 
-def _written(files: Files) -> str:
+def _written(files: FileCounts) -> str:
     return f"{size(files.bytes_written)} and {count(files.inodes_written, 'inode')} written"
 
 
-def _counts(files: Files) -> str:
+def _counts(files: FileCounts) -> str:
     return f"{files.added} added, {files.changed} changed, {files.removed} removed"
 
 
@@ -209,7 +209,7 @@ def _phase(timing: Timing, phase: Phase) -> str:
     return duration(timing.phases[phase]) if phase in timing.phases else "-"
 
 
-def _changes(changes: Sequence[Change]) -> list[str]:
+def _changes(changes: Sequence[FileChange]) -> list[str]:
     signs = {"added": "+", "changed": "~", "removed": "-"}
     lines = [f"  {signs[one.how]} {_name(one)}" for one in changes[:MOST_FILES]]
     if more := len(changes) - len(lines):
@@ -217,7 +217,7 @@ def _changes(changes: Sequence[Change]) -> list[str]:
     return lines
 
 
-def _name(change: Change) -> str:
+def _name(change: FileChange) -> str:
     name = f"[{change.root}] {change.path}" if change.root else change.path or "."
     shown = name.encode("utf-8", "backslashreplace").decode()
     text = shown if shown.isprintable() else repr(shown)
@@ -257,11 +257,11 @@ def _round_trip(trip: RoundTrip, width: int) -> list[str]:
     return lines + _schema("Schema after reverting:", trip.schema)
 
 
-def _failure(failure: Failure, width: int) -> list[str]:
+def _failure(failure: RehearsalFailure, width: int) -> list[str]:
     return labelled([("Failed", _where(failure)), ("Why", failure.message), ("Next", failure.hint)], width)
 
 
-def _where(failure: Failure) -> str:
+def _where(failure: RehearsalFailure) -> str:
     if not failure.update_id:
         return ""
     way = "reverting" if failure.direction == "down" else "applying"

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from fietsupdate.commands.rehearsal.untouched import Snapshot
+from fietsupdate.commands.rehearsal.untouched import TreeSnapshot
 from fietsupdate.database.dump.comparison import Facts, facts
 from fietsupdate.database.dump.store import Store
 from fietsupdate.errors import DatabaseError
@@ -27,7 +27,7 @@ class Watch:
         blind: Why the database was not looked at; "" where it was.
     """
 
-    tree: Snapshot
+    tree: TreeSnapshot
     store: Store | None
     facts: Facts | None
     all_roles: bool
@@ -54,7 +54,7 @@ class Watch:
         """
         all_files = [Path(f"{file}{ending}") for file in files for ending in ("", WAL, JOURNAL)]
         found, blind = _facts(store, all_roles=all_roles)
-        return cls(Snapshot.take(roots, all_files, left_out), store, found, all_roles, blind)
+        return cls(TreeSnapshot.take(roots, all_files, left_out), store, found, all_roles, blind)
 
     def end(self) -> tuple[tuple[str, ...], tuple[str, ...], str]:
         """Look again.

@@ -23,7 +23,7 @@ class SortedOut:
 
 
 @dataclass(frozen=True)
-class Content:
+class DatabaseContent:
     """A database at one moment: its schema, and what the rows of each table add up to."""
 
     schema: str
@@ -34,7 +34,9 @@ class Content:
         return part(self.schema, leave), self.digests.get(leave.table)
 
 
-def sort_out(leaves: Iterable[Leave], found: Sequence[Difference], before: Content, after: Content) -> SortedOut:
+def sort_out(
+    leaves: Iterable[Leave], found: Sequence[Difference], before: DatabaseContent, after: DatabaseContent
+) -> SortedOut:
     """Compare what the scripts say stays with what did.
 
     What is gone, or is as it was before, was not left, whatever the scripts say. A folder that is there because of
@@ -59,7 +61,7 @@ def sort_out(leaves: Iterable[Leave], found: Sequence[Difference], before: Conte
     return SortedOut(left, tuple(leave for leave in names if leave not in left), rest)
 
 
-def _stays(leave: Leave, before: Content, after: Content) -> bool:
+def _stays(leave: Leave, before: DatabaseContent, after: DatabaseContent) -> bool:
     return holds(after.schema, leave) and before.of(leave) != after.of(leave)
 
 

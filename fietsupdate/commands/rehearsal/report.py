@@ -45,7 +45,7 @@ class Timing:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class FileChange:
     """A file, folder or link that is not what it was."""
 
     how: str
@@ -61,7 +61,7 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Files:
+class FileCounts:
     """What became of the files."""
 
     added: int = 0
@@ -71,7 +71,7 @@ class Files:
     """Bytes of content in what was added or changed."""
     inodes_written: int = 0
     """Files, folders and links that were added or changed."""
-    changes: tuple[Change, ...] = ()
+    changes: tuple[FileChange, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ class Database:
 class RoundTrip:
     """What reverting the updates left that was not so before them."""
 
-    files: tuple[Change, ...] = ()
+    files: tuple[FileChange, ...] = ()
     """Times do not count."""
     times: int = 0
     """Files whose content came back, and whose time of change did not."""
@@ -113,7 +113,7 @@ class RoundTrip:
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class RehearsalFailure:
     """Why a rehearsal did not come to its end, or was not right."""
 
     code: str
@@ -159,7 +159,7 @@ class Rehearsal:
     clone_ms: int = 0
     """How long making the clone took; the real run needs none."""
     timings: tuple[Timing, ...] = ()
-    files: Files | None = None
+    files: FileCounts | None = None
     """``None`` where the rehearsal failed before its end."""
     database: Database | None = None
     peak_bytes: int = 0
@@ -169,7 +169,7 @@ class Rehearsal:
     warnings: tuple[str, ...] = ()
     round_trip: RoundTrip | None = None
     """``None`` where nobody asked for it, or the rehearsal failed before."""
-    failure: Failure | None = None
+    failure: RehearsalFailure | None = None
     seclusion: Seclusion | None = None
     """``None`` in reports of earlier versions."""
     clone_left: str = ""
@@ -230,9 +230,9 @@ def _read(values: Mapping[str, Any]) -> dict[str, Any]:
         **{name: tuple(values[name]) for name in ("current", "result", "verified", "warnings")},
         "updates": tuple(Rehearsed(**one) for one in values["updates"]),
         "timings": _timings(values["timings"]),
-        "files": Files(**{**files, "changes": _changes(files["changes"])}) if files else None,
+        "files": FileCounts(**{**files, "changes": _changes(files["changes"])}) if files else None,
         "database": Database(**values["database"]) if values["database"] else None,
-        "failure": Failure(**values["failure"]) if values["failure"] else None,
+        "failure": RehearsalFailure(**values["failure"]) if values["failure"] else None,
         "round_trip": _round_trip(trip) if trip else None,
         "seclusion": _seclusion(values.get("seclusion")),
     }
@@ -257,8 +257,8 @@ def _round_trip(values: Mapping[str, Any]) -> RoundTrip:
     )
 
 
-def _changes(values: Any) -> tuple[Change, ...]:
-    return tuple(Change(**one) for one in values)
+def _changes(values: Any) -> tuple[FileChange, ...]:
+    return tuple(FileChange(**one) for one in values)
 
 
 def _timings(values: Any) -> tuple[Timing, ...]:

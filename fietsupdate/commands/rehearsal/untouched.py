@@ -24,7 +24,7 @@ _MASK = (1 << 64) - 1
 
 
 @dataclass(frozen=True)
-class Snapshot:
+class TreeSnapshot:
     """What some trees and files added up to at one moment."""
 
     folders: tuple[Path, ...]
@@ -37,7 +37,7 @@ class Snapshot:
     """A ctime; what was changed later has a later one."""
 
     @classmethod
-    def take(cls, folders: Collection[Path], files: Collection[Path], left_out: Collection[Path]) -> Snapshot:
+    def take(cls, folders: Collection[Path], files: Collection[Path], left_out: Collection[Path]) -> TreeSnapshot:
         """Look at everything.
 
         Args:
@@ -58,7 +58,7 @@ class Snapshot:
 
         What came or went is named by the folder in which it did.
         """
-        again = Snapshot.take(self.folders, self.files, [Path(path) for path in self.left_out])
+        again = TreeSnapshot.take(self.folders, self.files, [Path(path) for path in self.left_out])
         if (again.count, again.total) == (self.count, self.total):
             return ()
         names = [

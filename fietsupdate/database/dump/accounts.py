@@ -168,7 +168,7 @@ class Account:
             return
         try:
             self.real.run(f"DROP USER IF EXISTS {self.definer}")
-        except client.StatementFailedError as error:
+        except client.MySQLStatementError as error:
             if error.number not in _NOT_ALLOWED:  # who may not drop one has made none
                 raise
 

@@ -19,7 +19,7 @@ from fietsupdate.database.dump.mysql_origin import Heir, Origin, defined_by, fit
 from fietsupdate.database.dump.mysql_rights import Rights
 from fietsupdate.database.dump.mysql_rows import rows_in
 from fietsupdate.database.dump.mysql_scripts import ASIDE, definitions_of, hidden
-from fietsupdate.database.dump.mysql_swap import Exchange, charset, disable_events
+from fietsupdate.database.dump.mysql_swap import TableSwap, charset, disable_events
 from fietsupdate.database.dump.mysql_verify import differences
 from fietsupdate.database.dump.store import (
     CLONE,
@@ -124,7 +124,7 @@ class MySQLStore(Store):
             if heir.given:
                 whose = ", ".join(sorted(heir.given))
                 new.notes += (f"views, triggers, routines and events of {whose} belong to {heir.user} here",)
-            Exchange.remember(url)
+            TableSwap.remember(url)
             disable_events(url)
         return new
 
@@ -153,7 +153,7 @@ class MySQLStore(Store):
                 return
             raise DatabaseError(f"{new.shown} is not there, so {self.shown} cannot be replaced by it.")
         self.refuse_another()
-        exchange = Exchange(self._parsed, sa.make_url(new.url), sa.make_url(old.url))
+        exchange = TableSwap(self._parsed, sa.make_url(new.url), sa.make_url(old.url))
         if not exchange.is_renamed():
             refuse_empty(new)
             if old.exists() and old.tables():
@@ -265,7 +265,7 @@ class MySQLStore(Store):
         for (number,) in client.select(self._server, sql):
             try:
                 client.execute(self._server, [f"KILL {int(number or 0)}"])
-            except client.StatementFailedError as error:
+            except client.MySQLStatementError as error:
                 if error.number != _UNKNOWN_THREAD:
                     raise
 

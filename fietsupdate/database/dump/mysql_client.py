@@ -146,7 +146,7 @@ _CLIENTS_OWN = 2
 """The thousand of the numbers that the client gives to errors of its own."""
 
 
-class StatementFailedError(DatabaseError):
+class MySQLStatementError(DatabaseError):
     """A statement failed, or the server cannot be reached; `number` is the server's own, 0 where it gave none."""
 
     def __init__(self, url: sa.URL, failure: programs.ProgramFailedError) -> None:
@@ -238,7 +238,7 @@ def loading(url: sa.URL) -> Iterator[programs.Call]:
         except programs.ProgramFailedError as failure:
             if failure.details.get("program") != call.name:
                 raise
-            raise StatementFailedError(url, failure) from failure
+            raise MySQLStatementError(url, failure) from failure
 
 
 def dumping(url: sa.URL, *arguments: str, names: Sequence[str] = ()) -> AbstractContextManager[programs.Call]:
@@ -282,7 +282,7 @@ def _answer(url: sa.URL, text: str | bytes, *arguments: str) -> bytes:
         try:
             return programs.output_of(call, text)
         except programs.ProgramFailedError as failure:
-            raise StatementFailedError(url, failure) from failure
+            raise MySQLStatementError(url, failure) from failure
 
 
 def _meant(field: re.Match[str]) -> str | None:

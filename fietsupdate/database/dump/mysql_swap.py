@@ -41,7 +41,7 @@ _CHARSET = (
 _LOCKED = 1205
 
 
-class Exchange:
+class TableSwap:
     """The live database, the new one, and the place for the old one."""
 
     def __init__(self, live: sa.URL, new: sa.URL, old: sa.URL) -> None:
@@ -82,9 +82,9 @@ class Exchange:
         try:
             client.execute(self.live, [*_trigger_drops(self.new), *_trigger_drops(self.live)])
             client.execute(self.live, [f"RENAME TABLE {', '.join(pairs)}"])
-        except client.StatementFailedError as error:
+        except client.MySQLStatementError as error:
             if error.is_answer and not self.is_renamed():
-                with suppress(client.StatementFailedError):  # where the old place stays, it is gone on from there
+                with suppress(client.MySQLStatementError):  # where the old place stays, it is gone on from there
                     self._take_back()
             raise
 
@@ -110,7 +110,7 @@ class Exchange:
         tables = ", ".join(f"{quoted(name_of(self.live), table)} WRITE" for table in _tables(self.live))
         try:
             client.execute(self.live, [f"LOCK TABLES {tables}", "UNLOCK TABLES"] if tables else [])
-        except client.StatementFailedError as error:
+        except client.MySQLStatementError as error:
             if error.number == _LOCKED:
                 raise
 

@@ -23,8 +23,8 @@ from fietsupdate.database.dump.postgresql_client import (
     IN_USE,
     INSTALL,
     NOT_ALLOWED,
+    PostgreSQLStatementError,
     Server,
-    StatementFailedError,
     psql,
     select,
 )
@@ -289,7 +289,7 @@ class PostgreSQLStore(Store):
         """Copy on the server; False when somebody has connected meanwhile, or this user may not."""
         try:
             self._make(name, full=True)
-        except StatementFailedError as error:
+        except PostgreSQLStatementError as error:
             if error.sqlstate in {IN_USE, NOT_ALLOWED}:
                 return False
             raise
@@ -307,7 +307,7 @@ class PostgreSQLStore(Store):
                 self._end_sessions(before)
             try:
                 self._server.administer(script)
-            except StatementFailedError as error:
+            except PostgreSQLStatementError as error:
                 if error.sqlstate != IN_USE or attempt == ATTEMPTS - 1:
                     raise
             else:
@@ -321,7 +321,7 @@ class PostgreSQLStore(Store):
         )
         try:
             self._server.ask(sql)
-        except StatementFailedError as error:
+        except PostgreSQLStatementError as error:
             if error.sqlstate != NOT_ALLOWED:
                 raise
 

@@ -145,7 +145,7 @@ _UNREACHED = (
 )
 
 
-class StatementFailedError(DatabaseError):
+class PostgreSQLStatementError(DatabaseError):
     """A statement failed, or psql could not connect; `sqlstate` is "" then."""
 
     def __init__(self, failure: programs.ProgramFailedError) -> None:
@@ -172,7 +172,7 @@ def psql(url: sa.URL, sql: str, *options: str) -> bytes:
         try:
             return programs.output_of(call, _PATIENT + sql)
         except programs.ProgramFailedError as failure:
-            raise StatementFailedError(failure) from failure
+            raise PostgreSQLStatementError(failure) from failure
 
 
 def select(url: sa.URL, sql: str, *, before: str = "") -> Rows:
@@ -203,11 +203,11 @@ class Server:
         self._reached(lambda url: psql(url, f"{sql};\n"))
 
     def _reached(self, action: Callable[[sa.URL], T]) -> T:
-        failure: StatementFailedError | None = None
+        failure: PostgreSQLStatementError | None = None
         for name in self._maintenance:
             try:
                 answer = action(at(self._url, name))
-            except StatementFailedError as error:
+            except PostgreSQLStatementError as error:
                 if error.exit_status != _CONNECTION_FAILED:
                     raise
                 failure = failure or error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from fietsupdate.database.dump.postgresql_client import StatementFailedError, select
+from fietsupdate.database.dump.postgresql_client import PostgreSQLStatementError, select
 from fietsupdate.database.dump.postgresql_load import refused
 
 PROBED = "5s"
@@ -169,5 +169,5 @@ def _refused(url: sa.URL, sql: str) -> str:
     before = f"{_AS_LOADED}SET statement_timeout = '{PROBED}';\nSET default_transaction_read_only = on;\n"
     try:
         return next((reason for reason, _, _ in refused(url, [sql], before)), "")
-    except StatementFailedError:
+    except PostgreSQLStatementError:
         return ""  # it takes longer, and so is not known

@@ -17,7 +17,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from fietsupdate.database.dump.sqlite_file import SIDES, Exchange, adopt, connect, copy_file, in_use, inspect, patiently
+from fietsupdate.database.dump.sqlite_file import SIDES, FileSwap, adopt, connect, copy_file, in_use, inspect, patiently
 from fietsupdate.database.dump.store import (
     CLONE,
     NEW,
@@ -142,7 +142,7 @@ class SQLiteStore(Store):
         """Rename ``new`` over the live file, of which the old name is a second link; where that cannot be, copy."""
         if new.file is None:
             raise DatabaseError(f"{new.shown} is not a SQLite file.")
-        exchange = Exchange(self.place, Path(os.path.realpath(new.file)), self.sibling(OLD, tag).place)
+        exchange = FileSwap(self.place, Path(os.path.realpath(new.file)), self.sibling(OLD, tag).place)
         with self._told("replaced"):
             if exchange.has_happened():
                 return

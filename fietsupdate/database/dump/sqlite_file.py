@@ -135,7 +135,7 @@ _NO_RENAME = frozenset({errno.EBUSY, errno.EXDEV})
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 
-class Exchange:
+class FileSwap:
     """Three paths in one folder, and the steps that put the second in the place of the first."""
 
     def __init__(self, live: Path, new: Path, old: Path) -> None:

@@ -30,7 +30,7 @@ from fietsupdate.filesystem.guard.audit_events import PATHS, is_reading, names, 
 from fietsupdate.filesystem.guard.children import Children
 from fietsupdate.filesystem.guard.intercept import Interceptor
 from fietsupdate.filesystem.guard.outside import Kept, Outside
-from fietsupdate.filesystem.guard.threads import Call, Left, Whose
+from fietsupdate.filesystem.guard.threads import CalledCode, Left, Whose
 from fietsupdate.filesystem.journal.changes import Changes
 from fietsupdate.filesystem.journal.undo import ANY_TIME
 from fietsupdate.filesystem.posix import descriptors
@@ -128,7 +128,7 @@ class _Watch:
         self.changes = transaction.changes
         self.outside = Outside(self.changes, transaction.beyond, self.tell, kept)
         self.saving = Interceptor(self.changes, self.outside)
-        self.call = Call()
+        self.call = CalledCode()
         self.tested = False
         self.is_over = False
         self._beyond = transaction.beyond

@@ -24,7 +24,7 @@ from urllib.parse import unquote, urlsplit
 
 from fietsupdate.errors import FilesError
 from fietsupdate.filesystem.guard.audit_events import PATHS, is_reading, names, paths_of
-from fietsupdate.filesystem.guard.threads import Call, Whose
+from fietsupdate.filesystem.guard.threads import CalledCode, Whose
 from fietsupdate.filesystem.posix import descriptors
 
 _NAMES = frozenset({"os.rename", "os.remove", "os.rmdir", "shutil.rmtree", "os.mkdir", "os.symlink"})
@@ -55,7 +55,7 @@ class ReadOnly:
     """What is fenced, and what was refused."""
 
     def __init__(
-        self, folders: Collection[Path], gate: Path | None, files: Collection[Path], call: Call | None = None
+        self, folders: Collection[Path], gate: Path | None, files: Collection[Path], call: CalledCode | None = None
     ) -> None:
         self._folders = tuple(os.path.realpath(folder) for folder in folders)
         self._gate = os.path.realpath(gate) if gate else ""
@@ -142,7 +142,7 @@ def read_only(
             threads of the process, which were there before, are left alone.
     """
     _install()
-    call = Call() if one_call else None
+    call = CalledCode() if one_call else None
     fence = ReadOnly(folders, gate, databases, call)
     _fences.append(fence)
     try:

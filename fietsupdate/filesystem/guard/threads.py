@@ -31,9 +31,9 @@ _HARMLESS = frozenset({("tqdm._monitor", "TMonitor")})
 
 _started: WeakSet[threading.Thread] = WeakSet()
 """Threads that called code has started, now or in an earlier call."""
-_calls: list[Call] = []
+_calls: list[CalledCode] = []
 """Those that run at the moment."""
-_context: ContextVar[Call | None] = ContextVar("fietsupdate_call", default=None)
+_context: ContextVar[CalledCode | None] = ContextVar("fietsupdate_call", default=None)
 
 
 class Whose(enum.Enum):
@@ -44,7 +44,7 @@ class Whose(enum.Enum):
     OTHERS = "others"
 
 
-class Call:
+class CalledCode:
     """One stretch of called code, in the thread that makes this object."""
 
     def __init__(self) -> None:

@@ -14,7 +14,7 @@ from fietsupdate.filesystem.posix.metadata import Seen, seen_below
 from fietsupdate.filesystem.posix.rename import copy_file, copy_tree, erase, place
 
 
-class Found:
+class SetAside:
     """What one transaction has set aside in a root.
 
     Args:

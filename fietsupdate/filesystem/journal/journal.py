@@ -49,7 +49,7 @@ class _Mark(NamedTuple):
         return text.ljust(_MARK_LENGTH - 1).encode() + b"\n"
 
 
-class Position(NamedTuple):
+class JournalPosition(NamedTuple):
     """A place in the journal: the end of a batch, and how many of its last records lie behind already."""
 
     end: int
@@ -168,9 +168,11 @@ class Journal:
         finally:
             os.close(descriptor)
 
-    def backwards(self, start: Position | None = None, floor: int = 0) -> Iterator[tuple[Record, Position]]:
+    def backwards(
+        self, start: JournalPosition | None = None, floor: int = 0
+    ) -> Iterator[tuple[Record, JournalPosition]]:
         """Yield the records, last to first, each with the position after undoing it; `floor` is where a batch ends."""
-        end, undone = start or Position(self.end)
+        end, undone = start or JournalPosition(self.end)
         while end > floor:
             mark = _read_mark(os.pread(self._descriptor, _MARK_LENGTH, end - _MARK_LENGTH))
             if mark is None or not 0 <= end - _MARK_LENGTH - mark.at <= _LARGEST:
@@ -179,12 +181,12 @@ class Journal:
             lines = batch.splitlines()
             for number in range(undone, len(lines)):
                 last = number + 1 == len(lines)
-                position = Position(mark.at) if last else Position(end, number + 1)
+                position = JournalPosition(mark.at) if last else JournalPosition(end, number + 1)
                 yield self._record(lines[len(lines) - 1 - number]), position
             end, undone = mark.at, 0
 
 
-class Progress:
+class PlaybackProgress:
     """How far playback has come: written in place, 40 bytes, so that it needs no space on a full disk."""
 
     def __init__(self, folder: Path) -> None:
@@ -192,9 +194,9 @@ class Progress:
 
     def prepare(self) -> None:
         """Create the file, its space taken durably; its name becomes durable before the header is written."""
-        self._put(_progress_line(Position(0), begun=False))
+        self._put(_progress_line(JournalPosition(0), begun=False))
 
-    def read(self) -> Position | None:
+    def read(self) -> JournalPosition | None:
         """Return the position that playback has reached durably, or ``None`` when it has not begun.
 
         Raises:
@@ -206,9 +208,9 @@ class Progress:
             line = b""
         try:
             end, undone, begun, _ = line.split()
-            position = Position(int(end), int(undone))
+            position = JournalPosition(int(end), int(undone))
         except ValueError:
-            begun, position = b"", Position(0)
+            begun, position = b"", JournalPosition(0)
         if line != _progress_line(position, begun=begun == b"1"):
             raise FilesError(
                 f"{self._path} is damaged: it says how many of the changes are undone already.",
@@ -217,7 +219,7 @@ class Progress:
             )
         return position if begun == b"1" else None
 
-    def write(self, position: Position) -> None:
+    def write(self, position: JournalPosition) -> None:
         """Note a position, durably."""
         self._put(_progress_line(position, begun=True))
 
@@ -230,7 +232,7 @@ class Progress:
             os.close(descriptor)
 
 
-def _progress_line(position: Position, *, begun: bool) -> bytes:
+def _progress_line(position: JournalPosition, *, begun: bool) -> bytes:
     text = f"{position.end:016d} {position.undone:08d} {begun:d}"
     return f"{text} {zlib.crc32(text.encode()):08x}\n".encode()
 

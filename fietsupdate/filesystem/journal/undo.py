@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from fietsupdate.filesystem.journal.found import Found, bring
+from fietsupdate.filesystem.journal.found import SetAside, bring
 from fietsupdate.filesystem.journal.kept import complete
 from fietsupdate.filesystem.journal.record import Do, Record
 from fietsupdate.filesystem.journal.undone import Undone
@@ -371,8 +371,8 @@ class _Undo:
                     give_owner(slot, os.fstat(slot.folder))
             self.folders.descriptor(folder)
 
-    def _found(self) -> Found:
-        return Found(Path(self.paths.root), self.txn, self.folders)
+    def _found(self) -> SetAside:
+        return SetAside(Path(self.paths.root), self.txn, self.folders)
 
     def _keep(self, path: str) -> None:
         """Set aside what has its place no more."""
