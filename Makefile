@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 TESTS ?= tests
 JOBS ?= 3
-SWEEPS ?= $(wildcard tests/test_*sweep*.py) tests/test_signals.py
+SWEEPS ?= tests/sweeps
 
 ifeq ($(origin PYTHON), undefined)
 PYTHON := $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \

@@ -141,7 +141,7 @@ def test_every_row_is_a_test(name):
     rows = re.findall(r"^\| (\d+) \| .+ \|$", table, re.MULTILINE)
     tests = dict(re.findall(r"^(\d+)\. (`test_.+`)$", listed, re.MULTILINE))
     assert rows == list(tests) == [str(number) for number in range(1, len(rows) + 1)]
-    sources = "\n".join(path.read_text(encoding="utf-8") for path in (TOP / "tests").glob("test_*.py"))
+    sources = "\n".join(path.read_text(encoding="utf-8") for path in (TOP / "tests").rglob("test_*.py"))
     written = set(re.findall(r"^def (test_\w+)\(", sources, re.MULTILINE))
     assert set(re.findall(r"`(\w+)`", listed)) - written == set()
 

@@ -679,5 +679,5 @@ def test_no_case_is_left_of_a_proposal_that_is_gone():
 
 
 def test_the_tests_that_type_the_others_are_there():
-    source = "\n".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
+    source = "\n".join(path.read_text() for path in Path(__file__).parent.rglob("test_*.py"))
     assert [name for name in ELSEWHERE.values() if f"def {name}(" not in source] == []
