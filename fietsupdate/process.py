@@ -186,6 +186,11 @@ _CONFIGURING: tuple[tuple[ModuleType, str], ...] = (
 _REGISTRY: Any = vars(logging)
 """`_handlerList` is what Python closes when logging is configured anew, `_handlers` finds handlers by name."""
 
+_OF_DATABASES = frozenset(
+    {"aiomysql", "aiosqlite", "alembic", "asyncio", "asyncpg", "mysql", "psycopg", "psycopg2", "pymysql", "sqlalchemy"}
+)
+"""Packages whose loggers env.py configures on purpose: SQLAlchemy's pool logs each lost connection with a traceback."""
+
 _kept: ContextVar[_Kept | None] = ContextVar("fietsupdate_logging", default=None)
 
 
@@ -274,9 +279,12 @@ class _Kept:
         logging.disable(self._disable)
 
     def enable_new(self) -> None:
-        """Enable the loggers made since: `fileConfig` silences those of hook modules, which env.py does not know."""
+        """Enable the application's loggers made since: `fileConfig` silences those of hook modules.
+
+        What env.py has done to the loggers of Alembic, SQLAlchemy and the drivers is meant, and stays.
+        """
         for logger in _loggers():
-            if logger not in self._loggers:
+            if logger not in self._loggers and logger.name.partition(".")[0] not in _OF_DATABASES:
                 logger.disabled = False
 
     def end(self) -> None:

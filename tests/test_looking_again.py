@@ -39,7 +39,7 @@ def strike(moment):
 
 
 def before(connection, cursor, statement, *others):
-    if statement.startswith("SELECT seq"):
+    if "ORDER BY seq" in statement:
         strike("read")
 
 
@@ -133,7 +133,7 @@ def test_what_was_committed_before_the_lock_was_had_is_seen_under_it(struck, kin
     """Another updater commits and goes between our transaction's first statement and our lock."""
     project = struck(kind, **options)
     claim = "UPDATE fietsupdate_instance SET created_at = created_at"
-    row = "2, 'other', 'v2', 'up', '', '', 0, '', '', '', 'done', '[]', '', ''"
+    row = "2, 'other', 'v2', 'up', '', '', 0, '', '', '', 'done', '[]', '', '', NULL"
     arm(project, f"open {claim}; INSERT INTO fietsupdate_ledger VALUES ({row})")
     seen = []
 
