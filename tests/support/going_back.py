@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -55,9 +56,10 @@ def left_over(project: Project) -> list[str]:
     if project.database.kind == SQLITE:
         file = project.database.file
         return found + [name for name in os.listdir(file.parent) if name.startswith(file.name) and name != file.name]
-    own = {project.database.name, f"{project.database.name}_s"}  # the second is a test's own copy
+    own = re.compile(rf"{re.escape(project.database.name)}(_[0-9a-f]{{8}})?")  # the second is a test's own copy
     kept = "kept" if project.database.kind == MARIADB else "/"  # no update is atomic there
-    return [path for path in found if not path.startswith(kept)] + sorted({*databases(project.database)} - own)
+    others = [name for name in databases(project.database) if not own.fullmatch(name)]
+    return [path for path in found if not path.startswith(kept)] + others
 
 
 def databases(database: Database) -> list[str]:
