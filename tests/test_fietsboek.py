@@ -207,6 +207,7 @@ def test_an_instance_with_tracks_comes_from_0_4_0_to_the_last_release(fietsboek)
     assert [len(secret) for (secret,) in secrets] == [32, 32]
 
 
+@pytest.mark.parametrize("fietsboek", ["sqlite"], indirect=True)
 def test_an_instance_goes_back_from_0_10_0_to_lu8w3rwlz4ddcpms(fietsboek):
     own_updater(fietsboek, "update", "-f", "v0.4.0").succeeded()
     add_tracks(fietsboek)
@@ -221,6 +222,7 @@ def test_an_instance_goes_back_from_0_10_0_to_lu8w3rwlz4ddcpms(fietsboek):
     assert fietsboek.tree(exclude=[".fietsupdate", "VERSION"]) == tree
 
 
+@pytest.mark.parametrize("fietsboek", ["sqlite"], indirect=True)
 def test_an_instance_of_the_package_s_own_updater_is_adopted(fietsboek):
     own_updater(fietsboek, "update", "-f").succeeded()
     then = fietsboek.database.dump()
@@ -272,6 +274,7 @@ def test_the_first_downgrade_that_moves_tracks_back_fails_and_the_files_survive(
     assert fietsboek.tree(exclude=[".fietsupdate", "VERSION"]) == tree
 
 
+@pytest.mark.parametrize("fietsboek", ["sqlite"], indirect=True)
 def test_an_update_killed_in_the_middle_of_a_thousand_tracks_loses_none(fietsboek):
     many = range(1, 1001)
     own_updater(fietsboek, "update", "-f", "v0.4.0").succeeded()

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from support.breaking import Bench, every, small_application
+from support.breaking import FULL, Bench, every, small_application
 from support.databases import MARIADB, POSTGRESQL, SQLITE, _server
 from support.injection import ALONE, FILES, SQL, Injection
 from support.states import state_of
@@ -84,7 +84,7 @@ def test_killed_before_any_event_the_instance_is_as_it_was(zygote: Zygote, kind:
 
 
 @pytest.mark.timeout(7200)
-@pytest.mark.parametrize("kind", [SQLITE, POSTGRESQL])
+@pytest.mark.parametrize("kind", [SQLITE, POSTGRESQL] if FULL else [SQLITE])
 def test_killed_while_it_clones_or_removes_the_instance_is_as_it_was(zygote: Zygote, kind: str) -> None:
     """Only the process that waits is killed, also after the updates have run."""
     alone = (FILES, SQL, ALONE)

@@ -76,7 +76,7 @@ def assert_can_go_on(bench: Bench, hint: str, about: str) -> None:
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_a_signal_at_any_moment_is_told_truly(bench: Bench, name: str) -> None:
     number = 0
-    for number in every(47 if bench.project.database.kind == SQLITE else 113):
+    for number in every(71 if bench.project.database.kind == SQLITE else 151):
         run = bench.break_at(Injection(name, number, EVERYTHING))
         assert_is_true(bench, name, run)
         if not run.fired:
@@ -90,7 +90,7 @@ def test_a_signal_during_any_commit_is_told_truly(bench: Bench, name: str) -> No
     whole = bench.break_at(Injection(kinds=EVERYTHING)).succeeded()
     commits = [number for number, event in enumerate(whole.seen, 1) if event.split(": ")[1] in {COMMIT, COMMITTED}]
     assert len(commits) >= 6
-    for number in commits if bench.project.database.kind == SQLITE or FULL else commits[name == "SIGTERM" :: 2]:
+    for number in commits if FULL else commits[name == "SIGTERM" :: 2]:
         run = bench.break_at(Injection(name, number, EVERYTHING))
         assert run.fired.split(": ")[1] in {COMMIT, COMMITTED}
         assert_is_true(bench, name, run)
@@ -100,7 +100,7 @@ def test_a_signal_during_any_commit_is_told_truly(bench: Bench, name: str) -> No
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_signals_that_keep_coming_while_the_first_one_unwinds_are_told_truly(bench: Bench, name: str) -> None:
     """From one event on, each brings a signal: in a hook, its clean-up, env.py's rollback, playback, the last words."""
-    for number in every(151, 31):
+    for number in every(211, 31):
         run = bench.break_at(Injection(name, number, EVERYTHING, every=True))
         assert_is_true(bench, name, run)
         if not run.fired:
