@@ -168,6 +168,16 @@ def test_no_module_is_longer_than_400_lines(module):
     assert len(MODULES[module].read_text().splitlines()) <= 400
 
 
+@pytest.mark.parametrize("module", MODULES)
+def test_no_function_has_more_than_30_lines(module):
+    """Signature and docstring are not counted: they are read before the function, and often instead of it."""
+    for node in everywhere(module):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            body = node.body[1:] if ast.get_docstring(node) else node.body
+            lines = node.end_lineno - body[0].lineno + 1 if body else 0
+            assert lines <= 30, f"{module}.{node.name} has {lines} lines"
+
+
 def undocumented(node: ast.AST, name: str) -> Iterator[str]:
     if not ast.get_docstring(node):
         yield name

@@ -74,9 +74,7 @@ def restore(
         return 0
     if not session.agreed(yes=yes):
         what = updater.restore_plan(backup, despite=accepted, as_root=as_root)
-        session.require_terminal(dry_run=True)
-        session.err.line(f"{restores.question(what)}\n")
-        if not session.ask("Do this now?"):
+        if not _is_wanted(session, restores.question(what)):
             return _declined(session)
         backup = str(what.backup.path)
     session.ran = True
@@ -116,6 +114,13 @@ def _chosen(session: Session, updater: Updater) -> str | None:
     session.err.line(f"{restores.choice(backups)}\n")
     number = session.choose("Which one?", len(backups))
     return str(backups[number - 1].path) if number else None
+
+
+def _is_wanted(session: Session, question: str) -> bool:
+    """Show what would be replaced, and ask; only on a terminal."""
+    session.require_terminal(dry_run=True)
+    session.err.line(f"{question}\n")
+    return session.ask("Do this now?")
 
 
 def _declined(session: Session) -> int:

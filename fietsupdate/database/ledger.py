@@ -46,6 +46,27 @@ def ledger_of(version_table: str, schema: str | None, dialect: str) -> LedgerTab
     return LedgerTable(version_table, schema, dialect)
 
 
+def _row_columns() -> tuple[sa.Column[Any], ...]:
+    """Return the columns of the ledger: those of an entry, then those of a transaction that is begun."""
+    return (
+        sa.Column("seq", sa.Integer, primary_key=True, autoincrement=False),
+        sa.Column("txn", sa.String(36), nullable=False),
+        sa.Column("update_id", sa.String(255), nullable=False),
+        sa.Column("direction", sa.String(8), nullable=False),
+        sa.Column("checksum", sa.String(64), nullable=False),
+        sa.Column("finished_at", sa.String(32), nullable=False),
+        sa.Column("duration_ms", sa.BigInteger, nullable=False),
+        sa.Column("app_version", sa.String(255), nullable=False),
+        sa.Column("tool_version", sa.String(64), nullable=False),
+        sa.Column("actor", sa.String(255), nullable=False),
+        sa.Column("status", sa.String(8), nullable=False),
+        sa.Column("phases", sa.String(64), nullable=False),
+        sa.Column("failure", sa.Text, nullable=False),
+        sa.Column("running", sa.String(8), nullable=False),
+        sa.Column(ANSWERS, sa.Text, nullable=True),
+    )
+
+
 class LedgerTable:
     """The ledger's statements, bound to a schema but to no connection.
 
@@ -60,26 +81,7 @@ class LedgerTable:
         options: Any = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4"} if dialect in MYSQL else {}
         ending = suffix(version_table)
         self.schema, self.version_table = schema, version_table
-        self.rows = sa.Table(
-            TABLE + ending,
-            metadata,
-            sa.Column("seq", sa.Integer, primary_key=True, autoincrement=False),
-            sa.Column("txn", sa.String(36), nullable=False),
-            sa.Column("update_id", sa.String(255), nullable=False),
-            sa.Column("direction", sa.String(8), nullable=False),
-            sa.Column("checksum", sa.String(64), nullable=False),
-            sa.Column("finished_at", sa.String(32), nullable=False),
-            sa.Column("duration_ms", sa.BigInteger, nullable=False),
-            sa.Column("app_version", sa.String(255), nullable=False),
-            sa.Column("tool_version", sa.String(64), nullable=False),
-            sa.Column("actor", sa.String(255), nullable=False),
-            sa.Column("status", sa.String(8), nullable=False),
-            sa.Column("phases", sa.String(64), nullable=False),
-            sa.Column("failure", sa.Text, nullable=False),
-            sa.Column("running", sa.String(8), nullable=False),
-            sa.Column(ANSWERS, sa.Text, nullable=True),
-            **options,
-        )
+        self.rows = sa.Table(TABLE + ending, metadata, *_row_columns(), **options)
         self.instance = sa.Table(
             INSTANCE_TABLE + ending,
             metadata,

@@ -135,12 +135,33 @@ class Executor:
         begun = self.tip.begun
         self.instance.environment.target = self.tip.leads_to(step)
         txn = begun.txn if begun else str(uuid.uuid4())
-        try:
+        with _adding(progress):
             way_back = backups.before_step(step, txn, self.tip)
-        except FietsupdateError as error:
-            error.stands += str(progress)
-            raise
-        run = StepTransaction(
+        run = self._transaction(step, module, txn)
+        run.tell("update_begun", step.update.summary, revisions=list(step.revisions))
+        run.tell_answers()
+        with _adding(progress):
+            failure, settled = self._settled(run.run, lambda: run.files)
+        run.phase = ""
+        if settled.outcome is Outcome.DONE and run.final is not None:
+            self.tip.advance(step, run.final)
+            done.append(step.update.update_id)
+            run.tell("update_finished", duration_ms=run.final.duration_ms)
+        if settled.outcome is not Outcome.DONE or failure is not None:
+            first_failure = _unsettled_failure(begun, settled.begun)
+            if settled.begun is not None:
+                self._note(settled.begun, failure, first_failure)
+            elif settled.outcome is Outcome.UNDONE:
+                run.tell("update_undone", settled.outcome.value, **settled.details)
+            resume = resume_command(self.instance.graph, step.update.update_id, step.update, step.direction)
+            disk = Disk(self.instance.data_dir, self._bytes_needed(step))
+            raise failure_of(step, failure, settled, progress, disk=disk, way_on=WayOn(resume, way_back, first_failure))
+        self.instance.signals.deferred = False
+
+    def _transaction(self, step: Step, module: ModuleType, txn: str) -> StepTransaction:
+        """Return the transaction of a step: a new one, or the one that an earlier run has begun."""
+        begun = self.tip.begun
+        return StepTransaction(
             self.instance,
             self.tip,
             step,
@@ -150,28 +171,6 @@ class Executor:
             finished=list(begun.finished) if begun else [],
             resumed=begun is not None,
         )
-        run.tell("update_begun", step.update.summary, revisions=list(step.revisions))
-        run.tell_answers()
-        try:
-            failure, settled = self._settled(run.run, lambda: run.files)
-        except FietsupdateError as error:
-            error.stands += str(progress)
-            raise
-        run.phase = ""
-        first_failure = _unsettled_failure(begun, settled.begun)
-        if settled.outcome is Outcome.DONE and run.final is not None:
-            self.tip.advance(step, run.final)
-            done.append(step.update.update_id)
-            run.tell("update_finished", duration_ms=run.final.duration_ms)
-        if settled.outcome is not Outcome.DONE or failure is not None:
-            if settled.begun is not None:
-                self._note(settled.begun, failure, first_failure)
-            elif settled.outcome is Outcome.UNDONE:
-                run.tell("update_undone", settled.outcome.value, **settled.details)
-            resume = resume_command(self.instance.graph, step.update.update_id, step.update, step.direction)
-            disk = Disk(self.instance.data_dir, self._bytes_needed(step))
-            raise failure_of(step, failure, settled, progress, disk=disk, way_on=WayOn(resume, way_back, first_failure))
-        self.instance.signals.deferred = False
 
     def _settled(
         self, work: Callable[[], object], files: Callable[[], FileTransaction | None]
@@ -232,13 +231,7 @@ class Executor:
         def work(visit: Visit) -> Iterator[RevisionStep]:
             take(visit, self.tip)
             opened.append(open_files(self.instance, self.tip, txn, None))
-            guard = None if visit.not_transactional else guard_of(self.instance, self.instance.tell)
-            around = partial(guard.watching, opened[-1]) if guard is not None else contextlib.nullcontext
-            visit.watch(txn, opened[-1].notes.note_unknown)
-            for revision in visit.steps(revisions, Direction.UP, around):
-                self.instance.tell("revision", revision.short_log, {"revision": visit.running})
-                yield revision
-            visit.still_inside()
+            yield from self._revisions(visit, revisions, opened[-1], txn)
             if alembic is not None:
                 visit.set_heads(alembic)
             made.extend(self._stamps(txn, update_ids, round((time.monotonic() - started) * 1000)))
@@ -251,6 +244,18 @@ class Executor:
 
         self._whole(lambda: self.instance.visit(work, command="stamp"), opened)
         self.tip.fold(made, revisions)
+
+    def _revisions(
+        self, visit: Visit, revisions: Sequence[str], files: FileTransaction, txn: str
+    ) -> Iterator[RevisionStep]:
+        """Let Alembic run the revisions of a baseline, under the guard where they can be undone."""
+        guard = None if visit.not_transactional else guard_of(self.instance, self.instance.tell)
+        around = partial(guard.watching, files) if guard is not None else contextlib.nullcontext
+        visit.watch(txn, files.notes.note_unknown)
+        for revision in visit.steps(revisions, Direction.UP, around):
+            self.instance.tell("revision", revision.short_log, {"revision": visit.running})
+            yield revision
+        visit.still_inside()
 
     def accept(self) -> None:
         """Record the interrupted update as finished: somebody has completed both halves by hand.
@@ -269,16 +274,7 @@ class Executor:
             take(visit, self.tip)
             files = reopen_files(self.instance) or open_files(self.instance, self.tip, begun.txn, None)
             opened.append(files)
-            entry = make_entry(
-                begun.seq,
-                begun.txn,
-                begun.update_id,
-                begun.direction,
-                checksum=begun.checksum,
-                duration_ms=0,
-                app_version=self.instance.site.app_version,
-                answers=sorted_answers(dict(begun.answers) | files.notes.answers),
-            )
+            entry = self._accepted(begun, files)
             made.append(entry)
             files.record(made, self.tip.folded(made), self.instance.site.config.version_file)
             files.seal()
@@ -289,6 +285,19 @@ class Executor:
 
         self._whole(lambda: self.instance.visit(work, command="stamp"), opened)
         self.tip.fold(made)
+
+    def _accepted(self, begun: Begun, files: FileTransaction) -> Entry:
+        """Return the entry of an update that somebody has finished by hand."""
+        return make_entry(
+            begun.seq,
+            begun.txn,
+            begun.update_id,
+            begun.direction,
+            checksum=begun.checksum,
+            duration_ms=0,
+            app_version=self.instance.site.app_version,
+            answers=sorted_answers(dict(begun.answers) | files.notes.answers),
+        )
 
     def _whole(self, work: Callable[[], object], opened: Sequence[FileTransaction]) -> None:
         """Do something that has no steps; raise unless both halves have all of it."""
@@ -310,6 +319,16 @@ class Executor:
                 duration_ms=duration_ms,
                 app_version=self.instance.site.app_version,
             )
+
+
+@contextlib.contextmanager
+def _adding(progress: StepProgress) -> Iterator[None]:
+    """Have an error say how far the plan had come."""
+    try:
+        yield
+    except FietsupdateError as error:
+        error.stands += str(progress)
+        raise
 
 
 def _unsettled_failure(before: Begun | None, after: Begun | None) -> str:

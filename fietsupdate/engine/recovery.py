@@ -8,8 +8,8 @@ the header on disk, nothing is touched (invariant 8).
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -190,14 +190,20 @@ def _ask(instance: Context, header: OpenTransaction) -> tuple[str | None, Begun 
         visit.take_nothing_with_it()
         return nothing
 
-    try:
+    with _failures_are_doubt(header):
         with suppress(DatabaseBusyError):
             instance.environment.visit(look, writes=False, command="current")
         if not answers or answers[-1][0] != DONE:
             instance.visit(look_under_lock, command="current")
-    except Stop:
-        raise
-    except InDoubtError:
+    return *answers[-1], unsafe
+
+
+@contextmanager
+def _failures_are_doubt(header: OpenTransaction) -> Iterator[None]:
+    """Turn what keeps the database from answering into a doubt about the transaction; signals pass."""
+    try:
+        yield
+    except (Stop, InDoubtError):
         raise
     except LockedError as error:
         doubt = _doubt(header, f"the database cannot be asked: {error.message}")
@@ -205,7 +211,6 @@ def _ask(instance: Context, header: OpenTransaction) -> tuple[str | None, Begun 
         raise doubt from error
     except FietsupdateError as error:
         raise _doubt(header, f"the database cannot be asked: {error.message}") from error
-    return *answers[-1], unsafe
 
 
 def _answer(ledger: LedgerTable, connection: Connection, header: OpenTransaction) -> tuple[str | None, Begun | None]:

@@ -7,6 +7,7 @@ graver one stands, the others may be mere consequences.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fietsupdate.model import Begun, Direction, Problem, Status, Update, UpdateState, fingerprint
@@ -68,26 +69,46 @@ def diagnose(
     pending = _pending(graph, place, database.begun if database else None)
     hooks = versions.waiting if versions else ()
     state = min((_outcome(pending + hooks), *(state for state, _ in findings)), key=GRAVITY.index)
+    if state in {UpdateState.UNKNOWN, UpdateState.TOO_NEW}:  # what waits cannot be known
+        pending = hooks = ()
     findings.sort(key=lambda finding: (not finding[1].blocks, GRAVITY.index(finding[0])))
-    unsure = state in {UpdateState.UNKNOWN, UpdateState.TOO_NEW}
-    return Status(
+    status = Status(
         state,
-        current_of(place.applied, graph),
-        graph.dag.heads(),
-        () if unsure else pending,
-        unknown_of(place.applied, graph),
-        tuple(problem for _, problem in findings),
-        database.alembic_current if database else (),
-        database.alembic_heads if database else (),
-        files.data_dir,
-        database.shown_url if database else "",
-        (*graph.dag.sort(place.applied), *unknown_of(place.applied, graph)),
-        database.not_transactional if database else "",
-        versions.distribution if versions else "",
-        versions.installed if versions else "",
-        versions.recorded.version if versions else "",
-        () if unsure else hooks,
-        by_package(graph, place.applied, () if unsure else pending),
+        current=current_of(place.applied, graph),
+        heads=graph.dag.heads(),
+        pending=pending,
+        unknown=unknown_of(place.applied, graph),
+        problems=tuple(problem for _, problem in findings),
+        data_dir=files.data_dir,
+        applied=(*graph.dag.sort(place.applied), *unknown_of(place.applied, graph)),
+        hooks=hooks,
+        packages=by_package(graph, place.applied, pending),
+    )
+    return _with_versions(_with_database(status, database), versions)
+
+
+def _with_database(status: Status, database: DatabaseView | None) -> Status:
+    """Return the status with what was seen of the database; as it is where nothing was."""
+    if database is None:
+        return status
+    return replace(
+        status,
+        alembic_current=database.alembic_current,
+        alembic_heads=database.alembic_heads,
+        database=database.shown_url,
+        not_transactional=database.not_transactional,
+    )
+
+
+def _with_versions(status: Status, versions: Versions | None) -> Status:
+    """Return the status with the application's versions; as it is where no distribution is configured."""
+    if versions is None:
+        return status
+    return replace(
+        status,
+        distribution=versions.distribution,
+        app_version=versions.installed,
+        data_version=versions.recorded.version,
     )
 
 

@@ -10,7 +10,7 @@ import ast
 import hashlib
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fietsupdate.errors import ScriptError
@@ -79,38 +79,31 @@ def read_script(source: bytes, path: Path, folder: str) -> Update:
         FaultsError: The script is not Python, lacks something, or holds a value that is not allowed there.
     """
     names = _names(source, path)
-    update_id = _update_id(names)
-    previous = _previous(names)
-    revisions = _revisions(names)
-    atomic = _switch(names, "atomic")
-    baseline = _switch(names, "baseline")
-    leaves = _leaves(names)
-    asks = asking.read(names.tree, source, names.values.get("questions"), names.line("questions"))
-    for line, what in asks.faults:
-        names.fault_at(line, what)
-    names.raise_faults()
-    return Update(
-        update_id=update_id,
-        previous=previous,
-        alembic_revisions=revisions,
+    update = Update(
+        update_id=_update_id(names),
+        previous=_previous(names),
+        alembic_revisions=_revisions(names),
         folder=folder,
         path=path,
         checksum=_checksum(source, b"\n"),
         checksum_crlf=_checksum(source, b"\r\n"),
-        atomic=atomic,
-        baseline=baseline,
+        atomic=_switch(names, "atomic"),
+        baseline=_switch(names, "baseline"),
         has_down=bool(names.classes.get("Down")),
         is_empty=names.up_is_empty,
         imports=names.imports,
-        leaves=leaves,
+        leaves=_leaves(names),
         summary=names.summary,
         id_line=names.line("update_id"),
         previous_line=names.line("previous"),
         revision_line=names.line("alembic_revision"),
-        up_asks=asks.asks.get(asking.UP, NO_ASKS),
-        down_asks=asks.asks.get(asking.DOWN, NO_ASKS),
-        may_ask_more=asks.may_ask_more,
     )
+    asks = asking.read(names.tree, source, names.values.get("questions"), names.line("questions"))
+    for line, what in asks.faults:
+        names.fault_at(line, what)
+    names.raise_faults()
+    up, down = (asks.asks.get(part, NO_ASKS) for part in (asking.UP, asking.DOWN))
+    return replace(update, up_asks=up, down_asks=down, may_ask_more=asks.may_ask_more)
 
 
 def _checksum(source: bytes, newline: bytes) -> str:

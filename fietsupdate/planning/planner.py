@@ -60,18 +60,12 @@ def plan_up(
     tree = RevisionTree.of(database, graph)
     tree.demand(updates)
     steps = (*first, *_steps_up(graph, updates, tree, database, place))
-    if graph.updates.keys() <= applied | begun | pending:
+    result = applied | begun | pending
+    if graph.updates.keys() <= result:
         besides = {step.update.update_id for step in first}
         steps += _version_steps(versions, database, besides, changes=bool(updates or place.adoption))
-    return Plan(
-        Direction.UP,
-        wanted,
-        steps,
-        _current(graph, place),
-        current_of(applied | begun | pending, graph),
-        place.adoption,
-        _tip(database),
-    )
+    now, then = _current(graph, place), current_of(result, graph)
+    return Plan(Direction.UP, wanted, steps, now, then, place.adoption, _tip(database))
 
 
 def plan_down(

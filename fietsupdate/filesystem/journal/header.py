@@ -78,17 +78,7 @@ def read(folder: Path) -> Header:
             hint=way_out(folder),
         )
     try:
-        body, check = read_bytes(path).decode().splitlines()
-        if int(check, 16) != zlib.crc32(body.encode()):
-            raise ValueError("the checksum differs")
-        values = parsed(body)
-        if values["format"] != FORMAT:
-            raise FilesError(
-                f"{path} has format {values['format']}, which this version of fietsupdate does not know.",
-                stands="Nothing was changed.",
-                hint="Use the version of fietsupdate that began this transaction.",
-            )
-        return _parse(values, folder)
+        return _parse(_values(path), folder)
     except PermissionError as error:
         raise FilesError(
             f"The open transaction {folder.name} was begun by {user_name(os.lstat(folder).st_uid)}, who alone may look "
@@ -102,6 +92,21 @@ def read(folder: Path) -> Header:
             stands="Nothing was changed.",
             hint=way_out(folder),
         ) from error
+
+
+def _values(path: Path) -> Any:
+    """Read the JSON document of a header whose checksum fits and whose format is known."""
+    body, check = read_bytes(path).decode().splitlines()
+    if int(check, 16) != zlib.crc32(body.encode()):
+        raise ValueError("the checksum differs")
+    values = parsed(body)
+    if values["format"] != FORMAT:
+        raise FilesError(
+            f"{path} has format {values['format']}, which this version of fietsupdate does not know.",
+            stands="Nothing was changed.",
+            hint="Use the version of fietsupdate that began this transaction.",
+        )
+    return values
 
 
 def _parse(values: Any, folder: Path) -> Header:
