@@ -402,7 +402,7 @@ def test_a_backup_that_holds_another_ledger_is_not_called_complete(
     stores = {SQLITE: "sqlite.SQLiteStore", POSTGRESQL: "postgresql.PostgreSQLStore", MARIADB: "mysql.MySQLStore"}
     module, name = stores[database.kind].split(".")
     with pytest.MonkeyPatch.context() as patch:
-        store = getattr(importlib.import_module(f"fietsupdate.database.stores.{module}"), name)
+        store = getattr(importlib.import_module(f"fietsupdate.database.dump.{module}"), name)
         patch.setattr(store, "dump", lambda _self, dest, _moved=None: shutil.copy(dumped, dest))
         with pytest.raises(DatabaseError, match="does not hold the ledger"):
             Updater.from_config(project.ini).backup()

@@ -123,7 +123,8 @@ import gc, sys
 from fietsupdate.cli.main import process
 sys.argv[1:] = ["status"]
 code = process() or not gc.get_freeze_count()
-late = ("script", "versions", "planning.versions", "planning.going_back", "backup", "filesystem.restoration")
+late = ("script", "engine.version_hooks", "planning.version_hooks")
+late += ("backup.policy", "backup.create", "backup.restore_journal")
 sys.exit(code or str([name for name in late if f"fietsupdate.{name}" in sys.modules]))
 """
     result = subprocess.run(

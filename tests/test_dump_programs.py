@@ -192,7 +192,7 @@ def test_a_program_that_does_not_listen_is_killed(
 
 def test_a_killed_dump_leaves_nobody_who_writes_on(stand_ins: Programs, tmp_path: Path) -> None:
     stand_ins("pg_dump", "echo $$ > $OUT/pid; while echo more; do :; done")
-    code = "import sys, pathlib; from fietsupdate.database.dump.store import open_store as o; "
+    code = "import sys, pathlib; from fietsupdate.database.dump import open_store as o; "
     code += "o(sys.argv[1], file=None).dump(pathlib.Path(sys.argv[2]))"
     child = subprocess.Popen([sys.executable, "-c", code, POSTGRES, str(tmp_path / "dump")], stderr=subprocess.DEVNULL)
     while not (pid := (tmp_path / "pid")).exists() or not pid.read_text().strip():
