@@ -11,13 +11,13 @@ from fietsupdate.backup.manifest import Backup, Shelf
 from fietsupdate.commands.author import Author
 from fietsupdate.config.application import activated
 from fietsupdate.model import Direction, Plan, Report
+from fietsupdate.model.listeners import Listener, ignore
 
 if TYPE_CHECKING:
     from fietsupdate.backup.policy import Despite
     from fietsupdate.commands.backup import Verified
     from fietsupdate.commands.rehearsal.report import Outlook, Rehearsal
     from fietsupdate.commands.restore import Candidate, Restored
-    from fietsupdate.commands.run import Listener
 
 
 class Updater(Author):
@@ -239,7 +239,7 @@ class Updater(Author):
         from fietsupdate.commands.backup import verified
 
         with activated(self.config) as site:
-            answer = verified(site, name, on_event or (lambda _event: None))
+            answer = verified(site, name, on_event or ignore)
         if not restore or answer.wrong:
             return answer
         from fietsupdate.commands.prove import prove

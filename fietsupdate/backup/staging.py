@@ -26,7 +26,8 @@ from fietsupdate.filesystem.layout import restore_folder
 from fietsupdate.filesystem.posix.identity import user
 from fietsupdate.filesystem.posix.metadata import Meta, read_xattrs
 from fietsupdate.filesystem.posix.rename import erase
-from fietsupdate.filesystem.tree_copy import Links, copy_tree, measure, nothing
+from fietsupdate.filesystem.tree_copy import Links, copy_tree, measure
+from fietsupdate.model.listeners import ignore
 
 MOST_NAMED = 5
 _PRIVILEGED = ("security.", "trusted.")
@@ -38,8 +39,8 @@ def stage(
     roots: Mapping[str, Path],
     units: Sequence[Unit],
     *,
-    warn: Callable[[str], None] = nothing,
-    moved: Callable[[int], None] = nothing,
+    warn: Callable[[str], None] = ignore,
+    moved: Callable[[int], None] = ignore,
 ) -> tuple[Unit, ...]:
     """Copy the trees of a backup, durably; nothing live is touched.
 
@@ -66,7 +67,7 @@ def stage(
             if (tree / top).is_dir():
                 dest = restore_folder(Path(os.path.realpath(roots[name]), top)) / swap.NEW
                 copy_tree(
-                    tree / top, dest, leave_out=left_out, told=nothing, root=name, warn=warn, moved=moved, links=links
+                    tree / top, dest, leave_out=left_out, told=ignore, root=name, warn=warn, moved=moved, links=links
                 )
     listed = _Listed(backup, roots, units, warn)
     listed.follow()

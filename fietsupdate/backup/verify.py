@@ -13,7 +13,8 @@ from fietsupdate.filesystem.file_record import FileRecord
 from fietsupdate.filesystem.layout import HOME
 from fietsupdate.filesystem.posix.metadata import Meta
 from fietsupdate.filesystem.posix.regular import opened
-from fietsupdate.filesystem.tree_copy import digest, measure, nothing
+from fietsupdate.filesystem.tree_copy import digest, measure
+from fietsupdate.model.listeners import ignore
 
 LONGEST = 1 << 26
 """Characters of a line of the listing."""
@@ -23,7 +24,7 @@ MOST = 100
 _KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "folder", stat.S_IFLNK: "link"}
 
 
-def verify(backup: Backup, moved: Callable[[int], None] = nothing) -> tuple[str, ...]:
+def verify(backup: Backup, moved: Callable[[int], None] = ignore) -> tuple[str, ...]:
     """Read a backup from end to end.
 
     Args:
@@ -62,7 +63,7 @@ def arrived(backup: Backup, roots: Mapping[str, Path]) -> Iterator[str]:
     """Compare what was restored with the listing: kinds, content, modes, owners, times, attributes, hard links."""
     for record in records(backup):
         path = os.path.join(roots[record.root], record.path).rstrip("/")
-        if reason := _difference(record, path, roots.__getitem__, nothing) or _look(record, path):
+        if reason := _difference(record, path, roots.__getitem__, ignore) or _look(record, path):
             yield f"{os.path.join(record.root, record.path)!r} {reason}"
     there = sum(measure(root, [root / HOME])[0] for root in roots.values())
     if there != backup.manifest.files:

@@ -24,7 +24,7 @@ from fietsupdate.backup.meter import ByteMeter
 from fietsupdate.backup.policy import excess, useless
 from fietsupdate.backup.verify import verify
 from fietsupdate.commands.inspection import Inspection
-from fietsupdate.commands.run import Listener, Run
+from fietsupdate.commands.run import Run
 from fietsupdate.config.application import Application
 from fietsupdate.engine.context import now
 from fietsupdate.engine.tip import Tip
@@ -32,6 +32,7 @@ from fietsupdate.errors import FilesError, RefusedError, UsageError
 from fietsupdate.filesystem.journal import cleanup
 from fietsupdate.filesystem.ledger import look as look_at_files
 from fietsupdate.model import Event
+from fietsupdate.model.listeners import Listener
 
 NO_PAIR = frozenset(
     {"interrupted", "transaction_doubt", "ledger_damaged", "diverged", "files_older", "database_older"}

@@ -10,7 +10,7 @@ import os
 import signal
 import socket
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from fietsupdate.engine.context import now
 from fietsupdate.errors import ConfigError, FilesError, RefusedError
 from fietsupdate.filesystem import maintenance
 from fietsupdate.model import Event, Problem
+from fietsupdate.model.listeners import Listener
 from fietsupdate.process import Signals, Stop
 from fietsupdate.views import LockHolder
 
@@ -31,8 +32,6 @@ NO_ANSWERS = {126: "it cannot be executed", 127: "there is no such command"}
 
 ENDED_BY_SIGNAL = range(129, 193)
 """How a shell tells that its command was killed."""
-
-Listener = Callable[[Event], None]
 
 
 def check_service(site: Application) -> None:

@@ -39,13 +39,12 @@ from fietsupdate.filesystem.layout import check_home, make_home
 from fietsupdate.filesystem.ledger import look as look_at_files
 from fietsupdate.filesystem.posix.ownership import check_writable, refuse_root
 from fietsupdate.model import Begun, Direction, Event, Failure, Plan, Policy, Report, Step
+from fietsupdate.model.listeners import Listener
 from fietsupdate.model.questions import NONE_GIVEN, GivenAnswers, sorted_answers
 from fietsupdate.planning.answers import answered, doubts
 from fietsupdate.planning.graph import Graph
 from fietsupdate.process import SIGNALS, Signals, Stop
 from fietsupdate.views import DatabaseView, LockHolder
-
-Listener = Callable[[Event], None]
 
 MOST_PLANS = 5
 """How often a plan is made again when the instance moves under it; then somebody else is at work for good."""
@@ -58,10 +57,6 @@ COMMANDS = {Direction.UP: "update", Direction.DOWN: "downgrade"}
 
 ENDS_FAILURE = frozenset({*COMMANDS.values(), "stamp", "restore"})
 """Commands after whose success nothing is told any more of a failure before."""
-
-
-def nobody(_event: Event) -> None:
-    """Listen to nothing."""
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 from fietsupdate.commands.observer import Observer
 from fietsupdate.model import Policy
+from fietsupdate.model.listeners import Listener, ignore
 from fietsupdate.model.questions import NONE_GIVEN, GivenAnswers, from_environment
 
 if TYPE_CHECKING:
-    from fietsupdate.commands.run import Listener, Run
+    from fietsupdate.commands.run import Run
 
 
 class Runner(Observer):
@@ -29,12 +30,12 @@ class Runner(Observer):
         below_baseline: bool = False,
         given: GivenAnswers = NONE_GIVEN,
     ) -> Iterator[Run]:
-        from fietsupdate.commands.run import Run, nobody
+        from fietsupdate.commands.run import Run
 
         seconds = self.config.lock_timeout if lock_timeout is None else lock_timeout
         with self._entered() as (site, graph):
             policy = Policy(backup) if backup else None
-            yield Run(site, graph, on_event or nobody, seconds, as_root, policy, below_baseline, given)
+            yield Run(site, graph, on_event or ignore, seconds, as_root, policy, below_baseline, given)
 
     @staticmethod
     def _given(answers: Mapping[str, str] | None, *, unattended: bool = True) -> GivenAnswers:

@@ -10,11 +10,8 @@ from dataclasses import dataclass, field
 
 from fietsupdate.errors import UpdateFailedError
 from fietsupdate.model import Step, questions
+from fietsupdate.model.listeners import ignore
 from fietsupdate.model.questions import VARIABLE, Answer, Answers, GivenAnswers, Question, Source
-
-
-def _ignore(*_told: object) -> None:
-    """Do nothing."""
 
 
 @dataclass
@@ -31,9 +28,9 @@ class Answering:
 
     step: Step
     given: GivenAnswers
-    note: Callable[[Mapping[str, str]], object] = _ignore
-    tell: Callable[[Question, Answer], object] = _ignore
-    warn: Callable[[str], object] = _ignore
+    note: Callable[[Mapping[str, str]], object] = ignore
+    tell: Callable[[Question, Answer], object] = ignore
+    warn: Callable[[str], object] = ignore
     known: dict[str, str] = field(init=False)
 
     def __post_init__(self) -> None:

@@ -24,15 +24,12 @@ from fietsupdate.filesystem.posix.durable import MANY, sync_file_system, sync_ma
 from fietsupdate.filesystem.posix.metadata import Meta, read_xattrs
 from fietsupdate.filesystem.posix.mounts import mounted_below
 from fietsupdate.filesystem.posix.regular import opened
+from fietsupdate.model.listeners import ignore
 
 _VANISHED = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ESTALE})
 _REPLACED = frozenset({errno.ELOOP, errno.ENXIO})
 """What opening a file answers that has just become a symlink or a pipe."""
 _CANNOT_LINK = frozenset({errno.EPERM, errno.EMLINK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOENT, errno.EXDEV})
-
-
-def nothing(*_told: object) -> None:
-    """Listen to nothing."""
 
 
 class HardLinkName(NamedTuple):
@@ -67,8 +64,8 @@ def copy_tree(
     leave_out: Collection[Path],
     told: Callable[[FileRecord], None],
     root: str = "",
-    warn: Callable[[str], None] = nothing,
-    moved: Callable[[int], None] = nothing,
+    warn: Callable[[str], None] = ignore,
+    moved: Callable[[int], None] = ignore,
     links: Links | None = None,
 ) -> None:
     """Copy a folder with all that is in it, durably.
@@ -132,7 +129,7 @@ def standing(path: Path) -> Path:
     return path
 
 
-def digest(path: Path, moved: Callable[[int], None] = nothing) -> str:
+def digest(path: Path, moved: Callable[[int], None] = ignore) -> str:
     """Return the SHA-256 of a file's content, hexadecimal.
 
     Args:

@@ -32,10 +32,10 @@ from fietsupdate.database.dump.store import (
     refuse_empty,
     refuse_live,
     suffix,
-    unheard,
 )
 from fietsupdate.database.identity import ASKED
 from fietsupdate.errors import DatabaseError
+from fietsupdate.model.listeners import ignore
 
 LONGEST_NAME = 64
 """Characters of an identifier."""
@@ -99,7 +99,7 @@ class MySQLStore(Store):
         )
         return int(float(client.select(self._server, sql)[0][0] or 0))
 
-    def dump(self, dest: Path, moved: Moved = unheard) -> None:
+    def dump(self, dest: Path, moved: Moved = ignore) -> None:
         """Write one snapshot of all InnoDB tables, with routines, triggers and events."""
         self.refuse_another()
         origin = Origin.on(self._parsed)
@@ -110,7 +110,7 @@ class MySQLStore(Store):
             _see_whole(draft)
             self.notes = tuple(oversized(self._parsed, draft))
 
-    def load_beside(self, dump: Path, tag: str, moved: Moved = unheard, settings: Settings | None = None) -> Store:
+    def load_beside(self, dump: Path, tag: str, moved: Moved = ignore, settings: Settings | None = None) -> Store:
         """Load into a new database with the character set and collation of the old one; its events are switched off."""
         del settings  # they are in the dump
         _see_whole(dump)
@@ -129,7 +129,7 @@ class MySQLStore(Store):
         return new
 
     def clone(
-        self, tag: str, folder: Path | None = None, moved: Moved = unheard, *, by_dump: bool = False, definer: str = ""
+        self, tag: str, folder: Path | None = None, moved: Moved = ignore, *, by_dump: bool = False, definer: str = ""
     ) -> Store:
         """Copy by dump and load, in one stream; the copy's events are switched off."""
         del folder, by_dump  # a server's database lies where the server keeps it, and a dump is the only way

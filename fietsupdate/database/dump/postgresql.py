@@ -40,10 +40,10 @@ from fietsupdate.database.dump.store import (
     refuse_empty,
     refuse_live,
     suffix,
-    unheard,
 )
 from fietsupdate.database.identity import ASKED
 from fietsupdate.errors import DatabaseError
+from fietsupdate.model.listeners import ignore
 
 LONGEST_NAME = 63
 """Bytes of an identifier (NAMEDATALEN - 1)."""
@@ -119,14 +119,14 @@ class PostgreSQLStore(Store):
         sql = f"SELECT pg_database_size(oid) FROM pg_database WHERE datname = {literal(self.name)}"  # noqa: S608
         return int((self._server.ask(sql) or [("0",)])[0][0] or 0)
 
-    def dump(self, dest: Path, moved: Moved = unheard) -> None:
+    def dump(self, dest: Path, moved: Moved = ignore) -> None:
         """Write pg_dump's custom format: one snapshot, whoever writes meanwhile."""
         self.refuse_another()
         with _dumping(self._parsed) as call, arriving(dest) as draft:
             programs.to_file(call, draft, moved)
 
     def load_beside(
-        self, dump: Path, tag: str, moved: Moved = unheard, settings: Settings | None = None
+        self, dump: Path, tag: str, moved: Moved = ignore, settings: Settings | None = None
     ) -> PostgreSQLStore:
         """Load into a new database with the live one's owner, encoding and collation."""
         expected = len(_A_TABLE.findall("\n".join(loading.entries(dump))))
@@ -140,7 +140,7 @@ class PostgreSQLStore(Store):
         return new
 
     def clone(
-        self, tag: str, folder: Path | None = None, moved: Moved = unheard, *, by_dump: bool = False, definer: str = ""
+        self, tag: str, folder: Path | None = None, moved: Moved = ignore, *, by_dump: bool = False, definer: str = ""
     ) -> Store:
         """Copy on the server where nobody else is connected, which is fast; else by dump and restore."""
         del folder, definer  # a server's database lies where the server keeps it, and functions run for their owner

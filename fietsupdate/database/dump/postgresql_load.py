@@ -18,7 +18,8 @@ from fietsupdate.database.dump import postgresql_client as address
 from fietsupdate.database.dump import programs
 from fietsupdate.database.dump.postgresql_client import INSTALL, meant, psql, select
 from fietsupdate.database.dump.postgresql_place import literal
-from fietsupdate.database.dump.store import Moved, unheard
+from fietsupdate.database.dump.store import Moved
+from fietsupdate.model.listeners import ignore
 
 HINT = "Its extensions, and the roles that its policies name, must exist here; this user must be allowed to make them."
 LONGEST = 200
@@ -115,7 +116,7 @@ def rows_in(dump: Path, schema: str, table: str) -> list[dict[str, str | None]]:
     return [dict(zip(names, map(meant, row.split("\t")), strict=True)) for row in rows]
 
 
-def _restore(url: sa.URL, dump: Path, listed: str, *options: str, moved: Moved = unheard) -> None:
+def _restore(url: sa.URL, dump: Path, listed: str, *options: str, moved: Moved = ignore) -> None:
     with (
         programs.secret_file(listed) as (path, descriptors),
         address.calling(url, _program(), "--exit-on-error", f"--use-list={path}", *options, hint=HINT) as call,

@@ -20,9 +20,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, cast
 
-from fietsupdate.database.dump.store import Moved, unheard
+from fietsupdate.database.dump.store import Moved
 from fietsupdate.errors import DatabaseError
 from fietsupdate.filesystem.posix.durable import write_all
+from fietsupdate.model.listeners import ignore
 from fietsupdate.process import SIGNALS
 
 PIECE = 1 << 20
@@ -100,7 +101,7 @@ def output_of(call: Call, text: str | bytes = b"") -> bytes:
     return bytes(output)
 
 
-def to_file(call: Call, path: Path, moved: Moved = unheard, edit: Edit | None = None) -> None:
+def to_file(call: Call, path: Path, moved: Moved = ignore, edit: Edit | None = None) -> None:
     """Append a program's output to a file that is there, each line as ``edit`` makes it; tell how it grows.
 
     Raises:
@@ -125,7 +126,7 @@ def lines_of(call: Call) -> Iterator[Iterator[bytes]]:
         yield iter(io.BufferedReader(cast("io.RawIOBase", child.stdout), PIECE))  # `_start` gives it no buffer
 
 
-def from_file(call: Call, path: Path, edit: Edit | None = None, moved: Moved = unheard) -> None:
+def from_file(call: Call, path: Path, edit: Edit | None = None, moved: Moved = ignore) -> None:
     """Feed a file to a program, each line as ``edit`` makes it; tell how far it is.
 
     Raises:
@@ -139,7 +140,7 @@ def from_file(call: Call, path: Path, edit: Edit | None = None, moved: Moved = u
         _feed(file, child, moved, edit)
 
 
-def through(source: Call, sink: Call, edit: Edit | None = None, moved: Moved = unheard) -> None:
+def through(source: Call, sink: Call, edit: Edit | None = None, moved: Moved = ignore) -> None:
     """Feed one program's output to another, each line as ``edit`` makes it; tell how much it is.
 
     Raises:

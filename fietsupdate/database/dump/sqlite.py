@@ -30,13 +30,13 @@ from fietsupdate.database.dump.store import (
     refuse_empty,
     refuse_live,
     suffix,
-    unheard,
 )
 from fietsupdate.database.identity import identity_of_file
 from fietsupdate.database.sqlite import named_file, quoted
 from fietsupdate.errors import DatabaseError
 from fietsupdate.filesystem.posix.durable import sync_path
 from fietsupdate.filesystem.posix.movable import obstacle
+from fietsupdate.model.listeners import ignore
 
 _TABLES = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite!_%' ESCAPE '!' ORDER BY name"
 
@@ -84,14 +84,14 @@ class SQLiteStore(Store):
         """Return the size of the file and its log: a copy has the same pages, each once."""
         return self.size()
 
-    def dump(self, dest: Path, moved: Moved = unheard) -> None:
+    def dump(self, dest: Path, moved: Moved = ignore) -> None:
         """Copy the file as it is at one moment; writers wait meanwhile, unless it has a write-ahead log."""
         self.refuse_another()
         with self._told("copied"), arriving(dest) as draft:
             copy_file(self.place, draft, moved)
             inspect(draft)
 
-    def load_beside(self, dump: Path, tag: str, moved: Moved = unheard, settings: Settings | None = None) -> Store:
+    def load_beside(self, dump: Path, tag: str, moved: Moved = ignore, settings: Settings | None = None) -> Store:
         """Copy a dump to a file beside the live one, with the live one's owner and mode."""
         del settings  # a file's are in it
         new = self.sibling(NEW, tag)
@@ -104,7 +104,7 @@ class SQLiteStore(Store):
         return new
 
     def clone(
-        self, tag: str, folder: Path | None = None, moved: Moved = unheard, *, by_dump: bool = False, definer: str = ""
+        self, tag: str, folder: Path | None = None, moved: Moved = ignore, *, by_dump: bool = False, definer: str = ""
     ) -> Store:
         """Copy the file into a folder, by default its own."""
         del by_dump, definer  # which are about servers

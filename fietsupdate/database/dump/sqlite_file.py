@@ -16,11 +16,12 @@ from contextlib import closing
 from pathlib import Path
 from typing import TypeVar
 
-from fietsupdate.database.dump.store import Moved, arriving, unheard
+from fietsupdate.database.dump.store import Moved, arriving
 from fietsupdate.database.lock import is_busy
 from fietsupdate.database.sqlite import quoted
 from fietsupdate.errors import DatabaseError
 from fietsupdate.filesystem.posix.durable import sync_path
+from fietsupdate.model.listeners import ignore
 
 PATIENCE = 30.0
 """Seconds that we wait for somebody else's lock."""
@@ -60,7 +61,7 @@ def in_use(place: Path) -> DatabaseError:
     )
 
 
-def copy(source: sqlite3.Connection, target: sqlite3.Connection, moved: Moved = unheard) -> None:
+def copy(source: sqlite3.Connection, target: sqlite3.Connection, moved: Moved = ignore) -> None:
     """Copy a whole database into another connection's file, in one transaction there."""
     since, copied = time.monotonic(), 0
     size = int(source.execute("PRAGMA page_size").fetchone()[0])
@@ -78,7 +79,7 @@ def copy(source: sqlite3.Connection, target: sqlite3.Connection, moved: Moved = 
     source.backup(target, pages=PAGES, progress=progress, sleep=PAUSE)
 
 
-def copy_file(source: Path, target: Path, moved: Moved = unheard, *, at_rest: bool = False) -> None:
+def copy_file(source: Path, target: Path, moved: Moved = ignore, *, at_rest: bool = False) -> None:
     """Copy a database into an empty file, as it is at one moment; the caller makes it durable.
 
     Args:

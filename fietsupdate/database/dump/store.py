@@ -21,6 +21,7 @@ from fietsupdate.database.redirect import MARK
 from fietsupdate.errors import DatabaseError, masked
 from fietsupdate.filesystem.posix.durable import sync_path
 from fietsupdate.filesystem.posix.ownership import give_owner
+from fietsupdate.model.listeners import ignore
 
 NEW, OLD, CLONE = "new", "old", "clone"
 """What the name of a database that we made says of it, before the tag."""
@@ -38,10 +39,6 @@ _SAY_IT_IN_THE_URL = (
     "Put host, port, user and database into the URL that env.py opens; what is given to the driver beside it "
     "(creator=, a session's own USE) the database's programs cannot see."
 )
-
-
-def unheard(_moved: int) -> None:
-    """Ignore how far it is."""
 
 
 class Store(ABC):
@@ -113,11 +110,11 @@ class Store(ABC):
         return None
 
     @abstractmethod
-    def dump(self, dest: Path, moved: Moved = unheard) -> None:
+    def dump(self, dest: Path, moved: Moved = ignore) -> None:
         """Write the whole database, as it is at one moment, into one file; complete and durable, or not there."""
 
     @abstractmethod
-    def load_beside(self, dump: Path, tag: str, moved: Moved = unheard, settings: Settings | None = None) -> Store:
+    def load_beside(self, dump: Path, tag: str, moved: Moved = ignore, settings: Settings | None = None) -> Store:
         """Load a dump into a new database beside this one, and see that it arrived; one of the same tag is replaced.
 
         Args:
@@ -151,7 +148,7 @@ class Store(ABC):
 
     @abstractmethod
     def clone(
-        self, tag: str, folder: Path | None = None, moved: Moved = unheard, *, by_dump: bool = False, definer: str = ""
+        self, tag: str, folder: Path | None = None, moved: Moved = ignore, *, by_dump: bool = False, definer: str = ""
     ) -> Store:
         """Copy this database: SQLite into ``folder``, else into a new database on the same server.
 
