@@ -1,4 +1,4 @@
-"""Fixtures and ready tests for an application's own update scripts: docs/testing-updates.md.
+"""Fixtures and ready tests for an application's own update scripts: docs/guides/testing-updates.md.
 
 pytest loads this module wherever fietsupdate is installed, so it imports nothing but pytest; what the fixtures need is
 imported when they are asked for.

@@ -160,7 +160,7 @@ def test_what_is_neither_a_module_nor_a_plugin_nor_a_callable_is_refused_with_it
 def test_the_application_says_which_plugins_are_active(make) -> None:
     """As Kolibri does, it keeps them with the instance's data: in a table, and in a file, as the page shows it."""
     app = make("hooks\n    plugins:active\n    page:active")
-    page = (Path(__file__).parents[1] / "docs" / "version-hooks.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[1] / "docs" / "guides" / "version-hooks.md").read_text(encoding="utf-8")
     [shown] = re.findall(r"^```python\n# lessons/plugins.py\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     app.hooks(FROM_TABLE, "plugins")
     app.hooks(shown, "page")

@@ -1,6 +1,6 @@
 """Real applications start on data of an older release: they update it, or refuse; each in a process of its own.
 
-They lie in ``tests/applications``, are shown in docs/at-application-start.md, and run with warnings as errors.
+They lie in ``tests/applications``, are shown in docs/guides/at-application-start.md, and run with warnings as errors.
 """
 
 from __future__ import annotations

@@ -332,7 +332,7 @@ def test_another_instance_in_the_same_database_is_not_taken_back_unasked(
 def test_one_schema_is_taken_back_alone_as_the_documentation_says(
     do: Runner, tmp_path: Path, database: Database
 ) -> None:
-    """The commands are those of docs/going-back.md, with the names of the test."""
+    """The commands are those of docs/guides/going-back.md, with the names of the test."""
     tenants = {}
     for name in ("a", "b"):
         database.execute(f"CREATE SCHEMA {name}")
@@ -347,7 +347,7 @@ def test_one_schema_is_taken_back_alone_as_the_documentation_says(
     (one.data / "then").unlink()
     assert "Several instances in one database" in do(one, "restore", "--latest", "--yes").exited(1).told
     (backup,) = (one.data / ".fietsupdate" / "backups").iterdir()
-    page = (Path(__file__).parents[1] / "docs" / "going-back.md").read_text()
+    page = (Path(__file__).parents[1] / "docs" / "guides" / "going-back.md").read_text()
     typed = page.partition("### Several instances")[2].partition("```text\n")[2].partition("```")[0]
     url = sa.make_url(database.url)
     names = {"side": f"{database.name}_side", "app": database.name, "BACKUP": str(backup), "DATA_DIR": str(one.data)}

@@ -19,7 +19,7 @@ from fietsupdate.model import UpdateState
 
 TOP = Path(__file__).resolve().parents[1]
 DOCS = TOP / "docs"
-PAGES = sorted([*DOCS.glob("*.md"), TOP / "README.md"])
+PAGES = sorted([*DOCS.glob("*.md"), *DOCS.glob("*/*.md"), TOP / "README.md"])
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -35,18 +35,18 @@ def blocks(kind: str) -> list[pytest.param]:
 
 @pytest.fixture(scope="module")
 def sessions():
-    sys.path.append(str(DOCS))
+    sys.path.append(str(DOCS / "tools"))
     try:
         import run_sessions
 
         yield run_sessions
     finally:
-        sys.path.remove(str(DOCS))
+        sys.path.remove(str(DOCS / "tools"))
 
 
-@pytest.mark.parametrize("page", ["docs/tour.md", "docs/from-kolibri.md", "README.md"])
+@pytest.mark.parametrize("page", ["docs/tutorial/tour.md", "docs/guides/from-kolibri.md", "README.md"])
 def test_every_session_prints_what_the_page_shows(sessions, page):
-    """`python docs/run_sessions.py` writes the pages anew."""
+    """`python docs/tools/run_sessions.py` writes the pages anew."""
     assert sessions.refreshed(TOP / page) == (TOP / page).read_text(encoding="utf-8")
 
 
@@ -78,12 +78,16 @@ def test_toml_is_understood(text, tmp_path):
 
 
 def test_every_key_is_explained():
-    headings = re.findall(r"^### (\w+)$", (DOCS / "configuration.md").read_text(encoding="utf-8"), re.MULTILINE)
+    headings = re.findall(
+        r"^### (\w+)$", (DOCS / "reference" / "configuration.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
     assert sorted(headings) == sorted(KEYS)
 
 
 def test_every_state_is_explained_with_its_exit_code():
-    rows = re.findall(r"^\| `(\w+)` \| (\d) \|", (DOCS / "states-and-exit-codes.md").read_text("utf-8"), re.MULTILINE)
+    rows = re.findall(
+        r"^\| `(\w+)` \| (\d) \|", (DOCS / "reference" / "states-and-exit-codes.md").read_text("utf-8"), re.MULTILINE
+    )
     assert {UpdateState(name): int(code) for name, code in rows} == dict(EXIT_CODES)
 
 
@@ -93,7 +97,7 @@ def test_every_problem_is_explained():
     source = "\n".join(path.read_text(encoding="utf-8") for path in pure)
     made = set(re.findall(r'Problem\(\s*"(\w+)"', source)) | set(re.findall(r'code = "(\w+)" if', source))
     made |= set(re.findall(r' else "(\w+_older)"', source))
-    table = (DOCS / "states-and-exit-codes.md").read_text(encoding="utf-8").partition("## Problems")[2]
+    table = (DOCS / "reference" / "states-and-exit-codes.md").read_text(encoding="utf-8").partition("## Problems")[2]
     assert set(re.findall(r"^\| `(\w+)` \| (?:problem|note) ", table, re.MULTILINE)) == made
 
 
@@ -112,8 +116,8 @@ TYPED = re.compile(r"""(?:hint=f?"|[`'(]|[Tt]ype )fietsupdate (?:-[cnx] [^\s`']+
 
 
 def test_what_a_message_tells_to_type_exists():
-    """`docs/reference.md` is written from the commands themselves."""
-    reference = (DOCS / "reference.md").read_text(encoding="utf-8")
+    """`docs/reference/commands.md` is written from the commands themselves."""
+    reference = (DOCS / "reference" / "commands.md").read_text(encoding="utf-8")
     sections = re.findall(r"^## ([a-z]+(?: [a-z]+)?)\n(.*?)(?=^## )", reference, re.MULTILINE | re.DOTALL)
     options = {name: set(re.findall(r"`(-{1,2}[a-z-]+)", text)) for name, text in sections}
     sources = "\n".join(path.read_text(encoding="utf-8") for path in (TOP / "fietsupdate").rglob("*.py"))
@@ -133,7 +137,7 @@ def test_every_link_to_a_file_leads_somewhere(page):
         assert (page.parent / target).exists(), target
 
 
-@pytest.mark.parametrize("name", ["when-it-breaks.md", "coming-from.md"])
+@pytest.mark.parametrize("name", ["guides/when-it-breaks.md", "explanation/coming-from.md"])
 def test_every_row_is_a_test(name):
     """Each row of these pages has a number, under which the tests are listed that show it."""
     page = (DOCS / name).read_text(encoding="utf-8")
@@ -147,7 +151,7 @@ def test_every_row_is_a_test(name):
 
 
 def test_the_invariants_are_thirteen():
-    page = (DOCS / "when-it-breaks.md").read_text(encoding="utf-8")
+    page = (DOCS / "guides" / "when-it-breaks.md").read_text(encoding="utf-8")
     numbers = re.findall(r"^(\d+)\. ", page.partition("## What always holds")[2].partition("\n## ")[0], re.MULTILINE)
     assert numbers == [str(number) for number in range(1, 14)]
 

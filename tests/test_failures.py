@@ -1,4 +1,4 @@
-"""What docs/when-it-breaks.md says of failures that no other test shows with the real command."""
+"""What docs/guides/when-it-breaks.md says of failures that no other test shows with the real command."""
 
 from __future__ import annotations
 

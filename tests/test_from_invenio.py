@@ -1,4 +1,4 @@
-"""An application with recipes of Invenio's upgrader is taken over by the page docs/from-invenio.md alone."""
+"""An application with recipes of Invenio's upgrader is taken over by the page docs/guides/from-invenio.md alone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from support.databases import SQLITE, Database
 from support.projects import Project
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "from-invenio.md"
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "guides" / "from-invenio.md"
 BLOCK = re.compile(
     r"^```\{code-block\} \w+\n:caption: (\S+)\n\n(.*?)^```$|^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL
 )

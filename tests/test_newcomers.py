@@ -33,7 +33,7 @@ for row in self.connection.execute(sa.text("SELECT id, text FROM notes ORDER BY 
 
 @pytest.fixture
 def sessions(monkeypatch):
-    monkeypatch.syspath_prepend(str(DOCS))
+    monkeypatch.syspath_prepend(str(DOCS / "tools"))
     import run_sessions
 
     return run_sessions
@@ -47,7 +47,7 @@ def picture(folder: Path) -> str:
 
 def test_a_plain_application_has_its_first_tested_update_in_under_ten_commands(sessions, tmp_path):
     """The page itself is followed: its commands are run, its files written; it shows what is printed."""
-    page = DOCS / "first-update.md"
+    page = DOCS / "tutorial" / "first-update.md"
     text = page.read_text(encoding="utf-8")
     sessions.plain_application(tmp_path)
     before = picture(tmp_path)
@@ -63,11 +63,11 @@ def test_a_plain_application_has_its_first_tested_update_in_under_ten_commands(s
 
 
 class Container:
-    """The entry point of docs/adopting.md, in the folder of an application; a stand-in takes gunicorn's place."""
+    """The entry point of docs/guides/adopting.md in an application's folder; a stand-in takes gunicorn's place."""
 
     def __init__(self, project: Project) -> None:
         self.project = project
-        page = (DOCS / "adopting.md").read_text(encoding="utf-8")
+        page = (DOCS / "guides" / "adopting.md").read_text(encoding="utf-8")
         script = re.search(r"^```sh\n(#!/bin/sh\n.*?)^```$", page, re.MULTILINE | re.DOTALL)
         self.script = project.root / "entrypoint.sh"
         self.script.write_text(script[1])

@@ -219,7 +219,7 @@ def test_a_hook_that_does_not_survive_a_kill_is_told_with_what_it_left(lessons: 
 
 
 def test_what_the_page_shows_passes_on_the_sample_application(pytester: pytest.Pytester) -> None:
-    page = (Path(__file__).parents[1] / "docs" / "testing-updates.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[1] / "docs" / "guides" / "testing-updates.md").read_text(encoding="utf-8")
     section = page.partition("## Version hooks\n")[2].partition("\n## ")[0]
     imports, data, own = re.findall(r"^```python\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
     [releases] = re.findall(r"^```text\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)

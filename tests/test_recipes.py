@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from support.databases import KINDS
 
-PAGE = Path(__file__).parents[1] / "docs" / "recipes.md"
+PAGE = Path(__file__).parents[1] / "docs" / "guides" / "recipes.md"
 
 
 @pytest.mark.parametrize("kind", KINDS)

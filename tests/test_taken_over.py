@@ -1,4 +1,4 @@
-"""Applications built as Kallithea's and Fietsboek's documentation describes them are taken over by docs/coming-from.md.
+"""docs/explanation/coming-from.md takes over applications built as Kallithea's and Fietsboek's documentation says.
 
 The blocks of its two step-by-step sections are carried out in their order: commands are typed, lines of an INI file
 appended, Python is put where the text says. Between them the tests see what the page promises.
@@ -21,7 +21,7 @@ from support.databases import Database
 from support.projects import Project, Result
 
 HERE = Path(__file__).parent / "applications"
-PAGE = Path(__file__).parents[1] / "docs" / "coming-from.md"
+PAGE = Path(__file__).parents[1] / "docs" / "explanation" / "coming-from.md"
 
 
 class TakenOver(Project):

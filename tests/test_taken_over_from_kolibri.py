@@ -2,7 +2,7 @@
 
 `applications/schoolbox` is as such an application is before: its functions import ``kolibri.core.upgrade``, its home
 holds ``.data_version`` and ``plugins.json``, and instances at 0.5.0 are in use. Only its program starts as
-docs/at-application-start.md shows.
+docs/guides/at-application-start.md shows.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ import pytest
 from support.zygote import Zygote
 
 SOURCE = Path(__file__).parent / "applications" / "schoolbox"
-GUIDE = Path(__file__).parents[1] / "docs" / "coming-from.md"
+GUIDE = Path(__file__).parents[1] / "docs" / "explanation" / "coming-from.md"
 
 
 class Schoolbox:

@@ -1,6 +1,6 @@
-"""Write docs/reference.md, the reference of commands and options, from the program itself.
+"""Write docs/reference/commands.md, the reference of commands and options, from the program itself.
 
-    python docs/generate_reference.py
+    python docs/tools/generate_reference.py
 
 A test fails while the page and the program say different things.
 """
@@ -15,10 +15,10 @@ import typer
 from fietsupdate.cli.main import app
 from fietsupdate.errors import EXIT_CODES
 
-PAGE = Path(__file__).with_name("reference.md")
+PAGE = Path(__file__).parents[1] / "reference" / "commands.md"
 
 HEAD = """\
-<!-- Written by docs/generate_reference.py from the program; change the program, and run that again. -->
+<!-- Written by docs/tools/generate_reference.py from the program; change the program, and run that again. -->
 # Command reference
 
 `fietsupdate` and `python -m fietsupdate` are the same program. The second works where another package has

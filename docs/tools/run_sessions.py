@@ -1,6 +1,6 @@
 """Run the terminal sessions that the documentation shows, and write what the commands really print.
 
-    python docs/run_sessions.py
+    python docs/tools/run_sessions.py
 
 A session is the ``console`` blocks of one page, in their order, in one directory: for the tour a checkout of this
 repository's example, for the README an empty one, for the others an application that knows nothing of fietsupdate. A
@@ -25,7 +25,7 @@ from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 
-DOCS = Path(__file__).resolve().parent
+DOCS = Path(__file__).resolve().parents[1]
 TOP = DOCS.parent
 BLOCK = re.compile(
     r"^% (?P<how>writes|adds to) (?P<file>\S+)\n```(?:python|ini)\n(?P<text>.*?)^```$"
@@ -129,10 +129,10 @@ def kolibri_like(folder: Path) -> None:
 
 
 PAGES: dict[Path, tuple[Callable[[Path], None], str]] = {
-    DOCS / "tour.md": (checkout, "/home/kim/tracklib"),
+    DOCS / "tutorial" / "tour.md": (checkout, "/home/kim/tracklib"),
     TOP / "README.md": (empty, "/home/kim/notes"),
-    DOCS / "first-update.md": (plain_application, "/home/kim/notes"),
-    DOCS / "from-kolibri.md": (kolibri_like, "/home/kim/schoolbox"),
+    DOCS / "tutorial" / "first-update.md": (plain_application, "/home/kim/notes"),
+    DOCS / "guides" / "from-kolibri.md": (kolibri_like, "/home/kim/schoolbox"),
 }
 """How to make the directory of a page's session, and the name by which the page calls it."""
 
