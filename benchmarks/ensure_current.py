@@ -1,6 +1,6 @@
 """What an application pays at each start: `ensure_current` on a current instance, next to Alembic's own look.
 
-Run it with ``python benchmarks/startup.py``; a number of rounds may follow. All of it happens in one process, with
+Run it with ``python benchmarks/ensure_current.py``; a number of rounds may follow. It all happens in one process, with
 everything imported, as in a worker that a server starts: `ensure_current`, `require_current`, and `alembic current`
 called as a function, in turns; the medians are compared. The looks into env.py and the locks taken are counted.
 

@@ -1,6 +1,6 @@
 """The start of the program: `--help`, `--version` and `status` against `alembic --help` and `alembic current`.
 
-Run it with ``python benchmarks/start.py``; a number of rounds may follow. Each round runs every command once, one
+Run it with ``python benchmarks/cli_start.py``; a number of rounds may follow. Each round runs every command once, one
 after the other, so that a busy moment of the machine hits them all; the medians are compared. Where other programs
 run beside it, the time of the processor is the better witness.
 

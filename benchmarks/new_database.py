@@ -1,9 +1,10 @@
 """A fresh database with 300 updates and 300 revisions, against `alembic upgrade head` of the same tree.
 
-Run it with ``python benchmarks/fresh.py``; numbers of updates and of rounds may follow. The commands run as processes,
-one after the other in every round; the ratio is the median of those of the rounds. Each update of ours is a transaction
-of its own across both halves (journal, ledger, VERSION, read back afterwards), with a visit of its own to env.py, while
-Alembic enters env.py once. So there is a third: Alembic alone, entering env.py once for each revision, in one process.
+Run it with ``python benchmarks/new_database.py``; numbers of updates and of rounds may follow. The commands run as
+processes, one after the other in every round; the ratio is the median of those of the rounds. Each update of ours is a
+transaction of its own across both halves (journal, ledger, VERSION, read back afterwards), with a visit of its own to
+env.py, while Alembic enters env.py once. So there is a third: Alembic alone, entering env.py once for each revision, in
+one process.
 
 Where other programs run beside it, the time of the processor is the better witness.
 """
