@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,40 +13,44 @@ from fietsupdate.cli.session import Session
 
 if TYPE_CHECKING:
     from fietsupdate.backup.policy import Despite
+    from fietsupdate.commands.restore import Candidate
     from fietsupdate.updater import Updater
 
 DECLINED = "Nothing was changed."
+
+Backup = Annotated[
+    str | None, typer.Argument(metavar="BACKUP", help="Name of a backup, or path of its folder.", show_default=False)
+]
+Latest = Annotated[
+    bool,
+    typer.Option("--latest", help="Take the newest backup that can be restored, and that the installed version fits."),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--despite",
+        metavar="WHAT",
+        help="Restore although the backup is of another instance (instance), is at updates that this code does "
+        "not know (version), or is not as it was made (damage); or although the application runs (running), "
+        "or other instances have their tables in the same database (tenants).",
+    ),
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Say what would be replaced, refuse what would be refused; do nothing.")
+]
+Yes = Annotated[
+    bool, typer.Option("--yes", "-y", "--force", "-f", help="Do not ask. Only --despite overrides a refusal.")
+]
 
 
 def restore(
     ctx: typer.Context,
     *,
-    backup: Annotated[
-        str | None,
-        typer.Argument(metavar="BACKUP", help="Name of a backup, or path of its folder.", show_default=False),
-    ] = None,
-    latest: Annotated[
-        bool,
-        typer.Option(
-            "--latest", help="Take the newest backup that can be restored, and that the installed version fits."
-        ),
-    ] = False,
-    despite: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--despite",
-            metavar="WHAT",
-            help="Restore although the backup is of another instance (instance), is at updates that this code does "
-            "not know (version), or is not as it was made (damage); or although the application runs (running), "
-            "or other instances have their tables in the same database (tenants).",
-        ),
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be replaced, refuse what would be refused; do nothing.")
-    ] = False,
-    yes: Annotated[
-        bool, typer.Option("--yes", "-y", "--force", "-f", help="Do not ask. Only --despite overrides a refusal.")
-    ] = False,
+    backup: Backup = None,
+    latest: Latest = False,
+    despite: Overrides = None,
+    dry_run: DryRun = False,
+    yes: Yes = False,
     lock_timeout: LockTimeout = None,
     as_root: AsRoot = False,
     as_json: Events = False,
@@ -56,35 +61,71 @@ def restore(
     looked at there; then both halves are exchanged, in steps that any later command finishes after a crash.
     """
     from fietsupdate.cli.change import seconds
-    from fietsupdate.cli.render import restores
-    from fietsupdate.cli.render.events import listener
 
     session: Session = ctx.obj
     if backup is not None and latest:
         raise wrong("BACKUP and --latest exclude each other.")
     accepted = _accepted(despite or ())
-    updater = session.updater()
+    request = _Request(session, session.updater(), accepted, seconds(lock_timeout), as_root, as_json)
     if backup is None and not latest:
-        backup = _chosen(session, updater)
+        backup = _chosen(session, request.updater)
         if backup is None:
             return _declined(session)
     if dry_run:
-        what = updater.restore_plan(backup, despite=accepted, as_root=as_root)
-        session.answer(lambda: restores.question(what), lambda: restores.document(what), as_json=as_json)
+        return request.show(backup)
+    return request.run(backup) if session.agreed(yes=yes) else request.ask_and_run(backup)
+
+
+@dataclass(frozen=True)
+class _Request:
+    """A restore as the command line asks for it; ``None`` in place of a backup is the newest one that fits."""
+
+    session: Session
+    updater: Updater
+    despite: tuple[Despite, ...]
+    lock_timeout: float | None
+    as_root: bool
+    as_json: bool
+
+    def plan(self, backup: str | None) -> Candidate:
+        """Return what would be replaced, refusing what a run refuses."""
+        return self.updater.restore_plan(backup, despite=self.despite, as_root=self.as_root)
+
+    def show(self, backup: str | None) -> int:
+        """Print what would be replaced; change nothing."""
+        from fietsupdate.cli.render import restores
+
+        plan = self.plan(backup)
+        self.session.answer(lambda: restores.question(plan), lambda: restores.document(plan), as_json=self.as_json)
         return 0
-    if not session.agreed(yes=yes):
-        what = updater.restore_plan(backup, despite=accepted, as_root=as_root)
-        if not _is_wanted(session, restores.question(what)):
-            return _declined(session)
-        backup = str(what.backup.path)
-    session.ran = True
-    with listener(session.out, as_json=as_json, quiet=session.quiet, verbose=session.verbose) as tell:
-        done = updater.restore(
-            backup, despite=accepted, on_event=tell, lock_timeout=seconds(lock_timeout), as_root=as_root
-        )
-    if not as_json:
-        session.say(restores.done(done))
-    return 0
+
+    def ask_and_run(self, backup: str | None) -> int:
+        """Show what would be replaced, and restore after a yes; only on a terminal."""
+        from fietsupdate.cli.render import restores
+
+        plan = self.plan(backup)
+        self.session.require_terminal(dry_run=True)
+        self.session.err.line(f"{restores.question(plan)}\n")
+        return self.run(str(plan.backup.path)) if self.session.ask("Do this now?") else _declined(self.session)
+
+    def run(self, backup: str | None) -> int:
+        """Restore, printing what happens."""
+        from fietsupdate.cli.render import restores
+        from fietsupdate.cli.render.events import listener
+
+        session = self.session
+        session.ran = True
+        with listener(session.out, as_json=self.as_json, quiet=session.quiet, verbose=session.verbose) as on_event:
+            restored = self.updater.restore(
+                backup,
+                despite=self.despite,
+                on_event=on_event,
+                lock_timeout=self.lock_timeout,
+                as_root=self.as_root,
+            )
+        if not self.as_json:
+            session.say(restores.done(restored))
+        return 0
 
 
 def _accepted(words: Collection[str]) -> tuple[Despite, ...]:
@@ -114,13 +155,6 @@ def _chosen(session: Session, updater: Updater) -> str | None:
     session.err.line(f"{restores.choice(backups)}\n")
     number = session.choose("Which one?", len(backups))
     return str(backups[number - 1].path) if number else None
-
-
-def _is_wanted(session: Session, question: str) -> bool:
-    """Show what would be replaced, and ask; only on a terminal."""
-    session.require_terminal(dry_run=True)
-    session.err.line(f"{question}\n")
-    return session.ask("Do this now?")
 
 
 def _declined(session: Session) -> int:
