@@ -121,7 +121,7 @@ def test_yes_takes_the_default(project):
 def test_without_a_default_the_plan_refuses_before_anything_starts(project):
     asking(project, asks=NEEDED)
     refused = project.run("update", "--dry-run").exited(1)
-    assert "Update v1 asks, and nobody answers: Who is the curator? [curator]" in refused.told
+    assert "Update v1 asks, and no answer is given: Who is the curator? [curator]" in refused.told
     assert "Add --answer curator=VALUE to the command, or set FIETSUPDATE_ANSWER_CURATOR." in refused.told
     error = project.run("update", "--yes", "--json").exited(1).events[-1]["error"]
     assert (error["code"], [one["name"] for one in error["questions"]]) == ("unanswered", ["curator"])
@@ -422,7 +422,7 @@ def test_a_rehearsal_is_given_the_same_answers_and_records_none(project):
 
 def test_an_application_that_starts_is_answered_by_the_environment(project, monkeypatch):
     asking(project, asks=NEEDED)
-    with pytest.raises(FietsupdateError, match="nobody answers"):
+    with pytest.raises(FietsupdateError, match="no answer is given"):
         ensure_current(project.ini)
     monkeypatch.setenv("FIETSUPDATE_ANSWER_CURATOR", "Ann")
     assert ensure_current(project.ini).answers == {"v1": {"curator": "Ann"}}

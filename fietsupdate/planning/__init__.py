@@ -1,1 +1,4 @@
-"""The pure room: scripts, graph and ledger in, plans and diagnoses out. No clock, no disk writes, no database."""
+"""The pure room: takes scripts, graph and ledger, and returns plans and diagnoses.
+
+No clock, disk writes or database.
+"""

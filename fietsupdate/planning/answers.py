@@ -1,6 +1,6 @@
-"""Answers the questions of a plan, before anything starts: by what was given, by the ledger, or by their defaults.
+"""Answers the questions of a plan before anything starts: with the given answers, the ledger's, or the defaults.
 
-What an interrupted update was answered when it began outranks everything: it never gets another answer.
+An update that was interrupted keeps the answers that it began with, whatever answers are given later.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ def answered(plan: Plan, given: GivenAnswers, graph: Graph, begun: Begun | None,
     """Return the plan with an answer to each question that its scripts show.
 
     Args:
-        plan: What will be done.
-        given: The answers that somebody has given.
-        graph: All updates; an answer to a question that none of them asks is a slip of the pen.
+        plan: The steps that will run.
+        given: The answers from the command line, the environment or the caller.
+        graph: All updates; an answer to a question that no script of the graph asks is refused as a typing error.
         begun: The update that was interrupted.
-        may_wait: Whether a question that nobody has answered stays open, as somebody will be asked.
+        may_wait: Whether a question without an answer stays open, because a terminal will ask it later.
 
     Raises:
-        UsageError: An answer belongs to no question, or is none that the question takes.
+        UsageError: An answer belongs to no question, or the question does not accept it.
         UnansweredError: A question has no answer and no default.
     """
     _refuse_unknown(plan, given, graph)
@@ -59,7 +59,7 @@ def _answered(step: Step, given: GivenAnswers, begun: Begun | None, wrong: list[
 
 
 def is_resumed(step: Step, begun: Begun) -> bool:
-    """Return whether a step goes on with the update that was interrupted."""
+    """Return whether a step resumes the interrupted update."""
     return (begun.update_id, begun.direction) == (step.update.update_id, step.direction)
 
 
@@ -70,7 +70,7 @@ def _where(answer: Answer, step: Step) -> str:
 
 
 def _unanswered(open_ones: Sequence[tuple[Step, Question]]) -> UnansweredError:
-    lines = [f"Update {step.update.update_id} asks, and nobody answers: {shown(one)}" for step, one in open_ones]
+    lines = [f"Update {step.update.update_id} asks, and no answer is given: {shown(one)}" for step, one in open_ones]
     names = dict.fromkeys(one.name for _, one in open_ones)
     options = " ".join(f"--answer {name}=VALUE" for name in names)
     variables = " and ".join(f"{VARIABLE}{name.upper()}" for name in names)
@@ -87,14 +87,17 @@ def _unanswered(open_ones: Sequence[tuple[Step, Question]]) -> UnansweredError:
 
 
 def shown(question: Question) -> str:
-    """Return a question as people read it, with its name, its choices and its default."""
+    """Return a question as it is shown on the screen: with its name, its choices and its default."""
     more = [f"one of {', '.join(question.choices)}"] if question.choices else []
     more += [f"default {question.default}"] if question.default is not None else []
     return f"{question.text} [{question.name}{''.join(f'; {one}' for one in more)}]"
 
 
 def _refuse_unknown(plan: Plan, given: GivenAnswers, graph: Graph) -> None:
-    """Refuse an answer that no script here asks for; where scripts may ask what only a run shows, nobody knows."""
+    """Raise UsageError for an answer that no script asks for.
+
+    Skipped where a script may ask more than its text shows.
+    """
     if any(step.update.may_ask_more or step.asks.unread or step.direction is Direction.VERSION for step in plan.steps):
         return
     known = dict(_names(graph))
@@ -120,7 +123,7 @@ def _names(graph: Graph) -> Iterator[tuple[str, None]]:
 
 
 def doubts(plan: Plan, given: GivenAnswers) -> Iterator[str]:
-    """Yield warnings about answers that do not do what somebody may expect of them."""
+    """Yield warnings about answers that will not be used as the administrator may expect."""
     asked = {question.name for step in plan.steps for question in step.asks.questions}
     for step in plan.steps:
         for answer in step.answers:

@@ -1,8 +1,8 @@
-"""What the hooks of a script ask, read from its syntax tree, so that a plan knows the questions before anything runs.
+"""Finds the questions of a script's hooks in its syntax tree, so that a plan knows them before anything runs.
 
-A question is a call ``self.ask(...)`` whose arguments are literals. Where they are computed, the script declares the
-question in its metadata, ``questions = [{"name": ..., "text": ...}]``, and asks it by that name; of what is neither,
-only the line is known.
+A question is a call ``self.ask(...)`` whose arguments are literals. Where the arguments are computed, the script
+declares the question in its metadata, ``questions = [{"name": ..., "text": ...}]``, and asks it by that name. For a
+call whose arguments are computed and whose question is not declared, only the line is known.
 """
 
 from __future__ import annotations
@@ -19,40 +19,42 @@ DIRECTIONS: Mapping[str, frozenset[str]] = {
     "down": frozenset({DOWN}),
     "both": frozenset({UP, DOWN}),
 }
-"""What a declared question may say of its ``direction``, and the classes that ask it then."""
+"""The allowed values of a declared question's ``direction``, each with the classes that ask the question."""
 
 OURS = "UpdateScript"
 WORDS = ("name", "text", "default", "choices")
-"""What a call, and a declared question, may say."""
+"""The keywords that a call of `ask` accepts, and the keys of a declared question."""
 
 
 @dataclass
 class Asking:
-    """What was found in one script."""
+    """The questions that were found in one script."""
 
     asks: dict[str, Asks] = field(default_factory=dict)
-    """By class."""
+    """The questions by class: `Up` or `Down`."""
     may_ask_more: bool = False
     faults: list[tuple[int, str]] = field(default_factory=list)
-    """Line, and what is wrong."""
+    """Each fault as its line and a description."""
 
 
 class _ComputedError(Exception):
-    """An argument that only running the script could give."""
+    """An argument whose value is known only when the script runs."""
 
 
 class _WrongError(Exception):
-    """A question that cannot be asked like that."""
+    """A question that breaks the rules for questions."""
 
 
 def read(tree: ast.Module, source: bytes, declared: object, line: int) -> Asking:
-    """Read the questions of a script; one without such a word is not searched, as most have none.
+    """Read the questions of a script.
+
+    A script that does not contain the word "ask" is not searched: most scripts ask nothing.
 
     Args:
-        tree: The script.
-        source: The same as it lies on disk.
-        declared: The value of its `questions`; ``None`` where it has none.
-        line: Where that stands.
+        tree: The syntax tree of the script.
+        source: The script as it lies on disk.
+        declared: The value of `questions` in the script; ``None`` where the script has none.
+        line: The line of `questions`.
     """
     if b"ask" not in source and declared is None:
         return Asking(may_ask_more=not bases_are_known(tree))
@@ -66,7 +68,7 @@ def read(tree: ast.Module, source: bytes, declared: object, line: int) -> Asking
         chain, is_known = _chain(classes, name)
         found.may_ask_more |= not is_known
         if any(_defines_ask(node) for node in chain):
-            continue  # a method of its own, which is no question of ours
+            continue  # the class defines its own `ask`, which is not ours
         calls = [call for node in chain for call in _calls(node)]
         seen += len(calls)
         found.asks[name] = _asks(by_class[name], calls, found, strict=is_known)
@@ -75,13 +77,13 @@ def read(tree: ast.Module, source: bytes, declared: object, line: int) -> Asking
 
 
 def bases_are_known(tree: ast.Module) -> bool:
-    """Return whether `Up` and `Down` are made of nothing but this script's own classes and our base class."""
+    """Return whether `Up` and `Down` inherit from nothing but the script's own classes and our base class."""
     classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
     return all(_chain(classes, name)[1] for name in (UP, DOWN) if name in classes)
 
 
 def _chain(classes: Mapping[str, ast.ClassDef], name: str) -> tuple[list[ast.ClassDef], bool]:
-    """Return a class with those of the script that it builds on, and whether there are no others but ours."""
+    """Return a class with the base classes from the same script, and whether it has no other base than ours."""
     chain: list[ast.ClassDef] = []
     waiting, is_known = [name], True
     while waiting:
@@ -118,13 +120,13 @@ def _calls(node: ast.ClassDef) -> Iterator[ast.Call]:
 
 
 def _asks(declared: Mapping[str, Question], calls: Iterable[ast.Call], found: Asking, *, strict: bool) -> Asks:
-    """Join what is declared for a class with what its calls say.
+    """Join the declared questions of a class with those that its calls ask.
 
     Args:
         declared: The declared questions.
         calls: The calls in the class.
-        found: Takes what is wrong.
-        strict: Whether `ask` is ours for certain; a base class from elsewhere may have one with arguments of its own.
+        found: Collects the faults.
+        strict: Whether `ask` is certainly ours; a base class from elsewhere may have an `ask` with other arguments.
     """
     questions, unread = dict(declared), []
     for call in sorted(calls, key=lambda one: (one.lineno, one.col_offset)):
@@ -149,11 +151,11 @@ def _asks(declared: Mapping[str, Question], calls: Iterable[ast.Call], found: As
 
 
 def _of_call(call: ast.Call, declared: Mapping[str, Question]) -> Question | None:
-    """Return the question of a call; ``None`` for one that is declared, and only named here.
+    """Return the question that a call asks; ``None`` where the call only names a declared question.
 
     Raises:
         _ComputedError: An argument is no literal, and the question is not declared.
-        _WrongError: It cannot be asked like that.
+        _WrongError: The arguments do not make a valid question.
     """
     named = {keyword.arg: keyword.value for keyword in call.keywords}
     name = named.get("name")
@@ -172,10 +174,10 @@ def _of_call(call: ast.Call, declared: Mapping[str, Question]) -> Question | Non
 
 
 def _question(values: Mapping[str, object], line: int) -> Question:
-    """Make a question of literals.
+    """Build a question from literals.
 
     Raises:
-        _WrongError: They make none.
+        _WrongError: The values do not make a valid question.
     """
     text, name, default = values.get("text", ""), values.get("name", ""), values.get("default")
     if not isinstance(text, str) or not isinstance(name, str) or not isinstance(default, str | None):

@@ -1,8 +1,7 @@
-"""What a script that is not Python any more still says about itself: its metadata, as long as those can be read.
+"""Reads the metadata of a script that is not valid Python any more.
 
-A syntax error in a hook must not keep an instance from being looked at, or from being updated as far as nothing needs
-that hook. So the lines that assign metadata are read one by one. Only a script that says all it must counts; it is
-never run.
+A syntax error in a hook must not prevent `status`, nor an update that does not need that hook. So the lines that assign
+metadata are read one by one. The script counts only if all required metadata can be read; it is never run.
 """
 
 from __future__ import annotations
@@ -20,17 +19,17 @@ from fietsupdate.planning.metadata import METADATA, Fault, FaultsError, read_scr
 _ASSIGNMENT = re.compile(rf"(?:{'|'.join(sorted(METADATA))})\s*(?::[^=]+)?=")
 _CLASS = re.compile(r"class\s+(Up|Down)\b")
 LONGEST_VALUE = 200
-"""Lines that one value may take; a bracket that is never closed is not searched to the end of the file."""
+"""The most lines that one value may span; a bracket that is never closed is not searched to the end of the file."""
 
 
 def read_broken(source: bytes, path: Path, folder: str, fault: Fault) -> Update | None:
     """Return the update that a broken script describes, or ``None`` where its metadata cannot be read either.
 
     Args:
-        source: The script, as it lies on disk.
-        path: Where it lies.
+        source: The script as it lies on disk.
+        path: The path of the script.
         folder: The name of its folder.
-        fault: Why it cannot be read as Python.
+        fault: The syntax error.
     """
     text = source.decode("utf-8", "replace")
     skeleton = "\n".join(_skeleton(text.splitlines()))
@@ -42,7 +41,7 @@ def read_broken(source: bytes, path: Path, folder: str, fault: Fault) -> Update 
 
 
 def _skeleton(lines: list[str]) -> Iterator[str]:
-    """Yield the assignments of metadata, each on the line where it stands, and empty classes."""
+    """Yield the assignments of metadata, each on its own line of the script, and empty classes."""
     number = 0
     while number < len(lines):
         taken = 1
@@ -57,7 +56,7 @@ def _skeleton(lines: list[str]) -> Iterator[str]:
 
 
 def _length(lines: list[str], start: int) -> int:
-    """Return how many lines the assignment takes that begins here; 1 where it is never complete."""
+    """Return how many lines the assignment spans that begins here; 1 where it is never complete."""
     for end in range(start + 1, min(start + LONGEST_VALUE, len(lines)) + 1):
         try:
             ast.parse("\n".join(lines[start:end]))

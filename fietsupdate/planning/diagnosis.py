@@ -1,7 +1,7 @@
-"""What state an instance is in, why, and what to type: everything that `fietsupdate status` says.
+"""Decides what state an instance is in, why, and which command mends it: the content of `fietsupdate status`.
 
-All problems are found, not only the first. The state is the gravest of theirs, in the order of `GRAVITY`: where a
-graver one stands, the others may be mere consequences.
+All problems are found, not only the first one. The state is that of the gravest problem, in the order of `GRAVITY`;
+less grave problems may be mere consequences of the gravest.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ GRAVITY = (
     UpdateState.OUTDATED,
     UpdateState.OKAY,
 )
-"""The first of these states that applies is the instance's."""
+"""States by gravity: the instance is in the first one that applies."""
 
 SETTLED = frozenset({PairingKind.PAIRED, PairingKind.NEW, PairingKind.ADOPTABLE})
-"""The halves belong together, so that ledger and schema can be compared."""
+"""The pairings in which the halves belong together, so that ledger and schema can be compared."""
 
 Finding = tuple[UpdateState, Problem]
 
@@ -54,9 +54,9 @@ def diagnose(
 
     Args:
         graph: All updates.
-        database: What was seen of the database; ``None`` when it was not looked at, which is itself a problem.
-        files: What was seen of the data directory.
-        locked_by_us: The lock that was seen is this process's own.
+        database: What was found in the database; ``None`` when the database was not read, which is itself a problem.
+        files: What was found in the data directory.
+        locked_by_us: Whether this process holds the lock that was found.
         versions: The application's version; None where the configuration names no distribution.
     """
     if files.restore is not None and files.restore.is_half and (locked_by_us or files.holder is None):
@@ -69,7 +69,7 @@ def diagnose(
     pending = _pending(graph, place, database.begun if database else None)
     hooks = versions.waiting if versions else ()
     state = min((_outcome(pending + hooks), *(state for state, _ in findings)), key=GRAVITY.index)
-    if state in {UpdateState.UNKNOWN, UpdateState.TOO_NEW}:  # what waits cannot be known
+    if state in {UpdateState.UNKNOWN, UpdateState.TOO_NEW}:  # in these states the pending updates are unknown
         pending = hooks = ()
     findings.sort(key=lambda finding: (not finding[1].blocks, GRAVITY.index(finding[0])))
     status = Status(
@@ -88,7 +88,7 @@ def diagnose(
 
 
 def _with_database(status: Status, database: DatabaseView | None) -> Status:
-    """Return the status with what was seen of the database; as it is where nothing was."""
+    """Add what was found in the database to the status; unchanged where the database was not read."""
     if database is None:
         return status
     return replace(
@@ -101,7 +101,7 @@ def _with_database(status: Status, database: DatabaseView | None) -> Status:
 
 
 def _with_versions(status: Status, versions: Versions | None) -> Status:
-    """Return the status with the application's versions; as it is where no distribution is configured."""
+    """Add the application's versions to the status; unchanged where no distribution is configured."""
     if versions is None:
         return status
     return replace(
@@ -118,7 +118,7 @@ def refusal(status: Status) -> Problem | None:
 
 
 def _half_restored(graph: Graph, files: FilesView, restore: OpenRestore) -> Status:
-    """Say nothing else of an instance that is half restored: whatever it would be is a mere consequence."""
+    """Return the status of a half restored instance, with no other problem: all others are consequences of this one."""
     found = (problems.restore_interrupted(restore),)
     heads = graph.dag.heads()
     return Status(UpdateState.INTERRUPTED, (), heads, (), (), found, data_dir=files.data_dir, database=restore.database)
@@ -129,7 +129,7 @@ def _outcome(pending: tuple[Update, ...]) -> UpdateState:
 
 
 def _pending(graph: Graph, place: Position, begun: Begun | None) -> tuple[Update, ...]:
-    """Return what `update` will run, in order; what was interrupted comes first."""
+    """Return the updates that `update` will run, in order; an interrupted update comes first."""
     pending = (update for update in graph.ordered if update.update_id not in place.applied)
     return tuple(sorted(pending, key=lambda update: begun is None or update.update_id != begun.update_id))
 
@@ -137,21 +137,21 @@ def _pending(graph: Graph, place: Position, begun: Begun | None) -> tuple[Update
 def _findings(
     graph: Graph, database: DatabaseView | None, files: FilesView, place: Position, versions: Versions | None
 ) -> Iterator[Finding]:
-    # What an open transaction was writing when it was cut off is not damage: ending it puts that right.
+    # An open transaction may have been interrupted while it wrote the ledger: recovery mends that, so it is no damage.
     if files.damaged and not files.transaction:
         yield UpdateState.UNKNOWN, problems.ledger_damaged(files)
     if database is None:
         yield UpdateState.UNKNOWN, problems.database_unseen()
         return
     yield from _interruptions(graph, database, files, versions)
-    # An open transaction has written to the data directory's ledger and VERSION already; ending it comes first.
+    # An open transaction has already written to the data directory's ledger and VERSION; it must be ended first.
     if not (files.transaction or files.unreadable_header or files.damaged):
         yield from _pairing(graph, database, files, place)
     unknown = unknown_of(place.applied, graph)
     if versions and versions.too_new:
         from fietsupdate.planning.version_hooks import data_too_new
 
-        # It comes first: whoever has only installed older code must not be told to forget what newer code has done.
+        # Comes first: where merely older code is installed, the advice must not be to forget what newer code has done.
         yield UpdateState.TOO_NEW, data_too_new(versions, current_of(place.applied, graph), taken_back=not unknown)
     if unknown and place.pairing.kind is not PairingKind.VERSION_UNKNOWN:
         yield UpdateState.TOO_NEW, problems.too_new(unknown, graph.dag.heads(), graph.dag.heads(place.applied))
@@ -187,7 +187,7 @@ def _interruptions(
 
 
 def _doubt(transaction: OpenTransaction, database: DatabaseView) -> str:
-    """Say why an open transaction does not belong to what the database says, "" when it does."""
+    """Return why an open transaction does not belong to this database, or "" when it does."""
     if not database.exists:
         return "the database file does not exist"
     if transaction.instance_id != database.instance_id:
@@ -204,7 +204,7 @@ def _doubt(transaction: OpenTransaction, database: DatabaseView) -> str:
 
 
 def _pairing(graph: Graph, database: DatabaseView, files: FilesView, place: Position) -> Iterator[Finding]:
-    """Judge how the halves fit together."""
+    """Yield the problems of how the two halves fit together."""
     pairing, url = place.pairing, database.shown_url
     match pairing.kind:
         case PairingKind.FILES_OLDER:
@@ -230,7 +230,7 @@ def _pairing(graph: Graph, database: DatabaseView, files: FilesView, place: Posi
 
 
 def _unledgered(graph: Graph, database: DatabaseView, files: FilesView, place: Position) -> Iterator[Finding]:
-    """Judge an instance of which no half has a ledger."""
+    """Yield the problems of an instance neither half of which has a ledger."""
     match place.pairing.kind:
         case PairingKind.VERSION_FOREIGN:
             yield UpdateState.UNKNOWN, problems.version_foreign(files)
@@ -256,7 +256,7 @@ def _unledgered(graph: Graph, database: DatabaseView, files: FilesView, place: P
 def _consistency(
     graph: Graph, tree: RevisionTree, database: DatabaseView, files: FilesView, place: Position
 ) -> Iterator[Finding]:
-    """Judge the ledger by the graph, and the schema by the ledger; every applied update is known."""
+    """Compare the ledger with the graph, and the schema with the ledger; every applied update is known."""
     holes = [
         (update_id, previous)
         for update_id in graph.dag.sort(place.applied)
@@ -274,7 +274,7 @@ def _consistency(
 def _remarks(
     graph: Graph, tree: RevisionTree, database: DatabaseView, files: FilesView, place: Position
 ) -> Iterator[Problem]:
-    """Yield what is worth knowing and stops nobody."""
+    """Yield the problems that are worth knowing and block nothing."""
     if broken := [update for update in graph.ordered if update.broken]:
         yield script_problems.script_broken(broken)
     yield from revision_problems(graph, tree)
@@ -295,7 +295,10 @@ def _remarks(
 
 
 def _changed(graph: Graph, database: DatabaseView, place: Position) -> list[Update]:
-    """Return the applied updates whose scripts are not what they were then. Stamped ones did not run."""
+    """Return the applied updates whose scripts have changed since.
+
+    Stamped updates did not run, so they are left out.
+    """
     ran = last_entries(database.entries)
     applied = (graph.updates[update_id] for update_id in graph.dag.sort(place.applied & ran.keys()))
     return [

@@ -1,7 +1,7 @@
 """The DAG of the updates: the same files give the same order on every machine and in every process.
 
-`Dag` knows ids only and serves updates and Alembic revisions alike; `Graph` joins one with the updates behind
-the ids. Building, ordering and every question asked of them take time linear in the size of the graph.
+`Dag` knows ids only and serves updates and Alembic revisions alike; `Graph` joins a `Dag` with the updates behind the
+ids. Building the graph, ordering it and every query take time linear in its size.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from fietsupdate.errors import GraphError
 from fietsupdate.model import Update
 
 MOST_SUGGESTIONS = 10
-"""A close match costs a look at every id, and a folder that was forgotten makes every script of another one wrong."""
+"""A close match compares every id, and a missing folder makes every script that refers to it wrong."""
 
 
 class CycleError(GraphError):
-    """Ids that wait for each other, so that none of them can come first."""
+    """Ids that form a cycle, so that none of them can come first."""
 
     def __init__(self, message: str, cycle: tuple[str, ...], *, hint: str = "") -> None:
         super().__init__(message, hint=hint, details={"cycle": list(cycle)})
         self.cycle = cycle
-        """The ids around the cycle, each named by the one before it; the first is not repeated."""
+        """The ids of the cycle, each named by the one before it; the first id is not repeated."""
 
 
 class Dag:
-    """Ids, and what comes before what; it never changes once it is made.
+    """Ids and their order of dependence; immutable.
 
     Args:
-        parents: Each id with the ids that it comes after. Where the parents leave a choice, what stands
-            earlier in this mapping comes earlier.
+        parents: Each id with the ids that it comes after. Where the parents leave a choice, the order of this mapping
+            decides.
 
     Raises:
         CycleError: There is a cycle.
@@ -62,8 +62,8 @@ class Dag:
     def heads(self, within: Collection[str] | None = None) -> tuple[str, ...]:
         """Return the members of `within` (default: all) after which no other member comes, in order.
 
-        A member is no head either when the path to the member after it leads over ids outside of `within`.
-        Unknown ids are left out.
+        A member is no head either when the path to a later member leads over ids outside of `within`. Unknown ids are
+        left out.
         """
         if within is None:
             return tuple(member for member in self.order if not self.children[member])
@@ -80,24 +80,24 @@ class Dag:
         return _reach(ids, self.children)
 
     def sort(self, ids: Collection[str]) -> tuple[str, ...]:
-        """Return the known ones of `ids` in order, each once."""
+        """Return the known ids among `ids` in order, each once."""
         wanted = frozenset(ids)
         return tuple(member for member in self.order if member in wanted)
 
 
 @dataclass(frozen=True)
 class Graph:
-    """The updates of all folders, joined by what each names in ``previous``."""
+    """The updates of all folders, joined by the ids that each names in ``previous``."""
 
     updates: Mapping[str, Update]
-    """By id; ordered by folder, then id."""
+    """The updates by id; ordered by folder, then id."""
     dag: Dag
     folders: tuple[str, ...]
-    """As configured."""
+    """The names of the folders, as configured."""
 
     @property
     def ordered(self) -> tuple[Update, ...]:
-        """Every update, in the order in which a new instance would run them."""
+        """All updates, in the order in which a new instance would run them."""
         return tuple(self.updates[update_id] for update_id in self.dag.order)
 
     def of(self, folder: str) -> frozenset[str]:
@@ -110,10 +110,10 @@ class Graph:
 
 
 def build(updates: Iterable[Update], folders: Sequence[str]) -> Graph:
-    """Join updates to a graph. Ties in its order go by the order of the folders, then by id.
+    """Join updates to a graph. Ties in its order are broken by the order of the folders, then by id.
 
     Args:
-        updates: What `fietsupdate.planning.loader.load` read, in any order.
+        updates: The updates from `fietsupdate.planning.loader.load`, in any order.
         folders: The names of the folders, as configured. An update of another folder comes last.
 
     Raises:
@@ -135,7 +135,7 @@ def build(updates: Iterable[Update], folders: Sequence[str]) -> Graph:
 
 
 def closest(word: str, ids: Iterable[str]) -> str:
-    """Return the id that was probably meant by `word`, or "" when nothing is near."""
+    """Return the id that `word` was probably meant to be, or "" when no id is similar."""
     return next(iter(get_close_matches(word, sorted(ids), n=1)), "")
 
 
@@ -171,7 +171,7 @@ def _ordered(parents: Mapping[str, tuple[str, ...]], children: Mapping[str, tupl
 
 
 def _circle(parents: Mapping[str, tuple[str, ...]], placed: set[str]) -> tuple[str, ...]:
-    """Find a cycle: whoever could not be placed has a parent that could not be placed either."""
+    """Return a cycle. Each member that could not be placed has a parent that could not be placed either."""
     here = next(member for member in parents if member not in placed)
     path: dict[str, int] = {}
     while here not in path:

@@ -1,6 +1,7 @@
-"""What the ledger says: which updates are applied, and whether both halves tell the same history.
+"""Reads the ledger: which updates are applied, and whether both halves record the same history.
 
-The fold is the only definition of "applied"; VERSION is its short form for humans and for the tools of before.
+The fold over the ledger is the only definition of "applied". VERSION is a short form of the result, for humans and for
+tools older than fietsupdate.
 """
 
 from __future__ import annotations
@@ -18,38 +19,38 @@ _UPDATE_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
 class PairingKind(enum.StrEnum):
-    """What the comparison of the two halves found."""
+    """The result of comparing the two halves."""
 
     PAIRED = "paired"
-    """Both ledgers are equal, and VERSION says the same or is not there."""
+    """Both ledgers are equal, and VERSION agrees with them or does not exist."""
     NEW = "new"
-    """Nothing in either half."""
+    """Both halves are empty."""
     ADOPTABLE = "adoptable"
-    """No ledger; VERSION names updates that are all known: an instance of before."""
+    """No ledger; VERSION names updates that are all known: an instance from before fietsupdate."""
     UNRECORDED = "unrecorded"
     """No ledger and no VERSION, but the database has an Alembic version."""
     VERSION_UNKNOWN = "version_unknown"
     """No ledger; VERSION names updates that are not known."""
     VERSION_FOREIGN = "version_foreign"
-    """No ledger; VERSION holds no known id, and something that cannot be an id: another program's file."""
+    """No ledger; VERSION holds no known id, and a word that cannot be an id: the file of another program."""
     VERSION_DISAGREES = "version_disagrees"
-    """Both ledgers are equal, but VERSION says something else."""
+    """Both ledgers are equal, but VERSION names other updates."""
     FILES_OLDER = "files_older"
     """The data directory's ledger is the beginning of the database's."""
     DATABASE_OLDER = "database_older"
     """The database's ledger is the beginning of the data directory's."""
     DIVERGED = "diverged"
-    """The ledgers begin alike, or not even that, and then differ."""
+    """The ledgers differ, and neither is the beginning of the other."""
     FILES_MISSING = "files_missing"
     """The database has a ledger; the data directory does not exist."""
     FILES_WITHOUT_LEDGER = "files_without_ledger"
-    """The database has a ledger; the data directory exists and has none."""
+    """The database has a ledger; the data directory exists and has no ledger."""
     DATABASE_WITHOUT_LEDGER = "database_without_ledger"
     """The data directory has a ledger; the database has none."""
     DATABASE_MISSING = "database_missing"
     """The data directory has a history; the SQLite file does not exist."""
     UNSEEN = "unseen"
-    """The database was not looked at."""
+    """The database was not read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,8 @@ class Pairing:
     behind: int = 0
     """How many entries the older half lacks."""
     files_entry: Entry | None = None
-    """Diverged: the data directory's first entry that differs. Else the last one of its ledger."""
+    """Where the ledgers diverged: the data directory's first entry that differs. Otherwise the last entry of its
+    ledger."""
     database_entry: Entry | None = None
     """The same for the database."""
 
@@ -70,8 +72,8 @@ class Pairing:
 def applied_set(entries: Iterable[Entry], graph: Graph) -> frozenset[str]:
     """Fold a ledger into the updates that are applied. Ids that the graph does not know stay members.
 
-    ``up`` adds, ``down`` removes; stamp entries of one transaction replace everything by their updates and all
-    that comes before them. ``version`` entries are of the application's version, and change nothing here.
+    ``up`` adds an update, ``down`` removes it. Stamp entries of one transaction replace the whole set by their updates
+    and everything before those. ``version`` entries concern the application's version and change nothing here.
     """
     applied: set[str] = set()
     stamping = ""
@@ -89,7 +91,7 @@ def applied_set(entries: Iterable[Entry], graph: Graph) -> frozenset[str]:
 
 
 def closed(ids: Collection[str], graph: Graph) -> frozenset[str]:
-    """Return these updates and all that comes before them, as far as it is known; ``base`` is nothing."""
+    """Return these updates and all known updates before them; ``base`` stands for no update."""
     return graph.dag.ancestors(ids) | (frozenset(ids) - {BASE})
 
 
@@ -109,7 +111,7 @@ def last_entries(entries: Iterable[Entry]) -> dict[str, Entry]:
 
 
 def compare(files: FilesView, database: DatabaseView, graph: Graph) -> Pairing:
-    """Return how the histories of the two halves relate; the graph only judges a VERSION without a ledger."""
+    """Return how the histories of the two halves relate; the graph is used only to judge a VERSION without a ledger."""
     version = tuple(dict.fromkeys(files.version or ()))
     if not database.exists and (files.entries or graph.updates.keys() & set(version)):
         return Pairing(PairingKind.DATABASE_MISSING, files_entry=_last(files.entries))
@@ -117,18 +119,18 @@ def compare(files: FilesView, database: DatabaseView, graph: Graph) -> Pairing:
         return _compare_ledgers(files, database, graph)
     if version:
         return Pairing(_kind_of_version(version, graph))
-    # What an interrupted first update left in Alembic's version table is accounted for.
+    # A row `begun` explains the entry that an interrupted first update left in Alembic's version table.
     unrecorded = database.alembic_current and graph.updates and not database.begun
     return Pairing(PairingKind.UNRECORDED if unrecorded else PairingKind.NEW)
 
 
 def same(one: Entry, other: Entry) -> bool:
-    """Compare two entries by their canonical text: what a database stores may come back in another type."""
+    """Compare two entries by their canonical text, since a database may return another type than was stored."""
     return one == other or one.to_json() == other.to_json()
 
 
 def is_same_ledger(files: FilesView, database: DatabaseView) -> bool:
-    """Return whether both halves hold the same entries, and the data directory's can be read."""
+    """Return whether both halves hold the same entries and the data directory's ledger is readable."""
     ours, theirs = files.entries, database.entries
     return not files.damaged and len(ours) == len(theirs) and all(map(same, ours, theirs))
 
@@ -163,10 +165,9 @@ def _kind_of_prefix(ours: int, theirs: int) -> PairingKind:
 
 
 def _version_agrees(files: FilesView, graph: Graph) -> bool:
-    """Compare VERSION with the ledger.
+    """Return whether VERSION agrees with the ledger.
 
-    What came before an unknown update cannot be computed, so there it is enough that VERSION names only what is
-    applied.
+    The updates before an unknown update cannot be computed. Then it is enough that VERSION names applied updates only.
     """
     if files.version is None:
         return True
@@ -177,10 +178,10 @@ def _version_agrees(files: FilesView, graph: Graph) -> bool:
 
 
 def _kind_of_version(version: Sequence[str], graph: Graph) -> PairingKind:
-    """Judge a VERSION without a ledger.
+    """Classify a VERSION without a ledger.
 
-    One known id proves that the file is ours. Without one, a name that could be an id is taken for an update of
-    newer code, and anything else for another program's file; both are refused.
+    One known id proves that the file is ours. Without a known id, a word that could be an id is taken for an update of
+    newer code, and any other word marks the file of another program; both are refused.
     """
     known = sum(update_id in graph.updates for update_id in version)
     if known == len(version):

@@ -1,4 +1,4 @@
-"""The imports of an update script, read from its syntax tree: those that must work before the script can run."""
+"""Reads the imports of an update script from its syntax tree: those that must work before the script can run."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ MOVED_BY = frozenset({"meta_path", "modules", "path", "path_hooks"})
 def imports_of(tree: ast.Module) -> tuple[Import, ...]:
     """Return the imports at module level, in their order.
 
-    Left out are those inside of ``try``, ``if`` and functions, which need not work, and those that come after a line
-    that changes the import path: where they lead is known only once that line has run.
+    Left out are imports inside of ``try``, ``if`` and functions, which need not work, and imports after a line that
+    changes the import path: what they load is known only once that line has run.
     """
     found: list[Import] = []
-    for statement in tree.body:  # thousands of scripts are read: what most of their lines are is told first
+    # thousands of scripts are read, so the most frequent kinds of statements are tested first
+    for statement in tree.body:
         if isinstance(statement, ast.ImportFrom):
             if statement.module == "sys" and not MOVED_BY.isdisjoint(alias.name for alias in statement.names):
                 break
@@ -42,12 +43,15 @@ def imports_of(tree: ast.Module) -> tuple[Import, ...]:
 
 
 _HARMLESS = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-"""What runs nothing that could change the import path, as far as scripts go."""
+"""Statements that, in update scripts, run nothing that could change the import path."""
 _VALUES = (ast.Constant, ast.List)
 
 
 def _is_plain(statement: ast.stmt) -> bool:
-    """Distinguish a docstring, or a value that is given to a name, which can change nothing."""
+    """Return whether a statement is a docstring, or assigns a plain value to a name.
+
+    Such a statement changes no path.
+    """
     if isinstance(statement, ast.Assign):
         return isinstance(statement.value, _VALUES) and isinstance(statement.targets[0], ast.Name)
     return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)

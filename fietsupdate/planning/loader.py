@@ -1,6 +1,6 @@
-"""Update scripts on disk become `Update` values; no script is run, so rotten imports harm nobody.
+"""Reads update scripts from disk into `Update` values. No script is run, so imports that fail do no harm.
 
-Everything that is wrong in all folders is told at once. The cost is one read and one parse for each script.
+All faults in all folders are reported at once. The cost is one read and one parse for each script.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ _ONE_AT_A_TIME = threading.Lock()
 def load(folders: Sequence[Folder]) -> tuple[Update, ...]:
     """Read the scripts of all folders.
 
-    A script is a file whose name ends in ``.py`` and starts with neither an underscore, a dot nor ``#``: what
-    editors leave behind, ``__init__.py`` and compiled files are none. Folders inside of a folder are not read.
+    A script is a file whose name ends in ``.py`` and starts with neither an underscore, a dot nor ``#``. This excludes
+    files that editors leave behind, ``__init__.py`` and compiled files. Folders inside of a folder are not read.
 
     Returns:
-        The updates, by folder, then by id. Whether they fit together is for `fietsupdate.planning.graph.build`.
+        The updates, by folder, then by id. `fietsupdate.planning.graph.build` checks whether they fit together.
 
     Raises:
-        ScriptError: A folder or a script cannot be read, or a script does not say what it must. The message
+        ScriptError: A folder or a script cannot be read, or a script lacks required metadata. The message
             has a line ``path:line: what`` for each fault in any of them.
     """
     updates: list[Update] = []
@@ -49,7 +49,7 @@ def load(folders: Sequence[Folder]) -> tuple[Update, ...]:
 
 @contextmanager
 def unwarned() -> Iterator[None]:
-    """Let Python warn of nothing while it reads a script: its author is told when the script runs."""
+    """Suppress Python's warnings while scripts are read; their authors see the warnings when the scripts run."""
     with _ONE_AT_A_TIME, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -69,7 +69,7 @@ def _updates(folder: Folder, faults: list[Fault]) -> Iterator[Update]:
 
 
 def _read(path: Path, folder: str) -> Update:
-    """Read a script; one that is not Python counts as long as its metadata can be read."""
+    """Read a script; one that is not valid Python counts as long as its metadata can be read."""
     source = _content(path)
     try:
         return read_script(source, path, folder)
@@ -90,7 +90,7 @@ def _content(path: Path) -> bytes:
 
 
 def _opened_at_once(path: str, flags: int) -> int:
-    # A pipe that somebody left in the folder must not make us wait.
+    # Opening a named pipe in the folder must not block.
     return os.open(path, flags | os.O_NONBLOCK)
 
 

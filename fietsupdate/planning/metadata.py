@@ -1,7 +1,7 @@
-"""What one update script says about itself, read from its syntax tree; nothing of it is ever run.
+"""Reads the metadata of one update script from its syntax tree; the script is never run.
 
-Metadata are literals at module level: what stands in the file is what counts, whatever the script's imports do
-by now. A value that would have to be computed, or that depends on a condition, is an error, never a guess.
+Metadata are literals at module level. The text of the file counts, whatever the imports of the script do by now. A
+value that would have to be computed, or that depends on a condition, is an error and never guessed.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from fietsupdate.planning import asking
 from fietsupdate.planning.imports import imports_of
 
 ID_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
-"""What an update id looks like; `RESERVED_IDS` are none."""
+"""The pattern of an update id; `RESERVED_IDS` are not allowed in addition."""
 
 LONGEST_ID = 255
-"""Characters of an id that the ledger's column holds."""
+"""The most characters of an id that the ledger's column holds."""
 
 METADATA = frozenset({"update_id", "previous", "alembic_revision", "atomic", "baseline", "leaves", "questions"})
 CLASSES = frozenset({"Up", "Down"})
@@ -36,16 +36,16 @@ LEAVE_OUT = "A Python file that is no update script stays in the folder when its
 LITERALS = "Metadata is read without running the script: write the value itself, once, at the left margin."
 
 LONGEST_QUOTE = 60
-"""Characters of a script's code that a message quotes."""
+"""The most characters of a script's code that a message quotes."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Fault:
-    """Something in a script, or in a folder of scripts, that makes it unusable."""
+    """A fault in a script, or in a folder of scripts, that makes it unusable."""
 
     path: Path
     line: int
-    """0: the file or folder as a whole."""
+    """The line of the fault; 0 for the file or folder as a whole."""
     what: str
     hint: str = ""
 
@@ -54,7 +54,7 @@ class Fault:
 
 
 class FaultsError(ScriptError):
-    """Every fault that was found, one a line."""
+    """All faults that were found, one a line."""
 
     def __init__(self, faults: Sequence[Fault]) -> None:
         super().__init__(
@@ -68,11 +68,11 @@ class FaultsError(ScriptError):
 
 
 def read_script(source: bytes, path: Path, folder: str) -> Update:
-    """Read what a script describes.
+    """Read the update that a script describes.
 
     Args:
-        source: The script, as it lies on disk.
-        path: Where it lies; for messages, and for running it later.
+        source: The script as it lies on disk.
+        path: The path of the script; for messages, and for running it later.
         folder: The name of its folder.
 
     Raises:
@@ -107,20 +107,23 @@ def read_script(source: bytes, path: Path, folder: str) -> Update:
 
 
 def _checksum(source: bytes, newline: bytes) -> str:
-    """Return the SHA-256 of a script with these line ends: what git or an editor does to them changes no script."""
+    """Return the SHA-256 of a script with these line ends.
+
+    Line ends changed by git or an editor do not change a script.
+    """
     return hashlib.sha256(source.replace(b"\r\n", b"\n").replace(b"\n", newline)).hexdigest()
 
 
 def _names(source: bytes, path: Path) -> _Names:
-    if b"\0" in source:  # Python gives no line for it, and in 3.11.0 no SyntaxError either
+    if b"\0" in source:  # Python names no line for it, and in 3.11.0 raises no SyntaxError either
         raise _unreadable(path, source.partition(b"\0")[0].count(b"\n") + 1, "it contains a NUL byte")
     try:
         return _Names(ast.parse(source), path)
     except SyntaxError as error:
-        # Line 0 is what Python says when the declared encoding is wrong.
+        # Python reports line 0 when the declared encoding is wrong.
         raise _unreadable(path, error.lineno or 1, error.msg) from None
     except UnicodeDecodeError as error:
-        # Python stumbles over such bytes while it words a syntax error, and knows no line then.
+        # Python fails on such bytes while it words a syntax error, and then reports no line.
         before = source.decode(error.encoding, "replace").partition("\N{REPLACEMENT CHARACTER}")[0]
         raise _unreadable(path, before.count("\n") + 1, f"it is not {error.encoding}: {error.reason}") from None
     except (RecursionError, MemoryError):
@@ -128,7 +131,7 @@ def _names(source: bytes, path: Path) -> _Names:
 
 
 class NotPythonError(FaultsError):
-    """A script is not Python: it has one fault, of which nothing is known but its line."""
+    """A script is not Python. The one fault names the line; nothing else is known."""
 
 
 def _unreadable(path: Path, line: int, why: str) -> NotPythonError:
@@ -136,18 +139,18 @@ def _unreadable(path: Path, line: int, why: str) -> NotPythonError:
 
 
 class _ComputedError(Exception):
-    """A value that only running the script could give."""
+    """A value that is known only when the script runs."""
 
 
 class _Names:
-    """What a script binds at module level to the names that matter here, and what is wrong with it."""
+    """The names that a script binds at module level, as far as they matter here, and the faults of the script."""
 
     def __init__(self, tree: ast.Module, path: Path) -> None:
         self.path, self.tree = path, tree
         self.values: dict[str, object] = {}
         """Each metadatum that is written as a literal."""
         self.classes: dict[str, bool] = {}
-        """`Up` and `Down`, as far as they are bound; false when they are bound to None."""
+        """`Up` and `Down`, as far as the script binds them; false when it binds them to None."""
         self.summary = _summary(tree)
         self.imports = imports_of(tree)
         self.up_is_empty = False
@@ -169,20 +172,20 @@ class _Names:
         return self._lines.get(name, 1)
 
     def fault(self, name: str, what: str, hint: str = "") -> None:
-        """Note what is wrong with the value of a name."""
+        """Record a fault in the value of a name."""
         self.fault_at(self.line(name), what, hint)
 
     def fault_at(self, line: int, what: str, hint: str = "") -> None:
-        """Note what is wrong in a line."""
+        """Record a fault in a line."""
         self._faults.append(Fault(self.path, line, what, hint))
 
     def raise_faults(self) -> None:
-        """Raise what was noted, if anything was."""
+        """Raise FaultsError if faults were recorded."""
         if self._faults:
             raise FaultsError(sorted(self._faults))
 
     def bound(self, name: str) -> bool:
-        """Return whether the script says anything about a name, right or wrong."""
+        """Return whether the script binds a name, correctly or not."""
         return name in self._lines
 
     def _look_at(self, statement: ast.stmt) -> None:
@@ -194,7 +197,7 @@ class _Names:
             for target in statement.targets:
                 self._assignment(target, statement.value)
         elif isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
-            if statement.value:  # without one it binds nothing
+            if statement.value:  # without a value it binds nothing
                 self._assignment(statement.target, statement.value)
         else:
             for name, line in _bound_in(statement):
@@ -208,7 +211,7 @@ class _Names:
         self.classes[name] = True
 
     def _refuse_leaves_in(self, node: ast.ClassDef) -> None:
-        """Refuse `leaves` where it would be read by nobody."""
+        """Record a fault for `leaves` inside a class, where it would not be read."""
         assigned = (statement for statement in node.body if isinstance(statement, ast.Assign | ast.AnnAssign))
         for name, line in (bound for statement in assigned for bound in _bound_in(statement)):
             if name == "leaves":
@@ -236,7 +239,7 @@ class _Names:
             self._faults.append(Fault(self.path, line, what, LITERALS))
 
     def _other(self, name: str, line: int) -> None:
-        """Take note of an import, a block or an unpacking that binds a name."""
+        """Record that an import, a block or an unpacking binds a name."""
         if name in CLASSES:
             self._lines.setdefault(name, line)
             self.classes[name] = True
@@ -247,7 +250,7 @@ class _Names:
 
 
 def _does_nothing(node: ast.ClassDef) -> bool:
-    """Return whether a class of hooks has only methods that do nothing, its own and those of our base class."""
+    """Return whether a class of hooks inherits from our base class only and all its own methods do nothing."""
     bases = {ast.unparse(base).rpartition(".")[2] for base in node.bases}
     if node.decorator_list or node.keywords or not bases <= {"UpdateScript", "object"}:
         return False
@@ -283,7 +286,7 @@ def _bound_in(node: ast.AST) -> Iterator[tuple[str, int]]:
         yield node.name, node.lineno
     elif isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
         yield node.id, node.lineno
-    elif not isinstance(node, ast.Lambda | ast.Constant):  # a lambda is a scope of its own
+    elif not isinstance(node, ast.Lambda | ast.Constant):  # a lambda has a scope of its own
         for child in ast.iter_child_nodes(node):
             yield from _bound_in(child)
 
@@ -353,7 +356,7 @@ def _revisions(names: _Names) -> tuple[str, ...]:
 
 
 def _texts(value: object) -> tuple[str, ...] | None:
-    """Return the strings of a list, each once, or None when it is no list of strings with something in them."""
+    """Return the strings of a list, each once, or None unless the value is a list of non-blank strings."""
     if not isinstance(value, list):
         return None
     texts = [text for text in value if isinstance(text, str) and text.strip()]

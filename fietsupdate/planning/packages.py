@@ -1,4 +1,4 @@
-"""The position of an instance, told package by package."""
+"""The position of an instance, package by package."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from fietsupdate.planning.history import last_entries
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """An update that is applied, and what the ledger says of it."""
+    """An applied update with its script and its ledger entry."""
 
     update_id: str
     update: Update | None
-    """None: no script is known."""
+    """The script; None where it is not known."""
     entry: Entry | None
-    """The ledger's last word on it; None when it was recorded along with an update that builds on it."""
+    """The newest entry of the update; None when it was recorded together with an update that builds on it."""
 
     @property
     def folder(self) -> str:
-        """The folder of its script; "" for none."""
+        """The folder of the script; "" where the script is not known."""
         return self.update.folder if self.update else ""
 
 
 def applied_of(graph: Graph, applied: Sequence[str], entries: Iterable[Entry]) -> tuple[Applied, ...]:
-    """Return the applied updates in the order of the ledger; what has no entry of its own comes first."""
+    """Return the applied updates in the order of the ledger; updates without an entry of their own come first."""
     last = last_entries(entries)
     found = [Applied(one, graph.updates.get(one), last.get(one)) for one in applied]
     return tuple(sorted(found, key=lambda one: one.entry.seq if one.entry else 0))
 
 
 def by_package(graph: Graph, applied: Collection[str], pending: Sequence[Update]) -> tuple[PackageStatus, ...]:
-    """Return for each folder how far its updates are, in the order of the configuration."""
+    """Return the position of each folder's updates, in the order of the configuration."""
     return tuple(_status(graph, folder, applied, pending) for folder in graph.folders)
 
 

@@ -1,7 +1,7 @@
-"""From where an instance stands to where it shall be: a `Plan`, complete before anything starts.
+"""Plans the way from the state of an instance to a target: a `Plan`, complete before anything starts.
 
-Whether the instance may be touched at all is `fietsupdate.planning.diagnosis`'s affair; what is refused here is
-refused because no plan leads to the target.
+Whether the instance may be changed at all is decided by `fietsupdate.planning.diagnosis`. This module refuses only
+because no plan leads to the target.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from fietsupdate.planning.version_hooks import Versions
 
 BY_HAND = "or `fietsupdate recover --accept` when you have finished it by hand"
-"""The other way on from an interrupted update: only it, or a hand, can finish what is committed in part."""
+"""The alternative to resuming: an update that is committed in part can be finished only by itself or by hand."""
 UNTOUCHED = "Nothing was changed."
 
 
@@ -35,17 +35,17 @@ def plan_up(
     *,
     versions: Versions | None = None,
 ) -> Plan:
-    """Plan an update; an interrupted one comes first, and its finished phases are not run again.
+    """Plan an update; an interrupted update comes first, and its finished phases are not run again.
 
     Args:
         graph: All updates.
-        database: What was seen of the database.
-        files: What was seen of the data directory.
+        database: What was found in the database.
+        files: What was found in the data directory.
         target: Id, prefix, ``+N``, ``head``, ``heads``; ``None`` for everything.
-        versions: The application's version, whose hooks run when no update waits any more.
+        versions: The application's version; its hooks run once no update is pending any more.
 
     Raises:
-        TargetError: The target names nothing, or several.
+        TargetError: The target names no update, or several.
         PlanError: Another direction was interrupted, or an Alembic revision does not exist.
     """
     place = locate(graph, database, files)
@@ -75,13 +75,13 @@ def plan_down(
 
     Args:
         graph: All updates.
-        database: What was seen of the database.
-        files: What was seen of the data directory.
+        database: What was found in the database.
+        files: What was found in the data directory.
         target: Id, prefix, ``-N``, ``base``.
-        below_baseline: Whether a baseline may be reverted, and with it what was there before the first update.
+        below_baseline: Whether a baseline may be reverted, and with it everything from before the first update.
 
     Raises:
-        TargetError: The target names nothing, or several.
+        TargetError: The target names no update, or several.
         PlanError: An update cannot be reverted, or Alembic cannot go back under an update that stays applied.
     """
     place = locate(graph, database, files)
@@ -122,7 +122,10 @@ def _steps_up(
 def _steps_down(
     updates: Sequence[Update], kept: Sequence[Update], tree: RevisionTree, database: DatabaseView
 ) -> Iterable[Step]:
-    """Take back, with each update, what only this update needs, and whatever in the database builds on that."""
+    """Yield the steps down.
+
+    Each takes back the revisions that only its update needs, and all in the database above them.
+    """
     needed = set(tree.needed_by(kept))
     own: dict[str, frozenset[str]] = {}
     for update in reversed(updates):
@@ -176,7 +179,7 @@ def _version_steps(
 
 
 def _resumed(graph: Graph, begun: Begun | None, direction: Direction) -> tuple[Update, ...]:
-    """Return the update that must be finished first, if there is one."""
+    """Return the interrupted update, which must be finished first, or an empty tuple."""
     if begun is None:
         return ()
     if begun.direction is Direction.VERSION:
@@ -224,18 +227,18 @@ def _wrong_way(update: Update, begun: Begun) -> PlanError:
 
 
 def resume_command(graph: Graph, update_id: str, update: Update | None, direction: Direction) -> str:
-    """Return the command that goes on with an update that was interrupted.
+    """Return the command that resumes an interrupted update.
 
     Args:
         graph: All updates.
-        update_id: Its id.
-        update: Its script; ``None`` where it is not here.
-        direction: Whether it was applied or reverted.
+        update_id: The id of the interrupted update.
+        update: Its script; ``None`` where the script is not installed.
+        direction: Whether the update was being applied or reverted.
     """
     if direction is Direction.DOWN:
         return _resume_down(update) if update else "fietsupdate downgrade TARGET"
     if direction is Direction.UP and forks(graph, frozenset(), graph.folders):
-        return f"fietsupdate update {update_id}"  # without a target it would not know which head is meant
+        return f"fietsupdate update {update_id}"  # without a target, `update` could not choose a head
     return "fietsupdate update"
 
 
@@ -260,7 +263,7 @@ def _refuse_unseen_past(graph: Graph, place: Position) -> None:
 
 
 def _refuse_below_baseline(steps: Iterable[Step]) -> None:
-    """Refuse to let Alembic drop what the application had before its first update; the scripts never made it."""
+    """Refuse to let Alembic drop what the application had before its first update; no update script created that."""
     for step in steps:
         if step.update.baseline and step.revisions:
             name = step.update.update_id
@@ -296,10 +299,10 @@ def _refuse_missing_down(updates: Sequence[Update]) -> None:
 
 
 def _refuse_held_revisions(tree: RevisionTree, history: Sequence[Update], reverted: Collection[str]) -> None:
-    """Refuse to run Down hooks on a schema that cannot go back, as an update that stays applied needs it.
+    """Refuse to run Down hooks on a schema that cannot go back because an update that stays applied needs it.
 
     A revision belongs to the first update of the history that needed it: it ran with this update, and must be taken
-    back with it. What was there already when an update ran may stay.
+    back with it. A revision that was there before an update ran may stay.
     """
     needed = tree.needed_by(update for update in history if update.update_id not in reverted)
     have: set[str] = set()
@@ -313,7 +316,7 @@ def _refuse_held_revisions(tree: RevisionTree, history: Sequence[Update], revert
 
 
 def _as_applied(graph: Graph, applied: Collection[str], entries: Sequence[Entry]) -> list[Update]:
-    """Return applied updates in the order in which they were; those that were stamped come in the graph's order."""
+    """Return applied updates in the order in which they were applied; stamped updates come in the graph's order."""
     seq = {entry.update_id: entry.seq for entry in entries if entry.direction is Direction.UP}
     ids = sorted(graph.dag.sort(applied), key=lambda update_id: seq.get(update_id, 0))
     return [graph.updates[update_id] for update_id in ids]

@@ -1,4 +1,4 @@
-"""Where an instance stands, seen from both halves, and how one without a ledger gets its first entries."""
+"""The position of an instance, seen from both halves, and the adoption of an instance without a ledger."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from fietsupdate.views import DatabaseView, FilesView
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Which updates an instance has had, and how sure that is."""
+    """The applied updates of an instance, and how certain that is."""
 
     pairing: Pairing
     applied: frozenset[str]
-    """As soon as an adoption without revisions of its own is stamped, its updates are applied; so they are here."""
+    """The applied updates. An adoption without revisions of its own is stamped at once, so its updates are included."""
     adoption: Adoption | None = None
 
 
@@ -47,10 +47,11 @@ def settled_entries(files: FilesView, database: DatabaseView | None) -> tuple[En
 
 
 def fitting(graph: Graph, tree: RevisionTree, database: DatabaseView) -> tuple[tuple[str, ...], ...]:
-    """Return what an instance could be at, judged by its Alembic version alone: newest first, each a set to stamp.
+    """Return the positions that fit the Alembic version of an instance: newest first, each a set to stamp.
 
-    An update fits when the database has all that it and the updates before it need, and nothing that another update
-    needs in addition. Where no single update says it all (several Alembic heads), all of them together may.
+    An update fits when the database has all revisions that it and the updates before it need, and no revision that
+    another update needs in addition. Where no single update accounts for all of them (several Alembic heads), all
+    together may.
     """
     have = tree.closed(database.alembic_current)
     heads = frozenset(tree.heads(have & tree.needed_by(graph.ordered)))
@@ -82,7 +83,7 @@ def _adoption(graph: Graph, database: DatabaseView, files: FilesView, pairing: P
 def _baseline(graph: Graph, database: DatabaseView) -> Adoption | None:
     """Adopt by baseline scripts: the database is at their revisions or at ancestors of them, and nowhere else.
 
-    A baseline none of whose revisions the database has (a plugin that joined later) runs as an ordinary update.
+    A baseline none of whose revisions the database has (a plugin that was added later) runs as an ordinary update.
     """
     tree = RevisionTree.of(database, graph)
     have = tree.closed(database.alembic_current)

@@ -1,6 +1,7 @@
-"""Every problem in words: what is wrong, and the commands that mend it.
+"""The text of every problem: what is wrong, and the commands that mend it.
 
-The reader is an administrator at two in the morning: names first, no guessing, and something to type.
+The reader is an administrator at two in the morning: each message starts with names, does not guess, and ends with a
+command to type.
 """
 
 from __future__ import annotations
@@ -14,11 +15,14 @@ from fietsupdate.views import DatabaseView, FilesView, LockHolder, OpenRestore, 
 
 SAME_MOMENT = "put both halves back to the same moment with a backup of both (`fietsupdate backup list` shows them)"
 MANY = 5
-"""More suggestions than this help nobody."""
+"""The most suggestions that a message lists."""
 
 
 def updating(holder: LockHolder) -> Problem:
-    """Another process is at work; `update` waits for it. One that has only begun has not signed the lock yet."""
+    """Return the problem that another process is at work; `update` waits for it.
+
+    A new lock may have no signature yet.
+    """
     who = f": `{holder.command}`, pid {holder.pid} on {holder.host}, since {holder.since}" if holder.pid else ""
     return Problem(
         "updating",
@@ -29,7 +33,7 @@ def updating(holder: LockHolder) -> Problem:
 
 
 def database_unseen() -> Problem:
-    """The database could not be looked at."""
+    """Return the problem that the database was not read."""
     return Problem(
         "database_unseen",
         "The database was not looked at, so nothing is known about it.",
@@ -38,7 +42,14 @@ def database_unseen() -> Problem:
 
 
 def interrupted(begun: Begun, update: Update | None, resume: str, way_back: str = "") -> Problem:
-    """An update that is not atomic broke off; `resume` goes on with it, `way_back` is a backup from before it."""
+    """Return the problem that a non-atomic update was interrupted.
+
+    Args:
+        begun: The interrupted update as the database records it.
+        update: Its script; ``None`` where the script is not installed.
+        resume: The command that resumes it.
+        way_back: The name of a backup from before it; "" for none.
+    """
     done = ", ".join(begun.finished) or "none"
     failure = f" It failed: {begun.failure}" if begun.failure else ""
     what = "Version hook" if begun.direction is Direction.VERSION else "Update"
@@ -73,13 +84,13 @@ def _how_to_resume(begun: Begun, update: Update | None, resume: str, way_back: s
         )
     left = [phase for phase in Phase if phase not in begun.finished]
     where = f"goes on at phase {left[0]}" if left else "records it as done"
-    if begun.running and way_back:  # a revision that broke in its middle cannot run again
+    if begun.running and way_back:  # a revision that failed half way cannot run again
         return f"{back[0].upper()}{back[1:]}; or mend the cause and type `{resume}`, which {where}."
     return f"Mend the cause, then type `{resume}`, which {where}; or {back}."
 
 
 def open_transaction(transaction: OpenTransaction, *, committed: bool) -> Problem:
-    """The journal of a run that was cut off, and the database tells how to end it."""
+    """Return the problem of an interrupted run whose journal is left; the database decides how recovery ends it."""
     then = (
         "after the database had committed it; its journal is still to be put away"
         if committed
@@ -94,7 +105,7 @@ def open_transaction(transaction: OpenTransaction, *, committed: bool) -> Proble
 
 
 def restore_interrupted(restore: OpenRestore) -> Problem:
-    """A restore was cut off; both halves may be of before it, or after it, or one of each."""
+    """Return the problem that a restore was interrupted; each half may be from before or after the restore."""
     if restore.damaged:
         return Problem("restore_interrupted", restore.damaged, "Until this is settled nothing is touched.")
     return Problem(
@@ -114,7 +125,7 @@ def _what(transaction: OpenTransaction) -> str:
 
 
 def transaction_doubt(name: str, reason: str) -> Problem:
-    """An open transaction that cannot be told to belong to this database; nothing may be touched."""
+    """Return the problem that an open transaction does not provably belong to this database; nothing may be changed."""
     return Problem(
         "transaction_doubt",
         f"The data directory holds the open transaction {name}, and {reason}.",
@@ -124,7 +135,10 @@ def transaction_doubt(name: str, reason: str) -> Problem:
 
 
 def header_unreadable(files: FilesView) -> Problem:
-    """An open transaction that does not say whose it is: only a backup, or somebody who looks, can help."""
+    """Return the problem of an open transaction with an unreadable header.
+
+    Only a backup or the administrator can help.
+    """
     folder = files.data_dir / ".fietsupdate" / "txn" / files.unreadable_header
     return Problem(
         "transaction_doubt",
@@ -136,7 +150,7 @@ def header_unreadable(files: FilesView) -> Problem:
 
 
 def ledger_damaged(files: FilesView) -> Problem:
-    """The data directory's ledger, or VERSION, cannot be read; `damaged` is a sentence that names the file."""
+    """Return the problem that the data directory's ledger or VERSION is unreadable; `damaged` names the file."""
     return Problem(
         "ledger_damaged",
         f"The data directory does not tell where the instance is. {files.damaged}",
@@ -147,7 +161,7 @@ def ledger_damaged(files: FilesView) -> Problem:
 
 
 def data_dir_missing(data_dir: Path) -> Problem:
-    """The database is in use, the data directory does not exist."""
+    """Return the problem that the data directory does not exist, although the database is in use."""
     return Problem(
         "data_dir_missing",
         f"The data directory {data_dir} does not exist, but the database is in use. Is the volume mounted?",
@@ -156,7 +170,7 @@ def data_dir_missing(data_dir: Path) -> Problem:
 
 
 def data_dir_awaited(data_dir: Path) -> Problem:
-    """A new instance whose data directory has not been made yet."""
+    """Return the problem that the data directory of a new instance does not exist yet."""
     return Problem(
         "data_dir_missing",
         f"The data directory {data_dir} does not exist yet.",
@@ -165,7 +179,7 @@ def data_dir_awaited(data_dir: Path) -> Problem:
 
 
 def files_without_ledger(files: FilesView, pairing: Pairing, current: Sequence[str]) -> Problem:
-    """The database has a ledger, the data directory exists and has none."""
+    """Return the problem that the database has a ledger, and the existing data directory has none."""
     return Problem(
         "files_without_ledger",
         f"The data directory {files.data_dir} has no ledger, but the database's goes on to {_named(pairing)[1]}. "
@@ -176,7 +190,7 @@ def files_without_ledger(files: FilesView, pairing: Pairing, current: Sequence[s
 
 
 def database_without_ledger(files: FilesView, pairing: Pairing, shown_url: str) -> Problem:
-    """The data directory has a ledger, the database has none."""
+    """Return the problem that the data directory has a ledger, and the database has none."""
     return Problem(
         "database_without_ledger",
         f"The database {shown_url} has no ledger, but the one in {files.data_dir} goes on to {_named(pairing)[0]}. "
@@ -186,7 +200,7 @@ def database_without_ledger(files: FilesView, pairing: Pairing, shown_url: str) 
 
 
 def database_missing(files: FilesView, database: DatabaseView) -> Problem:
-    """The SQLite file is gone, but the data directory has a history."""
+    """Return the problem that the SQLite file is missing, but the data directory has a history."""
     return Problem(
         "database_missing",
         f"The database file {database.file or database.shown_url} does not exist, but {files.data_dir} belongs to an "
@@ -196,7 +210,7 @@ def database_missing(files: FilesView, database: DatabaseView) -> Problem:
 
 
 def half_older(files: FilesView, pairing: Pairing, older: str, newer: str) -> Problem:
-    """One ledger is the beginning of the other."""
+    """Return the problem that one ledger is the beginning of the other."""
     ours, theirs = _named(pairing)
     last, ahead = (ours, theirs) if older == "data directory" else (theirs, ours)
     code = "files_older" if older == "data directory" else "database_older"
@@ -210,7 +224,7 @@ def half_older(files: FilesView, pairing: Pairing, older: str, newer: str) -> Pr
 
 
 def diverged(pairing: Pairing) -> Problem:
-    """The ledgers differ, and neither is the beginning of the other."""
+    """Return the problem that the ledgers differ, and neither is the beginning of the other."""
     ours, theirs = _named(pairing)
     start = (
         f"agree up to {_entry(pairing.common)} and then went different ways"
@@ -225,7 +239,7 @@ def diverged(pairing: Pairing) -> Problem:
 
 
 def version_disagrees(files: FilesView, current: Sequence[str], *, ours: bool) -> Problem:
-    """VERSION says something else than the ledgers; `ours` when it holds an id that we know."""
+    """Return the problem that VERSION contradicts the ledgers; `ours` is true when VERSION holds a known id."""
     says = f"{files.version_path} names {_list(files.version or ())}, but the ledger says {_list(current)}."
     if not ours:
         return Problem(
@@ -242,7 +256,7 @@ def version_disagrees(files: FilesView, current: Sequence[str], *, ours: bool) -
 
 
 def version_foreign(files: FilesView) -> Problem:
-    """VERSION is another program's file."""
+    """Return the problem that VERSION is the file of another program."""
     return Problem(
         "version_foreign",
         f"{files.version_path} holds no update id ({_list(files.version or ())}): it belongs to another program.",
@@ -251,7 +265,10 @@ def version_foreign(files: FilesView) -> Problem:
 
 
 def version_unknown(files: FilesView, unknown: Sequence[str], heads: Sequence[str], rest: Sequence[str]) -> Problem:
-    """VERSION without a ledger names what this code does not know; `rest` is what it names besides."""
+    """Return the problem that VERSION, without a ledger, names unknown updates.
+
+    `rest` are the known ones that it names.
+    """
     path = files.version_path
     message = (
         f"The instance is at {_list(unknown)} according to {path}, which this code does not know; "
@@ -270,7 +287,10 @@ def version_unknown(files: FilesView, unknown: Sequence[str], heads: Sequence[st
 
 
 def too_new(unknown: Sequence[str], heads: Sequence[str], rest: Sequence[str]) -> Problem:
-    """The ledger names updates without a script; `rest` is what the instance is at without them."""
+    """Return the problem that the ledger names updates without a script.
+
+    `rest` is the position without these updates.
+    """
     return Problem(
         "too_new",
         f"The instance has had {_list(unknown)}, which this code does not know; it knows {up_to('updates', heads)}.",
@@ -279,7 +299,7 @@ def too_new(unknown: Sequence[str], heads: Sequence[str], rest: Sequence[str]) -
 
 
 def up_to(what: str, ids: Sequence[str]) -> str:
-    """Say what code knows: "updates up to c", or "no updates at all"."""
+    """Return up to where the code knows something: "updates up to c", or "no updates at all"."""
     return f"{what} up to {', '.join(ids)}" if ids else f"no {what} at all"
 
 
@@ -293,7 +313,7 @@ def _how_to_know(unknown: Sequence[str], rest: Sequence[str]) -> str:
 
 
 def unrecorded(current: Sequence[str], fits: Sequence[tuple[str, ...]]) -> Problem:
-    """An Alembic version, and nothing that says which updates were applied."""
+    """Return the problem that there is an Alembic version, but no record of which updates were applied."""
     message = (
         f"The database is at Alembic revision {_list(current)}, but neither VERSION nor a ledger says which updates "
         "it has had."
@@ -314,7 +334,7 @@ _STAMP_UNFIT = (
 
 
 def not_adopted(adoption: Adoption, update: str) -> Problem:
-    """The next update, `update` as it is typed, writes the first entries of the ledger."""
+    """Return the problem of an instance without a ledger; the command `update` writes the first entries."""
     runs = f", after Alembic has run {', '.join(adoption.revisions)}" if adoption.revisions else ""
     return Problem(
         "not_adopted",
@@ -325,7 +345,7 @@ def not_adopted(adoption: Adoption, update: str) -> Problem:
 
 
 def maintenance_left(path: Path) -> Problem:
-    """A run that was killed could not remove its maintenance file."""
+    """Return the problem that a run was killed before it could remove its maintenance file."""
     return Problem(
         "maintenance_left",
         f"The maintenance file {path} was left by a run that was killed.",
@@ -335,7 +355,7 @@ def maintenance_left(path: Path) -> Problem:
 
 
 def version_missing(path: Path) -> Problem:
-    """The ledgers are fine; their short form is gone."""
+    """Return the problem that VERSION is missing, although both ledgers are complete."""
     return Problem(
         "version_missing",
         f"{path} does not exist; the ledgers of both halves are complete.",
@@ -345,7 +365,7 @@ def version_missing(path: Path) -> Problem:
 
 
 def gap(holes: Sequence[tuple[str, str]], current: Sequence[str]) -> Problem:
-    """Updates are applied that build on updates that are not."""
+    """Return the problem that updates are applied that build on updates that are not."""
     said = "; ".join(f"{above} is applied, but {below}, on which it builds, is not" for above, below in holes)
     return Problem(
         "gap",
@@ -356,7 +376,7 @@ def gap(holes: Sequence[tuple[str, str]], current: Sequence[str]) -> Problem:
 
 
 def _same_moment(files: FilesView) -> str:
-    """Say what brings the halves together, and by which backup, where one fits; it begins a sentence."""
+    """Return the beginning of a sentence that tells how to bring the halves together, by which backup if one fits."""
     if files.way_back:
         return f"Put both halves back to the same moment with `fietsupdate restore {files.way_back}`"
     return f"{SAME_MOMENT[0].upper()}{SAME_MOMENT[1:]}"

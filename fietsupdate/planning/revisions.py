@@ -1,6 +1,6 @@
-"""The arithmetic of Alembic revisions: always over sets, so that branches, merges and several heads need no care.
+"""Set arithmetic of Alembic revisions: sets cover branches, merges and several heads without special cases.
 
-A set that is *closed* contains all ancestors of its members; what a database has is always closed.
+A set that is *closed* contains all ancestors of its members; the revisions that a database has are always closed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from fietsupdate.views import DatabaseView
 
 
 class RevisionTree:
-    """Every known Alembic revision with what it comes after, ``depends_on`` included."""
+    """Every known Alembic revision with the revisions before it, including those in ``depends_on``."""
 
     def __init__(self, revisions: Mapping[str, Sequence[str]], labels: Mapping[str, Sequence[str]]) -> None:
         self.dag = Dag(revisions)
@@ -23,10 +23,10 @@ class RevisionTree:
 
     @classmethod
     def of(cls, database: DatabaseView, graph: Graph) -> RevisionTree:
-        """Take the tree that was seen in the database's environment.
+        """Return the tree that was read from the database's environment.
 
-        Where the SQLite file does not exist, nothing could be looked at: then each revision that an update names
-        stands for itself.
+        Where the SQLite file does not exist, the environment could not be read. Then each revision that an update names
+        stands alone, without parents.
         """
         if database.exists or database.revisions:
             return cls(database.revisions, database.labels)
@@ -41,15 +41,18 @@ class RevisionTree:
         return self.dag.ancestors(revisions)
 
     def needed_by(self, updates: Iterable[Update]) -> frozenset[str]:
-        """Return what a database must have to be at these updates."""
+        """Return the revisions that a database must have for these updates."""
         return self.closed(revision for update in updates for revision in update.alembic_revisions)
 
     def lacking(self, revisions: Iterable[str], have: Collection[str]) -> frozenset[str]:
-        """Return what must run so that these revisions are there; `have` is closed. Costs only what is lacking."""
+        """Return the revisions that must run to reach these; `have` is closed.
+
+        Takes time in proportion to the result only.
+        """
         return _reach(revisions, self.dag.parents, lambda revision: revision not in have)
 
     def above(self, revisions: Iterable[str], have: Collection[str]) -> frozenset[str]:
-        """Return these revisions and all that builds on them, as far as the database has it."""
+        """Return these revisions and all that build on them, as far as the database has them."""
         return _reach(revisions, self.dag.children, lambda revision: revision in have)
 
     def sort(self, revisions: Iterable[str]) -> tuple[str, ...]:
@@ -57,18 +60,18 @@ class RevisionTree:
         return tuple(sorted(revisions, key=self._rank.__getitem__))
 
     def heads(self, revisions: Collection[str]) -> tuple[str, ...]:
-        """Return those on which no other of these builds."""
+        """Return the revisions on which no other of these builds."""
         return self.dag.heads(revisions)
 
     def unknown(self, update: Update) -> tuple[str, ...]:
-        """Return what an update names and the tree does not have."""
+        """Return the revisions that an update names and the tree does not have."""
         return tuple(revision for revision in update.alembic_revisions if revision not in self)
 
     def demand(self, updates: Iterable[Update]) -> None:
-        """Make sure that every revision that these updates name exists.
+        """Check that every revision that these updates name exists.
 
         Raises:
-            PlanError: One does not; each is named with file and line.
+            PlanError: A revision does not exist; each such revision is named with file and line.
         """
         wrong = [(update, revision) for update in updates for revision in self.unknown(update)]
         if wrong:
@@ -80,7 +83,7 @@ class RevisionTree:
             )
 
     def advice(self, revision: str) -> str:
-        """Say what was probably meant by a revision that does not exist."""
+        """Return a hint for a revision that does not exist: what was probably meant."""
         if meant := self._labels.get(revision):
             return f"{revision!r} is a branch label; write the full revision id: {_quoted(meant)}."
         if revision in {"head", "heads"}:
@@ -94,7 +97,7 @@ class RevisionTree:
 
 
 def missing_text(update: Update, revision: str) -> str:
-    """Name a revision that does not exist, and the script that asks for it."""
+    """Return the message that a revision does not exist, with the script that needs it."""
     return (
         f"{update.path}:{update.revision_line}: update {update.update_id} needs Alembic revision {revision!r}, "
         "which does not exist."
@@ -106,7 +109,7 @@ def _quoted(revisions: Iterable[str]) -> str:
 
 
 def _reach(start: Iterable[str], edges: Mapping[str, tuple[str, ...]], wanted: Callable[[str], bool]) -> frozenset[str]:
-    """Walk along edges as long as what is met is wanted."""
+    """Return the revisions that can be reached along `edges` through wanted revisions only."""
     waiting = [revision for revision in start if revision in edges and wanted(revision)]
     reached = set(waiting)
     while waiting:

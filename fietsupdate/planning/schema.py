@@ -1,4 +1,4 @@
-"""Whether ledger and schema fit together: what the Alembic version says against what the applied updates need."""
+"""Compares ledger and schema: the Alembic version of the database with the revisions that the applied updates need."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from fietsupdate.planning.revisions import RevisionTree, missing_text
 from fietsupdate.views import DatabaseView
 
 AHEAD = "database_ahead"
-"""Code of the problem that the database is past the revision of a pending update."""
+"""The code of the problem that the database is past the revision of a pending update."""
 
 
 def schema_problems(
     graph: Graph, tree: RevisionTree, database: DatabaseView, applied: frozenset[str], backup: str = ""
 ) -> Iterator[Problem]:
-    """Yield what does not fit. All updates in `applied` are known.
+    """Yield the problems of a schema that does not fit the ledger. All updates in `applied` are known.
 
-    A revision that a pending update needs may be there already only because an applied update needs it, too. What
-    no update reaches at all is a developer's affair and blocks nothing.
+    The revision of a pending update may be present only because an applied update needs it, too. A revision that no
+    update reaches concerns the developers only and blocks nothing.
 
     Args:
         graph: All updates.
         tree: The Alembic revisions.
-        database: What was seen of the database.
+        database: What was found in the database.
         applied: The applied updates.
         backup: Name of a backup of both halves from before the database went past a pending update; "" for none.
     """
@@ -47,7 +47,10 @@ def schema_problems(
 
 
 def revision_problems(graph: Graph, tree: RevisionTree) -> Iterator[Problem]:
-    """Yield the revisions that updates name and the tree does not have. Only a plan that needs one refuses."""
+    """Yield the problem of revisions that updates name and the tree does not have.
+
+    Only a plan that needs one is refused.
+    """
     wrong = [(update, revision) for update in graph.ordered for revision in tree.unknown(update)]
     if wrong:
         yield Problem(
@@ -59,7 +62,10 @@ def revision_problems(graph: Graph, tree: RevisionTree) -> Iterator[Problem]:
 
 
 def unknown_revision(tree: RevisionTree, database: DatabaseView) -> Problem | None:
-    """Say that the database is at a revision that the tree does not have; ``None`` when all are known."""
+    """Return the problem that the database is at a revision that the tree does not have.
+
+    ``None`` when all are known.
+    """
     strange = [revision for revision in database.alembic_current if revision not in tree]
     if not strange:
         return None
@@ -72,7 +78,7 @@ def unknown_revision(tree: RevisionTree, database: DatabaseView) -> Problem | No
 
 
 def tables_without_alembic(database: DatabaseView) -> Problem:
-    """A new instance whose database is not empty: another application's tables, or `create_all`."""
+    """Return the problem of a new instance whose database is not empty; another program or `create_all` filled it."""
     tables = "1 table" if database.tables == 1 else f"{database.tables} tables"
     return Problem(
         "tables_without_alembic",
@@ -84,7 +90,7 @@ def tables_without_alembic(database: DatabaseView) -> Problem:
 
 
 def _in_between(graph: Graph, database: DatabaseView, tree: RevisionTree) -> tuple[frozenset[str], frozenset[str]]:
-    """Return the interrupted update, and its revisions: they may be there or not."""
+    """Return the interrupted update and its revisions, which the database may or may not have."""
     begun = database.begun
     if begun is None or begun.update_id not in graph.updates:
         return frozenset(), frozenset()
@@ -114,7 +120,7 @@ def _behind(
 def _only_recorded(
     graph: Graph, tree: RevisionTree, applied: frozenset[str], needed: frozenset[str], extra: frozenset[str]
 ) -> bool:
-    """Return whether the pending updates whose revisions are there, and those before them, have nothing else to do."""
+    """Return whether the pending updates up to the last one whose revisions are present have nothing else to do."""
     pending = [update for update in graph.ordered if update.update_id not in applied]
     owners = [number for number, one in enumerate(pending) if tree.lacking(one.alembic_revisions, needed) & extra]
     return bool(owners) and all(one.is_empty and not one.broken for one in pending[: owners[-1] + 1])
@@ -128,7 +134,7 @@ def is_past_pending(graph: Graph, tree: RevisionTree, database: DatabaseView, ap
 
 
 def already_there(graph: Graph, database: DatabaseView, update: Update) -> tuple[str, ...]:
-    """Return the Alembic revisions of an update that those before it do not need, and that the database has already."""
+    """Return the Alembic revisions that an update brings, as far as the database has them already."""
     tree = RevisionTree.of(database, graph)
     before = graph.dag.ancestors([update.update_id]) - {update.update_id}
     needed = tree.needed_by(graph.updates[update_id] for update_id in before)
@@ -136,7 +142,7 @@ def already_there(graph: Graph, database: DatabaseView, update: Update) -> tuple
 
 
 def fits_before(tree: RevisionTree, graph: Graph, applied: frozenset[str], alembic: Collection[str]) -> bool:
-    """Return whether a database at these revisions had run nothing that a pending update brings."""
+    """Return whether a database at these revisions has run nothing that a pending update brings."""
     needed = tree.needed_by(graph.updates[update_id] for update_id in applied)
     return tree.closed(alembic) <= needed
 
@@ -177,14 +183,14 @@ def _ahead(
 
 
 def _before_that(backup: str) -> str:
-    """Return the beginning of a sentence that says how both halves go back to before the database went ahead."""
+    """Return the beginning of a sentence that tells how to take both halves back to before the database went ahead."""
     if backup:
         return f"Type `fietsupdate restore {backup}`, which takes both halves back to before that"
     return "Take both halves back to a backup from before that, if there is one (`fietsupdate backup list`)"
 
 
 def _way_back(tree: RevisionTree, needed: frozenset[str], extra: frozenset[str]) -> str:
-    """Return the command that takes the schema back, where one command does it without touching more."""
+    """Return the command that takes the schema back, if one command can do so without affecting other revisions."""
     heads = tree.heads(needed)
     if not heads:
         return "type `alembic downgrade base`"

@@ -1,4 +1,4 @@
-"""What is wrong with update scripts themselves, in words; none of it keeps an instance from being looked at."""
+"""The text of problems with update scripts themselves; none of these problems prevents `status`."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from fietsupdate.planning.target import FORK_HINT, fork_message
 
 
 def several_heads(forked: Mapping[str, Sequence[str]]) -> Problem:
-    """Folders whose heads `update` cannot choose between; the administrator says which."""
+    """Return the problem that `update` cannot choose between the heads of folders; the administrator must choose."""
     return Problem("several_heads", fork_message(forked), FORK_HINT, blocks=False)
 
 
 def script_broken(broken: Sequence[Update]) -> Problem:
-    """Scripts that are not Python any more; they matter only to who must run them."""
+    """Return the problem that scripts are not valid Python any more; it blocks only plans that run these scripts."""
     return Problem(
         "script_broken",
         "\n".join(update.broken for update in broken),
@@ -25,7 +25,7 @@ def script_broken(broken: Sequence[Update]) -> Problem:
 
 
 def import_missing(failing: Sequence[FailingImport]) -> Problem:
-    """Scripts import what is not there; what they have in common is told once."""
+    """Return the problem that imports of scripts are missing; scripts that miss the same import share a line."""
     scripts: dict[str, list[FailingImport]] = {}
     for one in failing:
         scripts.setdefault(one.missing, []).append(one)
@@ -47,7 +47,7 @@ def _where(those: Sequence[FailingImport]) -> str:
 
 
 def script_changed(changed: Sequence[Update]) -> Problem:
-    """Scripts that ran differ from what they are now."""
+    """Return the problem that scripts have changed since they were applied."""
     one = len(changed) == 1
     return Problem(
         "script_changed",

@@ -1,7 +1,7 @@
-"""What an administrator types as TARGET becomes ids of updates, or an error that says what could have been meant.
+"""Resolves the TARGET of a command to ids of updates, or raises an error that lists what could have been meant.
 
-A target never guesses: a prefix that fits two ids, a fork without a word about which side, a step over the end
-are refused with everything that is needed to type it right.
+A target is never guessed: a prefix that fits two ids, a fork without a choice of head, and a step past the end are
+refused, with everything that is needed to type the target right.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ MOST_CANDIDATES = 10
 
 
 def resolve_up(graph: Graph, applied: frozenset[str], target: str | None) -> tuple[str, ...]:
-    """Find the updates that `update TARGET` is to reach; each is wanted with everything before it.
+    """Return the updates that `update TARGET` is to reach; each brings everything before it.
 
     Args:
         graph: All known updates.
         applied: The updates that are applied. Ids that are not in the graph do not matter.
-        target: An id, a prefix of one, ``+N``, ``head``, ``heads``, or None, which means ``head``; or one of these
-            of a single package, ``PACKAGE:heads``.
+        target: An id, a prefix of an id, ``+N``, ``head``, ``heads``, or None, which means ``head``; or one of these
+            for a single package, ``PACKAGE:heads``.
 
     Returns:
-        Ids in the order of the graph. Those that are applied already are nothing to do, and no error.
+        Ids in the order of the graph. Applied ones among them need no work and are no error.
 
     Raises:
-        TargetError: No update, or several, or not so many, fit the target.
+        TargetError: No update fits the target, or several do, or there are fewer than N.
         PlanError: Without a target, or with ``head``: a folder has several heads.
     """
     if target in (None, "head"):
@@ -56,20 +56,20 @@ def resolve_up(graph: Graph, applied: frozenset[str], target: str | None) -> tup
 def resolve_down(
     graph: Graph, applied: frozenset[str], target: str, order: Sequence[str] | None = None
 ) -> frozenset[str]:
-    """Find the updates that `downgrade TARGET` is to revert: what depends on the target, and nothing else.
+    """Return the updates that `downgrade TARGET` is to revert: those that depend on the target, and no others.
 
     Args:
         graph: All known updates.
         applied: The updates that are applied. Ids that are not in the graph do not matter.
-        target: An id, a prefix of one, ``-N``, or ``base``; or one of these of a single package, ``PACKAGE:base``.
-        order: The applied updates in the order in which they were applied; without it, the graph's.
+        target: An id, a prefix of an id, ``-N``, or ``base``; or one of these for a single package, ``PACKAGE:base``.
+        order: The applied updates in the order in which they were applied; the graph's order if omitted.
 
     Returns:
         The applied updates that come after the target, which itself stays; for ``-N`` the last N that were applied,
-        and what depends on them; for ``base`` all of them. ``-N`` and ``base`` of a package count its own updates.
+        and those that depend on them; for ``base`` all of them. ``-N`` and ``base`` of a package count its own updates.
 
     Raises:
-        TargetError: No update, or several, or not so many, fit the target, or it is not applied.
+        TargetError: No update fits the target, or several do, or there are fewer than N, or the target is not applied.
     """
     folder, text = split(graph, target)
     members = members_of(graph, folder) & applied
@@ -94,11 +94,11 @@ def resolve_down(
 
 
 def find(graph: Graph, text: str, applied: frozenset[str] = frozenset()) -> str:
-    """Find the one update with this id, or whose id alone starts with it. An exact id beats a prefix.
+    """Return the one update with this id, or the only one whose id starts with it. An exact id beats a prefix.
 
     Args:
         graph: All known updates.
-        text: An id or a prefix; after ``PACKAGE:`` one of this package.
+        text: An id or a prefix; after ``PACKAGE:`` an id or prefix of this package.
         applied: The updates that are applied, for the message.
 
     Raises:
@@ -145,7 +145,7 @@ def split(graph: Graph, target: str) -> tuple[str | None, str]:
 
 
 def members_of(graph: Graph, folder: str | None) -> frozenset[str]:
-    """Return the ids of one folder; of all for None."""
+    """Return the ids of one folder, or all ids if `folder` is None."""
     return frozenset(graph.updates) if folder is None else graph.of(folder)
 
 
@@ -164,7 +164,7 @@ def _not_there(graph: Graph, text: str, folder: str) -> TargetError:
 
 
 def forks(graph: Graph, applied: frozenset[str], folders: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Return the folders of which `update` cannot choose a head: several, and not all of them applied."""
+    """Return the folders with several heads that are not all applied, so that `update` cannot choose one."""
     goal = graph.dag.heads() if folders == graph.folders else graph.heads_of(folders[0])
     open_heads = frozenset(goal) - applied
     heads = {folder: graph.heads_of(folder) for folder in folders}
@@ -172,7 +172,7 @@ def forks(graph: Graph, applied: frozenset[str], folders: Sequence[str]) -> dict
 
 
 def fork_message(forked: Mapping[str, Sequence[str]]) -> str:
-    """Name the heads of each forked folder."""
+    """Return the message that names the heads of each forked folder."""
     return "\n".join(f"The folder {name!r} has {len(ids)} heads: {_listed(ids)}." for name, ids in forked.items())
 
 

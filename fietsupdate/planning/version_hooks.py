@@ -1,7 +1,7 @@
-"""Which version of the application the data belongs to, and which version hooks wait because of that.
+"""Determines the version of the application that the data belongs to, and the version hooks that wait because of it.
 
 The ledger is the only source: every entry names the version of the code that wrote it, and an entry of direction
-``version`` without a function's name, ``lessons==0.7.0``, says that all hooks of the way up to that version have run.
+``version`` without a function's name, ``lessons==0.7.0``, records that all hooks up to that version have run.
 """
 
 from __future__ import annotations
@@ -26,39 +26,40 @@ class VersionHook:
     """A function that runs when the application's version crosses a range."""
 
     update: Update
-    """What stands for it in plans; the id is ``module:function``."""
+    """The update that represents the hook in plans; its id is ``module:function``."""
     old: str
     """PEP 440 specifiers that the version of the data must match; "" matches all."""
     new: str
     """The same for the installed version."""
     every: bool = False
-    """Whether it runs at each change of version that both ends match, also at one back to an older version."""
+    """Whether the hook runs at each change of version that both ends match, also at a change back to an older version.
+    """
     repeat: bool = False
-    """Whether it runs again after the data was taken back to before the version that ran it."""
+    """Whether the hook runs again after the data was taken back to before the version that ran it."""
 
 
 @dataclass(frozen=True, slots=True)
 class LastRun:
-    """The last time that a hook ran on an instance."""
+    """The last run of a hook on an instance."""
 
     version: str
     """The version that was installed then."""
     in_this_change: bool = True
     """Whether no change of version was completed since."""
     taken_back: bool = False
-    """Whether the data was taken back since, to a version older than that one."""
+    """Whether the data was taken back since, to a version older than that of the run."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What a ledger says of the application's version."""
+    """What a ledger records about the application's version."""
 
     version: str = ""
     """The version whose hooks have all run; "" where no version was ever recorded."""
     newest: str = ""
     """The newest version that has changed anything since."""
     ran: Mapping[str, LastRun] = field(default_factory=dict)
-    """The hooks that have run, ever, by their ids."""
+    """All hooks that have ever run, by id."""
     taken_back_from: str = ""
     """The newer version that the data was taken back from, by a stamp of older code, if no change followed; or ""."""
     half_way_to: str = ""
@@ -67,26 +68,26 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class Versions:
-    """The installed version beside the recorded one, and the hooks that this code has."""
+    """The installed version beside the recorded one, and the hooks of the installed code."""
 
     distribution: str
     installed: str
     recorded: Recorded
     hooks: tuple[VersionHook, ...] = ()
-    """All hooks there are, in their order; empty also where nobody had to look for them."""
+    """All hooks, in their order; also empty where the hooks did not have to be collected."""
     inactive: tuple[str, ...] = ()
-    """Names of installed plugins whose hooks take no part in the change of version that waits."""
+    """Names of installed plugins whose hooks take no part in the waiting change of version."""
     way_back: str = ""
-    """Where the data is too new: the name of the newest backup that the installed version fits; "" for none."""
+    """Where the data is too new: the name of the newest backup that fits the installed version; "" for none."""
 
     @property
     def moved(self) -> bool:
-        """Whether another version is installed than the one that is recorded."""
+        """Whether the installed version differs from the recorded one."""
         return self.installed != self.recorded.version
 
     @property
     def begins(self) -> bool:
-        """Whether a change to the installed version is due, and nothing of it was done yet."""
+        """Whether a change to the installed version is due and has not begun."""
         before = self.recorded.version
         return bool(before) and self.installed not in {before, self.recorded.half_way_to}
 
@@ -122,13 +123,13 @@ def is_mark(entry: Entry) -> bool:
 
 
 def recorded(entries: Iterable[Entry], earlier: str = "") -> Recorded:
-    """Fold a ledger into what it says of the application's version.
+    """Fold a ledger into what it records about the application's version.
 
     The first version that is named counts, then every change of version that was completed, and every stamp that an
-    older version made: with it somebody says that the data now belongs to that one.
+    older version made: such a stamp states that the data now belongs to the older version.
 
     Args:
-        entries: The ledger.
+        entries: The entries of the ledger.
         earlier: The version that the data belonged to before its first entry; "" for unknown.
     """
     version = newest = earlier
@@ -153,7 +154,7 @@ def recorded(entries: Iterable[Entry], earlier: str = "") -> Recorded:
 
 
 def _seen_from(last: LastRun, version: str, *, taken_back: bool) -> LastRun:
-    """Return what a hook's last run is once a change of version is completed, or taken back."""
+    """Return the last run of a hook as it appears after a change of version is completed or taken back."""
     back = last.taken_back or (taken_back and is_older(version, last.version))
     return LastRun(last.version, in_this_change=False, taken_back=back)
 
@@ -164,7 +165,7 @@ def is_version(text: str) -> bool:
 
 
 def is_older(one: str, other: str) -> bool:
-    """Compare two versions; what follows a ``+`` names a build and has no order."""
+    """Return whether one version is older than another; the part after a ``+`` names a build and has no order."""
     if one == other:
         return False
     first, second = _parsed(one), _parsed(other)
@@ -172,17 +173,17 @@ def is_older(one: str, other: str) -> bool:
 
 
 def crosses(hook: VersionHook, before: str, installed: str) -> bool:
-    """Return whether a change of version is one that a hook is for.
+    """Return whether a change of version is in the range of a hook.
 
-    A pre-release counts as its release, for it has the release's code. On the old side it also counts as what comes
-    before the release: a hook that was written after ``1.0rc1`` still runs when 1.0 comes. None that ran for the
-    candidate runs again.
+    A pre-release counts as its release, for it has the release's code. On the old side it also counts as a version
+    before the release: a hook that was written after ``1.0rc1`` still runs when 1.0 comes. A hook that ran for the
+    candidate does not run again.
     """
     return _matches(hook.old, before, also_before=True) and _matches(hook.new, installed, also_before=False)
 
 
 def wrong_specifier(text: str) -> str:
-    """Say what is wrong with specifiers; "" when they can be used."""
+    """Return what is wrong with version specifiers, or "" when they are valid."""
     from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
     try:
@@ -193,7 +194,10 @@ def wrong_specifier(text: str) -> str:
 
 
 def resumed(versions: Versions | None, begun: Begun | None, database: DatabaseView) -> tuple[Step, ...]:
-    """Return the step that goes on with an interrupted hook; nothing where none is, or where it is not known here."""
+    """Return the step that resumes an interrupted hook.
+
+    An empty tuple where no hook was interrupted or it is not known.
+    """
     if begun is None or begun.direction is not Direction.VERSION:
         return ()
     update = versions.find(begun.update_id) if versions else None
@@ -206,10 +210,10 @@ def version_steps(
     """Return the steps that take the data to the installed version: its hooks, and the entry that ends the change.
 
     Args:
-        versions: What is installed and recorded; None where the configuration names no distribution.
-        database: What was seen of the database.
+        versions: The installed and the recorded version; None where the configuration names no distribution.
+        database: What was found in the database.
         besides: Ids of hooks that an earlier step of the plan runs.
-        changes: Whether the plan has anything else that writes entries; those name the version, too.
+        changes: Whether the plan writes other entries, too; those name the version as well.
     """
     if versions is None or not (versions.moved or versions.waiting):
         return ()
@@ -225,7 +229,13 @@ def version_steps(
 
 
 def data_too_new(versions: Versions, current: Sequence[str], *, taken_back: bool = True) -> Problem:
-    """A newer version of the application has changed the data; `taken_back` where that may be undone already."""
+    """Return the problem that a newer version of the application has changed the data.
+
+    Args:
+        versions: The installed and the recorded version.
+        current: The updates that the instance is at.
+        taken_back: Whether the change may have been undone already.
+    """
     name, newest = versions.distribution, versions.recorded.newest
     return Problem(
         "too_new",
@@ -252,7 +262,7 @@ def _way_back(versions: Versions) -> str:
 
 
 def plugins_inactive(versions: Versions) -> Problem:
-    """Installed plugins have version hooks, and this instance does not activate them."""
+    """Return the problem that installed plugins have version hooks that this instance does not activate."""
     names, several = ", ".join(versions.inactive), len(versions.inactive) > 1
     lines = ", ".join(f"`{name}:`" for name in versions.inactive)
     return Problem(
@@ -273,7 +283,7 @@ def _mark(update_id: str, summary: str) -> Update:
 def _step(update: Update, database: DatabaseView, begun: Begun | None = None) -> Step:
     step = Step(update, Direction.VERSION, (), finished=begun.finished if begun else ())
     if step.only_records:
-        return step  # rows alone commit together everywhere
+        return step  # rows alone commit together on every server
     return replace(step, not_atomic=database.not_transactional if update.atomic else NOT_ATOMIC)
 
 
@@ -294,7 +304,7 @@ def _matches(specifiers: str, text: str, *, also_before: bool) -> bool:
 
 
 def _before(operator: str, bound: str, version: Version) -> bool:
-    """Return whether a pre-release lies before a bound: PEP 440 itself leaves those of the bound out of ``<``."""
+    """Return whether a pre-release lies before a bound; PEP 440 excludes the pre-releases of the bound from ``<``."""
     limit = _parsed(bound)
     return operator in {"<", "<="} and limit is not None and version < limit
 
