@@ -1,7 +1,7 @@
 """Alembic for the other half of your data: database and files change as one.
 
-The public names are imported when they are first used, so that a script which only subclasses `UpdateScript`, or a
-program that only asks for the version, waits for nothing else.
+The public names are imported when they are first used. A script that only subclasses `UpdateScript`, or a program that
+only reads the version, does not wait for other imports.
 """
 
 from importlib import import_module

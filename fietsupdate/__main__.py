@@ -1,4 +1,4 @@
-"""``python -m fietsupdate``: the same program, whoever owns the name of the console script."""
+"""``python -m fietsupdate``: runs the command without the console script, whose name another package may have taken."""
 
 import sys
 

@@ -1,7 +1,7 @@
-"""One base error: what happened, what state both halves are in now, what to type next.
+"""One base error with three texts: what happened, what state both halves are in, what to type next.
 
-An error carries data; the texts are made where it is raised, the exit code belongs to its class. Only
-`fietsupdate.cli.render` prints it, only `fietsupdate.cli.main` exits.
+An error carries data. Its texts are written where it is raised; the exit code belongs to its class. Only
+`fietsupdate.cli.render` prints errors, only `fietsupdate.cli.main` exits.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ EXIT_CODES: Mapping[UpdateState, int] = MappingProxyType(
         UpdateState.UPDATING: 8,
     }
 )
-"""What ``fietsupdate check`` exits with."""
+"""The exit codes of ``fietsupdate check``."""
 
 
 def behind(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an error, what it came of, what that came of, and so on; ``raise error from error`` makes a circle."""
+    """Yield an error, its cause, the cause of that, and so on; stop where ``raise error from error`` makes a circle."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         yield error
@@ -40,8 +40,9 @@ def behind(error: BaseException | None) -> Iterator[BaseException]:
 def let_go(error: BaseException | None) -> None:
     """Drop the local variables that an error keeps alive.
 
-    A database connection among them would block our own. SQLite keeps even the lock of a closed one until its last
-    cursor is gone ("zombie", https://sqlite.org/c3ref/close.html), and SQLAlchemy's async engines leave cursors open.
+    A database connection among them would block our own. SQLite keeps even the lock of a closed connection until its
+    last cursor is gone ("zombie", https://sqlite.org/c3ref/close.html), and SQLAlchemy's async engines leave cursors
+    open.
     """
     for cause in behind(error):
         traceback.clear_frames(cause.__traceback__)
@@ -51,10 +52,10 @@ class FietsupdateError(Exception):
     """The base of every error that this package raises on purpose.
 
     Args:
-        message: What happened, one sentence, with the names that matter.
-        stands: What state both halves of the instance are in now; "" where nothing was touched or looked at.
-        hint: What to type, or to change, next.
-        details: Data for programs; it joins the JSON document.
+        message: What happened, in one sentence, with the names that matter.
+        stands: What state both halves of the instance are in now; "" where neither was changed or read.
+        hint: The command to type, or the change to make, next.
+        details: Data for programs; added to the JSON document.
     """
 
     code: str = "error"
@@ -68,7 +69,7 @@ class FietsupdateError(Exception):
         self.stands = stands
         self.hint = hint
         self.warnings: tuple[str, ...] = ()
-        """What was warned of before it, for who sees only the end."""
+        """The warnings of the run so far, for a reader who sees only the error."""
         self.details: Mapping[str, Any] = {
             name: masked(value) if isinstance(value, str) else value for name, value in (details or {}).items()
         }
@@ -88,7 +89,7 @@ class ConfigError(FietsupdateError):
 
 
 class ScriptError(FietsupdateError):
-    """An update script cannot be read, or does not define what it must; names file and line."""
+    """An update script cannot be read, or lacks a required definition; names file and line."""
 
     code = "script"
 
@@ -100,7 +101,7 @@ class GraphError(FietsupdateError):
 
 
 class TargetError(UsageError):
-    """A target names no update, several, or none that can be reached."""
+    """A target names no update, several, or an update that cannot be reached."""
 
     code = "target"
 
@@ -124,11 +125,11 @@ class DatabaseError(FietsupdateError):
 
 
 class DatabaseBusyError(DatabaseError):
-    """Another process has the database for itself at this moment (SQLite)."""
+    """Another process has exclusive use of the database at this moment (SQLite)."""
 
 
 class EnvPyError(DatabaseError):
-    """The project's env.py did not do what was asked of it."""
+    """The project's env.py did not do what it was called for."""
 
     code = "env_py"
 
@@ -146,13 +147,13 @@ class DataDirMissingError(FilesError):
 
 
 class OwnershipError(FilesError):
-    """Root would work on somebody else's data directory."""
+    """Root would work on another user's data directory."""
 
     code = "ownership"
 
 
 class LockedError(FietsupdateError):
-    """Another process holds the lock, and waited-for time is over."""
+    """Another process holds the lock, and the time to wait for it is over."""
 
     code = "locked"
     exit_code = 8
@@ -165,18 +166,18 @@ class RefusedError(FietsupdateError):
 
     @classmethod
     def because(cls, problem: Problem, *, stands: str = "Nothing was changed.") -> RefusedError:
-        """Turn a blocking problem into the error that `update` raises."""
+        """Return the error that `update` raises for a blocking problem."""
         error = cls(problem.message, stands=stands, hint=problem.hint)
         error.code = problem.code
         return error
 
 
 class NotCurrentError(FietsupdateError):
-    """An application was to start on an instance that is not up to date; the code is its state.
+    """An application was started on an instance that is not up to date; `code` is the instance's state.
 
     Args:
         message: What the instance is at, and what this code has.
-        status: What was seen.
+        status: The status of the instance.
         stands: As for every error.
         hint: As for every error.
     """
@@ -213,36 +214,36 @@ class RevisionFailedError(DatabaseError):
 
 
 class InDoubtError(FietsupdateError):
-    """It cannot be known what became of a transaction; nothing was touched (invariant 8)."""
+    """The outcome of a transaction cannot be determined; nothing was changed (invariant 8)."""
 
     code = "in_doubt"
 
 
 class ChecksFailedError(FietsupdateError):
-    """At least one script's own check says that it must not run now."""
+    """At least one script's own check reports that the script must not run now."""
 
     code = "checks_failed"
 
 
 class PostChecksFailedError(FietsupdateError):
-    """Every update is complete in both halves, and a check that ran afterwards says that something is wrong."""
+    """Every update is complete in both halves, but a check that ran afterwards reports a fault."""
 
     code = "post_checks_failed"
 
 
-# -- Takes passwords out of text: drivers, env.py and configparser repeat the URL that they got.
+# -- Masks passwords in texts: drivers, env.py and configparser repeat the URL that they were given.
 
 
 MASK = "***"
 _NAMES = r"(?i:pass(?:word|wd)?|pwd|secret|token|api_?key)"
 _IN_URL = r"(://[^\s:/?#@]*:)\S+(?=@)"
-"""Up to the last @ of a word: a password that is not quoted as it should be may have any character but a blank."""
+"""Up to the last @ of a word: a password that was not quoted as required may have any character except a blank."""
 _IN_PART = r"(://[^\s:/?#@'\"\\]*:)[^\s'\"\\]+(?=@)"
 """The same inside of one quoted text."""
 _NAMED = rf"({_NAMES}['\"]?\s*[=:]\s*)(?!(?:YES|NO)\b)(?:'[^']+'|\"[^\"]+\"|[^\s'\",;&)}}\\]+)"
 _IN_PARAMETER = rf"({_NAMES}=)[^\s'\",;&)}}\\]+"
 _INTERPOLATED = r"(must be followed by '%' or '\(', found: |invalid interpolation syntax in )(['\"]).*\2"
-"""What configparser says of a percent sign that it cannot read: it repeats the rest of the value, or all of it."""
+"""What configparser reports for a percent sign that it cannot read: it repeats the rest of the value, or all of it."""
 
 
 def masked(text: str) -> str:
@@ -252,7 +253,7 @@ def masked(text: str) -> str:
 
 
 def masked_parts(text: str) -> str:
-    """Return the same of a text that may be a JSON document: nothing changes that reaches over a quotation mark."""
+    """Mask passwords in a text that may be a JSON document: no replacement extends over a quotation mark."""
     if "@" not in text and "=" not in text:
         return text
     return re.sub(_IN_PARAMETER, rf"\1{MASK}", re.sub(_IN_PART, rf"\1{MASK}", text))

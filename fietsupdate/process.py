@@ -1,7 +1,7 @@
-"""The state of this process that strangers' code may change, and the signals that end it.
+"""The state of this process that the application's code may change, and the signals that end the process.
 
-env.py and hooks run in our process. Whatever they do to umask, working directory, signal handlers, descriptor 1 or
-our loggers is put back when they are left (protocol, 9: all of it was seen in published applications).
+env.py and hooks run in our process. Their changes to umask, working directory, signal handlers, descriptor 1 or our
+loggers are reverted when they end (protocol, 9: all of them were seen in published applications).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stop(KeyboardInterrupt):
-    """SIGINT or SIGTERM arrived. Not an `Exception`: hooks that catch everything do not catch this."""
+    """SIGINT or SIGTERM arrived. Not an `Exception`, so that hooks that catch every `Exception` do not catch this."""
 
     def __init__(self, signum: int) -> None:
         super().__init__(signal.Signals(signum).name)
@@ -32,15 +32,15 @@ class Stop(KeyboardInterrupt):
 
 
 def as_stop(interrupt: KeyboardInterrupt) -> Stop:
-    """Return a Ctrl-C that came as Python's own, where none of our handlers was installed, as the `Stop` that it is."""
+    """Return a `KeyboardInterrupt` as a `Stop`; Python raises its own where our handlers are not installed."""
     return interrupt if isinstance(interrupt, Stop) else Stop(signal.SIGINT)
 
 
 class Signals:
     """Our handlers for SIGINT and SIGTERM, installed before env.py is entered.
 
-    asyncio replaces only Python's own SIGINT handler, so with ours in place it does not swallow Ctrl-C until a
-    hook has ended. While `deferred`, a signal is remembered; between two updates `raise_pending` obeys it.
+    asyncio replaces only Python's own SIGINT handler, so with ours in place it does not swallow Ctrl-C until a hook has
+    ended. While `deferred`, a signal is remembered; between two updates `raise_pending` acts on it.
     """
 
     def __init__(self) -> None:
@@ -56,13 +56,13 @@ class Signals:
             raise Stop(signum)
 
     def raise_pending(self) -> None:
-        """Stop now, if a signal arrived while it was deferred."""
+        """Raise `Stop` if a signal arrived while signals were deferred."""
         if self.pending is not None:
             raise Stop(self.pending)
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """Let signals wait while something short must not be cut off."""
+        """Defer signals during a short section that must not be interrupted."""
         before, self.deferred = self.deferred, True
         try:
             yield
@@ -71,7 +71,7 @@ class Signals:
 
     @contextlib.contextmanager
     def installed(self) -> Iterator[Signals]:
-        """Install the handlers, in the main thread; elsewhere signals belong to somebody else."""
+        """Install the handlers in the main thread; in any other thread the signals are left to the application."""
         if threading.current_thread() is not threading.main_thread():
             yield self
             return
@@ -85,7 +85,7 @@ class Signals:
 
 @contextlib.contextmanager
 def ignored() -> Iterator[None]:
-    """Let no further signal cut off the last words of a process that was stopped."""
+    """Ignore further signals while a process that was stopped prints its last lines."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -99,10 +99,11 @@ def ignored() -> Iterator[None]:
 
 @contextlib.contextmanager
 def children_end_here() -> Iterator[None]:
-    """End a forked child that comes out of strangers' code: it must not unwind into the update of its parent.
+    """End a forked child that returns from the application's code: it must not unwind into its parent's update.
 
-    It would commit or roll back on the parent's connection, or wait for locks that the parent holds while that waits
-    for it. It ends as a process of its own would: by its `SystemExit`, or with 1 and the error on stderr.
+    The child would commit or roll back on the parent's connection, or wait for locks that the parent holds while the
+    parent waits for the child. It ends as an independent process would: with the code of its `SystemExit`, or with 1
+    and the error on stderr.
     """
     owner = os.getpid()
     try:
@@ -138,7 +139,7 @@ def _umask() -> int:
 
 @contextlib.contextmanager
 def put_back() -> Iterator[None]:
-    """Restore umask, working directory, signal handlers and our loggers after strangers' code has run."""
+    """Restore umask, working directory, signal handlers and our loggers after the application's code has run."""
     umask, directory = _umask(), os.open(".", os.O_RDONLY | os.O_DIRECTORY)
     in_main = threading.current_thread() is threading.main_thread()
     handlers = {signum: signal.getsignal(signum) for signum in SIGNALS}
@@ -162,7 +163,7 @@ def stdout_on_stderr() -> Iterator[None]:
     sys.stdout.flush()
     try:
         saved = os.dup(1)
-    except OSError:  # descriptor 1 is closed: nothing can be printed there
+    except OSError:  # descriptor 1 is closed, so nothing can be printed there
         yield
         return
     try:
@@ -175,7 +176,7 @@ def stdout_on_stderr() -> Iterator[None]:
         os.close(saved)
 
 
-# -- Python's logging belongs to the program: what env.py does to it is put back.
+# -- Python's logging belongs to the program: changes that env.py makes to it are reverted.
 
 
 _CONFIGURING: tuple[tuple[ModuleType, str], ...] = (
@@ -184,7 +185,7 @@ _CONFIGURING: tuple[tuple[ModuleType, str], ...] = (
     (logging, "basicConfig"),
 )
 _REGISTRY: Any = vars(logging)
-"""`_handlerList` is what Python closes when logging is configured anew, `_handlers` finds handlers by name."""
+"""Python closes `_handlerList` when logging is configured anew, and finds handlers by name in `_handlers`."""
 
 _OF_DATABASES = frozenset(
     {"aiomysql", "aiosqlite", "alembic", "asyncio", "asyncpg", "mysql", "psycopg", "psycopg2", "pymysql", "sqlalchemy"}
@@ -196,10 +197,10 @@ _kept: ContextVar[_Kept | None] = ContextVar("fietsupdate_logging", default=None
 
 @contextmanager
 def logging_kept() -> Iterator[None]:
-    """Save the state of all loggers, and put it back at the end.
+    """Save the state of all loggers, and restore it at the end.
 
-    What a module configures while it is imported for the first time is the program's own, comes only once, and stays.
-    Loggers that are made meanwhile keep what was configured for them.
+    Configuration by a module that is imported for the first time belongs to the program, happens only once, and stays.
+    Loggers that are created meanwhile keep their configuration.
     """
     kept = _Kept()
     token = _kept.set(kept)
@@ -216,7 +217,7 @@ def logging_kept() -> Iterator[None]:
 
 
 def logging_back() -> None:
-    """Give a program that logs its own logging back, in the middle of `logging_kept`; else let new loggers speak."""
+    """Restore a logging program's configuration in the middle of `logging_kept`; otherwise enable new loggers only."""
     kept = _kept.get()
     if kept is not None and kept.logs:
         kept.put_back()
@@ -234,7 +235,7 @@ class _Kept:
         self._take()
 
     def _take(self) -> None:
-        # Emptied, so that whoever configures logging anew closes none of the handlers.
+        # Emptied, so that configuring logging anew closes none of the handlers.
         self._references += _REGISTRY["_handlerList"]
         _REGISTRY["_handlerList"].clear()
         self._names = dict(_REGISTRY["_handlers"])
@@ -248,10 +249,10 @@ class _Kept:
         self.logs = any(not isinstance(handler, logging.NullHandler) for handler in handlers)
 
     def noticing(self, configure: Callable[..., Any]) -> Callable[..., Any]:
-        """Wrap one of Python's functions that configure logging: what an import configures is taken over."""
+        """Wrap one of Python's functions that configure logging: configuration during an import is kept."""
 
         def stand_in(*args: Any, **options: Any) -> Any:
-            if options.get("force"):  # basicConfig closes what the root logger has
+            if options.get("force"):  # basicConfig closes the handlers of the root logger
                 logging.root.handlers[:] = [one for one in logging.root.handlers if one not in self._handlers]
             result = configure(*args, **options)
             if not self._is_over and _importing() - self._importing:
@@ -261,7 +262,7 @@ class _Kept:
         return stand_in
 
     def put_back(self) -> None:
-        """Put everything back; handlers that env.py has made for loggers of the program are closed."""
+        """Restore the saved state; handlers that env.py has added to loggers of the program are closed."""
         for logger in _loggers():
             if logger not in self._loggers:
                 logger.disabled = False
@@ -279,16 +280,16 @@ class _Kept:
         logging.disable(self._disable)
 
     def enable_new(self) -> None:
-        """Enable the application's loggers made since: `fileConfig` silences those of hook modules.
+        """Enable the application's loggers that are new since: `fileConfig` disables those of hook modules.
 
-        What env.py has done to the loggers of Alembic, SQLAlchemy and the drivers is meant, and stays.
+        Changes that env.py makes to the loggers of Alembic, SQLAlchemy and the drivers are intended, and stay.
         """
         for logger in _loggers():
             if logger not in self._loggers and logger.name.partition(".")[0] not in _OF_DATABASES:
                 logger.disabled = False
 
     def end(self) -> None:
-        """Put everything back for good."""
+        """Restore the saved state for good."""
         self._is_over = True
         self.put_back()
         _REGISTRY["_handlers"].clear()
@@ -302,6 +303,6 @@ def _loggers() -> list[logging.Logger]:
 
 
 def _importing() -> frozenset[str]:
-    """Name the modules that are being imported at this moment; env.py, which Alembic runs by its path, is none."""
+    """Return the modules that are being imported now; env.py, which Alembic runs by its path, is not among them."""
     modules = [(name, getattr(module, "__dict__", {}).get("__spec__")) for name, module in list(sys.modules.items())]
     return frozenset(name for name, spec in modules if getattr(spec, "_initializing", False))

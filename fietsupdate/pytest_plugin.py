@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from fietsupdate.testing.upgrades import Upgrades
 
 Fill = Callable[["TemporaryInstance"], object]
-"""Puts data into an instance."""
+"""A function that puts data into an instance."""
 Releases = Mapping[str, str | Sequence[str] | None] | Sequence[str] | None
 """Versions; or versions with the last updates of each; None for the bounds of the version hooks' ranges."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add our options to pytest."""
+    """Add the plugin's options to pytest."""
     group = parser.getgroup("fietsupdate")
     group.addoption(
         "--fietsupdate-server",
@@ -47,7 +47,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Refuse to record a release where the test that does so is not among the tests.
+    """Refuse to record a release when the recording test is not among the tests.
 
     Raises:
         pytest.UsageError: Nothing would be recorded.
@@ -62,7 +62,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_report_teststatus(report: pytest.TestReport | pytest.CollectReport) -> tuple[str, str, str] | None:
-    """Show the updates that are skipped: pytest hides the subtests of a test that has passed."""
+    """Show the updates that are skipped: pytest hides the skipped subtests of a passed test."""
     is_ours = report.nodeid.endswith("::test_every_update_goes_up_down_up") and hasattr(report, "context")
     return ("skipped", "s", "SKIPPED") if is_ours and report.skipped else None
 
@@ -72,7 +72,7 @@ def pytest_report_teststatus(report: pytest.TestReport | pytest.CollectReport) -
 
 @pytest.fixture(scope="session")
 def fietsupdate_config(pytestconfig: pytest.Config) -> Config:
-    """Return the project's own configuration, as the commands read it in pytest's root directory."""
+    """Return the project's own configuration, read in pytest's root directory as the commands read it."""
     from fietsupdate.config.config import load_config
 
     with _told():
@@ -81,13 +81,13 @@ def fietsupdate_config(pytestconfig: pytest.Config) -> Config:
 
 @pytest.fixture
 def fietsupdate_environ() -> Mapping[str, str]:
-    """Return environment variables that are set while code of the application runs; override it."""
+    """Return environment variables that are set while code of the application runs; to be overridden."""
     return {}
 
 
 @pytest.fixture
 def fietsupdate_data() -> Mapping[str, Fill]:
-    """Map ids of updates to functions that put data into an instance once it is at that update; override it.
+    """Return functions that put data into an instance once it is at an update, by the update's id; to be overridden.
 
     They are called with the `fietsupdate_instance`. ``base`` is the instance before its first update, ``baseline`` the
     one at the script with ``baseline = True``, ``lessons==0.4`` a new installation of that version.
@@ -97,10 +97,10 @@ def fietsupdate_data() -> Mapping[str, Fill]:
 
 @pytest.fixture
 def fietsupdate_versions(pytestconfig: pytest.Config) -> Releases:
-    """Return the released versions between which version hooks are tested; override it, or name them in pytest's own.
+    """Return the released versions between which version hooks are tested.
 
-    A mapping gives the last updates of each version, too. None stands for versions on both sides of every bound of the
-    hooks' ranges.
+    Override this fixture, or list the versions in pytest's configuration. A mapping names the last updates of each
+    version as well. None stands for versions on both sides of every bound of the hooks' ranges.
     """
     lines: list[str] = pytestconfig.getini("fietsupdate_versions")
     pairs = (line.partition("=") for line in lines)
@@ -113,8 +113,8 @@ def fietsupdate_database_url(
 ) -> Iterator[str]:
     """Yield the URL of an empty database that belongs to this test, with the driver that env.py is written for.
 
-    A SQLite file, or a database on the server of ``--fietsupdate-server``, which is dropped again. Override it to give
-    one of your own.
+    The database is a SQLite file, or a database on the server of ``--fietsupdate-server``, which is dropped again.
+    Override the fixture to use another database.
     """
     from fietsupdate.testing.instance import empty_database
 
@@ -144,7 +144,7 @@ def fietsupdate_instance(
     fietsupdate_data: Mapping[str, Fill],
     fietsupdate_data_dir: Path,
 ) -> TemporaryInstance:
-    """Return a throw-away instance, before its first update: see `fietsupdate.testing.instance.TemporaryInstance`."""
+    """Return a throw-away instance before its first update: see `fietsupdate.testing.instance.TemporaryInstance`."""
     from fietsupdate.testing.instance import make
 
     with _told():
@@ -170,7 +170,7 @@ def test_each_folder_has_one_head(fietsupdate_instance: TemporaryInstance) -> No
 
 
 def test_every_script_loads(fietsupdate_instance: TemporaryInstance) -> None:
-    """Every script can be imported, and its classes can be made and have their hooks."""
+    """Every script can be imported, and its classes can be instantiated and have their hooks."""
     from fietsupdate.testing import checks
 
     with _told():
@@ -186,7 +186,7 @@ def test_update_from_empty_to_head(fietsupdate_instance: TemporaryInstance) -> N
 
 
 def test_every_update_goes_up_down_up(fietsupdate_instance: TemporaryInstance, subtests: pytest.Subtests) -> None:
-    """Down brings back what was there before Up, in both halves; a script without Down is skipped."""
+    """Down restores the state before Up, in both halves; a script without Down is skipped."""
     from fietsupdate.model import BASE
     from fietsupdate.testing import checks
 
@@ -207,7 +207,7 @@ def test_every_update_goes_up_down_up(fietsupdate_instance: TemporaryInstance, s
 
 
 def test_released_scripts_are_unchanged(fietsupdate_instance: TemporaryInstance, pytestconfig: pytest.Config) -> None:
-    """What instances have run is what the script still says, by its checksum in ``released.json``."""
+    """Scripts that instances have run are unchanged, by their checksums in ``released.json``."""
     from fietsupdate.testing import checks, released
 
     with _told():
@@ -232,7 +232,7 @@ def test_version_hooks_on_every_upgrade_path(
     subtests: pytest.Subtests,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    """Between any two releases, and through all of them, the hooks run without a fault; each runs somewhere."""
+    """Between any two releases, and through all of them, the hooks run without a fault; each hook runs somewhere."""
     from fietsupdate.testing.upgrades import shown
 
     with _upgrades(fietsupdate_instance, fietsupdate_versions, tmp_path_factory) as upgrades:
@@ -255,16 +255,16 @@ def test_version_hooks_leave_a_new_installation_alone(
 
 
 def version_kill_sweep(old: str = "", new: str = "", *, fill: Any = None, every: int = 1) -> Callable[..., None]:
-    """Make a test that kills an upgrade wherever it changes anything; give it a name that begins with ``test_``.
+    """Return a test that kills an upgrade wherever it changes anything; assign it to a name that begins with ``test_``.
 
-    As `kill_sweep` does, for all updates and version hooks between two releases: each must have run once in the end.
+    Works like `kill_sweep`, for all updates and version hooks between two releases: in the end each must have run once.
 
     Args:
-        old: The version of the new installation that is upgraded; without it the oldest one.
-        new: The version that it is upgraded to; without it the newest one. Without both, as few ways are gone as it
-            takes to run every hook.
-        fill: What puts data into the instance, beside `fietsupdate_data`; as for `kill_sweep`.
-        every: Only every so many events are struck: for a quick look.
+        old: The version of the new installation that is upgraded; the oldest version if omitted.
+        new: The version that it is upgraded to; the newest version if omitted. Without both, the fewest upgrade paths
+            that run every hook are tested.
+        fill: Puts data into the instance, in addition to `fietsupdate_data`; as for `kill_sweep`.
+        every: Strike only every n-th event, for a quick run.
     """
 
     def test(
@@ -292,7 +292,7 @@ test_version_hooks_survive_a_kill = version_kill_sweep()
 
 @contextlib.contextmanager
 def _upgrades(instance: TemporaryInstance, versions: Releases, folders: pytest.TempPathFactory) -> Iterator[Upgrades]:
-    """Yield what takes the instance from release to release; skip where no version hooks are configured."""
+    """Yield the object that takes the instance from release to release; skip where no version hooks are configured."""
     from fietsupdate.testing.releases import NothingToTestError
     from fietsupdate.testing.upgrades import Upgrades
 
@@ -306,17 +306,17 @@ def _upgrades(instance: TemporaryInstance, versions: Releases, folders: pytest.T
 
 
 def kill_sweep(update_id: str, *, fill: Any = None, every: int = 1) -> Callable[..., None]:
-    """Make a test that kills an update wherever it changes anything; give it a name that begins with ``test_``.
+    """Return a test that kills an update wherever it changes anything; assign it to a name that begins with ``test_``.
 
-    The instance is taken to right before the update and filled. Then a child process that runs the update is ended by
-    SIGKILL right before its k-th file-changing call or SQL statement, for every k; each time the instance is recovered,
-    and must be as before the update or as after it.
+    The instance is taken to right before the update and filled. Then a child process that runs the update is killed by
+    SIGKILL right before its k-th file-changing call or SQL statement, for every k. Each time the instance is recovered,
+    and must be as it was before the update or as it is after it.
 
     Args:
         update_id: The exact id.
-        fill: What puts data into the instance: a fixture (or its name), which finds the instance in
-            `fietsupdate_instance`; or a function, which is called with it. `fietsupdate_data` is put in as well.
-        every: Only every so many events are struck: for a quick look.
+        fill: Puts data into the instance: a fixture (or its name), which finds the instance in `fietsupdate_instance`;
+            or a function, which is called with the instance. `fietsupdate_data` is put in as well.
+        every: Strike only every n-th event, for a quick run.
     """
 
     def test(request: pytest.FixtureRequest, fietsupdate_instance: TemporaryInstance) -> None:
@@ -336,7 +336,7 @@ def kill_sweep(update_id: str, *, fill: Any = None, every: int = 1) -> Callable[
 
 
 def _put_in(fill: Any, request: pytest.FixtureRequest, instance: TemporaryInstance) -> None:
-    name = fill if isinstance(fill, str) else getattr(fill, "name", "")  # only a fixture has a name; a function has not
+    name = fill if isinstance(fill, str) else getattr(fill, "name", "")  # only a fixture has a name
     if name:
         request.getfixturevalue(name)
     elif fill is not None:
@@ -345,7 +345,7 @@ def _put_in(fill: Any, request: pytest.FixtureRequest, instance: TemporaryInstan
 
 @contextlib.contextmanager
 def _told() -> Iterator[None]:
-    """Turn what was found out into words: where in our code it was found helps nobody."""
+    """Turn errors into the text of a failed test, without a traceback through our own code, which would not help."""
     __tracebackhide__ = True
     from fietsupdate.errors import FietsupdateError
 

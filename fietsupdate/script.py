@@ -1,7 +1,7 @@
-"""UpdateScript: what ``Up`` and ``Down`` of an update script subclass.
+"""UpdateScript: the base class of ``Up`` and ``Down`` in an update script.
 
-The hooks of one phase run on a fresh object. The engine binds it to the running transaction before it calls a hook;
-an object that nobody bound (in the unit test of a script, say) still has `tell` and `progress`.
+The hooks of one phase run on a fresh object. The engine binds it to the running transaction before it calls a hook. An
+object that is not bound (in the unit test of a script, say) still has `tell` and `progress`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 PROGRESS_INTERVAL = 0.1
-"""Seconds between two reports of progress: a loop over a million rows must not pay for a million events."""
+"""Seconds between two reports of progress, so that a loop over a million rows does not send a million events."""
 
 NOT_RUNNING = "this object was not made by fietsupdate; nothing runs"
 
@@ -49,12 +49,12 @@ ERROR, WARNING = "error", "warning"
 
 
 def severity(level: str) -> Callable[[Check], Check]:
-    """Return a decorator that says what it means when a check raises.
+    """Return a decorator that sets the consequence of a failing check.
 
     It is for ``check`` and ``verify`` of update scripts, and for ``pre_check...`` and ``post_check...`` functions.
 
     Args:
-        level: ``"warning"``: what was raised is told, and repeated at the end, and the run goes on; ``"error"``: the
+        level: ``"warning"``: the exception is shown, and repeated at the end, and the run goes on; ``"error"``: the
             run, or the update, fails, as without the decorator.
 
     Raises:
@@ -71,17 +71,17 @@ def severity(level: str) -> Callable[[Check], Check]:
 
 
 def only_warns(check: object) -> bool:
-    """Return whether a check that fails is a warning only."""
+    """Return whether the failure of a check is a warning only."""
     return getattr(check, _SEVERITY, ERROR) == WARNING
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What an update will need, as its ``estimate(config)`` says.
+    """What an update will need, as its ``estimate(config)`` returns it.
 
     Args:
-        seconds: How long it will take; ``None`` where that is not known.
-        bytes: How much space it will need on the data directory's disk while it runs; ``None`` where not known.
+        seconds: How long it will take; ``None`` if unknown.
+        bytes: How much space it will need on the data directory's disk while it runs; ``None`` if unknown.
     """
 
     seconds: float | None = None
@@ -90,7 +90,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What a hook can reach while its transaction is open."""
+    """What a hook can use while its transaction is open."""
 
     data_dir: Path | None = None
     files: BulkFiles | None = None
@@ -101,22 +101,22 @@ class Surroundings:
     session: Callable[[Connection], Session] | None = None
     """Makes an ORM session that joins the connection's transaction by a savepoint."""
     emit: Callable[[str, str, Mapping[str, Any]], None] = _print
-    """Takes the event's name, its text and its details."""
+    """Called with the event's name, its text and its details."""
     ask: Callable[[Question], str] = _by_default
     """Answers a question."""
     unattended: bool = True
-    """Whether nobody is there who could be asked."""
+    """Whether the run has no terminal at which questions could be asked."""
 
 
 class UpdateScript:
     """Base class of ``Up`` and ``Down``; override the hooks that the update needs.
 
-    Every hook gets the application's settings: a `Settings` mapping that always holds ``sqlalchemy.url`` and
-    ``fietsupdate.data_dir``. Raising anything, also `SystemExit`, fails the update.
+    Every hook receives the application's settings: a `Settings` mapping that always holds ``sqlalchemy.url`` and
+    ``fietsupdate.data_dir``. Any exception, also `SystemExit`, fails the update.
 
-    Beside the hooks below three optional ones exist, looked up by name: ``check(config)`` runs before anything changes,
-    ``verify(config)`` runs before the commit, and ``estimate(config)`` gives an `Estimate` of what the update will need
-    when somebody is asked whether to run it.
+    Beside the hooks below there are three optional ones, looked up by name: ``check(config)`` runs before anything
+    changes, ``verify(config)`` runs before the commit, and ``estimate(config)`` returns an `Estimate` of what the
+    update will need, which is shown when the administrator is asked whether to run it.
     """
 
     _surroundings: Surroundings = Surroundings()
@@ -132,21 +132,21 @@ class UpdateScript:
         self._surroundings.emit("tell", str(text), {})
 
     def warn(self, text: str) -> None:
-        """Report something that is not as it should be and fails nothing; the report repeats it at the end."""
+        """Report something that is wrong but fails nothing; the report repeats it at the end."""
         self._surroundings.emit("warning", str(text), {})
 
     def ask(self, text: str = "", *, default: str | None = None, choices: Sequence[str] = (), name: str = "") -> str:
         """Return the answer to a question, which was given before the update began.
 
         The planner finds the question in the script, so write its arguments as literals; or declare it in the metadata
-        `questions`, and ask by `name`. The answer is kept in the ledger, so it is no place for a password.
+        `questions`, and ask by `name`. The answer is kept in the ledger, so it must not be a password.
 
         Args:
             text: The question.
-            default: The answer where nobody gives one; without it, somebody must.
-            choices: All answers that it takes; any text where there are none.
-            name: Names it for ``--answer`` and in the ledger: small letters, digits and ``_``. Without one it is made
-                of the words of the text.
+            default: The answer where none is given; without a default, an answer must be given.
+            choices: All answers that are accepted; any text if empty.
+            name: The question's name for ``--answer`` and in the ledger: small letters, digits and ``_``. If omitted,
+                it is made of the words of the text.
 
         Raises:
             UpdateFailedError: The plan did not know the question, and it has neither an answer nor a default.
@@ -156,15 +156,15 @@ class UpdateScript:
 
     @property
     def unattended(self) -> bool:
-        """Whether nobody is there who could be asked: ``--yes``, no terminal, an application that starts."""
+        """Whether no administrator can be asked: with ``--yes``, without a terminal, when an application starts."""
         return self._surroundings.unattended
 
     def progress(self, iterable: Iterable[T], total: int | None = None, description: str = "") -> Iterator[T]:
-        """Yield the items of ``iterable`` and report how far it is.
+        """Yield the items of ``iterable`` and report the progress.
 
         Args:
-            iterable: What to go through; it is never copied.
-            total: Number of items, where it is known and ``len()`` cannot tell.
+            iterable: The items; the iterable is never copied.
+            total: Number of items, if known and not available by ``len()``.
             description: What the items are, in the plural: ``"tracks"``.
         """
         if total is None and isinstance(iterable, Sized):
@@ -175,7 +175,7 @@ class UpdateScript:
                 self._surroundings.emit("progress", description, {"done": done, "total": total})
                 shown = now
             yield item
-            done += 1  # counted after the item is finished, not when it is handed out
+            done += 1  # counted after the item is finished, not when it is yielded
         self._surroundings.emit("progress", description, {"done": done, "total": total or done})
 
     @property
@@ -198,7 +198,7 @@ class UpdateScript:
         """The connection inside the update's transaction.
 
         Raises:
-            UpdateFailedError: the update is not atomic, so its hooks run outside of any transaction of ours.
+            UpdateFailedError: The update is not atomic, so its hooks run outside of any transaction of ours.
         """
         connection = self._surroundings.connection
         if connection is None:
@@ -211,11 +211,11 @@ class UpdateScript:
     def session(self) -> Session:
         """Return an ORM session inside the update's transaction, which it joins by a savepoint.
 
-        Its ``commit()`` keeps what was done since the savepoint, its ``rollback()`` takes back that alone; the
-        transaction of the update goes on.
+        Its ``commit()`` keeps the changes since the savepoint, its ``rollback()`` reverts only those; the transaction
+        of the update goes on.
 
         Raises:
-            UpdateFailedError: as for `connection`.
+            UpdateFailedError: As for `connection`.
         """
         connection = self.connection
         return _there(self._surroundings.session, "session()")(connection)

@@ -1,7 +1,7 @@
-"""When an application starts: bring its instance up to date, or refuse to start on one that is not.
+"""For an application that starts: bring its instance up to date, or refuse to start on one that is not.
 
-Both work in any thread, also where an event loop runs: then in a thread of their own, as env.py may want a loop for
-itself. The process belongs to the application: its logging stays as it is, whatever env.py configures, and
+Both functions work in any thread. Where an event loop runs, they use a thread of their own, because env.py may need a
+loop for itself. The process belongs to the application: its logging stays as it is, whatever env.py configures, and
 signal handlers are installed in the main thread only, while something changes.
 """
 
@@ -32,7 +32,7 @@ from fietsupdate.updater import Updater
 
 T = TypeVar("T")
 Where = Updater | Config | str | os.PathLike[str]
-"""Where the configuration is: the path of an INI file or of a pyproject.toml, or what was made of one."""
+"""The configuration: the path of an INI file or of a pyproject.toml, or an object that was made from one."""
 
 LOGGER = "fietsupdate"
 
@@ -50,19 +50,19 @@ _alone = threading.RLock()
 
 
 def ensure_current(config: Where, *, lock_timeout: float | None = None, as_root: bool = False) -> Report:
-    """Apply what waits, as ``fietsupdate update --yes`` does; nothing waits any more when this returns.
+    """Apply the pending updates, as ``fietsupdate update --yes`` does; none is pending when this returns.
 
-    Where several processes start at once, one of them updates and the others wait for it. On an instance that is up to
-    date this is one look, and no lock. What happens goes to the logger ``fietsupdate``. Called by `setup`, env.py or a
-    hook, which make the application for an update, it does nothing.
+    Where several processes start at once, one of them updates and the others wait for it. An instance that is up to
+    date is read once and not locked. Events go to the logger ``fietsupdate``. Called by `setup`, env.py or a hook,
+    which create the application for an update, the function does nothing.
 
     Args:
         config: Where the configuration is.
         lock_timeout: Seconds to wait for another updater, 0 for none; ``None`` as configured.
-        as_root: Whether root may work on somebody else's data directory.
+        as_root: Whether root may work on another user's data directory.
 
     Raises:
-        FietsupdateError: The instance is not up to date, and why; notes say what stands and what to do.
+        FietsupdateError: The instance is not up to date, and why; notes give its state and the command to type.
     """
     if is_at_work():
         return Report(Plan(Direction.UP, (), (), (), ()), (), ())
@@ -70,23 +70,24 @@ def ensure_current(config: Where, *, lock_timeout: float | None = None, as_root:
 
 
 def require_current(config: Where) -> None:
-    """Look at the instance, and refuse one that is not up to date. Nothing is changed.
+    """Raise an error if the instance is not up to date. Nothing is changed.
 
-    Called by `setup`, env.py or a hook, which make the application for an update, it does nothing.
+    Called by `setup`, env.py or a hook, which create the application for an update, the function does nothing.
 
     Args:
         config: Where the configuration is.
 
     Raises:
-        NotCurrentError: It is not; names what it is at, what this code has, and the command to type.
-        FietsupdateError: It cannot be found out.
+        NotCurrentError: The instance is not up to date; names its position, this code's updates, and the command to
+            type.
+        FietsupdateError: The state cannot be determined.
     """
     if not is_at_work():
         _as_a_guest(lambda: _require(_updater(config)))
 
 
 class Log(EventPrinter):
-    """Writes each event to the logger; the event itself is the record's ``fietsupdate``."""
+    """Writes each event to the logger; the attribute ``fietsupdate`` of a log record holds the event's document."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -96,7 +97,7 @@ class Log(EventPrinter):
     def show(self, event: Event) -> None:
         """Write one event."""
         text = " ".join(line.strip() for line in self.narrator.lines(event)) or _in_short(event)
-        shown = printable(masked_parts(text))  # a log is read on a terminal, too
+        shown = printable(masked_parts(text))  # a log may be read on a terminal, too
         self.logger.log(
             _LEVELS.get(event.event, logging.INFO), "%s", shown, extra={"fietsupdate": documents.event(event)}
         )
@@ -149,7 +150,7 @@ def _hint(config: Config, problem: Problem | None) -> str:
 
 
 def _as_a_guest(work: Callable[[], T]) -> T:
-    """Do something alone in this process, in a thread of its own where an event loop runs in this one."""
+    """Run a function alone in this process, in a separate thread if an event loop runs in this one."""
     try:
         if not _loop_runs():
             return _quietly(work)
@@ -160,12 +161,12 @@ def _as_a_guest(work: Callable[[], T]) -> T:
             error.hint = STARTING
         warned = (f"It has warned: {text}" for text in error.warnings)
         for note in filter(None, (error.stands, error.hint, *warned)):
-            error.add_note(note)  # a traceback in a log is all that some administrator will see
+            error.add_note(note)  # a traceback in a log is all that some administrators will see
         raise
 
 
 def _loop_runs() -> bool:
-    asyncio: Any = sys.modules.get("asyncio")  # a program that has not imported it runs no loop
+    asyncio: Any = sys.modules.get("asyncio")  # a program that has not imported asyncio runs no loop
     try:
         return asyncio is not None and asyncio.get_running_loop() is not None
     except RuntimeError:
@@ -173,14 +174,14 @@ def _loop_runs() -> bool:
 
 
 def _quietly(work: Callable[[], T]) -> T:
-    # env.py changes what all threads share: import path, working directory, loggers. One at a time.
+    # env.py changes what all threads share: import path, working directory, loggers. So only one call runs at a time.
     with _alone, _alembic_is_quiet():
         return work()
 
 
 @contextlib.contextmanager
 def _alembic_is_quiet() -> Iterator[None]:
-    """Keep Alembic's own remarks out of the application's log: the events say it all."""
+    """Keep Alembic's own messages out of the application's log: the events report the same."""
     loggers = {logging.getLogger(name): logging.WARNING for name in ("alembic", "alembic.runtime.migration")}
     before = {logger: logger.level for logger in loggers}
     try:

@@ -1,4 +1,4 @@
-"""Updater: everything that the commands do, as calls with values in and values out. It never prints."""
+"""Updater: every command as a method that takes and returns values. It never prints."""
 
 from __future__ import annotations
 
@@ -42,21 +42,22 @@ class Updater(Author):
         answers: Mapping[str, str] | None = None,
         unattended: bool = True,
     ) -> Plan:
-        """Make the plan that `update` or `downgrade` would run; every refusal of theirs is raised here.
+        """Return the plan that `update` or `downgrade` would run; raise the errors with which they would refuse.
 
         Args:
             target: Id, prefix, ``+2``, ``-1``, ``head``, ``heads``, ``base``; ``None`` for everything.
             direction: Up or down.
-            checks: Load the scripts, too, and run their ``check`` hooks and the application's own pre-checks.
-            as_root: Whether root may work on somebody else's data directory.
+            checks: Whether to load the scripts, too, and run their ``check`` hooks and the application's own
+                pre-checks.
+            as_root: Whether root may work on another user's data directory.
             backup: ``auto``, ``full`` or ``never``; ``None`` as configured.
             below_baseline: Whether a downgrade may revert a baseline.
-            on_event: Told of what the checks say.
+            on_event: Called with the events of the checks.
             answers: As for `update`.
-            unattended: Whether nobody is there to answer what the scripts ask: then their defaults answer.
+            unattended: Whether questions of the scripts are answered by their defaults instead of being asked.
 
         Raises:
-            FietsupdateError: What stands in the way.
+            FietsupdateError: The reason why the plan cannot run.
         """
         given = self._given(answers, unattended=unattended)
         with self._run(on_event, as_root=as_root, backup=backup, below_baseline=below_baseline, given=given) as run:
@@ -76,23 +77,23 @@ class Updater(Author):
         answers: Mapping[str, str] | None = None,
         unattended: bool = True,
     ) -> Report:
-        """Apply what waits. An instance that is up to date takes no lock.
+        """Apply the pending updates. An instance that is up to date is not locked.
 
         Args:
             target: Id, prefix, ``+2``, ``head``, ``heads``; ``None`` for everything.
-            agreed: The plan that somebody said yes to; nothing but it, or its rest, is run.
-            on_event: Told of everything that happens, in this thread.
+            agreed: The plan that the administrator has confirmed; only this plan, or the rest of it, is run.
+            on_event: Called with every event, in this thread.
             lock_timeout: Seconds to wait for another updater, 0 for none; ``None`` as configured.
-            as_root: Whether root may work on somebody else's data directory.
+            as_root: Whether root may work on another user's data directory.
             backup: When a backup is made first: ``auto``, ``full`` or ``never``; ``None`` as configured.
-            answers: Answers to the scripts' questions, by name, or by update and name (``ID:NAME``); what is not in
-                it is taken from the environment (``FIETSUPDATE_ANSWER_<NAME>``), or is the question's default.
-            unattended: What scripts read as `UpdateScript.unattended`.
+            answers: Answers to the scripts' questions, by name, or by update and name (``ID:NAME``); a missing answer
+                is taken from the environment (``FIETSUPDATE_ANSWER_<NAME>``), or is the question's default.
+            unattended: The value of `UpdateScript.unattended` in the scripts.
 
         Raises:
             LockedError: Another updater is still at work.
             UnansweredError: A question has neither an answer nor a default; nothing was changed.
-            FietsupdateError: What went wrong; ``stands`` says what both halves are at now.
+            FietsupdateError: The update failed; ``stands`` tells the state of both halves.
         """
         given = self._given(answers, unattended=unattended)
         with self._run(on_event, lock_timeout, as_root=as_root, backup=backup, given=given) as run:
@@ -111,10 +112,10 @@ class Updater(Author):
         answers: Mapping[str, str] | None = None,
         unattended: bool = True,
     ) -> Report:
-        """Revert what came after the target, and nothing else; arguments and errors as for `update`.
+        """Revert the updates that came after the target, and no others; arguments and errors as for `update`.
 
         With `below_baseline` a baseline may be reverted, too: Alembic then drops what the database held before the
-        first update. Both halves are copied before that, unless `backup` is ``never``.
+        first update. Both halves are backed up before that, unless `backup` is ``never``.
         """
         given = self._given(answers, unattended=unattended)
         with self._run(
@@ -135,14 +136,15 @@ class Updater(Author):
 
         Args:
             update_ids: Ids or prefixes; ``heads``, ``head``; ``base`` alone for none.
-            with_alembic: Set Alembic's version table, too, to the revisions that these updates need, in the same
-                transaction; ``None``: where the database has tables, but no Alembic version (after ``create_all``).
-            on_event: Told of everything that happens.
+            with_alembic: Whether to set Alembic's version table, too, to the revisions that these updates need, in the
+                same transaction; ``None``: only where the database has tables, but no Alembic version (after
+                ``create_all``).
+            on_event: Called with every event.
             lock_timeout: Seconds to wait for another updater; ``None`` as configured.
-            as_root: Whether root may work on somebody else's data directory.
+            as_root: Whether root may work on another user's data directory.
 
         Raises:
-            FietsupdateError: What went wrong.
+            FietsupdateError: The reason why nothing was recorded.
         """
         from fietsupdate.commands.stamp import stamp
 
@@ -153,7 +155,7 @@ class Updater(Author):
         """Return the full ids that `stamp` would record for these words; ``()`` for ``base``. Changes nothing.
 
         Raises:
-            FietsupdateError: a word names no update, or several.
+            FietsupdateError: A word names no update, or several.
         """
         from fietsupdate.commands.stamp import stampable
 
@@ -172,15 +174,15 @@ class Updater(Author):
         """Finish or undo what an interrupted run left, as every `update` does before it begins.
 
         Args:
-            accept: An update that is half done was finished by hand: record it as done.
-            purge: Delete what playback set aside, and the kept bytes of finished updates.
-            on_event: Told of everything that happens.
+            accept: Whether an update that is half done was finished by hand, and is to be recorded as done.
+            purge: Whether to delete the files that playback set aside, and the kept bytes of finished updates.
+            on_event: Called with every event.
             lock_timeout: Seconds to wait for another updater; ``None`` as configured.
-            as_root: Whether root may work on somebody else's data directory.
+            as_root: Whether root may work on another user's data directory.
 
         Raises:
-            InDoubtError: It cannot be known what became of the open transaction; nothing was touched.
-            FietsupdateError: What went wrong.
+            InDoubtError: The outcome of the open transaction cannot be determined; nothing was changed.
+            FietsupdateError: The recovery failed.
         """
         from fietsupdate.commands.recover import recover
 
@@ -198,17 +200,17 @@ class Updater(Author):
         lock_timeout: float | None = None,
         as_root: bool = False,
     ) -> Backup:
-        """Copy both halves, as they are at this moment.
+        """Make a backup of both halves as they are at this moment.
 
         Args:
-            dest: The folder that the backup is made in; ``None`` for the one of the configuration.
+            dest: The folder that the backup is made in; ``None`` for the configured folder.
             as_is: Whether halves that do not fit together are copied, too.
-            on_event: Told of everything that happens.
+            on_event: Called with every event.
             lock_timeout: Seconds to wait for another updater; ``None`` as configured.
-            as_root: Whether root may work on somebody else's data directory.
+            as_root: Whether root may work on another user's data directory.
 
         Raises:
-            FietsupdateError: There is no new backup; nothing else was touched.
+            FietsupdateError: There is no new backup; nothing else was changed.
         """
         from fietsupdate.commands.backup import make
 
@@ -216,7 +218,7 @@ class Updater(Author):
             return make(run, Path(dest).absolute() if dest is not None else None, as_is=as_is)
 
     def backups(self) -> Shelf:
-        """Look for backups where the configuration keeps them. No database is needed."""
+        """Return the backups in the configured folder. No database is needed."""
         from fietsupdate.commands.backup import listed
 
         with activated(self.config) as site:
@@ -228,13 +230,13 @@ class Updater(Author):
         """Read a backup from end to end.
 
         Args:
-            name: Its name, or the path of its folder; ``None`` for the newest of both halves.
-            restore: Whether to restore a good one into a throw-away place as well, and compare what arrived.
-            on_event: Told how far it is.
+            name: The name of the backup, or the path of its folder; ``None`` for the newest backup of both halves.
+            restore: Whether to restore a sound backup into a throw-away place as well, and compare the result.
+            on_event: Called with the progress.
 
         Raises:
-            UsageError: There is none of this name.
-            FietsupdateError: It is damaged, or could not be brought to the throw-away place.
+            UsageError: There is no backup of this name.
+            FietsupdateError: The backup is damaged, or could not be restored into the throw-away place.
         """
         from fietsupdate.commands.backup import verified
 
@@ -255,16 +257,16 @@ class Updater(Author):
         lock_timeout: float | None = None,
         as_root: bool = False,
     ) -> tuple[str, ...]:
-        """Take away the backups that need not be kept, and give their names.
+        """Delete the backups that need not be kept, and return their names.
 
         Args:
-            keep: How many of both halves to keep, at least 1; ``None`` as configured.
-            dry_run: Only name them.
+            keep: How many backups of both halves to keep, at least 1; ``None`` as configured.
+            dry_run: Whether to return the names only, and delete nothing.
             lock_timeout: Seconds to wait for another updater; ``None`` as configured.
-            as_root: Whether root may work on somebody else's data directory.
+            as_root: Whether root may work on another user's data directory.
 
         Raises:
-            FietsupdateError: The instance cannot be looked at or locked.
+            FietsupdateError: The instance cannot be read or locked.
         """
         from fietsupdate.commands.backup import prune, to_prune
 
@@ -287,7 +289,10 @@ class Updater(Author):
     def restore_plan(
         self, name: str | None = None, *, despite: Collection[Despite] = (), as_root: bool = True
     ) -> Candidate:
-        """Say what `restore` would replace, and raise its refusals; the backup's content is not read."""
+        """Return what `restore` would replace, and raise the errors with which it would refuse.
+
+        The backup's content is not read.
+        """
         from fietsupdate.commands.restore import check
 
         with self._run(as_root=as_root) as run:
@@ -306,13 +311,13 @@ class Updater(Author):
 
         Args:
             name: Name of a backup, or path of its folder; ``None`` for the newest that can be restored.
-            despite: What it is done in spite of.
-            on_event: Told of everything that happens.
+            despite: The reasons against the restore that are to be overruled.
+            on_event: Called with every event.
             lock_timeout: Seconds to wait for another updater; ``None`` as configured.
-            as_root: Whether root may work on somebody else's data directory.
+            as_root: Whether root may work on another user's data directory.
 
         Raises:
-            FietsupdateError: What went wrong; ``stands`` says what both halves are at now.
+            FietsupdateError: The restore failed; ``stands`` tells the state of both halves.
         """
         from fietsupdate.commands.restore import restore
 
@@ -333,17 +338,17 @@ class Updater(Author):
 
         Args:
             target: As for `update`.
-            round_trip: Revert the updates afterwards, compare, and apply them again.
-            on_event: Told of everything that happens, in this thread.
+            round_trip: Whether to revert the updates afterwards, compare, and apply them again.
+            on_event: Called with every event, in this thread.
             lock_timeout: Seconds to wait for another updater before cloning; ``None`` as configured.
-            as_root: Whether root may work on somebody else's data directory.
+            as_root: Whether root may work on another user's data directory.
             answers: As for `update`; only the clone keeps them.
 
         Returns:
-            What was found out, also where an update failed (``failure``); ``None`` where there is nothing to rehearse.
+            The findings, also where an update failed (``failure``); ``None`` where there is nothing to rehearse.
 
         Raises:
-            FietsupdateError: It could not be rehearsed at all.
+            FietsupdateError: The rehearsal was not possible at all.
         """
         from fietsupdate.commands.rehearse import rehearse
 
@@ -351,11 +356,11 @@ class Updater(Author):
             return rehearse(run, target, round_trip=round_trip)
 
     def outlook(self, plan: Plan, *, ask: bool = False, answers: Mapping[str, str] | None = None) -> Outlook:
-        """Say what is known of a plan: the figures of its last rehearsal, else the scripts' own estimates.
+        """Return the estimates for a plan: the figures of its last rehearsal, else of the scripts' ``estimate`` hooks.
 
         Args:
-            plan: What `plan` gave.
-            ask: Whether the scripts may be asked for estimates, which runs their code.
+            plan: The plan that `plan` returned.
+            ask: Whether the ``estimate`` hooks may be called, which runs code of the scripts.
             answers: As for `update`.
         """
         from fietsupdate.commands.outlook import outlook

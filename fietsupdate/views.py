@@ -1,4 +1,4 @@
-"""What one look at an instance found: its database, its data directory, and what lies open there."""
+"""The facts that one inspection of an instance found: its database, its data directory, and unfinished work in it."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from fietsupdate.model import Begun, Direction, Entry, Failure
 
 @dataclass(frozen=True, slots=True)
 class Whereabouts:
-    """What was found out on the connection that env.py configured."""
+    """The database behind the connection that env.py configured."""
 
     url: str = field(repr=False)
-    """The URL that leads there: env.py's, with what the driver was given beside it and the server's own name of the
-    database. Password and all; never printed."""
+    """A URL that opens the same database: env.py's, completed by the driver's other arguments and the server's own name
+    of the database. With the password; never printed."""
     shown: str
     """The same with the password masked."""
     file: Path | None = None
-    """The database file, for SQLite: the one that is open, wherever the URL points."""
+    """For SQLite, the database file that is open, whatever the URL says."""
     identity: tuple[str, ...] = ()
-    """What tells this database from every other, its name (or file) first; empty where nobody could tell."""
+    """Facts that distinguish this database from every other, its name (or file) first; empty if unknown."""
     search_path: tuple[str, ...] = ()
-    """On PostgreSQL, the schemas in which names without one are looked up."""
+    """On PostgreSQL, the schemas in which names without a schema are looked up."""
     version_table: str = ""
-    """Alembic's version table, whose name the ledger's table shares; "" where nobody could tell."""
+    """Alembic's version table, from whose name that of the ledger's table is derived; "" if unknown."""
     schema: str = ""
-    """The schema that the ledger is in, or would be made in; "" where none needs to be named."""
+    """The schema of the ledger, existing or to be created; "" where no schema needs to be named."""
     others: tuple[str, ...] = ()
     """Ledgers of other instances in the same database, by the names of their tables."""
     attached: tuple[str, ...] = ()
@@ -35,17 +35,17 @@ class Whereabouts:
 
     @property
     def name(self) -> str:
-        """The database's name as its server says it; "" where nobody could tell."""
+        """The database's name as its server reports it; "" if unknown."""
         return self.identity[0] if self.identity else ""
 
 
 NOWHERE = Whereabouts("", "")
-"""Nobody has asked."""
+"""The database is not known yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class LockHolder:
-    """Who holds the updater's lock."""
+    """The process that holds the updater's lock."""
 
     pid: int
     host: str
@@ -55,7 +55,7 @@ class LockHolder:
 
 @dataclass(frozen=True, slots=True)
 class OpenTransaction:
-    """The header of the transaction that lies open in the data directory."""
+    """The header of the open transaction in the data directory."""
 
     txn: str
     instance_id: str
@@ -72,7 +72,7 @@ class OpenTransaction:
 
 @dataclass(frozen=True, slots=True)
 class OpenRestore:
-    """A restore that was cut off."""
+    """A restore that was interrupted."""
 
     backup: str
     """Name of the backup."""
@@ -80,25 +80,26 @@ class OpenRestore:
     database: str
     """The URL of the database, with the password masked."""
     is_half: bool = True
-    """Whether it has touched something live and is not complete, so that it only goes forward; else it left rubbish."""
+    """Whether it has changed live data and is incomplete, so that it can only be finished; otherwise it left files to
+    delete."""
     damaged: str = ""
     """Why its journal cannot be read; "" when it can."""
 
 
 @dataclass(frozen=True, slots=True)
 class DatabaseView:
-    """What one look at the database found. ``None`` and empty are different answers."""
+    """What one inspection of the database found. ``None`` and an empty value have different meanings."""
 
     dialect: str
     """SQLAlchemy's name: ``sqlite``, ``postgresql``, ``mysql``, ``mariadb``."""
     url: str = field(repr=False)
-    """The URL that env.py opened, password and all. Never printed."""
+    """The URL that env.py opened, with the password. Never printed."""
     shown_url: str
     """The same with the password masked."""
     alembic_current: tuple[str, ...]
     """Heads in Alembic's version table, sorted."""
     revisions: Mapping[str, tuple[str, ...]]
-    """Each known Alembic revision, its parents and dependencies; parents come before children."""
+    """Each known Alembic revision with its parents and dependencies; parents come before children."""
     alembic_heads: tuple[str, ...]
     """Heads of the revision tree, sorted."""
     entries: tuple[Entry, ...]
@@ -112,18 +113,18 @@ class DatabaseView:
     file: Path | None = None
     """The database file, for SQLite."""
     exists: bool = True
-    """False for a SQLite file that is not there; nothing else was looked at then."""
+    """False for a SQLite file that does not exist; then nothing else was read."""
     tables: int = 0
     """Tables beside Alembic's version table and our own."""
     labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Branch labels of the revision tree, each with the revisions that carry it."""
     place: Whereabouts = NOWHERE
-    """Which database it is, as its server said."""
+    """The database as its server identifies it."""
 
 
 @dataclass(frozen=True, slots=True)
 class FilesView:
-    """What one look at the data directory found."""
+    """What one inspection of the data directory found."""
 
     data_dir: Path
     exists: bool
@@ -141,18 +142,19 @@ class FilesView:
     unreadable_header: str = ""
     """Name of an open transaction whose header is missing or damaged; "" for none."""
     restore: OpenRestore | None = None
-    """The restore that was cut off, if one was."""
+    """The interrupted restore, if there is one."""
     maintenance: Path | None = None
-    """The maintenance file that a run has put up, and that still stands."""
+    """The maintenance file, if a run has created it and it still exists."""
     failure: Failure | None = None
     """The last run that failed, if none has succeeded since."""
     warnings: tuple[str, ...] = ()
-    """What a run has warned of that did not come to its end."""
+    """The warnings of a run that did not reach its end."""
     way_back: str = ""
-    """Name of the backup that leads back to before the update that was interrupted, or to before the database went past
-    a pending update; where the halves do not fit together, of the one that is nearest to the older; "" for none."""
+    """Name of a backup to go back to; "" for none. It is from before the interrupted update, or from before the
+    database went past a pending update; where the halves do not fit together, the backup that is nearest to the older
+    half."""
 
     @property
     def is_half_restored(self) -> bool:
-        """Whether a restore was cut off when it had touched something live."""
+        """Whether a restore was interrupted after it had changed live data."""
         return self.restore is not None and self.restore.is_half

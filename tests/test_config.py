@@ -639,7 +639,7 @@ def test_a_data_directory_that_nobody_names_is_refused(tmp_path):
     section(tmp_path, "")
     with pytest.raises(ConfigError) as caught, activated(load(tmp_path)):
         pass
-    assert caught.value.message == f"Nobody names the data directory: {tmp_path}/alembic.ini has no data_dir."
+    assert caught.value.message == f"No data directory is named: {tmp_path}/alembic.ini has no data_dir."
     assert "data_dir = %(here)s/data" in caught.value.hint
 
 

@@ -141,7 +141,7 @@ def test_an_entry_point_that_points_nowhere_is_told_with_who_published_it(billin
         updater(billing, updates="lost:").status()
     said = f"updates = lost: the entry point lost = {value} of acme-lost points nowhere: {missing.format(site=site)}"
     assert caught.value.message == said
-    assert "'pip install --force-reinstall acme-lost'" in caught.value.hint
+    assert "`pip install --force-reinstall acme-lost`" in caught.value.hint
 
 
 def test_a_published_name_without_its_colon_is_told(billing):

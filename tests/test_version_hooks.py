@@ -435,11 +435,14 @@ def test_a_distribution_that_is_not_installed_is_told(make) -> None:
     app.project.ini.write_text(text)
     assert "distribution = lesson: no distribution of that name is installed" in app.run("status").exited(1).told
     app.project.ini.write_text(text.replace("distribution = lesson\n", ""))
-    assert "version_hooks = hooks: nobody says whose version that is." in app.run("status").exited(1).told
+    assert "version_hooks = hooks: no distribution is named whose version that is." in app.run("status").exited(1).told
     app.project.ini.write_text(
         app.project.ini.read_text().replace("version_hooks = hooks", "data_version_file = VERSIONS")
     )
-    assert "data_version_file = VERSIONS: nobody says whose version that is." in app.run("status").exited(1).told
+    assert (
+        "data_version_file = VERSIONS: no distribution is named whose version that is."
+        in app.run("status").exited(1).told
+    )
 
 
 def test_a_version_that_cannot_be_compared_is_told(make) -> None:

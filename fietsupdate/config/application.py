@@ -1,7 +1,9 @@
-"""The application around an instance: its import path, its `setup`, its folders; all of it put back at the end.
+"""The application around an instance: import path, `setup` and folders.
 
-What `setup` returns joins the settings and outranks the files; ``fietsupdate.data_dir`` in it gives the data directory,
-unless an option or the environment did.
+All changes to the process are undone at the end.
+
+The values that `setup` returns join the settings and outrank the files. ``fietsupdate.data_dir`` among them names the
+data directory, unless an option or the environment names it.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from fietsupdate.model import Folder
 from fietsupdate.process import logging_kept
 
 DATA_DIR = "fietsupdate.data_dir"
-"""The setting that tells hooks the data directory; always there."""
+"""The setting that tells hooks the data directory; always present."""
 URL = "sqlalchemy.url"
 """The setting that tells hooks the URL that env.py opened."""
 IMPORTABLE = "It must be an importable package; prepend_sys_path of the Alembic section adds import paths."
@@ -35,7 +37,7 @@ _at_work: ContextVar[bool] = ContextVar("fietsupdate_at_work", default=False)
 
 @dataclass(frozen=True, slots=True)
 class Application:
-    """A configuration brought to life, as long as `activated` lasts."""
+    """The application that a configuration describes, while `activated` is entered."""
 
     config: Config
     settings: Settings
@@ -45,7 +47,7 @@ class Application:
     """The version of the configured distribution that is installed; "" where none is configured."""
 
     def with_url(self, url: str) -> Application:
-        """Return the same with the URL of the database among the settings."""
+        """Return the application with the database's URL among its settings."""
         return replace(self, settings=self.settings.joined({URL: url}))
 
 
@@ -53,11 +55,11 @@ class Application:
 def activated(config: Config) -> Iterator[Application]:
     """Make the application importable, call its `setup`, and find folders and data directory.
 
-    At exit `sys.path` and Python's logging are as they were, and the context that `setup` gave is left, whatever
-    happens to it: an exception of the caller is never swallowed by it.
+    At exit `sys.path` and Python's logging are restored, and the context that `setup` returned is left. That context
+    cannot swallow an exception of the caller.
 
     Raises:
-        ConfigError: `setup` fails, a folder does not exist, or nobody names the data directory.
+        ConfigError: `setup` fails, a folder does not exist, or no source names the data directory.
     """
     before, token = list(sys.path), _at_work.set(True)
     sys.path[:0] = [str(path) for path in config.prepend_sys_path]
@@ -70,7 +72,7 @@ def activated(config: Config) -> Iterator[Application]:
 
 
 def is_at_work() -> bool:
-    """Return whether a configuration is entered here: then `setup`, env.py or a hook is who asks."""
+    """Return whether this code runs inside an activated configuration: it was called by `setup`, env.py or a hook."""
     return _at_work.get()
 
 
@@ -80,7 +82,7 @@ def _site(config: Config, values: Mapping[str, Any]) -> Application:
         data_dir = config.here / Path(values[DATA_DIR])
     if data_dir is None:
         raise ConfigError(
-            f"Nobody names the data directory: {config.shown} has no data_dir.",
+            f"No data directory is named: {config.shown} has no data_dir.",
             hint="Add it to the section: data_dir = %(here)s/data. Or set FIETSUPDATE_DATA_DIR.",
         )
     settings = Settings({**config.settings, **values, DATA_DIR: str(data_dir)}, config.settings_origin)
@@ -95,7 +97,7 @@ def _app_version(config: Config) -> str:
             if not text:
                 continue
             raise ConfigError(
-                f"{key} = {text}: nobody says whose version that is.",
+                f"{key} = {text}: no distribution is named whose version that is.",
                 hint="Name the application's distribution: distribution = NAME",
             )
         return ""
@@ -108,7 +110,7 @@ def _app_version(config: Config) -> str:
     except PackageNotFoundError:
         raise ConfigError(
             f"distribution = {config.distribution}: no distribution of that name is installed in this Python.",
-            hint="'pip list' shows the names; an application that is not installed has no version.",
+            hint="`pip list` shows the names; an application that is not installed has no version.",
         ) from None
 
 
@@ -126,7 +128,7 @@ def _folders(config: Config) -> tuple[Folder, ...]:
 
 
 def _folder(name: str, here: Path) -> Folder:
-    """Find a folder; one below the configuration's own is named by its shorter, relative path."""
+    """Find a folder. A folder below that of the configuration is named by its shorter, relative path."""
     key, inside = published_name(name), package_folder(name)
     if key:
         return Folder(key, _published(key))
@@ -163,7 +165,7 @@ def _no_folder(path: Path) -> ConfigError:
 
 
 def _package(package: str, said: str, hint: str) -> Path:
-    """Find a package's folder without importing the package itself (its parents are imported: Python must)."""
+    """Return the folder of a package without importing the package itself; Python has to import its parents."""
     try:
         spec = importlib.util.find_spec(package)
     except (Exception, SystemExit) as error:
@@ -213,7 +215,7 @@ def _mapping(name: str, how: str, values: object) -> Mapping[str, Any]:
 
 @contextmanager
 def _leaving(name: str, manager: Any) -> Iterator[None]:
-    """Leave the context; the caller's exception goes on, even if the context would swallow it or fail itself."""
+    """Leave the context; the caller's exception is raised even if the context would swallow it or fails itself."""
     try:
         yield
     except BaseException as error:
@@ -240,22 +242,22 @@ GROUP = "fietsupdate.updates"
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """What one entry point says."""
+    """The content of one entry point."""
 
     package: str
     folder: str
-    """The folder in the package; "" is the package's own."""
+    """The folder in the package; "" is the package's own folder."""
     said: str
-    """The beginning of a message that it points nowhere."""
+    """The beginning of the message that the entry point is wrong."""
     hint: str
-    """What to do then."""
+    """The hint of that message."""
 
 
 def published(name: str) -> Publication:
-    """Return what is published under a name.
+    """Return the folder that is published under a name.
 
     Raises:
-        ConfigError: Nobody publishes anything under this name, several packages do, or what one says makes no sense.
+        ConfigError: No package publishes a folder under this name, several do, or the entry point is malformed.
     """
     found = entry_points(group=GROUP, name=name)
     if len(found) == 1:
@@ -280,7 +282,7 @@ def _read(entry: EntryPoint) -> Publication:
     by = _distribution(entry)
     said = f"updates = {entry.name}: the entry point {entry.name} = {entry.value} of {by} points nowhere"
     hint = (
-        f"'pip install --force-reinstall {by}' mends a broken installation; where it does not, the fault is the "
+        f"`pip install --force-reinstall {by}` mends a broken installation; where it does not, the fault is the "
         f"package's own. As long as none of its updates is applied, '{entry.name}:' can be taken out of `updates`."
     )
     if not entry.pattern.match(entry.value):

@@ -1,9 +1,10 @@
-"""One frozen `Config` from alembic.ini, pyproject.toml, the environment and options; reading is all that happens.
+"""Reads one frozen `Config` from alembic.ini, pyproject.toml, the environment and options; nothing else happens.
 
-A key is taken from the first of these that gives it: an option, ``FIETSUPDATE_<KEY>``, the INI file, pyproject.toml.
-(What ``setup`` returns comes between environment and files, see `fietsupdate.config.application`.) Relative paths in a
-file are relative to the file's folder, those in options and environment to the working directory. Alembic's own
-``prepend_sys_path`` keeps Alembic's meaning: relative to the working directory.
+A key is taken from the first of these sources that has it: an option, ``FIETSUPDATE_<KEY>``, the INI file,
+pyproject.toml. (The values that ``setup`` returns rank between environment and files, see
+`fietsupdate.config.application`.) Relative paths in a file are relative to the file's folder, those in options and
+environment to the working directory. Alembic's own ``prepend_sys_path`` keeps Alembic's meaning: relative to the
+working directory.
 """
 
 from __future__ import annotations
@@ -25,46 +26,49 @@ from fietsupdate.model import Policy
 
 @dataclass(frozen=True, slots=True)
 class Redirect:
-    """The clone of a database, in a rehearsal: what env.py must open in place of the real one."""
+    """The clone of a database in a rehearsal, which env.py must open in place of the real one."""
 
     url: str = field(repr=False)
     """The clone's URL."""
     real: str = field(repr=False)
-    """The URL that env.py opens otherwise."""
+    """The URL that env.py would open without the rehearsal."""
     mark: str
-    """What is written in the clone, and not in the real database."""
+    """The mark that is written in the clone and not in the real database."""
     ini: Path | None = None
-    """A copy of the INI file that leads to the clone, for an env.py that reads the file itself."""
+    """A copy of the INI file that names the clone, for an env.py that reads the file itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """A release of the application that a test takes for the installed one."""
+    """A release of the application that a test treats as the installed one."""
 
     version: str
     updates: frozenset[str] | None = None
-    """Ids of the update scripts that it brings; ``None`` for all that there are."""
+    """Ids of its update scripts; ``None`` for all scripts that exist."""
 
     def brings(self, update_id: str) -> bool:
-        """Return whether the release has the script of an update."""
+        """Return whether the release contains the script of an update."""
         return self.updates is None or update_id in self.updates
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """What the configuration says, all paths absolute. `fietsupdate.config.application.activated` brings it to life."""
+    """The content of the configuration, with absolute paths only.
+
+    `fietsupdate.config.application.activated` applies it.
+    """
 
     ini: Path | None
     toml: Path | None
     alembic_section: str
     here: Path
-    """Folder of the INI file or, without one, of pyproject.toml."""
+    """The folder of the INI file or, without an INI file, of pyproject.toml."""
     updates: tuple[str, ...]
     """Absolute folders, ``package:folder``, or ``name:``, under which an installed package publishes its folder."""
     data_dir: Path | None
-    """``None`` when `setup` must give it."""
+    """``None`` when `setup` must name it."""
     settings: Mapping[str, Any] = field(repr=False)
-    """The section that hooks get as ``config``, interpolated."""
+    """The section that hooks receive as ``config``, interpolated."""
     settings_origin: str = ""
     """Where `settings` come from, for messages."""
     setup: str = ""
@@ -72,20 +76,20 @@ class Config:
     """Relative to the data directory; "" for none."""
     extra_dirs: Mapping[str, Path] = field(default_factory=dict)
     backup_dir: Path | None = None
-    """``None`` for the folder of ours in the data directory."""
+    """``None`` for the default folder in the data directory."""
     backup: Policy = Policy.AUTO
-    """When an update makes a backup by itself."""
+    """When an update makes an automatic backup."""
     keep: int | None = 5
-    """How many backups of both halves stay; ``None`` for all."""
+    """How many backups of both halves are kept; ``None`` for all."""
     guard: bool = True
     rehearsal_dir: Path | None = None
-    """Where clones for rehearsals go; ``None`` for where there is room."""
+    """The folder of clones for rehearsals; ``None`` to choose a folder with enough space."""
     rehearsal: str = "auto"
-    """How a server's database is cloned: ``auto``, or ``dump``, which lets everybody connect meanwhile."""
+    """How a server's database is cloned: ``auto``, or ``dump``, which lets other programs connect meanwhile."""
     pointed: Redirect | None = None
     """Set while a rehearsal runs."""
     release: Release | None = None
-    """Set where a test stands for another release than the installed one."""
+    """Set in a test that stands for another release than the installed one."""
     lock_timeout: float = 600.0
     """Seconds; 0 does not wait."""
     alembic_config: str = ""
@@ -94,35 +98,36 @@ class Config:
     version_hooks: tuple[str, ...] = ()
     """Modules with version hooks; ``name:``, under which a plugin publishes one; callables that return such lines."""
     data_version_file: str = ""
-    """Where an earlier upgrader has kept the version of the data, relative to the data directory; "" for none."""
+    """The file in which an earlier upgrader kept the version of the data, relative to the data directory; "" for none.
+    """
     templates: Path | None = None
     """The project's own templates for new scripts."""
     checks: tuple[str, ...] = ()
     """Modules of the application with checks before and after a run."""
     running: str = ""
-    """A shell command; exit code 0 says that the application runs."""
+    """A shell command; exit code 0 means that the application is running."""
     maintenance: Path | None = None
-    """The file that stands while the instance is being changed."""
+    """The file that exists while the instance is being changed."""
     x: tuple[str, ...] = ()
     prepend_sys_path: tuple[Path, ...] = ()
     overrides: frozenset[str] = frozenset()
-    """Keys given by an option or by the environment; these outrank `setup`."""
+    """The keys that come from an option or from the environment; these outrank `setup`."""
 
     @property
     def shown(self) -> str:
-        """The files, for messages."""
+        """The paths of the configuration files, for messages."""
         return " and ".join(str(path) for path in (self.ini, self.toml) if path)
 
 
 class Settings(Mapping[str, Any]):
-    """What hooks get as ``config``: the application's settings, read-only.
+    """The mapping that hooks receive as ``config``: the application's settings, read-only.
 
-    Always has ``fietsupdate.data_dir`` and, once the database is known, ``sqlalchemy.url``. Its ``repr`` hides
-    whatever may hold a secret, so that a traceback or a log may show it.
+    Always contains ``fietsupdate.data_dir`` and, once the database is known, ``sqlalchemy.url``. Its ``repr`` masks
+    values that may hold a secret, so that a traceback or a log may show it.
 
     Args:
         values: The settings.
-        origin: Where they come from; a missing key is reported with it.
+        origin: Where they come from; named by the error for a missing key.
     """
 
     __slots__ = ("_origin", "_values")
@@ -148,7 +153,7 @@ class Settings(Mapping[str, Any]):
         return f"Settings({{{shown}}})"
 
     def joined(self, values: Mapping[str, Any]) -> Settings:
-        """Return the same settings with some more, or with other values."""
+        """Return the same settings with these values added or replaced."""
         return Settings({**self._values, **values}, self._origin)
 
 
@@ -170,16 +175,16 @@ def load_config(
     environ: Mapping[str, str] | None = None,
     cwd: Path | None = None,
 ) -> Config:
-    """Read the configuration. Nothing is imported, and nothing but the named files is looked at.
+    """Read the configuration. No module is imported, and no file is read but the configuration files.
 
     Args:
-        files: An INI file, a pyproject.toml, or one of each; without any, see `find_files`.
-        section: Alembic's section in the INI file (``-n``). If there is a section ``[fietsupdate:<section>]``, it
-            is used in place of ``[fietsupdate]``.
+        files: An INI file, a pyproject.toml, or one of each; if empty, see `find_files`.
+        section: Alembic's section in the INI file (``-n``). If there is a section ``[fietsupdate:<section>]``, it is
+            used in place of ``[fietsupdate]``.
         x: ``key=value`` pairs for env.py (``-x``).
         options: Values of keys that outrank everything else; text, as in the INI file.
-        environ: In place of `os.environ`.
-        cwd: In place of the working directory.
+        environ: Used in place of `os.environ`.
+        cwd: Used in place of the working directory.
 
     Raises:
         ConfigError: A file is missing or malformed, a key is unknown or has an impossible value.
@@ -213,10 +218,10 @@ def load_config(
 def find_files(
     files: Sequence[str | os.PathLike[str]] = (), *, environ: Mapping[str, str], cwd: Path
 ) -> tuple[Path | None, Path | None]:
-    """Return the INI file and the pyproject.toml that count, at least one of them, as Alembic looks for them.
+    """Return the INI file and the pyproject.toml to read, at least one of them, found as Alembic finds them.
 
-    Without `files` it is the one that ``FIETSUPDATE_CONFIG`` or ``ALEMBIC_CONFIG`` names. What is not named is
-    taken from the working directory, where it is there.
+    Without `files`, ``FIETSUPDATE_CONFIG`` or ``ALEMBIC_CONFIG`` names a file. A kind of file that is not named is
+    taken from the working directory, if it exists there.
 
     Raises:
         ConfigError: A named file does not exist, two of a kind are named, or there is none at all.
@@ -247,11 +252,11 @@ def load_callable(text: str, key: str) -> Callable[..., Any]:
     """Import ``package.module:name``.
 
     Args:
-        text: What to import; `name` may have dots.
-        key: Where the configuration says so, for messages.
+        text: The callable to import; `name` may have dots.
+        key: The key of the configuration that names it, for messages.
 
     Raises:
-        ConfigError: The module cannot be imported, has no such name, or it cannot be called.
+        ConfigError: The module cannot be imported, has no such name, or the object cannot be called.
     """
     module_name, _, path = text.partition(":")
     try:
@@ -276,13 +281,13 @@ def described(error: BaseException) -> str:
 
 
 def said(error: BaseException) -> str:
-    """Return the text of an exception; several texts, as a check raises for several faults, one after another."""
+    """Return the text of an exception; several texts, as a check raises for several faults, joined by semicolons."""
     several = len(error.args) > 1 and all(isinstance(text, str) for text in error.args)
     return "; ".join(error.args) if several and type(error).__str__ is Exception.__str__ else str(error)
 
 
 def command_line(config: Config, command: str) -> str:
-    """Return the command line for this configuration, whatever the working directory."""
+    """Return the command line for this configuration, independent of the working directory."""
     words = ["fietsupdate"]
     named = [config.ini, config.toml if config.ini is None or config.toml != Path.cwd() / "pyproject.toml" else None]
     for path in filter(None, named):
@@ -303,7 +308,7 @@ def _both(ini: Ini | None, toml: Toml | None) -> str:
 
 
 def _elsewhere(cwd: Path) -> str:
-    """Say how to name the configuration; Flask-Migrate keeps it one folder down."""
+    """Return a hint that shows how to name the configuration; Flask-Migrate keeps it in a folder of its own."""
     below = "migrations/alembic.ini"
     file = below if (cwd / below).is_file() else "FILE"
     return f"Name it with `fietsupdate -c {file}` or in FIETSUPDATE_CONFIG."

@@ -1,7 +1,7 @@
-"""Configuration files as they were written: what stands where, and on which line.
+"""Configuration files as they are written, with the line of each key.
 
-Knows INI and TOML, `%(here)s` and PasteDeploy's way to write an application's settings; knows nothing of what the
-keys mean. Whatever is wrong with a file is a `ConfigError` that names the file and, where it can be told, the line.
+Knows INI and TOML, `%(here)s` and PasteDeploy's way to write an application's settings, but not the meaning of any key.
+Each fault in a file is a `ConfigError` that names the file and, if known, the line.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 from fietsupdate.errors import ConfigError
 
 _MOST_INCLUDES = 20
-"""PasteDeploy files that `use` each other; beyond this they go in a circle."""
+"""The most PasteDeploy files that may `use` each other; more than this means that they form a circle."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +33,14 @@ class Ini:
         """Read a file.
 
         Raises:
-            ConfigError: It cannot be read, or is no INI file.
+            ConfigError: The file cannot be read, or is no INI file.
         """
-        # "locale" is how Alembic and PasteDeploy read it: all readers of one file must see one text.
+        # "locale" is how Alembic and PasteDeploy read the file; all readers must see the same text.
         return cls.of(path, _read_text(path, "locale"))
 
     @classmethod
     def of(cls, path: Path, text: str) -> Ini:
-        """Take a text for the content of a file."""
+        """Return the INI file with this text as its content."""
         return cls(path, text, _parse(path, text, {}))
 
     @property
@@ -57,10 +57,10 @@ class Ini:
         return tuple(key for key in self.parser.options(section) if key not in self.parser.defaults())
 
     def get(self, section: str, key: str) -> str | None:
-        """Return a value, interpolated; ``[DEFAULT]`` counts. ``None`` where there is none.
+        """Return a value, interpolated; ``[DEFAULT]`` counts. ``None`` where the key is missing.
 
         Raises:
-            ConfigError: An interpolation leads nowhere.
+            ConfigError: An interpolation refers to a missing key.
         """
         try:
             return self.parser.get(section, key, fallback=None)
@@ -73,13 +73,14 @@ class Ini:
         return f"{self.path}:{line}" if line else str(self.path)
 
     def settings(self, section: str) -> dict[str, str]:
-        """Return a whole section, as an application gets it: ``[DEFAULT]`` included, the case of the keys kept.
+        """Return a whole section, as an application reads it: ``[DEFAULT]`` included, the case of the keys kept.
 
-        Sections of PasteDeploy work as in Pyramid: ``%(here)s``, ``%(__file__)s``, ``set key = ...``,
-        ``get key = ...``, ``use = config:other.ini#name`` and ``use = another_section``.
+        Sections of PasteDeploy work as in Pyramid: ``%(here)s``, ``%(__file__)s``, ``set key = ...``, ``get key =
+        ...``, ``use = config:other.ini#name`` and ``use = another_section``.
 
         Raises:
-            ConfigError: An interpolation leads nowhere, or ``use`` names a file or section that does not exist.
+            ConfigError: An interpolation refers to a missing key, or ``use`` names a file or section that does not
+                exist.
         """
         return _settings(self, section, {}, _MOST_INCLUDES)
 
@@ -97,13 +98,13 @@ class Toml:
         """Read a file.
 
         Raises:
-            ConfigError: It cannot be read, or is not TOML.
+            ConfigError: The file cannot be read, or is not TOML.
         """
         return cls.of(path, _read_text(path, "utf-8"))
 
     @classmethod
     def of(cls, path: Path, text: str) -> Toml:
-        """Take a text for the content of a file."""
+        """Return the TOML file with this text as its content."""
         import tomllib
 
         try:
@@ -118,10 +119,10 @@ class Toml:
         return self.path.parent
 
     def table(self, name: str) -> Mapping[str, Any] | None:
-        """Return the table with a dotted name, its strings interpolated; ``None`` where there is none.
+        """Return the table with a dotted name, its strings interpolated; ``None`` where there is no such table.
 
         Raises:
-            ConfigError: The name stands for something else than a table, or an interpolation leads nowhere.
+            ConfigError: The name belongs to a value that is no table, or an interpolation refers to a missing key.
         """
         found: Any = self.data
         for part in name.split("."):
@@ -155,7 +156,7 @@ class Toml:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """Return ``, did you mean 'x'?`` for a misspelt word, or "" when nothing is near."""
+    """Return ``, did you mean 'x'?`` for a misspelt word, or "" when no known word is similar."""
     close = get_close_matches(word, list(known), n=1)
     return f", did you mean {close[0]!r}?" if close else ""
 
@@ -218,7 +219,7 @@ def _bad_interpolation(ini: Ini, error: configparser.InterpolationError) -> Conf
 
 
 def _ini_line(text: str, section: str, key: str) -> int:
-    """Find the line of a key, or of the section's header; 0 when it is written in a way not looked for."""
+    """Return the line of a key, or of the section's header; 0 when it is written in an unexpected way."""
     inside, header = False, 0
     spelling = re.compile(rf"""["']?{re.escape(key)}["']?\s*[=:]""", re.IGNORECASE)
     for number, line in enumerate(text.splitlines(), start=1):
@@ -256,7 +257,7 @@ def _borrowed(ini: Ini, section: str, own: Mapping[str, str], common: Mapping[st
 
 
 def _used(ini: Ini, section: str, use: str, common: Mapping[str, str], includes: int) -> dict[str, str]:
-    """Return the settings of the section that an ``[app:...]`` section builds on, as PasteDeploy finds it."""
+    """Return the settings of the section that an ``[app:...]`` section is based on, as PasteDeploy finds it."""
     kind, _, own_name = section.partition(":")
     if not use or kind not in {"app", "application"} or use.startswith(("egg:", "call:")):
         return {}

@@ -1,4 +1,4 @@
-"""Which modules with version hooks take part: those that the configuration names, and none by being installed.
+"""Selects the modules with version hooks: only those that the configuration names; being installed is not enough.
 
 A line of ``version_hooks`` is a module; or ``name:``, under which an installed plugin publishes a module by an entry
 point of the group `GROUP`; or ``module:callable``, a function of the application that returns such lines.
@@ -25,22 +25,22 @@ KEY = "version_hooks"
 
 @dataclass(frozen=True, slots=True)
 class HookModule:
-    """A module whose version hooks take part."""
+    """A module whose version hooks are active."""
 
     name: str
     said: str
-    """Who names it: the beginning of a message about it."""
+    """The line that names the module: the beginning of a message about it."""
 
 
 def active(config: Config, settings: Settings) -> tuple[HookModule, ...]:
-    """Return the modules whose hooks take part, in the order in which they do.
+    """Return the modules whose hooks are active, in the order in which they run.
 
     Args:
         config: The configuration, which names a distribution.
-        settings: What a callable of the application gets, as hooks do.
+        settings: The settings for a callable of the application, the same that hooks receive.
 
     Raises:
-        ConfigError: A name is not published, or by several plugins; or the application's callable fails.
+        ConfigError: A name is published by no plugin, or by several; or the application's callable fails.
     """
     found: dict[str, HookModule] = {}
     for line in config.version_hooks:
@@ -50,9 +50,9 @@ def active(config: Config, settings: Settings) -> tuple[HookModule, ...]:
 
 
 def inactive(config: Config, modules: Iterable[HookModule]) -> tuple[str, ...]:
-    """Return the names under which hooks for this application are published that take no part, sorted.
+    """Return the names of published hooks for this application that are not active, sorted.
 
-    An application that gives a callable has decided itself; then there are none.
+    An application with a callable has decided itself which hooks are active; then there are no inactive ones.
     """
     if any(is_callable(line) for line in config.version_hooks):
         return ()
@@ -75,7 +75,7 @@ def _module(line: str, said: str, distribution: str) -> HookModule:
 
 
 def _answer(line: str, said: str, settings: Settings) -> list[str]:
-    """Ask the application which lines stand for its active plugins."""
+    """Call the application's function for the lines of its active plugins."""
     try:
         with put_back(), stdout_on_stderr():
             answer = load_callable(line, KEY)(settings)
@@ -99,7 +99,7 @@ def _answer(line: str, said: str, settings: Settings) -> list[str]:
 
 
 def _found(name: str, said: str, distribution: str) -> HookModule:
-    """Find what is published under a name for this application."""
+    """Return the module that is published under a name for this application."""
     published = _published(distribution)
     points = [point for point in published if _normal(point.name) == _normal(name)]
     modules = {point.value for point in points}
@@ -134,7 +134,7 @@ def _unpublished(name: str, said: str, distribution: str, published: Collection[
 
 
 def _published(distribution: str) -> list[EntryPoint]:
-    """Return what is published for a distribution: under its name, or one that begins with it and a dot."""
+    """Return the entry points for a distribution: named like it, or with a name that begins with it and a dot."""
     ours = _normal(distribution)
     found = entry_points(group=GROUP)
     return [point for point in found if any(_normal(part) == ours for part in _beginnings(point.name))]
@@ -145,11 +145,11 @@ def _by(point: EntryPoint) -> str:
 
 
 def _beginnings(name: str) -> Iterable[str]:
-    """Return a dotted name and all that it begins with: a distribution's own name may have dots."""
+    """Return all prefixes of a dotted name, the name included: a distribution's own name may have dots."""
     parts = name.split(".")
     return (".".join(parts[:count]) for count in range(1, len(parts) + 1))
 
 
 def _normal(name: str) -> str:
-    """Write a distribution's name as everybody may write it (PEP 503)."""
+    """Return a distribution's name in its normal form (PEP 503)."""
     return re.sub(r"[-_.]+", "-", name.strip()).lower()

@@ -1,7 +1,6 @@
-"""The keys of ``[fietsupdate]``: who gave each one, and what its value means.
+"""The keys of ``[fietsupdate]``: the source of each value, and how it is converted.
 
-Every value remembers where it stands, so that whatever is wrong with it is reported with file and line, or with the
-name of the option or variable.
+Every value remembers where it was given, so that an error names file and line, or the option or variable.
 """
 
 from __future__ import annotations
@@ -33,27 +32,27 @@ _BOOLEANS = {"1": True, "yes": True, "true": True, "on": True, "0": False, "no":
 _PREFIX = "FIETSUPDATE_"
 _OTHER_VARIABLES = frozenset({"FIETSUPDATE_CONFIG", "FIETSUPDATE_YES"})
 _MISSPELT = 0.93
-"""How alike a variable must be to one of ours to count as a misspelling: others may use our prefix, too."""
+"""The similarity at which a variable counts as a misspelling of ours: other programs may use our prefix, too."""
 
 
 @dataclass(frozen=True, slots=True)
 class GivenValue:
-    """The value of one key, and where it stands."""
+    """The value of one key, and where it was given."""
 
     value: Any
     where: str
     """Start of every message about it: ``/srv/app/alembic.ini:12: data_dir``, or an option, or a variable."""
     base: Path
-    """What relative paths in it are relative to."""
+    """The folder that relative paths in the value are relative to."""
     overrides: bool = False
     """Whether it comes from an option or the environment."""
 
     def refuse(self, wanted: str) -> NoReturn:
-        """Raise the error that the value is not what it must be."""
+        """Raise the error that the value is not what the key requires."""
         raise ConfigError(f"{self.where} is {self.value!r}; it must be {wanted}.")
 
     def lines(self) -> tuple[str, ...]:
-        """Return a list: TOML's own, or text with one item a line."""
+        """Return a list of lines: a TOML list, or text with one item a line."""
         items = self.value.splitlines() if isinstance(self.value, str) else self.value
         if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
             self.refuse("a list of texts")
@@ -66,7 +65,7 @@ class GivenValue:
         return self.value.strip()
 
     def path(self, text: str) -> Path:
-        """Return the absolute path that a piece of the value stands for."""
+        """Return the absolute path for a path in the value."""
         return Path(os.path.normpath(self.base / Path(text).expanduser()))
 
 
@@ -77,13 +76,13 @@ def package_folder(text: str) -> tuple[str, str] | None:
 
 
 def published_name(text: str) -> str:
-    """Return the name of ``name:``, under which an installed package publishes its folder; "" for anything else."""
+    """Return the name in ``name:``, under which an installed package publishes its folder; "" for any other text."""
     match = _PUBLISHED.fullmatch(text)
     return match[1] if match else ""
 
 
 def is_callable(text: str) -> bool:
-    """Distinguish ``package.module:name``, a callable of the application, from other lines."""
+    """Return whether a text is ``package.module:name``, a callable of the application."""
     return _CALLABLE.fullmatch(text) is not None
 
 
@@ -101,15 +100,15 @@ def gather(
     environ: Mapping[str, str],
     cwd: Path,
 ) -> dict[str, GivenValue]:
-    """Return every key that somebody gave a value, from whoever outranks the others: option, variable, INI, TOML.
+    """Return the value of every given key from its highest-ranking source: option, variable, INI, TOML.
 
     Raises:
-        ConfigError: Somebody gives a key that does not exist.
+        ConfigError: A source has a key that does not exist.
     """
     ascending = chain(
         _from_toml(toml), _from_ini(ini, section), _from_environment(environ, cwd), _from_options(options, cwd)
     )
-    # An empty value is no value, but for the key in which it has a meaning.
+    # An empty value counts as no value, except for the key in which it has a meaning.
     return {key: given for key, given in ascending if key == "version_file" or given.value not in ("", [], {})}
 
 
@@ -117,7 +116,7 @@ def converted(given: Mapping[str, GivenValue]) -> dict[str, Any]:
     """Return the values as `fietsupdate.config.config.Config` holds them.
 
     Raises:
-        ConfigError: A value is not what its key asks for.
+        ConfigError: A value is not what its key requires.
     """
     return {key: convert(given[key]) for key, convert in KEYS.items() if convert and key in given}
 
@@ -141,7 +140,7 @@ def _from_ini(ini: Ini | None, section: str) -> Iterator[tuple[str, GivenValue]]
 
 
 def _is_ours(key: str, where: str, section: str) -> bool:
-    """Distinguish our keys from the application's, which have a dot; refuse what can only be a misspelling."""
+    """Return whether a key is ours; keys of the application have a dot. Raise ConfigError for a misspelt key."""
     if key in KEYS or "." in key:
         return key in KEYS
     raise ConfigError(
@@ -300,4 +299,4 @@ KEYS: Mapping[str, Callable[[GivenValue], Any] | None] = {
     "running": GivenValue.text,
     "maintenance": _path,
 }
-"""Everything that ``[fietsupdate]`` can say. A key with a dot in its name belongs to the application."""
+"""All keys of ``[fietsupdate]``. A key with a dot in its name belongs to the application."""

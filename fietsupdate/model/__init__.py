@@ -1,7 +1,7 @@
 """The frozen values that all rooms share.
 
-Nothing here reads a clock, a disk or a database: a value says what was seen or what is to be done, and who
-made it. Names are those of the documentation's glossary.
+No value reads a clock, a disk or a database: each holds facts that were found, or work that is to be done. The names
+are those of the documentation's glossary.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from fietsupdate.model.questions import NO_ASKS, Answer, Answers, Asks, Question
 from fietsupdate.model.readback import built, parsed
 
 BASE = "base"
-"""The state before any update. As ``update_id`` of a stamp entry: nothing is applied."""
+"""The state before any update. As ``update_id`` of a stamp entry, it means that no update is applied."""
 
 RESERVED_IDS = frozenset({"head", "heads", BASE})
 """Words that targets use, and that therefore cannot name an update."""
 
 
 VERSION_MARK = "=="
-"""Between distribution and version in the id of the entry that ends a change of version."""
+"""Separates distribution and version in the id of the entry that ends a change of version."""
 
 
 class Direction(enum.StrEnum):
-    """What a transaction did to an instance."""
+    """The kind of a transaction on an instance."""
 
     UP = "up"
     DOWN = "down"
@@ -51,12 +51,12 @@ class Phase(enum.StrEnum):
 
 
 class UpdateState(enum.StrEnum):
-    """An instance in one word; ``fietsupdate check`` exits with the code that belongs to it."""
+    """The state of an instance in one word; ``fietsupdate check`` exits with the code that belongs to it."""
 
     OKAY = "okay"
     """The instance is at every head."""
     OUTDATED = "outdated"
-    """Updates are waiting."""
+    """Updates are pending."""
     TOO_NEW = "too_new"
     """The instance is at updates that this code does not know."""
     UNKNOWN = "unknown"
@@ -74,13 +74,13 @@ class Folder:
     """A folder of update scripts."""
 
     name: str
-    """As the configuration names it; ``package:folder`` for one that lies in a package."""
+    """As the configuration names it; ``package:folder`` for a folder that lies in a package."""
     path: Path
 
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """What one update script describes; read with ``ast``, never by running it."""
+    """The content of one update script; read with ``ast``, never by running the script."""
 
     update_id: str
     previous: tuple[str, ...]
@@ -99,39 +99,40 @@ class Update:
     is_empty: bool = False
     """Whether the hooks of `Up` do nothing, so that only Alembic brings an instance to this update."""
     broken: str = ""
-    """Why the script is not Python, with file and line; its metadata are known all the same. "" for a sound one."""
+    """Why the script is not Python, with file and line; "" for a sound script. The metadata are known in either case.
+    """
     imports: tuple[Import, ...] = ()
-    """What the script must import before it can run."""
+    """The modules that the script must import before it can run."""
     leaves: tuple[Leave, ...] = ()
-    """What `Down` leaves on purpose."""
+    """The objects that `Down` leaves on purpose."""
     checksum_crlf: str = ""
-    """The same with CRLF: what ledgers have of scripts that were applied so before line ends were left out."""
+    """The same with CRLF: the checksum in ledgers that were written before line ends were normalised."""
     id_line: int = 1
     previous_line: int = 1
     revision_line: int = 1
     up_asks: Asks = NO_ASKS
-    """What `Up` asks."""
+    """The questions that `Up` asks."""
     down_asks: Asks = NO_ASKS
-    """What `Down` asks."""
+    """The questions that `Down` asks."""
     may_ask_more: bool = False
-    """Whether something outside of these two classes may ask, which cannot be known before it does."""
+    """Whether code outside of these two classes may ask questions, which become known only at run time."""
 
     @property
     def may_ask(self) -> bool:
-        """Whether the script may ask anything."""
+        """Whether the script may ask any question."""
         return self.may_ask_more or any(asks.questions or asks.unread for asks in (self.up_asks, self.down_asks))
 
     def is_script_of(self, checksum: str) -> bool:
-        """Return whether a checksum of the past is that of this script, line ends aside."""
+        """Return whether an earlier checksum is that of this script, apart from line ends."""
         return checksum in {self.checksum, self.checksum_crlf}
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One line of the ledger. Both halves of an instance hold the same entries."""
+    """One entry of the ledger. Both halves of an instance hold the same entries."""
 
     seq: int
-    """1 for the first entry, then counting."""
+    """1 for the first entry, then counting up."""
     txn: str
     """UUID of the transaction. Stamp entries written together share it."""
     update_id: str
@@ -144,14 +145,17 @@ class Entry:
     tool_version: str
     actor: str
     answers: Answers = ()
-    """What the script's questions were answered; entries of earlier versions have none."""
+    """The answers to the script's questions; entries of earlier versions have none."""
 
     def to_json(self) -> str:
         """Return the canonical text by which the two ledgers are compared: one line, keys sorted."""
         return json.dumps(self.document(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
     def document(self) -> dict[str, Any]:
-        """Return the fields for JSON; `answers` only where there are some, as earlier versions wrote none."""
+        """Return the fields for JSON.
+
+        Without `answers` where there are none, since earlier versions wrote no such field.
+        """
         values = asdict(self)
         del values["answers"]
         return {**values, "answers": dict(self.answers)} if self.answers else values
@@ -178,7 +182,7 @@ def fingerprint(entries: tuple[Entry, ...]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """The ledger row of a transaction that something has committed, and nobody has finished."""
+    """The ledger row of a transaction that was committed in part and not finished."""
 
     seq: int
     txn: str
@@ -190,11 +194,11 @@ class Begun:
     started_at: str
     actor: str
     failure: str = ""
-    """What was known of the failure when the process could still write it down."""
+    """The failure, if the process was still able to record it."""
     running: str = ""
-    """The phase whose hook has committed something before it ended; what it did to files is not undone."""
+    """The phase whose hook committed something before it ended; the hook's file changes are not undone."""
     answers: Answers = ()
-    """What the script's questions were answered when it began."""
+    """The answers to the script's questions when the update began."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,44 +208,44 @@ class Step:
     update: Update
     direction: Direction
     revisions: tuple[str, ...]
-    """Alembic revisions that will run, in this order; empty when Alembic has nothing to do."""
+    """Alembic revisions that will run, in this order; empty when there are none to run."""
     not_atomic: str = ""
-    """Why files and database cannot commit together in this step; "" when they do."""
+    """Why files and database cannot commit together in this step; "" when they can."""
     finished: tuple[Phase, ...] = ()
     """Phases that an interrupted run has already finished."""
     present: tuple[str, ...] = ()
-    """Alembic revisions of the update that the database has already, though no earlier update needs them."""
+    """Alembic revisions of the update that the database has already, although no earlier update needs them."""
     answers: tuple[Answer, ...] = ()
     """The answers to the script's questions."""
 
     @property
     def asks(self) -> Asks:
-        """What the script asks in this direction."""
+        """The questions of the script in this direction."""
         return {Direction.UP: self.update.up_asks, Direction.DOWN: self.update.down_asks}.get(self.direction, NO_ASKS)
 
     @property
     def open_questions(self) -> tuple[Question, ...]:
-        """The questions that nobody has answered yet."""
+        """The questions that have no answer yet."""
         answered = {answer.name for answer in self.answers}
         return tuple(question for question in self.asks.questions if question.name not in answered)
 
     @property
     def leaves(self) -> tuple[Leave, ...]:
-        """What stays on purpose, where the update is reverted."""
+        """The objects that stay on purpose when the update is reverted."""
         return self.update.leaves if self.direction is Direction.DOWN else ()
 
     @property
     def only_records(self) -> bool:
-        """Whether nothing runs: the step ends a change of the application's version in the ledger."""
+        """Whether no code runs: the step only records the end of a change of the application's version."""
         return self.direction is Direction.VERSION and VERSION_MARK in self.update.update_id
 
 
 @dataclass(frozen=True, slots=True)
 class Adoption:
-    """How an instance without ledger gets its first entries, before any step."""
+    """How an instance without a ledger gets its first entries, before any step."""
 
     update_ids: tuple[str, ...]
-    """What is stamped."""
+    """The updates that are stamped."""
     revisions: tuple[str, ...] = ()
     """Alembic revisions that run first (baseline)."""
     reason: str = ""
@@ -249,7 +253,7 @@ class Adoption:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What will be done, in full, before it starts. ``--dry-run`` prints the object that runs."""
+    """All work that will be done, complete before it starts. ``--dry-run`` prints the object that runs."""
 
     direction: Direction
     target: tuple[str, ...]
@@ -262,37 +266,39 @@ class Plan:
     tip_seq: int = 0
     """The ledger's last ``seq`` when the plan was made; it is compared again under the lock."""
     backup: str = ""
-    """What is copied first: ``full``, ``database`` (before each step that is not atomic), ``declined``, or ""."""
+    """The backup that is made first: ``full``, ``database`` (before each step that is not atomic), ``declined``, or "".
+    """
     backup_dir: str = ""
-    """Where it goes; "" where nothing is copied."""
+    """The folder of that backup; "" where none is made."""
     tables: tuple[str, ...] = ()
-    """The database's tables, where a baseline is reverted: Alembic drops those that the baseline's revisions made."""
+    """The database's tables, where a baseline is reverted: Alembic drops those that the baseline's revisions created.
+    """
 
     @property
     def is_below_baseline(self) -> bool:
-        """Whether a baseline is reverted, and with it what was there before the first update."""
+        """Whether a baseline is reverted, and with it everything from before the first update."""
         down = [step for step in self.steps if step.direction is Direction.DOWN]
         return any(step.update.baseline and step.revisions for step in down)
 
     def __bool__(self) -> bool:
-        """Return whether there is anything to do."""
+        """Return whether the plan has any work to do."""
         return bool(self.steps or self.adoption)
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something that is not as it should be, and what to do about it."""
+    """Something that is wrong, and the command or change that mends it."""
 
     code: str
     message: str
     hint: str = ""
     blocks: bool = True
-    """Whether ``update`` and ``downgrade`` refuse to run while it stands."""
+    """Whether ``update`` and ``downgrade`` refuse to run while the problem exists."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """The last run that failed, as it is remembered until one succeeds."""
+    """The last run that failed; remembered until a run succeeds."""
 
     time: str
     """UTC, ISO 8601 with milliseconds and ``Z``."""
@@ -307,7 +313,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """The answer of ``fietsupdate status``."""
+    """The result of ``fietsupdate status``."""
 
     state: UpdateState
     current: tuple[str, ...]
@@ -315,7 +321,7 @@ class Status:
     pending: tuple[Update, ...]
     """In the order in which they will run."""
     unknown: tuple[str, ...]
-    """Applied according to the ledger, but no script is known."""
+    """Updates that are applied according to the ledger, but have no known script."""
     problems: tuple[Problem, ...]
     alembic_current: tuple[str, ...] = ()
     alembic_heads: tuple[str, ...] = ()
@@ -325,26 +331,26 @@ class Status:
     applied: tuple[str, ...] = ()
     """Every applied update, oldest first."""
     not_transactional: str = ""
-    """Why no update can be atomic on this database; "" where they can."""
+    """Why no update can be atomic on this database; "" where updates can be."""
     distribution: str = ""
     """The application's distribution; "" where the configuration names none."""
     app_version: str = ""
-    """The version of it that is installed."""
+    """The installed version of the distribution."""
     data_version: str = ""
-    """The version that the data belongs to: all its version hooks have run. "" where none was ever recorded."""
+    """The version that the data belongs to: all its version hooks have run. "" where no version was ever recorded."""
     hooks: tuple[Update, ...] = ()
     """The version hooks that wait, in the order in which they will run, after the updates."""
     packages: tuple[PackageStatus, ...] = ()
-    """The same, package by package."""
+    """The updates of each folder of scripts."""
     last_failure: Failure | None = None
     """The last run that failed, if none has succeeded since."""
     failing_imports: tuple[FailingImport, ...] = ()
-    """What scripts import and is not there, where that was asked for."""
+    """The imports of scripts that fail, if the caller asked for them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened while a plan ran. Only `fietsupdate.cli.render` turns it into text.
+    """Something that happened while a plan ran. Only `fietsupdate.cli.render` turns events into text.
 
     ``event`` is one of: ``plan``, ``waiting``, ``recovered``, ``adopted``, ``update_begun``, ``phase_begun``,
     ``revision``, ``tell``, ``progress``, ``phase_finished``, ``update_finished``, ``update_undone``, ``warning``,
@@ -369,7 +375,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a run did."""
+    """The result of a run."""
 
     plan: Plan
     done: tuple[str, ...]
@@ -377,17 +383,16 @@ class Report:
     current: tuple[str, ...]
     duration_ms: int = 0
     warnings: tuple[str, ...] = ()
-    """What hooks and checks found worth a warning, each text once; that of an earlier run that this one went on with
-    comes first."""
+    """The warnings of hooks and checks, each text once. Warnings of an earlier run that this run resumed come first."""
     answers: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    """What the questions of the scripts were answered, by update and name."""
+    """The answers to the scripts' questions, by update and name."""
 
 
 class Policy(enum.StrEnum):
-    """When a backup is made by itself."""
+    """When an automatic backup is made."""
 
     AUTO = "auto"
-    """The database's dump, before each update that is not atomic here."""
+    """A dump of the database, before each update that is not atomic on this database."""
     FULL = "full"
-    """Both halves, before every run that has updates to run."""
+    """A backup of both halves, before every run that has updates to run."""
     NEVER = "never"

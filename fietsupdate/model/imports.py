@@ -1,4 +1,4 @@
-"""What an update script imports while it is loaded, and why one of these imports fails, as plain values."""
+"""The imports of an update script while it is loaded, and why one of them fails, as plain values."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from typing import NamedTuple
 
 
 class Import(NamedTuple):
-    """A module that a script imports at its left margin, where nothing decides whether it does."""
+    """A module that a script imports unconditionally at module level."""
 
     line: int
     module: str
-    """Its full name; of a relative import what follows the dots."""
+    """The module's full name; for a relative import, the part after the dots."""
     name: str = ""
-    """What is taken from it; "" for ``import module`` and for ``*``."""
+    """The name that is imported from it; "" for ``import module`` and for ``*``."""
     is_relative: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class FailingImport:
-    """The first import of a script that was looked up and is not there."""
+    """The first import of a script that cannot be found."""
 
     update_id: str
     path: Path
     line: int
     missing: str
-    """What is not there, in words."""
+    """The missing module or name, in words."""
     applied: bool

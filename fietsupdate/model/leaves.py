@@ -1,4 +1,4 @@
-"""What a script says that its `Down` leaves on purpose: a column, a table, files."""
+"""What a script declares that its `Down` leaves on purpose: a column, a table, files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ROOT = re.compile(r"([A-Za-z0-9_-]+):(.*)")
 
 @dataclass(frozen=True, slots=True, order=True)
 class Leave:
-    """One thing that stays when an update is reverted."""
+    """One object that stays when an update is reverted."""
 
     kind: str
     """``column``, ``table`` or ``files``."""
@@ -25,12 +25,12 @@ class Leave:
     """``tracks.feature``, ``schema.tracks.feature``; ``tracks``; ``tracks/**``, ``media:previews/*.png``."""
 
     def __str__(self) -> str:
-        """Return it as the script says it."""
+        """Return the object as the script declares it."""
         return f"{self.kind} {self.what}"
 
     @property
     def table(self) -> str:
-        """The table, of a column or by itself."""
+        """The name of the table; for a column, the table that it belongs to."""
         return self.what.rpartition(".")[0] if self.kind == COLUMN else self.what
 
     @property
@@ -43,17 +43,17 @@ class Leave:
 
         Args:
             root: The name of a further root; "" for the data directory.
-            path: Relative to it.
+            path: The path relative to the root.
         """
         wanted, pattern = _divided(self.what)
         return self.kind == FILES and root == wanted and _pattern(pattern).fullmatch(path) is not None
 
 
 def leave(text: str) -> Leave:
-    """Read one of them.
+    """Read one declaration of a script.
 
     Raises:
-        ValueError: it is none; says why.
+        ValueError: The text declares nothing; the message says why.
     """
     kind, _, what = text.partition(" ")
     what = what.strip()
@@ -70,7 +70,7 @@ def leave(text: str) -> Leave:
 
 
 def listed(leaves: Iterable[Leave]) -> str:
-    """Return them for a sentence."""
+    """Return the objects as a list for a sentence."""
     return ", ".join(map(str, leaves))
 
 

@@ -1,4 +1,4 @@
-"""Who is told what happens while it happens, and what is told where nobody listens."""
+"""The type of a listener of events, and a listener that ignores them."""
 
 from __future__ import annotations
 
@@ -10,4 +10,4 @@ Listener = Callable[[Event], None]
 
 
 def ignore(*_told: object) -> None:
-    """Do nothing with what is told."""
+    """Ignore the event."""

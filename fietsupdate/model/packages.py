@@ -1,4 +1,4 @@
-"""What an instance is at, package by package: each folder of update scripts is a package of its own."""
+"""The position of an instance package by package: each folder of update scripts is a package of its own."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class PackageStatus:
-    """How far the updates of one folder are."""
+    """The position of the updates of one folder."""
 
     name: str
     """The folder as the configuration names it."""
@@ -16,6 +16,6 @@ class PackageStatus:
     heads: tuple[str, ...]
     """Its updates with no update of the same folder after them."""
     pending: tuple[str, ...]
-    """Its updates that wait, in the order in which they will run."""
+    """Its pending updates, in the order in which they will run."""
     applied: int
     """How many of its updates are applied."""

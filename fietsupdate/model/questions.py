@@ -1,6 +1,6 @@
-"""What update scripts ask, and what was answered: the values, and what a name and an answer look like.
+"""The questions of update scripts and their answers: the values, and the rules for names and answers.
 
-An answer is text. It stands in the ledger of both halves, in plans and in reports: it is no place for a password.
+An answer is text. It is stored in the ledger of both halves, in plans and in reports, so it must not be a password.
 """
 
 from __future__ import annotations
@@ -14,30 +14,30 @@ from dataclasses import dataclass, field
 from fietsupdate.model.readback import parsed
 
 VARIABLE = "FIETSUPDATE_ANSWER_"
-"""What the names of environment variables begin with that answer a question."""
+"""The prefix of environment variables that answer a question."""
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
-"""What the name of a question looks like: in capitals, it ends the name of an environment variable."""
+"""The pattern of a question's name; in capitals, the name ends the name of an environment variable."""
 
 LONGEST_NAME = 60
 LONGEST_ANSWER = 500
-"""Characters of a name and of an answer."""
+"""The most characters of a name and of an answer."""
 MOST_BYTES = 20_000
-"""Bytes of all answers to one update: a line of the ledger has 64 KiB."""
+"""The most bytes of all answers to one update; an entry of the ledger may have 64 KiB."""
 
 _WORDS = re.compile(r"[a-z0-9]+")
 _LONGEST_DERIVED = 40
 
 
 class Source(enum.StrEnum):
-    """Who gave an answer."""
+    """Where an answer comes from."""
 
     GIVEN = "given"
     """The command line, the terminal, or the caller of `Updater`."""
     ENVIRONMENT = "environment"
     DEFAULT = "default"
     LEDGER = "ledger"
-    """The run that was interrupted; nobody is asked again."""
+    """The run that was interrupted; the question is not asked again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +45,14 @@ class Question:
     """One question of an update script."""
 
     name: str
-    """Names it on the command line, in the environment and in the ledger."""
+    """The name of the question on the command line, in the environment and in the ledger."""
     text: str
     default: str | None = None
-    """The answer where nobody gives one; ``None`` where somebody must."""
+    """The answer where none is given; ``None`` where one must be given."""
     choices: tuple[str, ...] = ()
-    """All answers that it takes; empty for any."""
+    """All answers that are accepted; empty for any text."""
     line: int = 0
-    """Where the script asks it; 0 for a question that was asked at run time."""
+    """The line in which the script asks; 0 for a question that was asked at run time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,30 +66,30 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Asks:
-    """What a class of hooks asks, as far as the script shows it without being run."""
+    """The questions of a class of hooks, as far as they can be read without running the script."""
 
     questions: tuple[Question, ...] = ()
     unread: tuple[int, ...] = ()
-    """Lines of questions of which the text, the default or the choices are computed."""
+    """Lines of questions whose text, default or choices are computed."""
 
     def find(self, name: str) -> Question | None:
-        """Return the question of this name."""
+        """Return the question with this name, or ``None``."""
         return next((question for question in self.questions if question.name == name), None)
 
 
 @dataclass(frozen=True)
 class GivenAnswers:
-    """The answers that somebody has given before the run."""
+    """The answers that were given before the run."""
 
     options: Mapping[str, str] = field(default_factory=dict)
-    """By name; or by update and name, ``ID:NAME``, which counts more."""
+    """By name; or by update and name, ``ID:NAME``, which outranks the name alone."""
     environment: Mapping[str, str] = field(default_factory=dict)
-    """By name."""
+    """By the name of the question."""
     unattended: bool = True
-    """Whether nobody is there who could be asked."""
+    """Whether the run has no terminal at which questions could be asked."""
 
     def answer(self, update_id: str, name: str) -> Answer | None:
-        """Return what was given for a question; ``None`` for nothing."""
+        """Return the answer that was given to a question, or ``None``."""
         for key in (f"{update_id}:{name}", name):
             if key in self.options:
                 return Answer(name, self.options[key], Source.GIVEN)
@@ -103,7 +103,7 @@ NO_ASKS = Asks()
 
 
 def derived_name(text: str) -> str:
-    """Return the name of a question that says none: the words of its text, as many as have room."""
+    """Return the name of a question that has none: the words of its text, as many as fit."""
     name = ""
     for word in _WORDS.findall(text.lower()):
         longer = f"{name}_{word}" if name else word
@@ -115,14 +115,14 @@ def derived_name(text: str) -> str:
 
 
 def wrong_name(name: str) -> str:
-    """Say what is wrong with the name of a question; "" for nothing."""
+    """Return what is wrong with the name of a question, or "" for a valid name."""
     if NAME.fullmatch(name) and len(name) <= LONGEST_NAME:
         return ""
     return f"the name {name!r} is not allowed: small letters, digits and `_`, {LONGEST_NAME} at the most"
 
 
 def wrong_answer(value: str, choices: Iterable[str] = ()) -> str:
-    """Say what is wrong with an answer; "" for nothing."""
+    """Return what is wrong with an answer, or "" for a valid answer."""
     choices = tuple(choices)
     if choices and value not in choices:
         return f"it must be one of {', '.join(choices)}"
@@ -144,29 +144,29 @@ Answers = tuple[tuple[str, str], ...]
 
 
 def sorted_answers(answers: Mapping[str, str]) -> Answers:
-    """Return answers as an entry of the ledger has them."""
+    """Return answers in the form that an entry of the ledger holds."""
     return tuple(sorted(answers.items()))
 
 
 def to_json(answers: Iterable[tuple[str, str]]) -> str:
-    """Return the text that the ledger table keeps."""
+    """Return answers as the text that the ledger table stores."""
     return json.dumps(dict(answers), sort_keys=True, ensure_ascii=False)
 
 
 def from_json(text: str | None) -> Answers:
-    """Read that text back; nothing for none.
+    """Read the text of the ledger table back; an empty tuple for no text.
 
     Raises:
-        ValueError: It is something else.
+        ValueError: The text does not hold answers.
     """
     return from_values(parsed(text)) if text else ()
 
 
 def from_values(values: object) -> Answers:
-    """Read answers that were read back from disk.
+    """Check answers that were read back from disk.
 
     Raises:
-        ValueError: They are something else than texts by name.
+        ValueError: The values are not texts by name.
     """
     if not isinstance(values, Mapping) or not all(isinstance(text, str) for pair in values.items() for text in pair):
         raise ValueError(f"{values!r} are no answers")

@@ -1,6 +1,6 @@
-"""Turns JSON that is read back from disk into values, whoever may have written it.
+"""Turns JSON that is read back from disk into values, whichever program wrote it.
 
-Each field has the type that it is declared with. Only `ValueError` is raised, whatever the text is.
+Each field is checked against its declared type. Only `ValueError` is raised, whatever the text is.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def parsed(text: str | bytes) -> Any:
     """Parse a JSON text.
 
     Raises:
-        ValueError: it is none, or nested too deeply.
+        ValueError: The text is no JSON, or nested too deeply.
     """
     try:
         return json.loads(text)
@@ -33,10 +33,10 @@ def parsed(text: str | bytes) -> Any:
 
 
 def built(kind: type[Kind], values: Any) -> Kind:
-    """Make a value of a dataclass; its fields that are declared as text, number or yes and no must be that.
+    """Build a dataclass from a mapping; fields that are declared as str, int or bool must have exactly that type.
 
     Raises:
-        ValueError: a field is missing, is another thing, or is unknown.
+        ValueError: A field is missing, unknown, or has another type.
     """
     if not isinstance(values, Mapping):
         raise ValueError(f"{kind.__name__} is no object")  # noqa: TRY004  # see the module's docstring
