@@ -13,6 +13,12 @@ from fietsupdate.cli.session import Session
 if TYPE_CHECKING:
     from fietsupdate.cli.render.events import EventPrinter
 
+Dest = Annotated[
+    str | None, typer.Argument(metavar="DEST", help="Folder to make it in; default: backup_dir.", show_default=False)
+]
+AsIs = Annotated[
+    bool, typer.Option("--as-is", help="Copy halves that do not fit together, too: to keep them before a restore.")
+]
 Name = Annotated[
     str | None,
     typer.Argument(metavar="NAME", help="Name of a backup, or path of its folder; default: the newest of both halves."),
@@ -22,14 +28,8 @@ Name = Annotated[
 def backup(
     ctx: typer.Context,
     *,
-    dest: Annotated[
-        str | None,
-        typer.Argument(metavar="DEST", help="Folder to make it in; default: backup_dir.", show_default=False),
-    ] = None,
-    as_is: Annotated[
-        bool,
-        typer.Option("--as-is", help="Copy halves that do not fit together, too: to keep them before a restore."),
-    ] = False,
+    dest: Dest = None,
+    as_is: AsIs = False,
     lock_timeout: LockTimeout = None,
     as_root: AsRoot = False,
     as_json: Events = False,
@@ -44,18 +44,16 @@ def backup(
     from fietsupdate.engine.context import now
 
     session: Session = ctx.obj
-    if dest is not None and not dest.strip():
-        raise wrong("DEST is empty.")  # a shell's variable that is not set must not mean the working directory
-    if dest is not None and (verb := _meant(dest)):
-        raise wrong(f"There is no 'backup {dest}', did you mean {verb!r}?", hint=f"For a folder, type ./{dest}")
-    with _listener(session, as_json=as_json) as tell:
-        made = session.updater().backup(
-            dest, as_is=as_is, on_event=tell, lock_timeout=seconds(lock_timeout), as_root=as_root
+    if dest is not None:
+        _check_folder(dest)
+    with _listener(session, as_json=as_json) as on_event:
+        created = session.updater().backup(
+            dest, as_is=as_is, on_event=on_event, lock_timeout=seconds(lock_timeout), as_root=as_root
         )
     if as_json:
-        session.out.line(backups.finished_line(made, now()))
+        session.out.line(backups.finished_line(created, now()))
     else:
-        session.say(backups.made(made))
+        session.say(backups.made(created))
     return 0
 
 
@@ -126,6 +124,13 @@ def _listener(session: Session, *, as_json: bool, quiet: bool = False) -> EventP
     from fietsupdate.cli.render.events import listener
 
     return listener(session.out, as_json=as_json, quiet=quiet or session.quiet, verbose=session.verbose)
+
+
+def _check_folder(dest: str) -> None:
+    if not dest.strip():
+        raise wrong("DEST is empty.")  # a shell's variable that is not set must not mean the working directory
+    if verb := _meant(dest):
+        raise wrong(f"There is no 'backup {dest}', did you mean {verb!r}?", hint=f"For a folder, type ./{dest}")
 
 
 def _meant(dest: str) -> str:

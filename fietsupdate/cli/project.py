@@ -9,6 +9,24 @@ import typer
 from fietsupdate.cli.options import wrong
 from fietsupdate.cli.session import Session
 
+UpdateId = Annotated[
+    str | None, typer.Argument(metavar="ID", help="Id of the update; without it, a random one.", show_default=False)
+]
+Message = Annotated[str, typer.Option("--message", "-m", metavar="TEXT", help="What the update does.")]
+Previous = Annotated[
+    list[str] | None, typer.Option("--previous", metavar="ID", help="What it comes after; default: the heads.")
+]
+Folder = Annotated[
+    str | None, typer.Option("--folder", metavar="FOLDER", help="Where to put it, if there are several folders.")
+]
+Autogenerate = Annotated[
+    bool, typer.Option("--autogenerate", help="Let Alembic write a revision for it, from the models.")
+]
+Release = Annotated[
+    str | None, typer.Option("--release", metavar="VERSION", help="Only mark a release: all heads become one.")
+]
+Merge = Annotated[bool, typer.Option("--merge", help="Join several heads.")]
+
 
 def init(
     ctx: typer.Context,
@@ -59,23 +77,13 @@ def _asked_data_dir(session: Session) -> str:
 def revision(
     ctx: typer.Context,
     *,
-    update_id: Annotated[
-        str | None, typer.Argument(metavar="ID", help="Id of the update; without it, a random one.", show_default=False)
-    ] = None,
-    message: Annotated[str, typer.Option("--message", "-m", metavar="TEXT", help="What the update does.")] = "",
-    previous: Annotated[
-        list[str] | None, typer.Option("--previous", metavar="ID", help="What it comes after; default: the heads.")
-    ] = None,
-    folder: Annotated[
-        str | None, typer.Option("--folder", metavar="FOLDER", help="Where to put it, if there are several folders.")
-    ] = None,
-    autogenerate: Annotated[
-        bool, typer.Option("--autogenerate", help="Let Alembic write a revision for it, from the models.")
-    ] = False,
-    release: Annotated[
-        str | None, typer.Option("--release", metavar="VERSION", help="Only mark a release: all heads become one.")
-    ] = None,
-    merge: Annotated[bool, typer.Option("--merge", help="Join several heads.")] = False,
+    update_id: UpdateId = None,
+    message: Message = "",
+    previous: Previous = None,
+    folder: Folder = None,
+    autogenerate: Autogenerate = False,
+    release: Release = None,
+    merge: Merge = False,
 ) -> int:
     """Write a new update script from the template."""
     session: Session = ctx.obj
@@ -92,6 +100,6 @@ def revision(
         autogenerate=autogenerate,
     )
     session.say(str(path))
-    if told := updater.ahead_of(path):
-        session.err.line(f"Note: {told}")
+    if note := updater.ahead_of(path):
+        session.err.line(f"Note: {note}")
     return 0

@@ -39,7 +39,7 @@ def recover(run: Run, *, accept: bool, purge: bool) -> Report:
             if purge:
                 cleanup.purge(run.site.data_dir)
             _sweep_clones(run, seen.database)
-            run.safeguard(seen).tidy(engine.tip, None)
+            run.automatic_backup(seen).tidy(engine.tip, None)
         plan = Plan(Direction.UP, (), (), before, engine.tip.current)
     return Report(plan, (), engine.tip.current, warnings=tuple(run.warned))
 

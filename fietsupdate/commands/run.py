@@ -148,7 +148,7 @@ class Run:
         if plan:
             self.check_hands()
             check_service(self.site)
-            plan = self.safeguard(seen, plan).check(plan)
+            plan = self.automatic_backup(seen, plan).check(plan)
         if checks:
             Checks(self.site, self.instance(seen.database).settings, self.tell, self.given).before(plan)
         return plan
@@ -198,25 +198,31 @@ class Run:
             plan = self._plan(seen, target, direction)
             if plan and agreed is not None and not done:
                 refuse_another(plan, agreed)
-            safeguard = self.safeguard(seen, plan)
+            automatic = self.automatic_backup(seen, plan)
             if plan:
-                plan = safeguard.check(plan)
+                plan = automatic.check(plan)
                 leave_service()
-            instance = self.instance(seen.database)
-            checks = Checks(self.site, instance.settings, self.tell, self.given)
-            for text in doubts(plan, self.given):
-                instance.tell("warning", text)
-            loaded = checks.before(plan)
-            engine = Executor(instance, seen.database, self._bytes_needed)
-            adoption = asdict(plan.adoption) if plan.adoption else None
-            instance.tell("plan", "", {"steps": [step.update.update_id for step in plan.steps], "adoption": adoption})
             try:
-                engine.run(plan, loaded, done, safeguard)
+                return plan, self._executed(plan, seen, automatic, done)
             except PlanChangedError:
                 continue
-            checks.after(plan, done, engine.tip.current)
-            return plan, engine.tip.current
         raise restless(done)
+
+    def _executed(
+        self, plan: Plan, inspection: Inspection, automatic: AutomaticBackup, done: list[str]
+    ) -> tuple[str, ...]:
+        """Carry out a plan, between the application's checks, and return where the instance is then."""
+        context = self.instance(inspection.database)
+        checks = Checks(self.site, context.settings, self.tell, self.given)
+        for text in doubts(plan, self.given):
+            context.tell("warning", text)
+        loaded = checks.before(plan)
+        executor = Executor(context, inspection.database, self._bytes_needed)
+        adoption = asdict(plan.adoption) if plan.adoption else None
+        context.tell("plan", "", {"steps": [step.update.update_id for step in plan.steps], "adoption": adoption})
+        executor.run(plan, loaded, done, automatic)
+        checks.after(plan, done, executor.tip.current)
+        return executor.tip.current
 
     # -- parts
 
@@ -337,7 +343,7 @@ class Run:
 
         return rehearsed_bytes(self.site.data_dir, step)
 
-    def safeguard(self, seen: Inspection, plan: Plan | None = None) -> AutomaticBackup:
+    def automatic_backup(self, seen: Inspection, plan: Plan | None = None) -> AutomaticBackup:
         """Return what makes and keeps the backups of a plan, or of no plan."""
         policy = self.policy
         if policy is None:

@@ -191,15 +191,12 @@ def load_config(
     """
     environ, cwd = os.environ if environ is None else environ, cwd or Path.cwd()
     ini_path, toml_path = find_files(files, environ=environ, cwd=cwd)
-    ini = Ini.read(ini_path) if ini_path else None
-    toml = Toml.read(toml_path) if toml_path else None
+    ini, toml = Ini.read(ini_path) if ini_path else None, Toml.read(toml_path) if toml_path else None
     alembic_section = section or "alembic"
     own_section = _own_section(ini, alembic_section)
     given = gather(ini, toml, own_section, options=options or {}, environ=environ, cwd=cwd)
-    if "updates" not in given:
-        raise _no_updates(ini, toml, own_section, cwd)
-    if "alembic_config" not in given:
-        _check_alembic(ini, toml, alembic_section)
+    _check_updates(given, ini, toml, own_section, cwd)
+    _check_alembic(given, ini, toml, alembic_section)
     settings, origin = _settings(ini, toml, own_section, given.get("settings_section"))
     return Config(
         ini=ini_path,
@@ -314,8 +311,12 @@ def _elsewhere(cwd: Path) -> str:
     return f"Name it with `fietsupdate -c {file}` or in FIETSUPDATE_CONFIG."
 
 
-def _no_updates(ini: Ini | None, toml: Toml | None, section: str, cwd: Path) -> ConfigError:
-    shown = _both(ini, toml)
+def _check_updates(
+    given: Mapping[str, GivenValue], ini: Ini | None, toml: Toml | None, section: str, cwd: Path
+) -> None:
+    if "updates" in given:
+        return
+    sources = _both(ini, toml)
     if ini and ini.has(section):
         where = f"{ini.where(section)}: [{section}] has"
     elif toml and toml.table(TOML_TABLE) is not None:
@@ -324,21 +325,20 @@ def _no_updates(ini: Ini | None, toml: Toml | None, section: str, cwd: Path) -> 
         hint = "Run `fietsupdate init` to add it."
         if not (ini and ini.has("alembic")) and not (toml and toml.table("tool.alembic") is not None):
             hint = f"Run `fietsupdate init` where Alembic is configured. {_elsewhere(cwd)}"
-        return ConfigError(f"There is no [{section}] section in {shown}.", hint=hint)
-    return ConfigError(
+        raise ConfigError(f"There is no [{section}] section in {sources}.", hint=hint)
+    raise ConfigError(
         f"{where} no `updates`.", hint="Name the folder of the update scripts: updates = %(here)s/updates"
     )
 
 
-def _check_alembic(ini: Ini | None, toml: Toml | None, section: str) -> None:
-    if ini and ini.has(section):
+def _check_alembic(given: Mapping[str, GivenValue], ini: Ini | None, toml: Toml | None, section: str) -> None:
+    if "alembic_config" in given or (ini and ini.has(section)):
         return
-    shown = _both(ini, toml)
     if toml and toml.table("tool.alembic") is not None and (section == "alembic" or not ini):
         return
     close = nearest(section, ini.parser.sections()) if ini else ""
     raise ConfigError(
-        f"Alembic is not configured: there is no [{section}] section in {shown}{close or '.'}",
+        f"Alembic is not configured: there is no [{section}] section in {_both(ini, toml)}{close or '.'}",
         hint="Name Alembic's section with -n, its file with -c, or set it up with `alembic init`. Where the "
         "application configures Alembic in code: `fietsupdate init --alembic-config package.module:callable`.",
     )

@@ -103,8 +103,7 @@ class BulkFiles(Files):
             for path in self._matching(paths) if isinstance(paths, str) else paths:
                 target = self._resolve(path)
                 if target in targets:  # its new content or name may wait
-                    moves.make()
-                    contents.make()
+                    moves.make()  # and the contents before them
                 if not contents and not moves:
                     targets.clear()
                 draft = self._changed(target, change)

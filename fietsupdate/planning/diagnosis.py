@@ -66,25 +66,31 @@ def diagnose(
         findings: list[Finding] = [(UpdateState.UPDATING, problems.updating(files.holder))]
     else:
         findings = list(_findings(graph, database, files, place, versions))
+    findings.sort(key=lambda finding: (not finding[1].blocks, GRAVITY.index(finding[0])))
     pending = _pending(graph, place, database.begun if database else None)
-    hooks = versions.waiting if versions else ()
+    status = _status(graph, place, findings, pending, versions.waiting if versions else ())
+    return _with_versions(_with_database(replace(status, data_dir=files.data_dir), database), versions)
+
+
+def _status(
+    graph: Graph, place: Position, findings: list[Finding], pending: tuple[Update, ...], hooks: tuple[Update, ...]
+) -> Status:
+    """Return the status that the ledger and the findings make."""
     state = min((_outcome(pending + hooks), *(state for state, _ in findings)), key=GRAVITY.index)
     if state in {UpdateState.UNKNOWN, UpdateState.TOO_NEW}:  # in these states the pending updates are unknown
         pending = hooks = ()
-    findings.sort(key=lambda finding: (not finding[1].blocks, GRAVITY.index(finding[0])))
-    status = Status(
+    unknown = unknown_of(place.applied, graph)
+    return Status(
         state,
         current=current_of(place.applied, graph),
         heads=graph.dag.heads(),
         pending=pending,
-        unknown=unknown_of(place.applied, graph),
+        unknown=unknown,
         problems=tuple(problem for _, problem in findings),
-        data_dir=files.data_dir,
-        applied=(*graph.dag.sort(place.applied), *unknown_of(place.applied, graph)),
+        applied=(*graph.dag.sort(place.applied), *unknown),
         hooks=hooks,
         packages=by_package(graph, place.applied, pending),
     )
-    return _with_versions(_with_database(status, database), versions)
 
 
 def _with_database(status: Status, database: DatabaseView | None) -> Status:
