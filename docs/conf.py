@@ -6,8 +6,9 @@ project = "fietsupdate"
 copyright = "2026, the fietsupdate developers"  # noqa: A001  # Sphinx's name for it
 version = release = fietsupdate.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton", "sphinx_design"]
 exclude_patterns = ["_build", "example"]
+copybutton_prompt_text = "$ "  # of a session, what is typed is copied, and not what is printed
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 smartquotes = False  # options begin with two hyphens
@@ -28,4 +29,6 @@ html_theme_options = {
     # What the commands print is up to 100 characters wide.
     "light_css_variables": {"code-font-size": "78%"},
 }
+html_static_path = ["_static"]
+html_css_files = ["fietsupdate.css"]
 html_show_sphinx = False
