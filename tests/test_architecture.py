@@ -179,6 +179,16 @@ def test_no_function_has_more_than_30_lines(module):
             assert lines <= 30, f"{module}.{node.name} has {lines} lines"
 
 
+@pytest.mark.parametrize("module", MODULES)
+def test_no_class_has_more_than_20_public_methods(module):
+    """Properties are counted; inherited methods are the business of the class that they come from."""
+    for node in everywhere(module):
+        if isinstance(node, ast.ClassDef):
+            methods = {child.name for child in node.body if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef)}
+            public = sorted(name for name in methods if not name.startswith("_"))
+            assert len(public) <= 20, f"{module}.{node.name}: {', '.join(public)}"
+
+
 def undocumented(node: ast.AST, name: str) -> Iterator[str]:
     if not ast.get_docstring(node):
         yield name

@@ -2,7 +2,7 @@
 
 A URL names that database by accident at the most: ``connect_args``, ``creator``, PGDATABASE, a service file, ``USE``
 and a pooler all lead elsewhere, and env.py may open several databases. What is dumped or replaced is therefore
-compared with this answer (`fietsupdate.database.dump.store.Store.refuse_another`), and not with a URL.
+compared with this answer (`fietsupdate.database.dump.client.DatabaseClient.refuse_another`), and not with a URL.
 """
 
 from __future__ import annotations

@@ -20,13 +20,12 @@ from fietsupdate.database.dump import postgresql_rights as rights
 from fietsupdate.database.dump import postgresql_verify as proof
 from fietsupdate.database.dump import programs
 from fietsupdate.database.dump.postgresql_client import (
+    DUMPED_TABLES,
     IN_USE,
     INSTALL,
     NOT_ALLOWED,
+    PostgreSQLClient,
     PostgreSQLStatementError,
-    Server,
-    psql,
-    select,
 )
 from fietsupdate.database.dump.postgresql_place import creation, literal, properties, quoted, statements
 from fietsupdate.database.dump.store import (
@@ -41,7 +40,6 @@ from fietsupdate.database.dump.store import (
     refuse_live,
     suffix,
 )
-from fietsupdate.database.identity import ASKED
 from fietsupdate.errors import DatabaseError
 from fietsupdate.model.listeners import ignore
 
@@ -53,43 +51,17 @@ _A_TABLE = re.compile(r"^\d+; 1259 \d+ TABLE (?!DATA |ATTACH )", re.MULTILINE)
 _VERSION = re.compile(r"\(PostgreSQL\) (\d+(?:\.\d+)*)")
 _NOISE = re.compile(r"(--.*|SET .*;|SELECT pg_catalog\.set_config\(.*|\\(un)?restrict .*|\s*)")
 
-_DUMPED = """
-SELECT n.nspname, c.relname, c.relkind FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
- WHERE c.relkind IN ('r', 'p') AND n.nspname <> 'information_schema' AND n.nspname NOT LIKE 'pg\\_%'
-   AND NOT EXISTS (SELECT FROM pg_depend e
-                    WHERE e.classid = 'pg_class'::regclass AND e.objid = c.oid AND e.deptype = 'e')
-"""
-"""Tables, without those that belong to extensions: no dump has them."""
-
-_TABLES = f"""
-SELECT CASE nspname WHEN 'public' THEN relname ELSE nspname || '.' || relname END, format('%I.%I', nspname, relname)
-  FROM ({_DUMPED}) dumped WHERE relkind = 'r' ORDER BY 1
-"""  # noqa: S608  # our own text
-
-
 _TABLESPACES = """
 SELECT DISTINCT spcname::text FROM pg_class JOIN pg_tablespace t ON t.oid = reltablespace WHERE spcname <> 'pg_global'
 """
 _USABLE = "SELECT spcname::text FROM pg_tablespace WHERE has_tablespace_privilege(oid, 'CREATE')"
 
 
-class PostgreSQLStore(Store):
-    """One database on a PostgreSQL server."""
+class PostgreSQLStore(PostgreSQLClient, Store):
+    """One database on a PostgreSQL server, copied and replaced."""
 
     dialect = "postgresql"
     file = None
-
-    def __init__(self, url: str, *, made: bool = False) -> None:
-        self.url = url
-        self.made = made
-        self._parsed = sa.make_url(url)
-        self.name = address.database_of(self._parsed)
-        self._server = Server(self._parsed)
-
-    @property
-    def shown(self) -> str:
-        """The URL with its passwords masked, also those in its query."""
-        return address.without_secrets(self._parsed)
 
     def check(self) -> None:
         """Compare the programs' version with the server's; pg_dump refuses a newer server."""
@@ -106,19 +78,6 @@ class PostgreSQLStore(Store):
                     hint=f"Install the client programs of PostgreSQL {server} (Debian: postgresql-client-{server}).",
                 )
 
-    def identity(self) -> tuple[str, ...]:
-        """Ask the server the same question through psql."""
-        return tuple(value or "" for value in self.query(ASKED["postgresql"])[0])
-
-    def exists(self) -> bool:
-        """Look the database up in the server's list."""
-        return bool(self._server.ask(f"SELECT 1 FROM pg_database WHERE datname = {literal(self.name)}"))  # noqa: S608
-
-    def size(self) -> int:
-        """Ask the server how many bytes the database takes on disk."""
-        sql = f"SELECT pg_database_size(oid) FROM pg_database WHERE datname = {literal(self.name)}"  # noqa: S608
-        return int((self._server.ask(sql) or [("0",)])[0][0] or 0)
-
     def dump(self, dest: Path, moved: Moved = ignore) -> None:
         """Write pg_dump's custom format: one snapshot, whoever writes meanwhile."""
         self.refuse_another()
@@ -134,7 +93,7 @@ class PostgreSQLStore(Store):
         with self._emerging(new, settings=settings):
             new.notes += loading.load(sa.make_url(new.url), dump, moved, tablespaces=self._has_tablespaces(settings))
             refuse_empty(new)
-            if (arrived := len(new.query(_DUMPED))) < expected:
+            if (arrived := len(new.query(DUMPED_TABLES))) < expected:
                 raise DatabaseError(f"Of {expected} tables in {dump} only {arrived} were loaded into {new.shown}.")
             new.analyze()
         return new
@@ -189,37 +148,11 @@ class PostgreSQLStore(Store):
             self._end_sessions(self.name)
             self._server.administer(f"DROP DATABASE IF EXISTS {quoted(self.name)}")
 
-    def run(self, sql: str) -> None:
-        """Execute statements, all of them in one transaction."""
-        psql(self._parsed, f"{sql}\n;\n", "--single-transaction")
-
-    def query(self, sql: str) -> list[tuple[str | None, ...]]:
-        """Return the rows of one SELECT (or VALUES, or TABLE), each value in PostgreSQL's own text form."""
-        return select(self._parsed, sql)
-
-    def tables(self) -> list[str]:
-        """Name the tables that hold rows, without those of extensions."""
-        return [name for name, _ in self._all_tables()]
-
-    def row_counts(self) -> dict[str, int]:
-        """Count the rows of every table, in one statement."""
-        tables = self._all_tables()
-        if not tables:
-            return {}
-        counts = (f"SELECT {number}, count(*) FROM {table}" for number, (_, table) in enumerate(tables))  # noqa: S608
-        rows = self.query(" UNION ALL ".join(counts) + " ORDER BY 1")
-        return {name: int(count or 0) for (name, _), (_, count) in zip(tables, rows, strict=True)}
-
     def schema_text(self) -> str:
         """Return pg_dump's definitions, without its comments and settings."""
         with _dumping(self._parsed, "--schema-only", form="plain") as call:
             text = programs.output_of(call).decode(errors="surrogateescape")
         return "\n".join(line for line in text.split("\n") if not _NOISE.fullmatch(line)) + "\n"
-
-    def analyze(self) -> None:
-        """Let the server count what its planner needs; no dump holds that, and it would come by itself, but later."""
-        if tables := self._all_tables():
-            psql(self._parsed, f"ANALYZE {', '.join(table for _, table in tables)};")
 
     def settings(self) -> Settings:
         """Describe comment, rights, settings and tablespaces: they are the database's own, not its content's."""
@@ -324,9 +257,6 @@ class PostgreSQLStore(Store):
         except PostgreSQLStatementError as error:
             if error.sqlstate != NOT_ALLOWED:
                 raise
-
-    def _all_tables(self) -> list[tuple[str, str]]:
-        return [(name or "", table or "") for name, table in self.query(_TABLES)]
 
 
 def _dumping(url: sa.URL, *options: str, form: str = "custom") -> AbstractContextManager[programs.Call]:

@@ -1,4 +1,7 @@
-"""Where a PostgreSQL database is, in the words of its own programs: from any driver's URL to libpq's parameters."""
+"""PostgreSQL through its own programs: URLs become libpq's parameters, psql executes, errors carry their SQLSTATE.
+
+`Server` creates and drops databases, `PostgreSQLClient` looks at one.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,10 @@ from typing import TypeVar
 import sqlalchemy as sa
 
 from fietsupdate.database.dump import programs
+from fietsupdate.database.dump.client import DatabaseClient
+from fietsupdate.database.dump.postgresql_place import literal
 from fietsupdate.database.dump.programs import Call, secret_file
+from fietsupdate.database.identity import ASKED
 from fietsupdate.errors import DatabaseError
 
 SSL_MODES = frozenset({"disable", "allow", "prefer", "require", "verify-ca", "verify-full"})
@@ -218,6 +224,78 @@ class Server:
             f"None of the databases {', '.join(MAINTENANCE)} can be reached: {failure.text if failure else ''}.",
             hint="Databases are made and renamed from there: allow this user to connect (pg_hba.conf, GRANT CONNECT).",
         ) from failure
+
+
+DUMPED_TABLES = """
+SELECT n.nspname, c.relname, c.relkind FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE c.relkind IN ('r', 'p') AND n.nspname <> 'information_schema' AND n.nspname NOT LIKE 'pg\\_%'
+   AND NOT EXISTS (SELECT FROM pg_depend e
+                    WHERE e.classid = 'pg_class'::regclass AND e.objid = c.oid AND e.deptype = 'e')
+"""
+"""The query for the tables that a dump holds: those that belong to extensions are in none."""
+
+_TABLES = f"""
+SELECT CASE nspname WHEN 'public' THEN relname ELSE nspname || '.' || relname END, format('%I.%I', nspname, relname)
+  FROM ({DUMPED_TABLES}) dumped WHERE relkind = 'r' ORDER BY 1
+"""  # noqa: S608  # our own text
+
+
+class PostgreSQLClient(DatabaseClient):
+    """One database on a PostgreSQL server, as psql reaches it."""
+
+    def __init__(self, url: str, *, made: bool = False) -> None:
+        self.url = url
+        self.made = made
+        self._parsed = sa.make_url(url)
+        self.name = database_of(self._parsed)
+        self._server = Server(self._parsed)
+
+    @property
+    def shown(self) -> str:
+        """The URL with its passwords masked, also those in its query."""
+        return without_secrets(self._parsed)
+
+    def identity(self) -> tuple[str, ...]:
+        """Ask the server the same question through psql."""
+        return tuple(value or "" for value in self.query(ASKED["postgresql"])[0])
+
+    def exists(self) -> bool:
+        """Look the database up in the server's list."""
+        return bool(self._server.ask(f"SELECT 1 FROM pg_database WHERE datname = {literal(self.name)}"))  # noqa: S608
+
+    def size(self) -> int:
+        """Ask the server how many bytes the database takes on disk."""
+        sql = f"SELECT pg_database_size(oid) FROM pg_database WHERE datname = {literal(self.name)}"  # noqa: S608
+        return int((self._server.ask(sql) or [("0",)])[0][0] or 0)
+
+    def run(self, sql: str) -> None:
+        """Execute statements, all of them in one transaction."""
+        psql(self._parsed, f"{sql}\n;\n", "--single-transaction")
+
+    def query(self, sql: str) -> list[tuple[str | None, ...]]:
+        """Return the rows of one SELECT (or VALUES, or TABLE), each value in PostgreSQL's own text form."""
+        return select(self._parsed, sql)
+
+    def tables(self) -> list[str]:
+        """Name the tables that hold rows, without those of extensions."""
+        return [name for name, _ in self._all_tables()]
+
+    def row_counts(self) -> dict[str, int]:
+        """Count the rows of every table, in one statement."""
+        tables = self._all_tables()
+        if not tables:
+            return {}
+        counts = (f"SELECT {number}, count(*) FROM {table}" for number, (_, table) in enumerate(tables))  # noqa: S608
+        rows = self.query(" UNION ALL ".join(counts) + " ORDER BY 1")
+        return {name: int(count or 0) for (name, _), (_, count) in zip(tables, rows, strict=True)}
+
+    def analyze(self) -> None:
+        """Let the server count what its planner needs; no dump holds that, and it would come by itself, but later."""
+        if tables := self._all_tables():
+            psql(self._parsed, f"ANALYZE {', '.join(table for _, table in tables)};")
+
+    def _all_tables(self) -> list[tuple[str, str]]:
+        return [(name or "", table or "") for name, table in self.query(_TABLES)]
 
 
 def meant(value: str) -> str | None:

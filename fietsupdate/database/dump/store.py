@@ -11,14 +11,13 @@ import contextlib
 import hashlib
 import os
 import re
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-import sqlalchemy as sa
-
+from fietsupdate.database.dump.client import DatabaseClient
 from fietsupdate.database.redirect import MARK
-from fietsupdate.errors import DatabaseError, masked
+from fietsupdate.errors import DatabaseError
 from fietsupdate.filesystem.posix.durable import sync_path
 from fietsupdate.filesystem.posix.ownership import give_owner
 from fietsupdate.model.listeners import ignore
@@ -34,76 +33,24 @@ Moved = Callable[[int], None]
 """Told how many bytes were copied since the last time."""
 
 
-_UNKNOWN = "Which database env.py's connection leads to could not be asked, so {shown} cannot be shown to be it."
-_SAY_IT_IN_THE_URL = (
-    "Put host, port, user and database into the URL that env.py opens; what is given to the driver beside it "
-    "(creator=, a session's own USE) the database's programs cannot see."
-)
-
-
-class Store(ABC):
-    """One database, by its URL: the live one, one loaded beside it, an old one, or a clone.
+class Store(DatabaseClient):
+    """One database that can be copied and replaced: the live one, one loaded beside it, an old one, or a clone.
 
     Attributes:
         dialect: SQLAlchemy's name of the dialect: ``sqlite``, ``postgresql``, ``mysql`` or ``mariadb``.
-        url: The SQLAlchemy URL of this database, password and all; never to be printed.
         file: The database file of SQLite, None for servers.
-        made: Whether it was made by us, beside a live one; only then it can be dropped.
-        visited: What tells the database that env.py's connection leads to from every other
-            (`fietsupdate.views`); empty where nobody could tell, None where nobody has asked.
-        notes: What did not come along when it was loaded, or cannot be loaded of what was dumped, in sentences.
+        notes: What was not loaded along with a dump, or cannot be loaded of what was dumped, in sentences.
 
-    What takes long takes ``moved``, which is told how many bytes were copied since the last time.
-    Every method raises DatabaseError, which tells what the database or its program said, without secrets.
+    Methods that take long call ``moved`` with the number of bytes copied since the last call.
     """
 
     dialect: str
-    url: str
     file: Path | None
-    made: bool = False
-    visited: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
-
-    @property
-    def shown(self) -> str:
-        """The URL with its password masked."""
-        return masked(sa.make_url(self.url).render_as_string(hide_password=True))
 
     @abstractmethod
     def check(self) -> None:
         """See that the database can be reached, and that the programs are there and not older than the server."""
-
-    @abstractmethod
-    def identity(self) -> tuple[str, ...]:
-        """Return what identifies this database, as its own program reaches it; see `fietsupdate.database.identity`."""
-
-    def refuse_another(self) -> None:
-        """Refuse to go on with a database that cannot be shown to be the one that env.py's connection leads to.
-
-        It is called before anything is dumped or replaced. What we made ourselves is known by its name.
-
-        Raises:
-            DatabaseError: with both answers, or with why there is none.
-        """
-        if self.made or self.visited is None:
-            return
-        found = self.identity()
-        if not self.visited:
-            raise DatabaseError(_UNKNOWN.format(shown=self.shown), hint=_SAY_IT_IN_THE_URL)
-        if found != self.visited:
-            raise DatabaseError(
-                f"env.py's connection leads to {_words(self.visited)}; by the URL that env.py opens, {self.shown}, the "
-                f"database's own programs come to {_words(found)}. Which one is meant cannot be known.",
-                hint=_SAY_IT_IN_THE_URL,
-            )
-
-    @abstractmethod
-    def exists(self) -> bool:
-        """Return whether there is such a database, empty or not."""
-
-    @abstractmethod
-    def size(self) -> int:
-        """Return the bytes that the database takes on disk, as its server counts them; 0 when it is not there."""
 
     def size_of_dump(self) -> int | None:
         """Return how many bytes a dump has at the most; ``None`` where only making one tells: its format differs."""
@@ -181,22 +128,6 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def run(self, sql: str) -> None:
-        """Execute statements and commit them."""
-
-    @abstractmethod
-    def query(self, sql: str) -> list[tuple[str | None, ...]]:
-        """Return the rows of one SELECT; every value as text, NULL as None."""
-
-    @abstractmethod
-    def tables(self) -> list[str]:
-        """Name the tables, sorted; a table outside of the default schema is called ``schema.table``."""
-
-    @abstractmethod
-    def row_counts(self) -> dict[str, int]:
-        """Count the rows of every table, by the names that `tables` gives."""
-
-    @abstractmethod
     def schema_text(self) -> str:
         """Return the definitions of everything but rows, in an order and a form that can be compared."""
 
@@ -211,12 +142,6 @@ class Store(ABC):
     def cloned(self, tag: str, folder: Path | None = None) -> Store | None:
         """Return what `clone` made under this tag, or None."""
         return _if_there(self.sibling(CLONE, tag, folder))
-
-
-def _words(identity: tuple[str, ...]) -> str:
-    """Say an identity to people: its name, and in brackets what tells it from others of that name."""
-    name, *rest = identity or ("no database",)
-    return f"{name!r} ({', '.join(filter(None, rest))})" if any(rest) else repr(name)
 
 
 def suffix(kind: str, tag: str, *, mark: str) -> str:
