@@ -18,8 +18,10 @@ from fietsupdate.model import questions
 from fietsupdate.model.imports import FailingImport, Import
 from fietsupdate.model.leaves import Leave
 from fietsupdate.model.packages import PackageStatus
+from fietsupdate.model.policy import Policy as Policy  # the rooms take every value from here
 from fietsupdate.model.questions import NO_ASKS, Answer, Answers, Asks, Question
 from fietsupdate.model.readback import built, parsed
+from fietsupdate.model.references import NOTHING_DECLARED, Declared
 
 BASE = "base"
 """The state before any update. As ``update_id`` of a stamp entry, it means that no update is applied."""
@@ -105,6 +107,8 @@ class Update:
     """The modules that the script must import before it can run."""
     leaves: tuple[Leave, ...] = ()
     """The objects that `Down` leaves on purpose."""
+    declares: Declared = NOTHING_DECLARED
+    """The references and owned files that are valid from this update on."""
     checksum_crlf: str = ""
     """The same with CRLF: the checksum in ledgers that were written before line ends were normalised."""
     id_line: int = 1
@@ -386,13 +390,3 @@ class Report:
     """The warnings of hooks and checks, each text once. Warnings of an earlier run that this run resumed come first."""
     answers: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """The answers to the scripts' questions, by update and name."""
-
-
-class Policy(enum.StrEnum):
-    """When an automatic backup is made."""
-
-    AUTO = "auto"
-    """A dump of the database, before each update that is not atomic on this database."""
-    FULL = "full"
-    """A backup of both halves, before every run that has updates to run."""
-    NEVER = "never"

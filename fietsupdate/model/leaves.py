@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
+
+from fietsupdate.model.patterns import compiled, divided, is_below_root
 
 COLUMN, TABLE, FILES = "column", "table", "files"
 FORMS = (
     "Write `column TABLE.COLUMN`, `table TABLE` or `files PATTERN`; a pattern is a path below the data directory "
     "(`NAME:path` below a further root), in which `*` stands for a part of a name and `**` for any folders."
 )
-_ROOT = re.compile(r"([A-Za-z0-9_-]+):(.*)")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -45,8 +44,8 @@ class Leave:
             root: The name of a further root; "" for the data directory.
             path: The path relative to the root.
         """
-        wanted, pattern = _divided(self.what)
-        return self.kind == FILES and root == wanted and _pattern(pattern).fullmatch(path) is not None
+        wanted, pattern = divided(self.what)
+        return self.kind == FILES and root == wanted and compiled(pattern).fullmatch(path) is not None
 
 
 def leave(text: str) -> Leave:
@@ -60,9 +59,7 @@ def leave(text: str) -> Leave:
     if kind not in {COLUMN, TABLE, FILES} or not what:
         raise ValueError("it does not say what stays")
     if kind == FILES:
-        _, path = _divided(what)
-        parts = path.split("/")
-        if not all(parts) or not {".", "..", ".fietsupdate"}.isdisjoint(parts):
+        if not is_below_root(divided(what)[1]):
             raise ValueError("it is no path below the data directory")
     elif not all(part and part == part.strip() for part in what.split(".")) or (kind == COLUMN and "." not in what):
         raise ValueError("it names no column of a table" if kind == COLUMN else "it names no table")
@@ -72,19 +69,3 @@ def leave(text: str) -> Leave:
 def listed(leaves: Iterable[Leave]) -> str:
     """Return the objects as a list for a sentence."""
     return ", ".join(map(str, leaves))
-
-
-def _divided(pattern: str) -> tuple[str, str]:
-    found = _ROOT.fullmatch(pattern)
-    return (found[1], found[2]) if found else ("", pattern)
-
-
-@cache
-def _pattern(path: str) -> re.Pattern[str]:
-    *above, last = path.split("/")
-    folders = "".join(r"(?:[^/]+/)*" if part == "**" else f"{_part(part)}/" for part in above)
-    return re.compile(folders + (".+" if last == "**" else _part(last)), re.DOTALL)
-
-
-def _part(text: str) -> str:
-    return "".join({"*": "[^/]*", "?": "[^/]"}.get(letter, re.escape(letter)) for letter in text)

@@ -82,6 +82,13 @@ def bases_are_known(tree: ast.Module) -> bool:
     return all(_chain(classes, name)[1] for name in (UP, DOWN) if name in classes)
 
 
+def defines(tree: ast.Module, name: str, method: str) -> bool:
+    """Return whether a class of a script, or one of the script's that it builds on, has a method."""
+    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+    methods = (one for node in _chain(classes, name)[0] for one in node.body)
+    return any(isinstance(one, ast.FunctionDef) and one.name == method for one in methods)
+
+
 def _chain(classes: Mapping[str, ast.ClassDef], name: str) -> tuple[list[ast.ClassDef], bool]:
     """Return a class with the base classes from the same script, and whether it has no other base than ours."""
     chain: list[ast.ClassDef] = []

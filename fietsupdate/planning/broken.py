@@ -18,6 +18,7 @@ from fietsupdate.planning.metadata import METADATA, Fault, FaultsError, read_scr
 
 _ASSIGNMENT = re.compile(rf"(?:{'|'.join(sorted(METADATA))})\s*(?::[^=]+)?=")
 _CLASS = re.compile(r"class\s+(Up|Down)\b")
+_HOOK = re.compile(r"\s+def references\(")
 LONGEST_VALUE = 200
 """The most lines that one value may span; a bracket that is never closed is not searched to the end of the file."""
 
@@ -37,7 +38,9 @@ def read_broken(source: bytes, path: Path, folder: str, fault: Fault) -> Update 
         update = read_script(skeleton.encode(), path, folder)
     except FaultsError:
         return None
-    return replace(update, checksum=hashlib.sha256(source).hexdigest(), broken=str(fault))
+    has_hook = any(map(_HOOK.match, text.splitlines()))
+    declares = replace(update.declares, has_hook=True) if has_hook else update.declares
+    return replace(update, checksum=hashlib.sha256(source).hexdigest(), broken=str(fault), declares=declares)
 
 
 def _skeleton(lines: list[str]) -> Iterator[str]:

@@ -17,6 +17,7 @@ from fietsupdate.planning.history import PairingKind, closed, current_of, last_e
 from fietsupdate.planning.packages import by_package
 from fietsupdate.planning.planner import resume_command
 from fietsupdate.planning.position import Position, fitting, locate
+from fietsupdate.planning.references import contradiction
 from fietsupdate.planning.revisions import RevisionTree
 from fietsupdate.planning.schema import revision_problems, schema_problems, tables_without_alembic, unknown_revision
 from fietsupdate.planning.target import forks
@@ -284,6 +285,8 @@ def _remarks(
     if broken := [update for update in graph.ordered if update.broken]:
         yield script_problems.script_broken(broken)
     yield from revision_problems(graph, tree)
+    if contradicting := contradiction(graph, graph.updates.keys()) or contradiction(graph, place.applied):
+        yield contradicting
     if files.maintenance and not files.holder:
         yield problems.maintenance_left(files.maintenance)
     adopted = closed(place.adoption.update_ids, graph) if place.adoption else frozenset[str]()

@@ -17,7 +17,7 @@ from fietsupdate.errors import ScriptError
 from fietsupdate.model import RESERVED_IDS, Update
 from fietsupdate.model.leaves import FORMS, Leave, leave
 from fietsupdate.model.questions import NO_ASKS
-from fietsupdate.planning import asking
+from fietsupdate.planning import asking, references
 from fietsupdate.planning.imports import imports_of
 
 ID_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
@@ -26,7 +26,11 @@ ID_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 LONGEST_ID = 255
 """The most characters of an id that the ledger's column holds."""
 
-METADATA = frozenset({"update_id", "previous", "alembic_revision", "atomic", "baseline", "leaves", "questions"})
+METADATA = frozenset(
+    {"update_id", "previous", "alembic_revision", "atomic", "baseline", "leaves", "questions", "references", "owned"}
+)
+NOT_IN_CLASSES = frozenset({"leaves", "references", "owned"})
+"""Metadata that belong to the script, and would not be read in a class."""
 CLASSES = frozenset({"Up", "Down"})
 
 NOT_IN_REVISIONS = re.compile(r"[@+:\s-]")
@@ -99,11 +103,12 @@ def read_script(source: bytes, path: Path, folder: str) -> Update:
         revision_line=names.line("alembic_revision"),
     )
     asks = asking.read(names.tree, source, names.values.get("questions"), names.line("questions"))
-    for line, what in asks.faults:
-        names.fault_at(line, what)
+    declares, faults = references.read(names.tree, source, names.values, names.line)
+    for line, what, hint in (*((line, what, "") for line, what in asks.faults), *faults):
+        names.fault_at(line, what, hint)
     names.raise_faults()
     up, down = (asks.asks.get(part, NO_ASKS) for part in (asking.UP, asking.DOWN))
-    return replace(update, up_asks=up, down_asks=down, may_ask_more=asks.may_ask_more)
+    return replace(update, up_asks=up, down_asks=down, may_ask_more=asks.may_ask_more, declares=declares)
 
 
 def _checksum(source: bytes, newline: bytes) -> str:
@@ -191,7 +196,7 @@ class _Names:
     def _look_at(self, statement: ast.stmt) -> None:
         if isinstance(statement, ast.ClassDef) and statement.name in CLASSES:
             self._class(statement.name, statement.lineno)
-            self._refuse_leaves_in(statement)
+            self._refuse_metadata_in(statement)
             self.up_is_empty |= statement.name == "Up" and _does_nothing(statement)
         elif isinstance(statement, ast.Assign) and all(isinstance(target, ast.Name) for target in statement.targets):
             for target in statement.targets:
@@ -210,12 +215,12 @@ class _Names:
         self._lines.setdefault(name, line)
         self.classes[name] = True
 
-    def _refuse_leaves_in(self, node: ast.ClassDef) -> None:
-        """Record a fault for `leaves` inside a class, where it would not be read."""
+    def _refuse_metadata_in(self, node: ast.ClassDef) -> None:
+        """Record a fault for metadata inside a class, where they would not be read."""
         assigned = (statement for statement in node.body if isinstance(statement, ast.Assign | ast.AnnAssign))
         for name, line in (bound for statement in assigned for bound in _bound_in(statement)):
-            if name == "leaves":
-                what = f"`leaves` stands in the class {node.name}; it belongs to the script."
+            if name in NOT_IN_CLASSES:
+                what = f"`{name}` stands in the class {node.name}; it belongs to the script."
                 self._faults.append(Fault(self.path, line, what, LITERALS))
 
     def _assignment(self, target: ast.expr, value: ast.expr) -> None:

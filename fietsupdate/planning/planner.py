@@ -15,6 +15,7 @@ from fietsupdate.model import Begun, Direction, Entry, Phase, Plan, Step, Update
 from fietsupdate.planning.graph import Graph
 from fietsupdate.planning.history import closed, current_of, unknown_of
 from fietsupdate.planning.position import Position, locate
+from fietsupdate.planning.references import refuse_contradiction
 from fietsupdate.planning.revisions import RevisionTree
 from fietsupdate.planning.target import forks, resolve_down, resolve_up
 from fietsupdate.views import DatabaseView, FilesView
@@ -61,6 +62,7 @@ def plan_up(
     tree.demand(updates)
     steps = (*first, *_steps_up(graph, updates, tree, database, place))
     result = applied | begun | pending
+    refuse_contradiction(graph, place.applied, result)
     if graph.updates.keys() <= result:
         besides = {step.update.update_id for step in first}
         steps += _version_steps(versions, database, besides, changes=bool(updates or place.adoption))
@@ -99,6 +101,7 @@ def plan_down(
     _refuse_held_revisions(tree, history, reverted)
     kept = [update for update in history if update.update_id not in reverted]
     result = current_of(place.applied - reverted, graph)
+    refuse_contradiction(graph, place.applied, place.applied - reverted)
     steps = tuple(_steps_down(updates, kept, tree, database))
     if not below_baseline:
         _refuse_below_baseline([step for step in steps if step.update.update_id not in begun])
