@@ -1,8 +1,8 @@
 """Keeps changes from depending on each other before they are durable.
 
-A power cut may keep any of the changes that were not synced and lose any other. Between two barriers no name is
-filled, freed or changed twice, so whatever survives, each change by itself has either happened or not, and its undo
-record tells which. Playback obeys the same rule, for the same reason (invariant 3).
+A power cut may keep any of the changes that were not synced and lose any other. Between two barriers no name is filled,
+freed or changed twice. So each change has either happened or not, whichever of them survive, and its undo record tells
+which. Playback obeys the same rule, for the same reason (invariant 3).
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from fietsupdate.errors import FilesError
 from fietsupdate.filesystem.posix import durable
 
 LIMIT = 2048
-"""So many names are remembered at most; then a barrier is due."""
+"""The most names that are remembered; more make a barrier due."""
 
 
 class Barrier:
-    """The names that were touched since everything was last made durable."""
+    """The names that were touched since the last sync."""
 
     def __init__(self) -> None:
         self._names: set[str] = set()
@@ -26,12 +26,12 @@ class Barrier:
         self._failed = False
 
     def is_due(self, names: Collection[str], *, alone: bool, carries: bool) -> bool:
-        """Return whether something must become durable before these (absolute) names may be touched.
+        """Return whether a sync is needed before these (absolute) names may be touched.
 
         Args:
-            names: What will be filled, freed or changed.
-            alone: Whether it is a whole folder, which moves names that nobody has counted.
-            carries: Whether something that cannot be made again goes there; then the folders above must be durable.
+            names: The names that will be filled, freed or changed.
+            alone: Whether a whole folder is touched, which moves names that are not counted.
+            carries: Whether content that cannot be recreated is moved there; then the folders above must be durable.
         """
         if not self._names:
             return False
@@ -50,12 +50,12 @@ class Barrier:
         return False
 
     def add(self, names: Collection[str], *, alone: bool, unsynced: Collection[str] | None = None) -> None:
-        """Note that these names are being touched.
+        """Record that these names are being touched.
 
         Args:
-            names: What is filled, freed or changed.
+            names: The names that are filled, freed or changed.
             alone: As for `is_due`.
-            unsynced: What is to be synced for that; if not given, each name and the folder that lists it.
+            unsynced: The paths to sync for these changes; if not given, each name and the folder that lists it.
         """
         self._names.update(names)
         if unsynced is None:
@@ -68,7 +68,7 @@ class Barrier:
         """Make everything durable that was touched.
 
         Raises:
-            FilesError: the system could not write something, now or before: trying again would prove nothing.
+            FilesError: The system could not write something, now or earlier: a second attempt would prove nothing.
         """
         if self._failed:
             raise FilesError(
@@ -81,5 +81,5 @@ class Barrier:
 
 
 def _folders(names: Iterable[str]) -> set[str]:
-    """Return the folders that list these names, which are canonical."""
+    """Return the folders that contain these canonical names."""
     return {name.rpartition("/")[0] for name in names}

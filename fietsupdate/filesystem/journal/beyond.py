@@ -1,8 +1,8 @@
-"""What hooks have done that undoing their transaction does not reach, noted durably in the transaction's folder.
+"""Records, durably, what hooks did that undoing their transaction does not revert.
 
-So the message of a failure claims no more than is so, also after a crash (invariant 13). One kind of note has a
-consequence: a file outside of the roots that was there before is removed. Its bytes may be in a file that the
-transaction has made, as when ``shutil.move`` copies from another file system; so nothing is deleted from then on.
+So the message of a failure does not claim too much, even after a crash (invariant 13). One kind of note has a
+consequence: that an existing file outside of the roots is removed. Its bytes may be in a file that the transaction has
+made, as when ``shutil.move`` copies from another file system; so nothing is deleted from then on.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from fietsupdate.filesystem.posix.ownership import give_owner
 NAME = "beyond"
 TOLD, REMOVED = "told", "removed"
 MOST = 20
-"""More notes of a kind than these are not kept."""
+"""The most notes of a kind that are kept."""
 LONGEST = 4000
-"""Characters of one note."""
+"""The most characters of one note."""
 
 
 class Beyond:
     """The notes of one open transaction.
 
     Args:
-        folder: The transaction's.
+        folder: The transaction's folder.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -48,22 +48,22 @@ class Beyond:
 
     @property
     def has_removed(self) -> bool:
-        """Whether a file outside of the roots was removed that was there before."""
+        """Whether an existing file outside of the roots was removed."""
         return bool(self._notes[REMOVED])
 
     def note(self, text: str) -> None:
-        """Note a sentence; where that cannot be made durable, this process knows it all the same."""
+        """Record a sentence; if it cannot be made durable, it is still known to this process."""
         try:
             self._add(TOLD, text)
         except (OSError, FilesError):
             return
 
     def note_removed(self, path: str) -> None:
-        """Note a file that is about to be removed.
+        """Record a file that is about to be removed.
 
         Raises:
-            OSError: it could not be noted; then it must not be removed.
-            FilesError: it could not be made durable; neither.
+            OSError: The note could not be written; then the file must not be removed.
+            FilesError: The note could not be made durable; then the file must not be removed either.
         """
         self._add(REMOVED, path)
 
@@ -88,7 +88,7 @@ class Beyond:
 
 
 def _read(path: Path) -> Iterator[tuple[str, str]]:
-    """Return the notes of a file; a line that was cut off by a power cut is none."""
+    """Yield the notes of a file; a line that was cut off by a power cut is skipped."""
     lines: list[bytes] = []
     with (
         suppress(OSError),

@@ -1,7 +1,7 @@
-"""Makes changes: each batch of undo records first becomes durable, then it is carried out.
+"""Makes changes: each batch of undo records first becomes durable, then its changes are carried out.
 
-What a record announces is all that is needed to carry it out, so there is one place where files change, here, and
-one where they change back, `fietsupdate.filesystem.journal.undo`.
+A record contains everything that is needed to carry it out. So files are changed in one place, here, and changed back
+in one place, `fietsupdate.filesystem.journal.undo`.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ def _unknown(_: Seen) -> bool:
 
 
 class Changes:
-    """Makes the changes of one transaction, in every root of it.
+    """Makes the changes of one transaction, in all its roots.
 
     Args:
         txn: The transaction's UUID.
-        journal: Where the undo records go.
+        journal: The journal for the undo records.
         roots: The paths of each root, by name; "" is the data directory.
     """
 
@@ -52,7 +52,7 @@ class Changes:
         self.lock = threading.RLock()
         self.is_sealed = False
         self.before_change: Callable[[], object] = tuple
-        """Raises where nothing may be changed any more; called before each change."""
+        """Called before each change; raises when nothing may be changed any more."""
         self._pid = os.getpid()
         self._vaults = Vaults(txn, roots, journal)
         self._times = FolderTimes(self.look_into)
@@ -63,7 +63,7 @@ class Changes:
         """Refuse a forked child: the transaction belongs to the process that began it.
 
         Raises:
-            FilesError: this is another process.
+            FilesError: This is another process.
         """
         if not self.is_own_process:
             raise FilesError(
@@ -78,31 +78,34 @@ class Changes:
 
     @property
     def is_at_work(self) -> bool:
-        """Whether this thread is in the middle of a verb, or of the guard's own work."""
+        """Whether this thread is inside of a verb, or of the guard's own work."""
         return self._work.depth > 0
 
     def at_work(self) -> _Work:
-        """Mark this thread's file calls as our own, not for the guard to journal; in the end its folders are closed."""
+        """Mark this thread's file calls as our own, so that the guard does not journal them.
+
+        At the end its folders are closed.
+        """
         return self._work
 
     def absolute(self, record: Record, path: str | None = None) -> str:
-        """Return the absolute path of a record's path, or of another one in its root."""
+        """Return the absolute path of a record's path, or of another path in its root."""
         return self.roots[record.root].absolute(record.path if path is None else path)
 
     def slot(self, root: str, path: str) -> Slot:
-        """Open the folder of a path, in which no symlink is followed any more (invariant 12).
+        """Open the folder of a path without following symlinks (invariant 12).
 
         Raises:
-            OSError: ELOOP or ENOTDIR: the path is not what it was, something has taken the place of a folder.
+            OSError: ELOOP or ENOTDIR: the path has changed, a symlink or file has replaced a folder.
         """
         return self.folders.slot(self.roots[root].absolute(path))
 
     def look(self, root: str, path: str) -> Seen | None:
-        """Look at a path through no symlink; ``None`` when nothing is there."""
+        """Return the attributes of a path, following no symlink; ``None`` when it does not exist."""
         return seen_below(self.folders, self.roots[root].absolute(path))
 
     def look_into(self, root: str, folder: str) -> Seen | None:
-        """Look at a folder, through no symlink; ``None`` for what is none."""
+        """Return the attributes of a folder, following no symlink; ``None`` where there is no folder."""
         try:
             return seen_in(os.fstat(self.folders.descriptor(self.roots[root].absolute(folder))))
         except OSError as error:
@@ -111,11 +114,11 @@ class Changes:
             return None
 
     def make(self, *records: Record) -> None:
-        """Carry out a batch of changes. If one of them fails, those before it are undone, and none was made.
+        """Carry out a batch of changes. If one fails, the ones before it are undone, so that none remains.
 
         Raises:
-            FilesError: the undo records could not be made durable, or this is a forked child.
-            OSError: a change failed.
+            FilesError: The undo records could not be made durable, or this is a forked child.
+            OSError: A change failed.
         """
         with self._work, self.lock:
             self.check_process()
@@ -123,7 +126,7 @@ class Changes:
             self._journal(records)
             for number, record in enumerate(records):
                 try:
-                    if number and self._must_wait(record, names[number]):  # for another one of this batch
+                    if number and self._must_wait(record, names[number]):  # for another change of this batch
                         self.barrier.sync()
                     self._add_to_barrier(record, names[number])
                     carry_out(record, self._at(record))
@@ -133,17 +136,18 @@ class Changes:
                     raise
 
     def make_many(self, folders: Sequence[Record], records: Sequence[Record]) -> int:
-        """Carry out, with one sync of the journal, changes of single files that have nothing to do with each other.
+        """Carry out changes of unrelated single files with one sync of the journal.
 
         Args:
-            folders: Creates the folders above them that are missing, outermost first.
+            folders: Records that create the missing folders above the files, outermost first.
             records: The changes; no name is in two of them.
 
         Returns:
-            How many were made. The next one failed and was not made, nor any after it, nor a folder for these alone.
+            How many changes were made. The next one failed and was not made, nor any later one, nor a folder for these
+                only.
 
         Raises:
-            FilesError: something could not be made durable, or this is a forked child.
+            FilesError: Something could not be made durable, or this is a forked child.
         """
         with self._work, self.lock:
             self.check_process()
@@ -173,15 +177,15 @@ class Changes:
             return made
 
     def announce(self, *records: Record, prepare: Callable[[], None] | None = None) -> None:
-        """Journal a batch of changes that somebody else is about to make, of whom nothing more will be heard.
+        """Record a batch of changes that other code is about to make; whether it does is not reported afterwards.
 
         Args:
-            records: What will be done.
+            records: The changes.
             prepare: Saves the bytes that would be destroyed (invariant 2); called when the records are durable.
 
         Raises:
-            FilesError: the undo records could not be made durable, or this is a forked child.
-            OSError: the bytes could not be saved; then the change must not be made.
+            FilesError: The undo records could not be made durable, or this is a forked child.
+            OSError: The bytes could not be saved; then the change must not be made.
         """
         with self._work, self.lock:
             self.check_process()
@@ -202,24 +206,24 @@ class Changes:
         return undo(record, self.roots, self.folders, self.txn, made=made, set_aside=set_aside)
 
     def forget_own(self) -> None:
-        """Let every file that the transaction has made be saved from here on: it may hold what is nowhere else.
+        """From here on, save every file of the transaction before it changes: it may hold the only copy of its bytes.
 
         Raises:
-            FilesError: what they look like now could not be made durable.
+            FilesError: The current attributes of the files could not be made durable.
         """
         with self.lock:
             if notes := self.own.release():
                 self.journal.append(notes)
 
     def _names_when_durable(self, records: Sequence[Record]) -> list[list[str]]:
-        """Return the absolute names of each record, when what they build on is durable."""
+        """Return the absolute names of each record, once the changes that they build on are durable."""
         names = [self._names(record) for record in records]
         if any(map(self._must_wait, records, names)):
             self.barrier.sync()
         return names
 
     def _journal(self, records: Sequence[Record]) -> None:
-        """Make the records durable, with what they need (invariant 1)."""
+        """Make the records durable, with the notes that they need (invariant 1)."""
         if self.is_sealed:
             raise FilesError("The transaction is complete; nothing more can be changed in it.")
         self.before_change()
@@ -239,13 +243,13 @@ class Changes:
         return self._vaults.draft(root, path)
 
     def vault(self, root: str, path: str) -> str:
-        """Return a free name in the vault for what is now at ``path``, on the same file system."""
+        """Return a free name in the vault for the file at ``path``, on the same file system."""
         return self._vaults.vault(root, path)
 
     def know_mount(self, root: str, path: str) -> bool:
-        """Learn that a path lies on another file system than its root; False if that is no news.
+        """Record that a path lies on another file system than its root; return False if that was known.
 
-        Asked after rename(2) answered EXDEV: device numbers do not tell bind mounts apart.
+        Called after rename(2) answered EXDEV: device numbers do not distinguish bind mounts.
         """
         paths = self.roots[root]
         point = mounts.mount_point(paths.absolute(path))
@@ -260,7 +264,7 @@ class Changes:
         return True
 
     def note_folders_anew(self) -> None:
-        """Forget which folders are noted: from here on their times matter once more."""
+        """Forget which folders have notes: from here on their times must be recorded again."""
         self._times.clear()
 
     def _at(self, record: Record) -> Callable[[str], Slot]:
@@ -268,7 +272,7 @@ class Changes:
         return lambda path: slot(absolute(path))
 
     def _must_wait(self, record: Record, names: Sequence[str]) -> bool:
-        """Return whether something must be durable before this change, and the record of it."""
+        """Return whether a sync is needed before this change and the record of it."""
         return self.barrier.is_due(names, alone=record.is_alone, carries=record.do is Do.MOVE)
 
     def _add_to_barrier(self, record: Record, names: Sequence[str]) -> None:
@@ -278,7 +282,10 @@ class Changes:
         self.barrier.add(names, alone=record.is_alone, unsynced=unsynced)
 
     def _add_many_to_barrier(self, records: Sequence[Record], names: Sequence[list[str]]) -> None:
-        """Do the same for a batch: of a large one the folders will do, which tell what file systems are synced."""
+        """Add a batch to the barrier.
+
+        For a large batch the folders suffice, as they identify the file systems to sync.
+        """
         if len(records) < durable.MANY:
             for record, group in zip(records, names, strict=True):
                 self._add_to_barrier(record, group)
@@ -291,14 +298,14 @@ class Changes:
         return [*map(self.roots[record.root].absolute, record.names())]
 
     def _forget(self, record: Record) -> None:
-        """Forget what is known of folders that are not there any more."""
+        """Forget cached facts about folders that do not exist any more."""
         if record.do is Do.RMDIR or record.is_alone:
             self._times.forget_below(record)
             self.folders.forget()
 
 
 class _Work(threading.local):
-    """How deep a thread is in the verbs. Its open folders are closed when it comes out of them."""
+    """How many verbs a thread is inside of. Its open folders are closed when it leaves the last one."""
 
     def __init__(self, folders: Folders) -> None:
         self.depth = 0

@@ -1,7 +1,7 @@
-"""Ends transactions and empties what they leave, in an order in which a crash at any point does no harm.
+"""Ends transactions and deletes their leftovers, in an order in which a crash at any point does no harm.
 
-One rename decides: from ``txn/<uuid>`` to ``done/<uuid>``. What is in ``done`` is rubbish whose emptying can be
-repeated; its header goes last, as it names the other roots.
+One rename decides: from ``txn/<uuid>`` to ``done/<uuid>``. The content of ``done`` is garbage, and deleting it can be
+repeated; the header is deleted last, because it names the other roots.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from fietsupdate.filesystem.posix.regular import opened
 from fietsupdate.filesystem.posix.rename import erase
 
 MEMBER = "of"
-"""In a further root, the file in a transaction's folder that names the data directory which has its header."""
+"""In a further root: the file in a transaction's folder that names the data directory with its header."""
 
 
 def close(data_dir: Path, txn: str) -> None:
-    """End a transaction whose changes stand, or are undone, and empty its folders."""
+    """End a transaction whose changes are final, or are undone, and delete its folders."""
     _end(data_dir, txn, done_folder(data_dir))
     sweep(data_dir)
 
@@ -44,7 +44,7 @@ def keep(data_dir: Path, txn: str) -> None:
 
 
 def purge(data_dir: Path) -> tuple[str, ...]:
-    """Empty the vaults that were kept, and name their transactions."""
+    """Delete the vaults that were kept, and return the ids of their transactions."""
     kept = _entries(kept_folder(data_dir))
     for folder in kept:
         _end(data_dir, folder.name, done_folder(data_dir), source=kept_folder(data_dir))
@@ -54,7 +54,7 @@ def purge(data_dir: Path) -> tuple[str, ...]:
 
 
 def discard(data_dir: Path) -> None:
-    """End all transactions, open and kept, as both halves were replaced; `sweep` empties them."""
+    """End all transactions, open and kept, because both halves were replaced; `sweep` deletes their folders."""
     for parent in (open_folder(data_dir), kept_folder(data_dir)):
         for folder in _entries(parent):
             if not is_member(folder):
@@ -63,19 +63,19 @@ def discard(data_dir: Path) -> None:
 
 
 def open_again(data_dir: Path, txn: str) -> None:
-    """Open a transaction again that was finished and kept, to play it back."""
+    """Reopen a transaction that was finished and kept, to play it back."""
     make_folder(open_folder(data_dir))
     _end(data_dir, txn, open_folder(data_dir), source=kept_folder(data_dir))
     sync_many([open_folder(data_dir), home(data_dir)])
 
 
 def living(data_dir: Path) -> frozenset[str]:
-    """Name the transactions whose vault is there: the open one, and those that were kept."""
+    """Return the transactions that still have a vault: the open one, and those that were kept."""
     return frozenset(folder.name for parent in (open_folder, kept_folder) for folder in _entries(parent(data_dir)))
 
 
 def sweep(data_dir: Path) -> None:
-    """Go on emptying what is ended; what this user may not delete stays, see `rubbish`."""
+    """Continue to delete ended transactions; files that this user may not delete stay, see `rubbish`."""
     with _opened(done_folder(data_dir)) as done:
         if done is not None:
             for name in sorted(os.listdir(done)):
@@ -99,17 +99,17 @@ def _empty(data_dir: Path, folder: Path, parent: int) -> None:
 
 
 def rubbish(data_dir: Path) -> tuple[Path, ...]:
-    """Name what `sweep` has left, as it holds what this user may not delete."""
+    """Return the ended transactions that `sweep` could not delete, because this user may not delete their content."""
     return tuple(_entries(done_folder(data_dir)))
 
 
 def reserve_end(data_dir: Path) -> None:
-    """Make the folder that an open transaction will end in: then ending it needs no space on a full disk."""
+    """Create the folder for ended transactions in advance, so that ending one needs no space on a full disk."""
     make_folder(done_folder(data_dir))
 
 
 def mark_member(folder: Path, data_dir: Path) -> None:
-    """Say in a transaction's folder in a further root whose it is: that root may be another instance's, too."""
+    """Record the data directory in a transaction's folder in a further root, which other instances may share."""
     descriptor = opened(folder / MEMBER, os.O_WRONLY | os.O_CREAT)
     try:
         write_all(descriptor, os.fsencode(data_dir))
@@ -119,14 +119,14 @@ def mark_member(folder: Path, data_dir: Path) -> None:
 
 
 def is_member(folder: Path) -> bool:
-    """Return whether a transaction's folder belongs to an instance whose data directory is another one."""
+    """Return whether a transaction's folder in this root belongs to an instance with another data directory."""
     return os.path.lexists(folder / MEMBER)
 
 
 def drop_empty(data_dir: Path, others: Iterable[Path] = ()) -> None:
-    """Drop folders of transactions that a crash left before their header was written: nothing is in them.
+    """Delete folders of transactions that a crash left before their header was written: they are empty.
 
-    In further roots, which other instances may use as well, only those go that are named by one in the data directory.
+    In further roots, which other instances may use as well, only those are deleted that the data directory has, too.
     """
     begun = [folder for folder in _entries(open_folder(data_dir)) if not _is_needed(folder)]
     for root in (*others, data_dir):
@@ -147,7 +147,7 @@ def _drop_begun(folder: Path) -> None:
 
 
 def _end(data_dir: Path, txn: str, to: Path, source: Path | None = None) -> None:
-    """Make the rename that decides, durably: whether the new name lasts is all one where it is emptied."""
+    """Make the deciding rename durable in `source`; the new name need not be, since the folder will be deleted."""
     source = open_folder(data_dir) if source is None else source
     make_folder(to)
     with _opened(source) as here, _opened(to) as there:
@@ -158,7 +158,7 @@ def _end(data_dir: Path, txn: str, to: Path, source: Path | None = None) -> None
 
 
 def _hand_over(data_dir: Path, folder: Path) -> None:
-    """Give a transaction that root has ended to the owner of the folder that it is in, who will empty it one day."""
+    """Give a transaction that root has ended to the owner of the folder above it, who will delete it later."""
     for place in (folder, *(open_folder(root) / folder.name for root in _other_roots(data_dir, folder))):
         if place.is_dir() and not place.is_symlink():
             like = os.stat(place.parent)
@@ -168,7 +168,7 @@ def _hand_over(data_dir: Path, folder: Path) -> None:
 
 @contextmanager
 def _opened(folder: Path) -> Iterator[int | None]:
-    """Open a folder, not through a symlink, for what is done to its entries; None where there is none."""
+    """Open a folder to work on its entries, without following a symlink; yield None where there is none."""
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
@@ -186,7 +186,7 @@ def _opened(folder: Path) -> Iterator[int | None]:
 
 
 def _other_roots(data_dir: Path, folder: Path) -> Iterator[Path]:
-    """Name the further roots and mounted folders in which an ended transaction has folders, too."""
+    """Yield the further roots and mounted folders in which an ended transaction has folders, too."""
     try:
         roots = {name: Path(root.path) for name, root in headers.read(folder).roots.items()} | {"": data_dir}
         records = Journal(folder, roots) if (folder / JOURNAL).exists() else None
@@ -194,13 +194,13 @@ def _other_roots(data_dir: Path, folder: Path) -> Iterator[Path]:
         return
     yield from (root for name, root in roots.items() if name)
     if records is not None:
-        with suppress(FilesError):  # a record that cannot be followed names nothing that is to be emptied
+        with suppress(FilesError):  # an invalid record names no folder to be deleted
             yield from (roots[record.root] / record.path for record in records.forwards(Do.MOUNT))
         records.close()
 
 
 def _leave(root: Path) -> None:
-    """Remove our own folder from a further root when nothing is left in it; the root keeps its time."""
+    """Remove our own folder from a further root when it is empty; the root keeps its time."""
     with suppress(FileNotFoundError):
         before = os.stat(root)
         _drop(open_folder(root))
@@ -210,7 +210,10 @@ def _leave(root: Path) -> None:
 
 
 def _drop_parents(root: Path) -> None:
-    """Drop the folders of transactions where there are none; while one lies open it needs that in which it will end."""
+    """Remove the folders of transactions when they are empty.
+
+    An open transaction needs the one in which it will end.
+    """
     _drop(open_folder(root))
     if not open_folder(root).exists():
         _drop(done_folder(root))
@@ -222,7 +225,7 @@ def _drop(folder: Path) -> None:
 
 
 def _entries(folder: Path) -> list[Path]:
-    """List a folder, not through a symlink; one that is not there has no entries."""
+    """Return the entries of a folder, without following a symlink; empty for a folder that does not exist."""
     try:
         return [] if folder.is_symlink() else sorted(folder.iterdir())
     except (FileNotFoundError, NotADirectoryError):

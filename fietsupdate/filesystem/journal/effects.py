@@ -1,6 +1,6 @@
-"""Carries out what undo records announce. `fietsupdate.filesystem.journal.undo` is its counterpart.
+"""Carries out undo records. `fietsupdate.filesystem.journal.undo` is its counterpart.
 
-Each effect goes through the open folder that a file is in (invariant 12).
+Each effect goes through the open folder that contains the file (invariant 12).
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from fietsupdate.filesystem.posix.ownership import give_owner
 from fietsupdate.filesystem.posix.rename import NO_LINK, link, place, replace
 
 At = Callable[[str], Slot]
-"""Opens the folder of a path of a record."""
+"""Opens the folder of a record's path."""
 
 
 def carry_out(record: Record, at: At) -> None:
     """Carry out one record.
 
     Raises:
-        OSError: it failed, and nothing was changed; or it was left half done, for `undo`.
+        OSError: The change failed: nothing was changed, or the change is half done, for `undo`.
     """
     try:
         _carry_out(record, at)
@@ -32,7 +32,7 @@ def carry_out(record: Record, at: At) -> None:
 
 
 def carry_out_saved(record: Record, at: At) -> None:
-    """Do the same for a file whose second name in the vault was made by `save`."""
+    """Carry out a record as `carry_out` does, for a file whose second name in the vault was made by `save`."""
     if record.do is not Do.REPLACE:
         carry_out(record, at)
         return
@@ -43,11 +43,11 @@ def carry_out_saved(record: Record, at: At) -> None:
 
 
 def save(records: Iterable[Record], at: Callable[[str, str], Slot]) -> None:
-    """Give files that will be replaced their second names in the vault, all durable before the first one goes.
+    """Give files that will be replaced their second names in the vault, all durable before the first file is replaced.
 
     Args:
-        records: Any; only replacements matter.
-        at: Opens the folder of a path, in the root of that name.
+        records: Any records; only replacements matter.
+        at: Opens the folder of a path, in the root with that name.
     """
     vaults = set()
     for record in records:
@@ -59,7 +59,7 @@ def save(records: Iterable[Record], at: Callable[[str, str], Slot]) -> None:
 
 
 def _with_path(error: OSError, record: Record, at: At) -> OSError:
-    """Have an error name the whole path, not only the name in its folder."""
+    """Put the whole path into an error, in place of the name in its folder."""
     if error.filename == record.path.rpartition("/")[2]:
         with suppress(OSError):
             error.filename = at(record.path).path
@@ -94,7 +94,7 @@ def _carry_out(record: Record, at: At) -> None:
 
 
 def _adopt(slot: Slot, record: Record) -> None:
-    """Give a new folder or symlink its owner: that of the folder it is in, or what the record says."""
+    """Set the owner of a new folder or symlink: that of its folder, or the one in the record."""
     if record.after is not None:
         record.after.apply(slot, time=False)
     else:
@@ -102,7 +102,7 @@ def _adopt(slot: Slot, record: Record) -> None:
 
 
 def _replace(slot: Slot, draft: Slot, vault: Slot) -> None:
-    """Put a draft in the place of a file: at no moment is there none, and the old one keeps its inode."""
+    """Replace a file by a draft: at every moment a file has the name, and the old file keeps its inode."""
     try:
         link(slot, vault)
     except OSError as error:
@@ -112,5 +112,6 @@ def _replace(slot: Slot, draft: Slot, vault: Slot) -> None:
         durable.sync_path(folder_above(vault.path))
         place(draft, slot)
         return
-    durable.sync_path(folder_above(vault.path))  # invariant 2: the name in the vault is durable before the old goes
+    # invariant 2: the name in the vault is durable before the old file is replaced
+    durable.sync_path(folder_above(vault.path))
     replace(draft, slot)

@@ -1,4 +1,4 @@
-"""Where in the journal the phases of an update end: what was done before is not undone once the phase is committed."""
+"""Where in the journal the phases of an update end: changes before the end of a committed phase are not undone."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ class Floors:
     """The ends of the phases of one open transaction.
 
     Args:
-        folder: The transaction's.
+        folder: The transaction's folder.
     """
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / _NAME
 
     def set(self, phase: Phase, end: int) -> None:
-        """Note, durably, where a phase ends that is about to be committed."""
+        """Record, durably, where a phase ends that is about to be committed."""
         ends = self._read() | {phase: end}
         atomic_write(self._path, "\n".join(f"{at} {name}" for name, at in ends.items()).encode(), mode=0o600)
 
     def below(self, finished: Collection[Phase]) -> int | None:
-        """Return where the last of the committed phases ends; ``None`` where no end of one was noted."""
+        """Return the end of the last committed phase; ``None`` where no end of a committed phase was recorded."""
         return max((end for phase, end in self._read().items() if phase in finished), default=None)
 
     def _read(self) -> dict[Phase, int]:
-        """Read the ends; one that is noted without its phase, as the first releases did, is that of the first phase."""
+        """Read the ends; an end without a phase, as the first releases wrote it, is that of the first phase."""
         try:
             words = [line.split() for line in read_bytes(self._path).decode().splitlines()]
             return {Phase(phase[0]) if phase else Phase.PRE: int(end) for end, *phase in words}

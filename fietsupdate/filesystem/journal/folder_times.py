@@ -1,4 +1,4 @@
-"""Notes the times of the folders in which a transaction works, so that they come back with the entries."""
+"""Records the times of the folders in which a transaction works, so that they can be restored with the entries."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from fietsupdate.filesystem.journal.record import Do, Record
 from fietsupdate.filesystem.posix.metadata import Seen
 
 LIMIT = 4096
-"""So many folders are remembered as noted; noting one again does no harm, the first note is undone last."""
+"""The most folders that are remembered. Recording one again does no harm: the first note is undone last."""
 _IN_PLACE = frozenset({Do.META, Do.APPEND, Do.MADE, Do.OVERWRITE})
-"""What leaves the folder's entries as they are."""
+"""Changes that leave the entries of the folder as they are."""
 
 
 class FolderTimes:
-    """A bounded memory of the folders that are noted.
+    """A bounded memory of the folders whose times are recorded.
 
     Args:
-        look: Looks at a folder, by its root and its path; ``None`` for what is no folder.
+        look: Returns the attributes of a folder, by its root and its path; ``None`` where there is no folder.
     """
 
     def __init__(self, look: Callable[[str, str], Seen | None]) -> None:
@@ -26,7 +26,7 @@ class FolderTimes:
         self._noted: OrderedDict[tuple[str, str], None] = OrderedDict()
 
     def notes(self, records: Sequence[Record]) -> list[Record]:
-        """Return a note for each folder in which these records work and that is not noted already."""
+        """Return a note for each folder that these records change and that has no note yet."""
         notes: list[Record] = []
         made: set[str] = set()
         for record in records:
@@ -49,14 +49,14 @@ class FolderTimes:
             self._noted.pop((note.root, note.path), None)
 
     def forget_below(self, record: Record) -> None:
-        """Forget folders that a record takes away: another may take the name, with another time."""
+        """Forget folders that a record removes: a new folder with another time may take the name."""
         prefix = f"{record.path}/"
         for root, folder in [*self._noted]:
             if root == record.root and (folder == record.path or folder.startswith(prefix)):
                 del self._noted[root, folder]
 
     def clear(self) -> None:
-        """Forget all: from here on their times matter once more."""
+        """Forget all folders: from here on their times must be recorded again."""
         self._noted.clear()
 
     def _add(self, key: tuple[str, str]) -> None:

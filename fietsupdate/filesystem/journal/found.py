@@ -1,4 +1,4 @@
-"""Sets aside, in ``found``, what playback does not recognise, or cannot put back: nothing of it is overwritten."""
+"""Moves files that playback does not recognise, or cannot put back, to ``found``, so that no file is overwritten."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fietsupdate.filesystem.posix.rename import copy_file, copy_tree, erase, pla
 
 
 class SetAside:
-    """What one transaction has set aside in a root.
+    """The files that one transaction has set aside in a root.
 
     Args:
         root: The root.
@@ -28,21 +28,21 @@ class SetAside:
         self._folders = folders
 
     def bring(self, slot: Slot, path: str) -> Path:
-        """Move a file or folder here, under the name of a path below the root, and return where it is."""
+        """Move a file or folder to ``found``, under the name of a path below the root, and return its new path."""
         target = self._prepared(path)
         free = next(name for number in itertools.count() if not os.path.lexists(name := _numbered(target, number)))
         bring(slot, self._folders.slot(free))
         return Path(free)
 
     def copy(self, slot: Slot, path: str) -> Path:
-        """Copy a file here, unless that was done already, and return where it is."""
+        """Copy a file to ``found``, unless that was done already, and return the path of the copy."""
         target = self._prepared(path)
         if not os.path.lexists(target):
             copy_file(slot, self._folders.slot(target))
         return Path(target)
 
     def kept(self, path: str, was: Seen) -> Path | None:
-        """Find what was set aside under the name of a path, and looks as the file there did."""
+        """Return the file that was set aside for a path and looks like the file that was there."""
         return next((Path(name) for name in self._names(path) if was.looks_like(seen_below(self._folders, name))), None)
 
     def _names(self, path: str) -> Iterator[str]:
@@ -50,7 +50,7 @@ class SetAside:
         return itertools.takewhile(os.path.lexists, names)
 
     def _prepared(self, path: str) -> str:
-        """Name the place for a path, in a folder that is there."""
+        """Return the place for a path, after creating its folder."""
         target = self._place(path)
         for folder in (self._folder.parent, self._folder, *reversed(target.relative_to(self._folder).parents[:-1])):
             make_folder(self._folder / folder)
@@ -65,7 +65,7 @@ class SetAside:
 
 
 def found_in(root: Path, txn: str) -> Iterator[Path]:
-    """List what lies in ``found`` for a transaction, also from a playback that was interrupted."""
+    """Yield the files in ``found`` for a transaction, also those of an interrupted playback."""
     for folder, folders, names in os.walk(found_folder(root, txn)):
         for name in [*names, *(name for name in folders if not os.listdir(os.path.join(folder, name)))]:
             yield Path(folder, name)
@@ -76,7 +76,7 @@ def _numbered(name: str, number: int) -> str:
 
 
 def _beside_files(folder: Path) -> Path:
-    """Return a folder's place in ``found``: where a file of that name was set aside before, the first one beside it."""
+    """Return a folder's place in ``found``: the first free one beside it, if a file with its name was set aside."""
     places = (folder.with_name(f"{folder.name}.{number}") for number in itertools.count(1))
     while os.path.lexists(folder) and (folder.is_symlink() or not folder.is_dir()):
         folder = next(places)
@@ -84,7 +84,7 @@ def _beside_files(folder: Path) -> Path:
 
 
 def bring(source: Slot, target: Slot) -> None:
-    """Rename a file or folder to a name that is free; what cannot be renamed there is copied."""
+    """Move a file or folder to a name that is free; copy it if it cannot be renamed."""
     try:
         place(source, target)
     except OSError as error:

@@ -1,7 +1,7 @@
-"""The header of an open transaction: whose it is, where the instance stood, and which folders it works in.
+"""The header of an open transaction: its instance, the position of the ledger, and the folders that it may change.
 
-It is durable before anything else of the transaction exists. Roots are known again by inode, not by device number,
-which a reboot may change: the inodes of a root and of the transaction's folder in it differ in any copy.
+It is durable before anything else of the transaction exists. Roots are identified by inode, not by device number, which
+a reboot may change: a copy of a root differs in its inode and in that of the transaction's folder.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Root:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What the file ``header`` holds."""
+    """The content of the file ``header``."""
 
     transaction: OpenTransaction
     roots: Mapping[str, Root]
@@ -48,7 +48,7 @@ class Header:
 
 
 def identify(root: Path, folder: Path) -> Root:
-    """Note by what a root will be known again."""
+    """Return the inodes by which a root will be identified later."""
     return Root(str(root), os.stat(root).st_ino, os.stat(folder).st_ino)
 
 
@@ -67,8 +67,8 @@ def read(folder: Path) -> Header:
     """Read the header of a transaction.
 
     Raises:
-        FilesError: it or the journal, which was made before it, is missing; or it is damaged, or of a format that this
-            version does not know.
+        FilesError: The header, or the journal, which was made before it, is missing; or the header is damaged, or of a
+            format that this version does not know.
     """
     path = folder / NAME
     if os.path.lexists(path) and not os.path.lexists(folder / JOURNAL):
@@ -95,7 +95,7 @@ def read(folder: Path) -> Header:
 
 
 def _values(path: Path) -> Any:
-    """Read the JSON document of a header whose checksum fits and whose format is known."""
+    """Read the JSON document of a header, after checking its checksum and its format."""
     body, check = read_bytes(path).decode().splitlines()
     if int(check, 16) != zlib.crc32(body.encode()):
         raise ValueError("the checksum differs")
@@ -110,7 +110,10 @@ def _values(path: Path) -> Any:
 
 
 def _parse(values: Any, folder: Path) -> Header:
-    """Make the header of what the file holds; it names its own folder, and folders that are there to be compared."""
+    """Build the header from a file's content.
+
+    Its own id must match its folder, and it must name roots by absolute paths.
+    """
     given = values["transaction"]
     transaction = built(OpenTransaction, {**given, "direction": Direction(given["direction"])})
     roots = {name: built(Root, root) for name, root in values["roots"].items()}
@@ -122,7 +125,7 @@ def _parse(values: Any, folder: Path) -> Header:
 
 
 def way_out(folder: Path) -> str:
-    """Say what to do about a transaction whose own notes are lost or damaged."""
+    """Return the hint for a transaction whose own files are lost or damaged."""
     return (
         "Restore a backup of both halves ('fietsupdate backup list' shows them). Without one: if 'fietsupdate history' "
         f"does not end with this run, put back by hand what the vault in {folder} holds; then move that folder away."
@@ -130,9 +133,9 @@ def way_out(folder: Path) -> str:
 
 
 def open_folders(data_dir: Path) -> tuple[Path, ...]:
-    """Name the folders of transactions that lie open.
+    """Return the folders of open transactions.
 
-    A folder without header and without journal is what a crash in the very beginning left; nothing was changed then,
+    A folder without a header and without a journal was left by a crash at the very beginning; nothing was changed then,
     and it does not count.
     """
     try:
@@ -148,7 +151,7 @@ def has_header(folder: Path) -> bool:
     try:
         os.lstat(folder / NAME)
     except PermissionError:
-        return True  # root has begun it, for root alone: whether there is one, this user cannot see
+        return True  # root has begun it, and only root can see whether there is a header
     except OSError:
         return False
     return True
@@ -162,7 +165,7 @@ def _has_records(folder: Path) -> bool:
 
 
 def look(data_dir: Path) -> tuple[OpenTransaction | None, str]:
-    """Read the open transaction, for a view: its header, or the name of one whose header cannot be read."""
+    """Return the open transaction, for a view: its header, or the name of a transaction whose header is unreadable."""
     folders = open_folders(data_dir)
     if len(folders) != 1:
         return None, ", ".join(folder.name for folder in folders)

@@ -1,14 +1,14 @@
 """The journal of one transaction: a file of JSON lines, read backwards to undo it.
 
-Records come in batches. A batch ends with a mark: where it began, how many records it has, and the checksum of
-everything up to there. Appending ends with one fdatasync, and only then is anything of the batch done (invariant 1).
+Records are written in batches. A batch ends with a mark: where it began, how many records it has, and the checksum of
+everything up to there. Appending ends with one fdatasync, and only then is any change of the batch made (invariant 1).
 
-So at most the last batch can be incomplete, and then nothing of it was done: it is the tail, and is passed over.
-Damage anywhere before is doubt, and doubt touches nothing (invariant 8).
+So at most the last batch can be incomplete, and then none of its changes was made: it is the tail, and is skipped.
+Damage anywhere before it is doubt, and in doubt nothing is changed (invariant 8).
 
-Space for more is written ahead, as empty lines, which are no part of the journal: a batch that takes their place
-changes neither the length of the file nor where it lies, so that syncing it is one write to the disk, and needs no
-commit of the file system's own journal. PostgreSQL does the same with its log (wal_init_zero).
+Space for more batches is written ahead, as empty lines, which are no part of the journal: a batch that overwrites them
+changes neither the length of the file nor its place on the disk, so that syncing it is one write to the disk, and needs
+no commit of the file system's own journal. PostgreSQL does the same with its log (wal_init_zero).
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ _MARK_LINE = re.compile(rb'\{"at":(\d+),"n":(\d+),"crc":"([0-9a-f]{8})"\} *\n')
 _MARK_LENGTH = 72
 """All marks have one length, so that the last one is found from the end of its batch."""
 _LONGEST = 1 << 26
-"""Bytes of a line; a record with a dozen long paths and all attributes of a file has less."""
+"""The most bytes of a line; a record with a dozen long paths and all attributes of a file is shorter."""
 _LARGEST = 1 << 28
-"""Bytes of a batch; one has a few thousand records at the most."""
+"""The most bytes of a batch, which has a few thousand records at most."""
 _LEAST_AHEAD, _MOST_AHEAD = 1 << 12, 1 << 18
-"""So many bytes are written ahead: as many as the journal has, within these bounds."""
+"""The bounds of the bytes that are written ahead, which are as many as the journal has."""
 
 
 class _Mark(NamedTuple):
@@ -50,7 +50,7 @@ class _Mark(NamedTuple):
 
 
 class JournalPosition(NamedTuple):
-    """A place in the journal: the end of a batch, and how many of its last records lie behind already."""
+    """A place in the journal: the end of a batch, and how many of its last records are undone already."""
 
     end: int
     undone: int = 0
@@ -62,8 +62,8 @@ class Journal:
     Opening it checks all of it.
 
     Raises:
-        FilesError: it is damaged before its last batch.
-        OSError: it cannot be opened, or is no file of ours.
+        FilesError: The journal is damaged before its last batch.
+        OSError: It cannot be opened, or is no file of ours.
     """
 
     def __init__(self, folder: Path, roots: Collection[str] | None = None) -> None:
@@ -75,21 +75,21 @@ class Journal:
             self.end, self._crc = _check(file, length, self.path)
         self._has_tail = length > self.end
         self._ahead = os.fstat(self._descriptor).st_size
-        """How far the file goes."""
+        """The length of the file."""
         self._failed = False
 
     def close(self) -> None:
-        """Close the file; what was appended is durable already. Closing again does nothing."""
+        """Close the file; appended records are durable already. Closing again does nothing."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
 
     def append(self, records: Sequence[Record]) -> None:
-        """Append a batch, durably. Nothing that it announces may be done before this returns (invariant 1).
+        """Append a batch, durably. None of its changes may be made before this returns (invariant 1).
 
         Raises:
-            FilesError: it could not be made durable; nothing can be appended any more.
-            OSError: it could not be written, the disk is full; the journal is as it was.
+            FilesError: The batch could not be made durable; nothing can be appended any more.
+            OSError: The batch could not be written, because the disk is full; the journal is unchanged.
         """
         if self._failed:
             raise FilesError(
@@ -100,7 +100,7 @@ class Journal:
         mark = _Mark(self.end, len(records), crc)
         if self._has_tail:
             os.ftruncate(self._descriptor, self.end)
-            self._sync()  # or parts of both could be there after a power cut
+            self._sync()  # otherwise parts of both could be there after a power cut
             self._ahead = self.end
         self._has_tail = True
         batch = lines + mark.line()
@@ -117,11 +117,11 @@ class Journal:
         try:
             durable.sync_data(self._descriptor, self.path)
         except FilesError:
-            self._failed = True  # the kernel forgets what it could not write: trying again would prove nothing
+            self._failed = True  # the kernel forgets what it could not write, so a second attempt would prove nothing
             raise
 
     def _write_ahead(self, end: int) -> None:
-        """Take space behind what was just written for what will be appended next, where the disk has some."""
+        """Reserve space behind the last batch for the next ones, as far as the disk has space."""
         self._ahead = end
         try:
             self._ahead += os.write(self._descriptor, b"\n" * min(max(end, _LEAST_AHEAD), _MOST_AHEAD))
@@ -130,7 +130,7 @@ class Journal:
                 raise
 
     def forwards(self, *kinds: Do) -> Iterator[Record]:
-        """Yield the records, first to last: all, or only those of some kinds, which costs much less."""
+        """Yield the records, first to last: all, or only those of some kinds, which is much faster."""
         begin = tuple(f'{{"do":"{kind}",'.encode() for kind in kinds or Do)
         with self._reader() as file:
             at = 0
@@ -143,10 +143,10 @@ class Journal:
         return os.fdopen(opened(self.path), "rb")
 
     def _record(self, line: bytes) -> Record:
-        """Read a record, and see that what it names is where a transaction's files are (invariant 12).
+        """Read a record, and check that its paths belong to this transaction (invariant 12).
 
         Raises:
-            FilesError: it is none, or is not.
+            FilesError: The line is no record, or names other paths.
         """
         try:
             record = Record.from_json(line)
@@ -160,7 +160,7 @@ class Journal:
         return record
 
     def forget(self, end: int) -> None:
-        """Cut off, durably, everything behind a place where a batch ends: it has been undone."""
+        """Cut off, durably, everything behind the end of a batch, since it has been undone."""
         descriptor = opened(self.path, os.O_RDWR)
         try:
             os.ftruncate(descriptor, end)
@@ -171,7 +171,7 @@ class Journal:
     def backwards(
         self, start: JournalPosition | None = None, floor: int = 0
     ) -> Iterator[tuple[Record, JournalPosition]]:
-        """Yield the records, last to first, each with the position after undoing it; `floor` is where a batch ends."""
+        """Yield the records, last to first, each with the position after undoing it; `floor` is the end of a batch."""
         end, undone = start or JournalPosition(self.end)
         while end > floor:
             mark = _read_mark(os.pread(self._descriptor, _MARK_LENGTH, end - _MARK_LENGTH))
@@ -193,14 +193,14 @@ class PlaybackProgress:
         self._path = folder / PROGRESS
 
     def prepare(self) -> None:
-        """Create the file, its space taken durably; its name becomes durable before the header is written."""
+        """Create the file durably with its full length; its name becomes durable before the header is written."""
         self._put(_progress_line(JournalPosition(0), begun=False))
 
     def read(self) -> JournalPosition | None:
         """Return the position that playback has reached durably, or ``None`` when it has not begun.
 
         Raises:
-            FilesError: it cannot be known. Beginning anew would take what is back already for a stranger's.
+            FilesError: The position is unknown. Starting again would take restored files for those of another program.
         """
         try:
             line = read_bytes(self._path)
@@ -220,7 +220,7 @@ class PlaybackProgress:
         return position if begun == b"1" else None
 
     def write(self, position: JournalPosition) -> None:
-        """Note a position, durably."""
+        """Record a position, durably."""
         self._put(_progress_line(position, begun=True))
 
     def _put(self, line: bytes) -> None:
@@ -238,19 +238,20 @@ def _progress_line(position: JournalPosition, *, begun: bool) -> bytes:
 
 
 def _length(file: BinaryIO) -> int:
-    """Return where the empty lines begin that a journal ends with, or the zero bytes that a power cut can leave."""
+    """Return where the empty lines at the end of a journal begin, or the zero bytes that a power cut can leave."""
     size = end = file.seek(0, os.SEEK_END)
-    while end and size - end <= _LARGEST:  # a longer tail was not written by us; its batches end before it, or nowhere
+    # we never write a longer tail; the batches end before it, or the journal is damaged
+    while end and size - end <= _LARGEST:
         start = max(end - _MOST_AHEAD, 0)
         file.seek(start)
         if rest := file.read(end - start).rstrip(b"\n\0"):
-            return start + len(rest) + 1  # a batch ends with a line's end
+            return start + len(rest) + 1  # a batch ends with a newline
         end = start
     return end
 
 
 def _check(file: BinaryIO, length: int, path: Path) -> tuple[int, int]:
-    """Check a journal: gives where its last complete batch ends, and the checksum up to there."""
+    """Check a journal; return where its last complete batch ends, and the checksum up to there."""
     file.seek(0)
     end = crc = at = 0
     lines = 0
@@ -270,7 +271,7 @@ def _check(file: BinaryIO, length: int, path: Path) -> tuple[int, int]:
 
 
 def _check_tail(file: BinaryIO, start: int, length: int, path: Path) -> None:
-    """Check that what follows the last complete batch is at most one more batch, which nothing can have followed."""
+    """Check that the last complete batch is followed by at most one more batch, and by nothing after that."""
     at = start
     while at < length and (line := file.readline(_LONGEST)):
         at += len(line)

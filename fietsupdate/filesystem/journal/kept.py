@@ -1,6 +1,6 @@
-"""Second names of what leaves a root: a file, or each file of a folder, stays in the vault until the end.
+"""Second names in the vault for a file, or each file of a folder, that leaves a root; kept until the transaction ends.
 
-Out there it may be deleted, by this hook or by any program, and the undo still has it.
+Outside of the root this hook or any other program may delete it, and it can still be restored.
 """
 
 from __future__ import annotations
@@ -18,16 +18,19 @@ _COPIED = NO_LINK | {errno.EXDEV}
 
 
 def keep(source: Slot, target: Slot) -> list[tuple[int, int]]:
-    """Return a file, symlink or whole folder a second name; what cannot have one is copied. All is durable then.
+    """Give a file, symlink or whole folder a second name; copy files that cannot have one.
+
+    Everything is durable at the end.
 
     Returns:
         Device and inode of each file that has two names now.
 
     Raises:
-        OSError: part of it cannot be read; nothing stays at the new name.
+        OSError: Part of it cannot be read; the new name is not created.
     """
     linked: list[tuple[int, int]] = []
-    part = Slot(f"{target.name}.part", target.folder, f"{target.path}.part")  # a name that is there has all of it
+    # the final name exists only when it is complete
+    part = Slot(f"{target.name}.part", target.folder, f"{target.path}.part")
     erase(part)
     try:
         durable.sync_many(_keep(source, part, linked))
@@ -40,7 +43,7 @@ def keep(source: Slot, target: Slot) -> list[tuple[int, int]]:
 
 
 def _keep(source: Where, target: Where, linked: list[tuple[int, int]]) -> Iterator[str]:
-    """Make the second names; yields the paths of the folders that are made."""
+    """Create the second names; yield the paths of the new folders."""
     look = seen(source)
     if look is not None and look.kind == "folder":
         _make_folder(target)
@@ -68,12 +71,12 @@ def _make_folder(where: Where) -> None:
 
 
 def complete(kept: Slot, folder: Slot, set_aside: Callable[[str], None]) -> None:
-    """Give a folder that has come back what it has lost out there. It may be interrupted and repeated.
+    """Restore in a folder that was moved back the entries that it lost outside. May be interrupted and repeated.
 
     Args:
-        kept: Its second names.
-        folder: Where it is again; what it looks like itself is for the caller to put back.
-        set_aside: Takes the path of what was put into it, or in the place of something.
+        kept: The second names of its entries.
+        folder: The folder after it was moved back; its own metadata are restored by the caller.
+        set_aside: Called with the path of each entry that was added, or has replaced another.
     """
     with opened(kept) as old, opened(folder) as new:
         names = frozenset(os.listdir(old))
@@ -91,7 +94,7 @@ def _fill(source: Slot, target: Slot, set_aside: Callable[[str], None]) -> None:
             complete(source, target, set_aside)
             Meta.of(source).apply(target)
             return
-        if here.inode == was.inode or here.looks_like(was):  # the same, or a copy where there are no links
+        if here.inode == was.inode or here.looks_like(was):  # the same file, or a copy where there are no links
             return
         set_aside(target.path)
     durable.sync_many(_keep(source, target, []))

@@ -1,6 +1,6 @@
-"""What an open transaction knows of the database's half, noted durably in its folder before it happens.
+"""Records, durably and in advance, what an open transaction knows about the database's half.
 
-Whoever settles the transaction after a crash knows then what the process knew that ran it.
+After a crash, the process that settles the transaction has the same knowledge as the process that ran it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ FOREIGN_COMMIT = "foreign_commit"
 UNKNOWN = "unknown"
 ANSWERS = "answers"
 LONGEST = 2000
-"""Bytes of a note that are read or written."""
+"""The most bytes of a note that are read or written."""
 
 
 class Notes:
@@ -35,7 +35,7 @@ class Notes:
         return (self._folder / FOREIGN_COMMIT).exists()
 
     def note_foreign_commit(self, finished: Sequence[Phase] = ()) -> None:
-        """Write down, durably, that a hook is about to commit on a connection of its own (invariant 7).
+        """Record, durably, that a hook is about to commit on a connection of its own (invariant 7).
 
         Args:
             finished: The phases that are complete by then, and that must not run again.
@@ -49,14 +49,17 @@ class Notes:
 
     @property
     def unknown(self) -> str:
-        """Why rows of the update may stand without its ledger row, a part of a sentence; "" where that cannot be."""
+        """Why rows of the update may exist without its ledger row, as a part of a sentence.
+
+        "" where that is impossible.
+        """
         return self._reason or self._read(UNKNOWN)
 
     def note_unknown(self, reason: str) -> None:
-        """Write down, durably, that rows may stand without the ledger row: from here on nothing is deleted (11).
+        """Record, durably, that rows may exist without the ledger row: from here on nothing is deleted (invariant 11).
 
         Args:
-            reason: A part of a sentence; the first one stays.
+            reason: A part of a sentence; the first reason is kept.
         """
         if not self.unknown:
             self._reason = reason  # this process knows it even if the disk is full
@@ -64,13 +67,13 @@ class Notes:
 
     @property
     def answers(self) -> dict[str, str]:
-        """What a hook was answered that no plan had shown, for the run that goes on; nothing where it is damaged."""
-        with suppress(ValueError):  # it is written whole, so only a stranger can have damaged it
+        """The answers to questions that no plan had shown, for the run that resumes; empty if the file is damaged."""
+        with suppress(ValueError):  # the file is replaced atomically, so only another program can have damaged it
             return dict(questions.from_json(self._read(ANSWERS, questions.MOST_BYTES)))
         return {}
 
     def note_answers(self, answers: Mapping[str, str]) -> None:
-        """Write down, durably, what the questions of the update are answered."""
+        """Record, durably, the answers to the update's questions."""
         with self._changes.at_work():
             text = questions.to_json(answers.items()).encode()
             atomic_write(self._folder / ANSWERS, text, mode=0o600)

@@ -1,4 +1,4 @@
-"""Opens and creates what belongs to one transaction, in its data directory and in its further roots."""
+"""Opens and creates the files of one transaction, in its data directory and in its further roots."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from fietsupdate.filesystem.posix.regular import opened
 
 _UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _OTHERS = 5
-"""So often another instance may come between two folders that are made."""
+"""How often another instance may interfere between the creation of two folders."""
 
 
 def prepared(root: Path, txn: str, data_dir: Path) -> headers.Root:
-    """Make a transaction's folder in a root, and note by what both will be known again."""
+    """Create a transaction's folder in a root, and return the inodes by which both will be identified."""
     make_home(root)
     folder = _prepare_beside_others(root, txn)
     if root != data_dir:
@@ -33,7 +33,7 @@ def prepared(root: Path, txn: str, data_dir: Path) -> headers.Root:
 
 
 def _prepare_beside_others(root: Path, txn: str) -> Path:
-    """Make the folder, again where another instance that uses the same root has just dropped an empty one above it."""
+    """Create the folder; try again if another instance in the same root has just removed an empty folder above it."""
     for _ in range(_OTHERS):
         with suppress(FileNotFoundError):
             make_home(root)
@@ -43,10 +43,10 @@ def _prepare_beside_others(root: Path, txn: str) -> Path:
 
 @contextmanager
 def ledger_to_append(path: Path) -> Iterator[int]:
-    """Open the ledger's copy to write at its end, with the owner of its folder where it is new.
+    """Open the ledger's copy for appending; a new file gets the owner of its folder.
 
     Raises:
-        OSError: it is no file of ours, or has another name, which could be anybody's.
+        OSError: It is no file of ours, or has a second name, which could belong to any user.
     """
     descriptor = opened(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
     try:
@@ -59,10 +59,10 @@ def ledger_to_append(path: Path) -> Iterator[int]:
 
 
 def check_folder(folder: Path) -> None:
-    """Refuse a transaction's folder that is none of ours: its owner, whose rights are used, must have made it alone.
+    """Refuse a transaction's folder that is not ours: only its owner, whose rights are used, may have written to it.
 
     Raises:
-        FilesError: it is a symlink, has no UUID for a name, or others may write to it.
+        FilesError: It is a symlink, is not named by a UUID, or other users may write to it.
     """
     status = os.lstat(folder)
     is_named = _UUID.fullmatch(folder.name) is not None
@@ -71,10 +71,10 @@ def check_folder(folder: Path) -> None:
 
 
 def check_identity(root: Path, txn: str, expected: headers.Root) -> None:
-    """Refuse a root that is not the one in which a transaction began.
+    """Refuse a root that is not the one in which the transaction began.
 
     Raises:
-        FilesError: it is a copy, or another one.
+        FilesError: It is a copy, or another folder.
     """
     try:
         found = headers.identify(root, open_folder(root) / txn)
@@ -85,7 +85,7 @@ def check_identity(root: Path, txn: str, expected: headers.Root) -> None:
 
 
 def doubt(message: str, folder: Path) -> FilesError:
-    """Make the error for what cannot be trusted; nothing was touched (invariant 8)."""
+    """Return the error for a folder that cannot be trusted; nothing was changed (invariant 8)."""
     return FilesError(
         f"{message}.",
         stands="Nothing was changed.",

@@ -1,4 +1,4 @@
-"""The undo records of a transaction: data that says what is about to be done, and all that undoing it takes."""
+"""The undo records of a transaction: each holds a change that is about to be made, and all data needed to undo it."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from fietsupdate.model.readback import built, parsed
 
 
 class Do(enum.StrEnum):
-    """What is about to be done to a path."""
+    """The kind of a change to a path."""
 
     FOLDER = "folder"
-    """Something in this folder; noted once, for its time."""
+    """Something in this folder changes; recorded once, for the folder's time."""
     MOUNT = "mount"
-    """Something on the file system that is mounted here; it must be mounted when this is undone."""
+    """Something changes on the file system that is mounted here; it must be mounted when this is undone."""
     CREATE = "create"
-    """A draft takes a name that is free; without a draft, somebody else is about to create the file."""
+    """A draft is given a free name; without a draft, other code is about to create the file."""
     REPLACE = "replace"
-    """A draft takes the name of a file, which goes to the vault."""
+    """A draft is given the name of a file, which moves to the vault."""
     REMOVE = "remove"
-    """A file, symlink or whole folder goes to the vault."""
+    """A file, symlink or whole folder moves to the vault."""
     MOVE = "move"
-    """A file, symlink or whole folder takes another name that is free."""
+    """A file, symlink or whole folder is given another name that is free."""
     MKDIR = "mkdir"
     RMDIR = "rmdir"
-    """An empty folder goes."""
+    """An empty folder is removed."""
     SYMLINK = "symlink"
     LINK = "link"
     """A file gets one more name."""
@@ -41,57 +41,57 @@ class Do(enum.StrEnum):
     META = "meta"
     """Mode, owner, time or attributes change."""
     APPEND = "append"
-    """Something is added at the end of a file of ours."""
+    """Data is appended to a file of ours."""
     MADE = "made"
-    """Nothing is done; this is what a file looks like now that the transaction made or changed."""
+    """No change; records the current attributes of a file that the transaction made or changed."""
 
 
 _NAMELESS = frozenset({Do.FOLDER, Do.MOUNT, Do.MADE})
 _CARRYING = frozenset({Do.MOVE, Do.REMOVE})
 _DRAFTED = frozenset({Do.CREATE, Do.REPLACE})
 _OF_ROOTS = frozenset({Do.FOLDER, Do.META})
-"""What is done to a root itself, too."""
+"""Changes that may apply to a root itself, too."""
 _NO_PARTS = frozenset({"", ".", ".."})
 _NUMBER = re.compile("[0-9a-f]{1,16}")
 _META = tuple(field.name for field in fields(Meta))
 _ENCODER = json.JSONEncoder(separators=(",", ":"))
-"""Made once: `json.dumps` would make one every time."""
+"""Created once: `json.dumps` would create one for every call."""
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
     """One undo record. Paths are relative to the root that ``root`` names, canonical, without symlinks.
 
-    A path outside of it is absolute.
+    A path outside of the root is absolute.
     """
 
     do: Do
     root: str
     path: str
     other: str = ""
-    """MOVE: the new name. SYMLINK: the text of the link. LINK: the name that it has already."""
+    """MOVE: the new name. SYMLINK: the text of the link. LINK: the name that the file has already."""
     draft: str = ""
     """CREATE, REPLACE: where the new file was written. OVERWRITE: a file that reserves the space to write back."""
     vault: str = ""
-    """REPLACE, REMOVE: where the old one goes. MOVE out of the root: where a second name of it is kept."""
+    """REPLACE, REMOVE: where the old file goes. MOVE out of the root: where a second name of the file is kept."""
     was: Seen | None = None
-    """What is there before."""
+    """The attributes before the change."""
     now: Seen | None = None
-    """What will be there afterwards."""
+    """The attributes after the change."""
     meta: Meta | None = None
-    """META, RMDIR: what is to come back."""
+    """META, RMDIR: the metadata to restore."""
     after: Meta | None = None
-    """META, MKDIR: what it will be."""
+    """META, MKDIR: the metadata after the change."""
     size: int = -1
-    """APPEND: the length before; -1 for a file that is not there."""
+    """APPEND: the length before; -1 for a file that does not exist."""
 
     @property
     def is_alone(self) -> bool:
-        """Whether whole trees change their names, so that nothing else may share its stretch between two syncs."""
+        """Whether a whole tree changes its name, so that no other change may happen between the same two syncs."""
         return self.was is not None and self.was.kind == "folder" and self.do in _CARRYING
 
     def names(self) -> tuple[str, ...]:
-        """Return the names that it fills, frees or changes."""
+        """Return the names that the change fills, frees or changes."""
         if self.do in _NAMELESS:
             return ()
         if self.do is Do.MOVE:
@@ -99,21 +99,21 @@ class Record:
         return tuple(name for name in (self.path, self.vault, self.draft) if name)
 
     def unsynced(self) -> tuple[str, ...] | None:
-        """Return the files and folders that are to be synced to make the change durable; ``None`` for all its names.
+        """Return the files and folders to sync to make the change durable; ``None`` for all its names.
 
-        A draft was synced before it is put in its place, and its old name, which is never used again, may come back.
-        The vault is synced before the change.
+        A draft was synced before it is put in its place, and its old name, which is never used again, may reappear. The
+        vault is synced before the change.
         """
         if self.draft and self.do in _DRAFTED:
             return (folder_of(self.path),)
         if self.do is Do.META or (self.do is Do.APPEND and self.size >= 0):
             return (self.path,)
-        if self.do is Do.MOVE:  # nothing is left at its old name
+        if self.do is Do.MOVE:  # nothing is left at the old name
             return folder_of(self.path), self.other, folder_of(self.other)
         return None
 
     def to_values(self) -> dict[str, Any]:
-        """Return the record as JSON values, without what is not set; ``do`` comes first."""
+        """Return the record as JSON values, without unset fields; ``do`` comes first."""
         values: dict[str, Any] = {"do": self.do, "path": self.path}
         if self.root:
             values["root"] = self.root
@@ -140,10 +140,10 @@ class Record:
         """Read a record back.
 
         Raises:
-            ValueError: the line is not a record.
+            ValueError: The line is not a record.
         """
         try:
-            values = parsed(line.decode())  # of bytes it would first guess the encoding
+            values = parsed(line.decode())  # from bytes, the parser would first guess the encoding
             values["do"] = Do(values["do"])
             for name in values.keys() & {"was", "now"}:
                 values[name] = _seen(values[name])
@@ -154,16 +154,16 @@ class Record:
             raise ValueError("not an undo record") from error
 
     def check_paths(self, txn: str) -> None:
-        """See that all paths lie where a transaction's paths lie, whoever has written this (invariant 12).
+        """Check that all paths lie where a transaction may have paths, whoever wrote the record (invariant 12).
 
         Only a move may have one end outside of its root: the file was brought in, or carried out. It is followed with
-        the rights of whoever owns the journal, see `fietsupdate.filesystem.posix.identity`.
+        the rights of the journal's owner, see `fietsupdate.filesystem.posix.identity`.
 
         Args:
             txn: The transaction's UUID; its drafts and its vault are named by it.
 
         Raises:
-            ValueError: names the path that does not.
+            ValueError: A path lies elsewhere; names the path.
         """
         ends = [self.path, self.other] if self.do is Do.MOVE else [self.path]
         outside = [path for path in ends if path.startswith("/")]
@@ -190,7 +190,7 @@ def _is_below(path: str) -> bool:
 
 
 def _refuse_not_own(path: str, folder: str) -> None:
-    """Refuse a draft or a place in the vault that is not in the transaction's own folder, in its root or in a mount."""
+    """Refuse a draft or vault name that is not in the transaction's own folder, in its root or in a mount."""
     before, own, name = path.rpartition(folder)
     if not own or _NUMBER.fullmatch(name) is None or (before and not (before[-1] == "/" and _is_below(before[:-1]))):
         _refuse([path])
@@ -211,8 +211,8 @@ def folder_of(path: str) -> str:
 def to_lines(records: Iterable[Record]) -> bytes:
     """Return records as lines, each of which begins with ``{"do":``.
 
-    They are encoded as one list, which costs a third of encoding each. Nothing in a record looks like the border of
-    two: quotation marks in a text are escaped, and no record holds two objects side by side.
+    They are encoded as one list, which costs a third of encoding each. The text between two records cannot occur inside
+    of one: quotation marks in a text are escaped, and no record holds two objects side by side.
     """
     text = _ENCODER.encode([record.to_values() for record in records])[1:-1]
     return text.replace('},{"do":', '}\n{"do":').encode() + b"\n" if text else b""

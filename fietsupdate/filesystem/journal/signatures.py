@@ -1,6 +1,6 @@
-"""What a transaction's own files looked like whenever one was looked at: by it playback knows them (invariant 9).
+"""The recorded attributes of a transaction's own files, by which playback recognises them (invariant 9).
 
-Eight bytes are kept of each look, so that a million files cost no more memory than a picture.
+Stores 8 bytes per look at a file: 8 MB for a million.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from fietsupdate.filesystem.journal.record import Do, Record
 from fietsupdate.filesystem.posix.metadata import Seen
 
 _RUN = 1 << 14
-"""So many looks are sorted at a time."""
+"""The number of digests that are sorted at a time."""
 
 
 class Signatures:
-    """A set of looks at files, each under a root and a key."""
+    """A set of file attributes, each under a root and a key."""
 
     def __init__(self) -> None:
         self._runs: list[array[int]] = []
@@ -28,7 +28,7 @@ class Signatures:
 
     @classmethod
     def of(cls, journal: Journal) -> Signatures:
-        """Collect what the transaction's own files looked like whenever one was looked at after it was made."""
+        """Collect from a journal all recorded attributes of the transaction's own files."""
         made = cls()
         in_place = next(journal.forwards(Do.OVERWRITE), None) is not None
         for record in journal.forwards() if in_place else journal.forwards(Do.MADE):
@@ -40,15 +40,15 @@ class Signatures:
         return made
 
     def add(self, record: Record) -> None:
-        """Remember what a record of `Do.MADE` has seen."""
+        """Add the attributes in a record of `Do.MADE`."""
         if record.now is not None:
             self._add(record.root, record.path, record.now)
             self._add(record.root, record.now.inode, record.now)
 
     def know(self, record: Record, here: Seen) -> bool:
-        """Return whether a file, where a record was carried out, looks as the transaction's own did there.
+        """Return whether a file at a record's path has attributes that the transaction's own file had there.
 
-        A file that is written in place may have moved between names, so it is known by its inode.
+        A file that is written in place may have moved between names, so it is identified by its inode.
         """
         keys = (here.inode, record.path) if record.do is Do.OVERWRITE else (record.path,)
         return here.kind == "file" and any(self._has(_digest(record.root, key, here)) for key in keys)
@@ -78,14 +78,14 @@ def _digest(root: str, key: str | int, look: Seen) -> int:
 
 
 LIMIT = 4096
-"""So many are remembered; one that is forgotten is saved like any other when it changes, which does no harm."""
+"""The most files that are remembered. A forgotten file is saved like any other when it changes, which does no harm."""
 
 
 class CreatedFiles:
     """A bounded memory of (root, path).
 
     Args:
-        look: Looks at a path of a root, by their names.
+        look: Returns the attributes of a path, by the names of root and path.
     """
 
     def __init__(self, look: Callable[[str, str], Seen | None]) -> None:
@@ -96,7 +96,7 @@ class CreatedFiles:
         self._entered: set[tuple[str, str]] = set()
 
     def share(self, root: str, path: str) -> None:
-        """Note that another thread of the process changes a path: what is there is not surely ours any more."""
+        """Record that another thread of the process changes a path: the file there is no longer certainly ours."""
         self._shared.add((root, path))
         self._entered.add((root, path.rpartition("/")[0]))
         self._known.pop((root, path), None)
@@ -110,7 +110,7 @@ class CreatedFiles:
         return False
 
     def is_not_ours(self, record: Record) -> bool:
-        """Return whether what is at a record's path now may be another thread's."""
+        """Return whether the file at a record's path may belong to another thread."""
         return self.is_shared(record.root, record.path)
 
     def explains(self, root: str, path: str) -> bool:
@@ -126,17 +126,17 @@ class CreatedFiles:
             self._due.append(self._known.popitem(last=False)[0])
 
     def discard(self, root: str, path: str) -> None:
-        """Forget one that is about to be deleted."""
+        """Forget a file that is about to be deleted."""
         self._known.pop((root, path), None)
 
     def release(self) -> list[Record]:
-        """Look at all of them and forget them: from here on each is saved, like any other, when it changes."""
+        """Return a note for each file, and forget all: from here on each is saved, like any other, when it changes."""
         due = [*self._due, *self._known]
         self.clear()
         return [note for root, path in due if (note := self._note(root, path)) is not None]
 
     def clear(self) -> None:
-        """Forget all of them, when all have been looked at."""
+        """Forget all files, after notes for all of them were made."""
         self._known.clear()
         self._due.clear()
 
@@ -144,7 +144,7 @@ class CreatedFiles:
         return key in self._known
 
     def notes(self, records: Iterable[Record]) -> list[Record]:
-        """Look at those whose names these records take away, and forget them."""
+        """Return notes for the files whose names these records free, and forget these files."""
         if not (self._known or self._due):
             return []
         due, self._due = self._due, []

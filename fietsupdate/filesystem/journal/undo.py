@@ -1,10 +1,10 @@
-"""Undoes what a record announced, whether it was done, half done, undone already, or never done (invariant 3).
+"""Undoes a record, whether its change was made, half made, undone already, or never made (invariant 3).
 
-What is to be overwritten or deleted must look exactly as the transaction left it. Everything else was put there by
-somebody else, the application that ran on after a crash perhaps, and is set aside in ``found`` (invariant 9).
+A file is overwritten or deleted only if it looks exactly as the transaction left it. Every other file was put there by
+another program, such as the application that ran on after a crash, and is set aside in ``found`` (invariant 9).
 
-Folders that are missing are made again, whatever comes back into them. No symlink is followed (invariant 12): what
-cannot come back, as a symlink or a file has taken the place of its folder, goes to ``found``, too.
+Missing folders are created again for anything that is put back into them. No symlink is followed (invariant 12): a file
+that cannot be put back, because a symlink or a file has replaced its folder, goes to ``found``, too.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from fietsupdate.filesystem.posix.rename import erase, open_file, opened, place,
 
 _OF_FOLDERS = frozenset({Do.MKDIR, Do.RMDIR})
 ANY_TIME = -1
-"""As a time that a file will have: nobody knows it beforehand."""
+"""The time of a file whose time after the change is not known in advance."""
 
 
 def undo(
@@ -44,11 +44,11 @@ def undo(
     """Undo one record; all later ones are undone already.
 
     Args:
-        record: What was announced.
+        record: The undo record.
         roots: The paths of each root, by name.
         folders: Opens folders.
         txn: The transaction's UUID, for the folder ``found``.
-        made: Tells whether a file there looks as the transaction's own did when that was looked at.
+        made: Returns whether a file has attributes that the transaction recorded for its own file there.
         set_aside: Whether files that the transaction created go to ``found``, too, instead of being deleted.
     """
     return _Undo(record, roots[record.root], folders, txn, made=made, set_aside=set_aside).run()
@@ -103,7 +103,8 @@ class _Undo:
 
     def _folder(self) -> None:
         here, was = self._seen(self.path), self.record.was
-        if here is not None and was is not None and here.kind == "folder":  # another inode when it was made again
+        # a folder that was created again has another inode
+        if here is not None and was is not None and here.kind == "folder":
             set_mtime(self._slot(self.path), was.mtime_ns)
 
     def _create(self) -> None:
@@ -112,9 +113,9 @@ class _Undo:
         if here is None:
             return
         if draft is not None and draft.is_same(self.record.now):
-            if here.inode == draft.inode:  # a link was made, and its first name not yet removed
+            if here.inode == draft.inode:  # the link was made, and the first name not yet removed
                 unlink(self._slot(self.path))
-            return  # never placed: whatever is here, is not ours
+            return  # the draft was never placed, so a file here is not ours
         self._clear(here)
 
     def _replace(self) -> None:
@@ -123,7 +124,7 @@ class _Undo:
         if old is None:
             self._check_back(here)
             return
-        if here is not None and here.inode == old.inode:  # the second name was made, and nothing else
+        if here is not None and here.inode == old.inode:  # only the second name was made
             unlink(self._slot(vault))
             return
         if here is not None and (self.set_aside or not self._is_ours(here)):
@@ -150,7 +151,10 @@ class _Undo:
         self._put_back(vault, bring)
 
     def _complete(self, vault: str) -> None:
-        """Give a folder what it has lost out there, from its second names. These go at once: half of them mislead."""
+        """Restore in a folder what it lost outside, from the second names.
+
+        These are erased at once, because an incomplete set would be misleading.
+        """
         complete(self._slot(vault), self._slot(self.path), self._to_found)
         Meta.of(self._slot(vault)).apply(self._slot(self.path))
         rest = f"{vault}.back"
@@ -169,24 +173,24 @@ class _Undo:
             if here.inode == there.inode and here.kind != "folder":
                 unlink(self._slot(target))
                 return
-            if there.inode != was.inode and was.may_be(here):  # it was never moved
+            if there.inode != was.inode and was.may_be(here):  # the file was never moved
                 return
-            if self.is_outside:  # it came from there, where its name is taken now
+            if self.is_outside:  # the file came from outside, where its name is taken now
                 self._keep(target)
                 return
             self._to_found(self.path)
         self._put_back(target, place)
-        if not there.looks_like(was):  # the same file, which somebody has changed in its place
+        if not there.looks_like(was):  # the same file, but changed by another program
             self.strange.append(Path(self.path))
 
     def _move_back_other(self, target: str, here: Seen | None, there: Seen) -> None:
-        """Undo a move where something else is at the new name."""
+        """Undo a move where another file has the new name."""
         was = self.record.was
-        if here is not None or self.record.vault:  # a second name of it is in the vault, and comes back from there
+        if here is not None or self.record.vault:  # a second name of it is in the vault, from which it is restored
             return
         if was is not None and was.kind == there.kind == "folder" and self._is_empty(target):
-            self._put_back(target, place)  # it was removed, and made anew just now
-        else:  # somebody put another file in the place of ours
+            self._put_back(target, place)  # the folder was removed, and playback has just created it again
+        else:  # another program has replaced our file
             self._to_found(target)
 
     def _mkdir(self) -> None:
@@ -201,7 +205,7 @@ class _Undo:
         except OSError as error:
             if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
                 raise
-        self.strange.append(Path(self.path))  # somebody has put something in it, or in its place: it stays
+        self.strange.append(Path(self.path))  # another program has put something into it, or in its place, which stays
 
     def _rmdir(self) -> None:
         here = self._seen(self.path)
@@ -212,7 +216,7 @@ class _Undo:
         except OSError as error:
             if error.errno not in IN_THE_WAY:
                 raise
-            self.strange.append(Path(self.path))  # what is in the way of it stays
+            self.strange.append(Path(self.path))  # the file or symlink in its place stays
             return
         if self.record.meta is not None:
             self.record.meta.apply(self._slot(self.path))
@@ -239,7 +243,7 @@ class _Undo:
             self._to_found(self.path)
 
     def _overwrite(self) -> None:
-        """Write the old content back in place: the file has more names than this one."""
+        """Write the old content back in place, because the file has other names, too."""
         vault = self._at(self.record.vault)
         here, was = self._seen(self.path), self.record.was
         if self._seen(vault) is None or was is None or was.is_same(here):
@@ -262,11 +266,11 @@ class _Undo:
         here, was = self._seen(self.path), self.record.was
         if here is None or was is None or self.record.meta is None:
             return
-        if here.kind == was.kind == "folder" or self._is_changed(here):  # one that was removed was made anew just now
+        if here.kind == was.kind == "folder" or self._is_changed(here):  # a removed folder was created again just now
             self.record.meta.apply(self._slot(self.path), time=self._has_own_time(here))
 
     def _check_back(self, here: Seen | None) -> None:
-        """Note what is neither in the vault nor in its place; a copy that was put back is another file."""
+        """Note a file that is neither in the vault nor in its place; a copy that was put back is another file."""
         was = self.record.was
         if was is None or (here is not None and here.looks_like(was)):
             return
@@ -284,7 +288,10 @@ class _Undo:
         return any(look is not None and look.may_be(here) for look in (was, now))
 
     def _has_own_time(self, here: Seen) -> bool:
-        """Return whether the file's time is one that the transaction knows: a later change is somebody else's."""
+        """Return whether the file's time is one that the transaction recorded.
+
+        A later change was made by another program.
+        """
         known = {look.mtime_ns for look in (self.record.was, self.record.now) if look is not None}
         return here.mtime_ns in known or ANY_TIME in known
 
@@ -327,7 +334,7 @@ class _Undo:
         return open_file(self._slot(self.path), os.O_RDWR)
 
     def _put_back(self, source: str, fill: Callable[[Slot, Slot], None]) -> None:
-        """Give what comes back its name, in folders that are made where they are missing; else set it aside."""
+        """Move a file back to its name, creating missing folders; set it aside if that is not possible."""
         folder = folder_above(self.path)
         try:
             if self.is_outside:
@@ -340,10 +347,10 @@ class _Undo:
             self._keep(source)
 
     def _check_owner(self, folder: str, slot: Slot) -> None:
-        """Refuse a folder outside, or the nearest that is there, which belongs to somebody who could take the file.
+        """Refuse a folder outside, or its nearest existing parent, whose owner could take the file.
 
         Raises:
-            PermissionError: it does.
+            PermissionError: The folder belongs to such a user.
         """
         try:
             owner = os.fstat(self.folders.descriptor(folder)).st_uid
@@ -355,10 +362,10 @@ class _Undo:
             raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), folder)
 
     def _make_folders(self, folder: str) -> None:
-        """Make a folder with those above it that are missing; outside of the root nobody else may look into them.
+        """Create a folder with its missing parents; outside of the root only this user may read them.
 
         Raises:
-            OSError: one of `IN_THE_WAY`, there is something else.
+            OSError: One of `IN_THE_WAY`: a file or symlink has the name.
         """
         try:
             self.folders.descriptor(folder)
@@ -375,14 +382,14 @@ class _Undo:
         return SetAside(Path(self.paths.root), self.txn, self.folders)
 
     def _keep(self, path: str) -> None:
-        """Set aside what has its place no more."""
+        """Set aside a file whose place is taken."""
         like = self._at(self.record.other) if self.is_outside else self.path
         self.homeless.append((self.path, self._found().bring(self._slot(path), self.paths.relative(like))))
 
     def _to_found(self, path: str) -> None:
-        """Set aside what is not recognised, under its own name."""
+        """Set aside a file that is not recognised, under its own name."""
         self.strange.append(self._found().bring(self._slot(path), self.paths.relative(path)))
 
     def _copy_to_found(self) -> None:
-        """Set aside a copy, unless an interrupted playback has done so: what is here may be half written back."""
+        """Set aside a copy, unless an interrupted playback has done so: the file may be half overwritten by then."""
         self.strange.append(self._found().copy(self._slot(self.path), self.record.path))

@@ -1,4 +1,4 @@
-"""What came of undoing, and how it is told."""
+"""The result of undoing, and its messages."""
 
 from __future__ import annotations
 
@@ -10,21 +10,22 @@ from fietsupdate.errors import FilesError
 
 
 class Undone(NamedTuple):
-    """What came of undoing one record."""
+    """The result of undoing one record."""
 
     strange: tuple[Path, ...]
-    """What was not recognised: its place in ``found``, or where it still is."""
+    """Files that were not recognised: their place in ``found``, or where they still are."""
     lost: tuple[Path, ...]
-    """What is not as before, because the vault does not hold it any more."""
+    """Files that could not be restored, because the vault does not hold them any more."""
     homeless: tuple[tuple[str, Path], ...]
-    """What is not back in its place, which something else has taken: that place, and where it is kept in ``found``."""
+    """Files that are not back in their place, because it is taken: that place, and where the file is kept in ``found``.
+    """
 
 
 def tell_lost(undone: Iterable[Undone]) -> None:
-    """Tell, after all else was undone, of what could not be: somebody has emptied the vault, or the disk has lost it.
+    """Raise an error for lost files after all else was undone: the vault was emptied, or the disk has lost them.
 
     Raises:
-        FilesError: something is lost.
+        FilesError: A file is lost.
     """
     lost = dict.fromkeys(str(path) for one in undone for path in one.lost)
     if lost:

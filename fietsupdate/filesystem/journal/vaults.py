@@ -1,4 +1,4 @@
-"""Names in a transaction's vaults and among its drafts, each on the file system of the file that it is for."""
+"""Names in a transaction's vaults and among its drafts, each on the same file system as its file."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _KINDS = ("drafts", "vault")
 
 
 class Vaults:
-    """Gives names that no file has, and that are never given again.
+    """Returns names that no file has, and that are never returned again.
 
     Args:
         txn: The transaction's UUID.
         roots: The paths of each root, by name.
-        journal: What the transaction has done so far.
+        journal: The records of the transaction so far.
     """
 
     def __init__(self, txn: str, roots: Mapping[str, Paths], journal: Journal) -> None:
@@ -38,7 +38,7 @@ class Vaults:
         self._numbers = count(max([last, *map(_last, self.folders())]) + 1)
 
     def folders(self) -> list[str]:
-        """Name the folders of drafts and old files, by absolute paths."""
+        """Return the folders of drafts and old files, as absolute paths."""
         homes = [*(paths.root for paths in self._roots.values()), *self._mounts]
         return [f"{home}/{self._below_home}/{kind}" for home in homes for kind in _KINDS]
 
@@ -47,7 +47,7 @@ class Vaults:
         return point in self._mounts
 
     def add_mount(self, point: str) -> None:
-        """From now on give names on this file system, for what lies on it."""
+        """Return names on this file system from now on, for files that lie on it."""
         self._mounts.add(point)
 
     def draft(self, root: str, path: str) -> str:
@@ -55,7 +55,7 @@ class Vaults:
         return self._name(root, path, "drafts")
 
     def vault(self, root: str, path: str) -> str:
-        """Return a name for what is now at ``path``."""
+        """Return a name for the file that is now at ``path``."""
         return self._name(root, path, "vault")
 
     def _name(self, root: str, path: str, kind: str) -> str:
@@ -63,7 +63,7 @@ class Vaults:
         return f"{self._home_for(paths.absolute(path), paths.root)}{self._below_home}/{kind}/{next(self._numbers):x}"
 
     def _home_for(self, absolute: str, root: str) -> str:
-        """Return the path below the root, with a slash, of the mount point that has a file; "" for the root."""
+        """Return the path below the root, with a slash, of the mount point that contains a file; "" for the root."""
         if not self._mounts:
             return ""
         holding = [point for point in self._mounts if absolute.startswith(f"{point}/")]
@@ -71,7 +71,7 @@ class Vaults:
 
 
 def _last(folder: str) -> int:
-    """Return the highest number that is in use: a crash may have left files of which no record is durable."""
+    """Return the highest number that is in use: a crash may have left files without a durable record."""
     last = 0
     with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
         for entry in entries:
@@ -81,12 +81,12 @@ def _last(folder: str) -> int:
 
 
 def prepare_folder(root: Path, txn: str) -> Path:
-    """Create the folder of a transaction in a root, with its drafts and vault; what is there will do.
+    """Create the folder of a transaction in a root, with its drafts and vault; existing folders are used.
 
-    It belongs to the user who runs the update, also where root works for somebody else: nobody else can change what is
-    in it, so what root has written there may be followed as root (invariant 12).
+    It belongs to the user who runs the update, also where root works for another user: no other user can change its
+    content, so what root has written there may be followed as root (invariant 12).
 
-    All is durable then but the names in the folder, which its maker has to sync.
+    All is durable then except the names in the folder, which the caller has to sync.
     """
     folder = open_folder(root) / txn
     make_folder(folder.parent)

@@ -1,1 +1,1 @@
-"""What the operating system offers for files, made safe: durability, owners, renames, folders without symlinks."""
+"""The operating system's file calls, made safe: durability, owners, renames, folders without symlinks."""

@@ -1,4 +1,4 @@
-"""The open descriptors of this process, and the paths that they were opened by."""
+"""The open descriptors of this process, and the paths by which they were opened."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from contextlib import suppress
 _FOLDER = "/proc/self/fd"
 _LISTS = (_FOLDER, "/dev/fd")
 _GETPATH: int | None = getattr(fcntl, "F_GETPATH", None)
-"""How macOS, which has no /proc, is asked for a descriptor's path (fcntl(2))."""
+"""fcntl(2) on macOS, which has no /proc, to get a descriptor's path."""
 
 
 _opening = threading.local()
 
 
 def open_at(name: str | os.PathLike[str], flags: int, mode: int = 0o777, *, folder: int | None) -> int:
-    """Open a file relative to an open folder, and say so to `opened_from`.
+    """Open a file relative to an open folder, and let `opened_from` return that folder meanwhile.
 
     Args:
-        name: As of open(2).
-        flags: As of open(2).
-        mode: As of open(2).
+        name: As for open(2).
+        flags: As for open(2).
+        mode: As for open(2).
         folder: The descriptor of the folder; ``None`` for the working directory.
     """
     _opening.folder = folder
@@ -35,13 +35,13 @@ def open_at(name: str | os.PathLike[str], flags: int, mode: int = 0o777, *, fold
 
 
 def opened_from() -> int | None:
-    """Return the folder that `open_at` opens from in this thread at the moment: the audit event ``open`` omits it."""
+    """Return the folder that `open_at` is opening from in this thread; the audit event ``open`` does not report it."""
     folder: int | None = getattr(_opening, "folder", None)
     return folder
 
 
 def path_of(descriptor: int) -> str:
-    """Return the path that a descriptor was opened by, "" where that cannot be known.
+    """Return the path by which a descriptor was opened, or "" if unknown.
 
     Without /proc the path of a folder is found by climbing up from it.
     """
@@ -60,7 +60,7 @@ def _asked(descriptor: int) -> str:
 
 
 def _climbed(descriptor: int) -> str:
-    """Collect the names of the folders above a folder, as getcwd(3) does where the kernel does not know them."""
+    """Return the path of a folder from the names of the folders above it, as getcwd(3) does without the kernel."""
     parent = os.open("..", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=descriptor)
     try:
         here = os.fstat(descriptor)
@@ -76,12 +76,12 @@ def _climbed(descriptor: int) -> str:
 
 
 def open_folders() -> list[str]:
-    """Return the paths of the folders that are open."""
+    """Return the paths of the open folders."""
     return [path for _, path in _open(_is_folder)]
 
 
 def open_for_writing() -> list[tuple[int, str]]:
-    """Return the ordinary files that are open for writing, with their descriptors."""
+    """Return the regular files that are open for writing, with their descriptors."""
     return list(_open(_writes_file))
 
 
@@ -96,7 +96,7 @@ def _writes_file(descriptor: int) -> bool:
 
 def _open(is_wanted: Callable[[int], bool]) -> Iterator[tuple[int, str]]:
     for descriptor in _numbers():
-        with suppress(OSError):  # the one that listed the folder is closed by now
+        with suppress(OSError):  # the descriptor that listed the folder is closed by now
             if is_wanted(descriptor) and (path := path_of(descriptor)):
                 yield descriptor, path
 

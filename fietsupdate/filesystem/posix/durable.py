@@ -1,8 +1,8 @@
-"""Makes files and folders durable; nothing else in this package calls fsync.
+"""Makes files and folders durable; no other module of this package calls fsync.
 
-A failed fsync is never retried: the kernel reports a lost write once and then calls the page clean
-(https://wiki.postgresql.org/wiki/Fsync_Errors), so a second, successful call would prove nothing. Whoever gets the
-error has to give up what it was doing.
+A failed fsync is never retried: the kernel reports a lost write once and then treats the page as clean
+(https://wiki.postgresql.org/wiki/Fsync_Errors), so a second, successful call would prove nothing. A caller that gets
+the error must abort its operation.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ MANY = 32
 """From this number of paths on, whole file systems are synced instead of single files."""
 
 _FULL_SYNC: int | None = getattr(fcntl, "F_FULLFSYNC", None)
-"""macOS: fsync(2) stops at the drive's cache, this does not."""
+"""macOS: fsync(2) stops at the drive's cache, this call does not."""
 
 _CANNOT_SYNC_FOLDERS = frozenset({errno.EINVAL, errno.EBADF})
-"""What file systems answer that cannot sync a folder at all; PostgreSQL ignores the same (fd.c, fsync_fname)."""
+"""The errors of file systems that cannot sync a folder at all; PostgreSQL ignores the same (fd.c, fsync_fname)."""
 
 _GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
-"""What a path answers that was there; ELOOP, where a symlink to itself has taken the place of its folder."""
+"""The errors for a path that does not exist any more; ELOOP, where a symlink to itself has replaced its folder."""
 
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-"""What a write answers where there is no room for it."""
+"""The errors of a write for which there is no space."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _syncfs = getattr(_libc, "syncfs", None)
@@ -43,7 +43,7 @@ def sync(descriptor: int, name: Path | str) -> None:
     """Make an open file's content and metadata durable; ``name`` is for the message.
 
     Raises:
-        FilesError: the system could not write it.
+        FilesError: The system could not write it.
     """
     try:
         if _FULL_SYNC is None:
@@ -58,7 +58,7 @@ def sync_data(descriptor: int, name: Path | str) -> None:
     """Make an open file's content and length durable.
 
     Raises:
-        FilesError: the system could not write it.
+        FilesError: The system could not write it.
     """
     try:
         if _FULL_SYNC is None:
@@ -70,13 +70,14 @@ def sync_data(descriptor: int, name: Path | str) -> None:
 
 
 def sync_path(path: Path | str) -> None:
-    """Make a file or the entries of a folder durable; what has no content of its own (a symlink) needs nothing.
+    """Make a file or the entries of a folder durable; a path without content of its own (a symlink) needs no sync.
 
-    Of what this user may move but not open, a file of somebody else, all of its file system is made durable.
+    For a file that this user may move but not open, because it belongs to another user, its whole file system is
+    synced.
 
     Raises:
-        FilesError: the system could not write it.
-        FileNotFoundError: nothing is there.
+        FilesError: The system could not write it.
+        FileNotFoundError: The path does not exist.
     """
     status = os.lstat(path)
     mode = status.st_mode
@@ -98,10 +99,10 @@ def sync_path(path: Path | str) -> None:
 
 
 def _sync_around(path: Path | str, device: int) -> None:
-    """Sync the file system of a path by the nearest folder above it that this user may open.
+    """Sync the file system of a path through the nearest folder above it that this user may open.
 
     Raises:
-        PermissionError: there is none on this device.
+        PermissionError: There is no such folder on this device.
     """
     folder = os.path.dirname(os.path.abspath(path))
     while os.lstat(folder).st_dev == device:
@@ -117,13 +118,13 @@ def _sync_around(path: Path | str, device: int) -> None:
 
 
 def sync_many(paths: Iterable[Path | str]) -> None:
-    """Make many files and folders durable; paths that are gone are passed over.
+    """Make many files and folders durable; paths that do not exist any more are skipped.
 
-    A few are synced one by one. From `MANY` on, each file system that they lie on is synced once, in memory that does
-    not grow with their number.
+    A few are synced one by one. From `MANY` on, each of their file systems is synced once, in memory that does not grow
+    with their number.
 
     Raises:
-        FilesError: the system could not write something.
+        FilesError: The system could not write some of them.
     """
     remaining = iter(paths)
     first = list(islice(remaining, MANY))
@@ -158,7 +159,7 @@ def sync_file_system(folder: Path | str) -> None:
     """Make everything on the file system of ``folder`` durable (syncfs(2); sync(2) where that is missing).
 
     Raises:
-        FilesError: the system could not write something.
+        FilesError: The system could not write something.
     """
     if _syncfs is None:
         os.sync()
@@ -174,13 +175,13 @@ def sync_file_system(folder: Path | str) -> None:
 
 
 def atomic_write(path: Path, data: bytes, *, mode: int | None = None) -> None:
-    """Replace a file by new content, durably: after a crash it holds the old bytes or the new ones, whole.
+    """Replace a file by new content, durably: after a crash it holds all of the old bytes or all of the new ones.
 
-    The file takes the owner of its folder, and the folder's mode without the execute bits unless ``mode`` is given.
+    The file gets the owner of its folder, and the folder's mode without the execute bits unless ``mode`` is given.
 
     Raises:
-        FilesError: the system could not make it durable.
-        OSError: it could not be written; the old content stands.
+        FilesError: The system could not make it durable.
+        OSError: It could not be written; the old content remains.
     """
     folder = os.stat(path.parent)
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
@@ -201,7 +202,7 @@ def atomic_write(path: Path, data: bytes, *, mode: int | None = None) -> None:
 
 
 def write_all(descriptor: int, data: bytes) -> None:
-    """Write every byte: a single write(2) may stop early, on a disk that is getting full."""
+    """Write all bytes; a single write(2) may stop early on a disk that is getting full."""
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]

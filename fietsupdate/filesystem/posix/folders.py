@@ -1,8 +1,8 @@
-"""Opens folders without following symlinks: what is done in them stays inside, whoever exchanges what meanwhile.
+"""Opens folders without following symlinks, so that changes stay inside even if folders are replaced meanwhile.
 
-A path that was checked may lead elsewhere a moment later: a folder on the way was exchanged for a symlink. So changes
-name a file by an open folder and a name in it (`Slot`), and folders are opened by their canonical path, on which no
-symlink is followed (invariant 12): by openat2(2) or O_NOFOLLOW_ANY, else one part after the other.
+A checked path may lead elsewhere a moment later, because a folder on the way was replaced by a symlink. So changes name
+a file by an open folder and a name in it (`Slot`), and folders are opened by their canonical path, on which no symlink
+is followed (invariant 12): by openat2(2) or O_NOFOLLOW_ANY, else one part after the other.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 LIMIT = 16
-"""So many folders are open at a time in one thread; few enough for ``ulimit -n 64``."""
+"""The most folders that are open at a time in one thread; few enough for ``ulimit -n 64``."""
 IN_THE_WAY = frozenset({errno.ELOOP, errno.ENOTDIR})
-"""What opening a folder answers where a symlink or a file has its name, or that of a folder above it."""
+"""The errors of opening a folder where a symlink or a file has its name, or that of a folder above it."""
 
 _AT_FDCWD = -100
 _OPENAT2 = 437
@@ -36,7 +36,8 @@ _libc = ctypes.CDLL(None, use_errno=True)
 class Slot(NamedTuple):
     """A name in an open folder, as system calls take it: ``os.unlink(slot.name, dir_fd=slot.folder)``.
 
-    It is good for the next steps only: its folder is closed when the verb ends, or `LIMIT` other ones were opened.
+    It is valid for a short time only: its folder is closed when the verb ends, or when `LIMIT` other folders were
+    opened.
     """
 
     name: str
@@ -62,7 +63,7 @@ def path_of(where: Where) -> str:
 def by_proc(where: Where) -> str:
     """Return a path of a file for calls that take no descriptor of a folder; its last part may still be a symlink.
 
-    Where /proc is not mounted it is the plain one.
+    Where /proc is not mounted, the plain path is returned.
     """
     if isinstance(where, str) or not _has_proc():
         return path_of(where)
@@ -71,12 +72,12 @@ def by_proc(where: Where) -> str:
 
 @contextmanager
 def pinned(where: Where) -> Iterator[str]:
-    """Hold a file that is no symlink, and give a path that leads to it and nothing else.
+    """Hold a file that is no symlink, and yield a path that leads to this file only.
 
     For chmod(2), which follows symlinks at the end of a path.
 
     Raises:
-        OSError: ELOOP, it is a symlink.
+        OSError: ELOOP, the file is a symlink.
     """
     name, folder = split(where)
     if not hasattr(os, "O_PATH") or not _has_proc():
@@ -95,8 +96,8 @@ def open_real(path: str) -> int:
     """Open a folder by a canonical absolute path, on which no symlink is followed, for use as ``dir_fd``.
 
     Raises:
-        FileNotFoundError: it is missing.
-        OSError: one of `IN_THE_WAY`, another thing has its name or that of a folder above it; or as open(2).
+        FileNotFoundError: The folder is missing.
+        OSError: One of `IN_THE_WAY`, if a symlink or file has its name or that of a folder above it; or as for open(2).
     """
     if _has_openat2():
         descriptor = _openat2(path)
@@ -131,7 +132,7 @@ def _openat2(path: str) -> int:
 
 @functools.cache
 def _has_openat2() -> bool:
-    """Return whether the system call is there and allowed: containers of old answer EPERM for what they do not know."""
+    """Return whether the system call exists and is allowed; older containers answer EPERM for unknown calls."""
     if sys.platform != "linux":
         return False
     descriptor = _openat2("/")
@@ -161,7 +162,7 @@ def _open_part_by_part(path: str) -> int:
 
 
 class Folders:
-    """The folders that each thread has opened for the verb at hand, each once."""
+    """The folders that each thread has opened for the current verb, each once."""
 
     def __init__(self) -> None:
         self._thread = _Opened()
@@ -171,7 +172,7 @@ class Folders:
         """Return the slot of a canonical absolute path.
 
         Raises:
-            OSError: as `open_real`, for the folder that it is in.
+            OSError: As for `open_real`, for the folder that contains it.
         """
         folder, _, name = path.rpartition("/")
         return Slot(name, self.descriptor(folder), path)
@@ -180,7 +181,7 @@ class Folders:
         """Return the descriptor of a folder, by its canonical absolute path; "" is ``/``.
 
         Raises:
-            OSError: as `open_real`.
+            OSError: As for `open_real`.
         """
         thread = self._thread
         if thread.generation != self._generation:
@@ -192,11 +193,11 @@ class Folders:
             descriptor = open_real(folder or "/")
             if len(opened) >= LIMIT:
                 os.close(opened.pop(next(iter(opened))))
-        opened[folder] = descriptor  # last, as the first one is the next to be closed
+        opened[folder] = descriptor  # appended at the end, since the first one is closed next
         return descriptor
 
     def opens(self, folder: str) -> bool:
-        """Return whether a folder can be opened by this path, in which no symlink is followed."""
+        """Return whether a folder can be opened by this path without following a symlink."""
         try:
             self.descriptor(folder)
         except OSError:
@@ -204,18 +205,18 @@ class Folders:
         return True
 
     def forget(self) -> None:
-        """Open every folder anew, in all threads: a folder is taking another name, or goes."""
+        """Reopen every folder on its next use, in all threads, because a folder is being renamed or removed."""
         self._generation += 1
 
     def close(self) -> None:
-        """Close what this thread has opened."""
+        """Close the folders that this thread has opened."""
         folders = self._thread.folders
         while folders:
             os.close(folders.popitem()[1])
 
 
 class _Opened(threading.local):
-    """What one thread has opened, and since which generation."""
+    """The open folders of one thread, and the generation in which they were opened."""
 
     def __init__(self) -> None:
         self.folders: dict[str, int] = {}

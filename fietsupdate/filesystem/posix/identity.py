@@ -1,8 +1,8 @@
-"""On whose behalf root changes files: what others have written is followed with their rights only.
+"""The user for whom root changes files: instructions that another user may have written run with that user's rights.
 
-A journal names what is to be moved, deleted, and given another owner. Whoever owns the folder that it lies in can have
-forged it. So root follows it as that user (`acting_as`), who could have done the same without us. What root writes down
-itself stays root's as long as it matters: then nobody else can have forged it.
+A journal names files to be moved, deleted, and given another owner. The owner of the folder that contains the journal
+can have forged it. So root follows it as that user (`acting_as`), who could have done the same without us. What root
+itself writes stays owned by root as long as it matters, so that no other user can have forged it.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ _setfsuid = getattr(_libc, "setfsuid", None)
 _setfsgid = getattr(_libc, "setfsgid", None)
 _acting = threading.local()
 _ASK = -1
-"""As a user, it changes nothing; setfsuid(2) answers with the one who is acted as."""
+"""Changes nothing when passed as a user; setfsuid(2) then returns the current one."""
 
 
 def user() -> int:
-    """Return the number of the user with whose rights this thread changes files."""
+    """Return the id of the user with whose rights this thread changes files."""
     acting: int | None = getattr(_acting, "uid", None)
     return os.geteuid() if acting is None else acting
 
 
 @contextmanager
 def acting_as(owner: os.stat_result) -> Iterator[None]:
-    """Let this thread change files as the owner of a file or folder would, where root runs and another user owns it.
+    """Let this thread change files with the rights of a file's owner, if root runs it and another user owns the file.
 
-    On Linux that is for this thread alone (setfsuid(2)), and its supplementary groups are the user's, too; elsewhere
-    for the process (seteuid(2)).
+    On Linux this applies to this thread alone (setfsuid(2)), and its supplementary groups are the user's, too;
+    elsewhere it applies to the process (seteuid(2)).
 
     Raises:
-        OwnershipError: the system does not let us become that user.
+        OwnershipError: The system does not let us become that user.
     """
     if user() != 0 or owner.st_uid == 0:
         yield
@@ -75,14 +75,14 @@ def _become_root(groups: list[int]) -> None:
     else:
         _setfsuid(0)
         _setfsgid(os.getegid())
-    with suppress(PermissionError):  # it was refused before, too
+    with suppress(PermissionError):  # setting groups was refused before, too
         os.setgroups(groups)
 
 
 def _groups_of(owner: os.stat_result) -> list[int]:
     try:
         return os.getgrouplist(pwd.getpwuid(owner.st_uid).pw_name, owner.st_gid)
-    except KeyError:  # a number without a name, as in containers
+    except KeyError:  # a user id without a name, as in containers
         return [owner.st_gid]
 
 

@@ -1,8 +1,8 @@
-"""Creates new files as a plain call would in the folder that they are for, though they are written elsewhere first.
+"""Creates new files as a plain call in their folder would, although they are first written elsewhere.
 
-A folder may hand down its group (set-group-ID bit) and an access control list (``system.posix_acl_default``), also a
-group that this user is not in, and could not give to a file that is there. So the kernel makes the file in that very
-folder, without a name (O_TMPFILE), and it gets its first name among the drafts.
+A folder may pass on its group (set-group-ID bit) and an access control list (``system.posix_acl_default``), also a
+group that this user is not in, and could not set on an existing file. So the kernel creates the file in that very
+folder, without a name (O_TMPFILE), and the file gets its first name among the drafts.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ _NAMELESS = getattr(os, "O_TMPFILE", 0)
 def create(draft: Slot, folder: int) -> int:
     """Create a draft for a new file in a folder, and open it to read and write.
 
-    Where the file system makes no files without names, the group is given, and a list is not.
+    Where the file system cannot create files without names, the folder's group is set; an access control list is not.
 
     Raises:
-        FileExistsError: the draft's name is taken.
+        FileExistsError: The draft's name is taken.
     """
     status = os.fstat(folder)
     is_of_group = bool(status.st_mode & stat.S_ISGID)
@@ -41,12 +41,12 @@ def create(draft: Slot, folder: int) -> int:
 
 
 def _create_in(folder: int, draft: Slot) -> int | None:
-    """Create the file in its folder, and name it as a draft; ``None`` where that cannot be."""
+    """Create the file in its folder, and name it as a draft; return ``None`` where that is not possible."""
     if not _NAMELESS:
         return None
     try:
         descriptor = open_at(".", _NAMELESS | os.O_RDWR | os.O_CLOEXEC, 0o666, folder=folder)
-    except OSError:  # whoever may not write there is told so when the file takes its place
+    except OSError:  # a user who may not write there gets the error when the file is put in its place
         return None
     try:
         os.link(f"/proc/self/fd/{descriptor}", draft.name, dst_dir_fd=draft.folder, follow_symlinks=True)
@@ -68,5 +68,5 @@ def _has_default_list(folder: int) -> bool:
 
 
 def _give_group(descriptor: int, gid: int) -> None:
-    with suppress(PermissionError):  # a group that this user is not in, which only the kernel gives
+    with suppress(PermissionError):  # a group that this user is not in, which only the kernel can set
         os.fchown(descriptor, -1, gid)

@@ -1,6 +1,6 @@
-"""What a file looks like from outside, and how it is made to look like that again.
+"""The metadata of files: how they are read, compared, and restored.
 
-`Seen` tells a file from every other; `Meta` is what has to come back besides its content.
+`Seen` distinguishes a file from every other; `Meta` is what has to be restored besides its content.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _NO_XATTRS = frozenset({errno.ENOTSUP, errno.EPERM, errno.EACCES, errno.ENODATA,
 
 
 class Seen(NamedTuple):
-    """One look at a path."""
+    """The attributes of a path at one moment."""
 
     kind: str
     """``file``, ``folder``, ``link`` or ``other``."""
@@ -33,26 +33,29 @@ class Seen(NamedTuple):
     inode: int
 
     def is_same(self, other: Seen | None) -> bool:
-        """Return whether both looks saw the same thing, unchanged: a folder is itself whatever is in it."""
+        """Return whether both are the same file or folder, unchanged.
+
+        A folder counts as unchanged whatever it contains.
+        """
         if other is None or (self.kind, self.inode) != (other.kind, other.inode):
             return False
         return self.kind != "file" or self == other
 
     def looks_like(self, other: Seen | None) -> bool:
-        """Return whether both looks saw the same, but for the inode: a copy has another."""
+        """Return whether both are equal except for the inode: a copy has another inode."""
         return other is not None and self._replace(inode=other.inode).is_same(other)
 
     def may_be(self, other: Seen) -> bool:
-        """Return whether a later look saw the same file, whatever has become of its content.
+        """Return whether a later look saw the same file, even if its content has changed.
 
-        Where a file with several names is changed in any way, overlayfs gives it another inode; then it is known by
-        its size and time.
+        Where a file with several names is changed in any way, overlayfs gives it another inode; then it is recognised
+        by its size and time.
         """
         return (self.kind, self.inode) == (other.kind, other.inode) or (self.kind == "file" and self.looks_like(other))
 
 
 def seen(where: Where) -> Seen | None:
-    """Look at a file, not through a symlink at its end; ``None`` when nothing is there."""
+    """Return the attributes of a file, not following a symlink at its end; ``None`` when it does not exist."""
     name, folder = split(where)
     try:
         status = os.stat(name, dir_fd=folder, follow_symlinks=False)
@@ -64,7 +67,10 @@ def seen(where: Where) -> Seen | None:
 
 
 def seen_below(folders: Folders, path: str) -> Seen | None:
-    """Look at a canonical absolute path, through no symlink at all; ``None`` when nothing is there."""
+    """Return the attributes of a canonical absolute path, following no symlink at all.
+
+    ``None`` when it does not exist.
+    """
     folder, _, name = path.rpartition("/")
     try:
         status = os.stat(name, dir_fd=folders.descriptor(folder), follow_symlinks=False)
@@ -76,7 +82,7 @@ def seen_below(folders: Folders, path: str) -> Seen | None:
 
 
 def seen_in(status: os.stat_result) -> Seen:
-    """Take the look from a stat result."""
+    """Return the attributes in a stat result."""
     kind = _KINDS.get(stat.S_IFMT(status.st_mode), "other")
     return Seen(kind, status.st_size, status.st_mtime_ns, status.st_ino)
 
@@ -93,18 +99,18 @@ class Meta:
     """Values in base64. Access control lists are among them (``system.posix_acl_access``)."""
 
     def to_json(self) -> list[Any]:
-        """Return it as JSON values."""
+        """Return the metadata as JSON values."""
         return [self.mode, self.uid, self.gid, self.mtime_ns, dict(self.xattrs)]
 
     @classmethod
     def of(cls, where: Where) -> Meta:
-        """Read it from a file, not through a symlink."""
+        """Read the metadata of a file, not following a symlink."""
         status = _status(where)
         xattrs = read_xattrs(by_proc(where))
         return cls(stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid, status.st_mtime_ns, xattrs)
 
     def apply(self, where: Where, *, time: bool = True) -> None:
-        """Give it to a file, not through a symlink; what already fits is not touched."""
+        """Set the metadata of a file, not following a symlink; values that are already right are not touched."""
         status = _status(where)
         if (status.st_uid, status.st_gid) != (self.uid, self.gid):
             _chown(where, self.uid, self.gid)
@@ -117,17 +123,17 @@ class Meta:
 
 
 def set_mode(where: Where, mode: int) -> None:
-    """Set the mode of a file or folder, not through a symlink.
+    """Set the mode of a file or folder, not following a symlink.
 
     Raises:
-        OSError: ELOOP, it is a symlink.
+        OSError: ELOOP, the path is a symlink.
     """
     with pinned(where) as path:
         os.chmod(path, mode)
 
 
 def set_mtime(where: Where, mtime_ns: int) -> None:
-    """Set the time of the last change, and leave that of the last access."""
+    """Set the time of the last change, and keep that of the last access."""
     set_times_ns(where, _status(where).st_atime_ns, mtime_ns)
 
 
@@ -137,7 +143,7 @@ def _status(where: Where) -> os.stat_result:
 
 
 def read_xattrs(path: str) -> dict[str, str]:
-    """Read the extended attributes that this user may read; none where the system has none."""
+    """Read the extended attributes that this user may read; an empty mapping where the system has none."""
     if not hasattr(os, "listxattr"):
         return {}
     found: dict[str, str] = {}
@@ -150,7 +156,7 @@ def read_xattrs(path: str) -> dict[str, str]:
 
 @contextmanager
 def _refusals() -> Iterator[None]:
-    """Pass over what the system refuses of one attribute: the others have nothing to do with it."""
+    """Ignore it when the system refuses one attribute, because the others do not depend on it."""
     try:
         yield
     except OSError as error:
@@ -177,4 +183,4 @@ def _chown(where: Where, uid: int, gid: int) -> None:
         os.chown(name, uid, gid, dir_fd=folder, follow_symlinks=False)
     except PermissionError:
         if user() == 0:
-            raise  # somebody else's file cannot be given back by an ordinary user, who did not take it either
+            raise  # an ordinary user cannot give a file back to another user, and did not take it either

@@ -1,4 +1,4 @@
-"""Where file systems are mounted: device numbers do not tell, bind mounts have those of their source."""
+"""Where file systems are mounted. Device numbers do not show this: bind mounts have those of their source."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 _TABLE = "/proc/self/mountinfo"
 _ESCAPES = (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\"))
-"""How the table writes blanks (proc_pid_mountinfo(5))."""
+"""How the table escapes blanks (proc_pid_mountinfo(5))."""
 
 
 def mount_point(path: str) -> str:
@@ -42,7 +42,7 @@ def _points() -> Iterator[str]:
 
 
 def _by_device(path: str) -> str:
-    """Look for it by device number: some systems have no table, and btrfs subvolumes are not in it."""
+    """Find the mount point by device number: some systems have no table, and btrfs subvolumes are not in it."""
     while path != "/" and not os.path.ismount(path):
         path = os.path.dirname(path)
     return path

@@ -1,6 +1,6 @@
-"""Tells before anything is moved what this user cannot move: by its modes, its owner, or its flags.
+"""Finds out before anything is moved what this user cannot move: because of its mode, its owner, or its flags.
 
-Flags keep a file or folder from being moved by anybody, root among them (chattr(1), chflags(1)).
+Flags prevent every user, even root, from moving a file or folder (chattr(1), chflags(1)).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import struct
 _AT_FDCWD = -100
 _AT_SYMLINK_NOFOLLOW = 0x100
 _SIZE, _ATTRIBUTES = 256, 8
-"""Bytes of a ``struct statx``, and where in it its attributes are (statx(2))."""
+"""The size of a ``struct statx`` in bytes, and the offset of its attributes (statx(2))."""
 _LINUX = {0x10: "immutable (chattr +i)", 0x20: "append-only (chattr +a)"}
 _BSD = {
     stat.UF_IMMUTABLE | stat.SF_IMMUTABLE: "immutable (chflags uchg)",
@@ -24,10 +24,11 @@ _statx = getattr(ctypes.CDLL(None, use_errno=True), "statx", None)
 
 
 def obstacle(folder: str, path: str) -> tuple[str, str] | None:
-    """Say why this user cannot move an entry of a folder, or what is in the folder itself, and what to do about it.
+    """Return why this user cannot move an entry of a folder, or the folder's content, and how to change that.
 
-    To move a folder to another one, rename(2) needs the right to write into it, as its ``..`` changes; one that is
-    our own can be opened for that. From a sticky folder only the owner of an entry, or of the folder, takes it away.
+    To move a folder into another one, rename(2) needs the right to write into it, because its ``..`` changes; for a
+    folder of our own, the mode can be changed. From a sticky folder only the owner of an entry, or of the folder, can
+    move it.
     """
     if flag := _flag_of(path):
         return f"it is {flag}", "Take that flag away, and try again."
@@ -36,7 +37,7 @@ def obstacle(folder: str, path: str) -> tuple[str, str] | None:
 
 
 def _refused(folder: str, path: str) -> str:
-    """Say what keeps an ordinary user from it; "" for nothing."""
+    """Return what prevents an ordinary user from moving it, or ""."""
     status, above = os.lstat(path), os.stat(folder)
     user, is_inside = os.geteuid(), path != folder
     if is_inside and above.st_mode & stat.S_ISVTX and user not in {status.st_uid, above.st_uid}:
@@ -48,7 +49,7 @@ def _refused(folder: str, path: str) -> str:
 
 
 def _flag_of(path: str) -> str:
-    """Say what keeps a path, or what is in a folder, from being moved; "" for nothing, or unknown."""
+    """Return the flag that prevents a path, or a folder's content, from being moved; "" for none, or if unknown."""
     flags, names = (_attributes(path), _LINUX) if _statx is not None else (_flags(path), _BSD)
     return next((name for bits, name in names.items() if flags & bits), "")
 

@@ -1,10 +1,10 @@
-"""Makes folders read-only for this process and all that it starts, by the kernel: a mount namespace of its own (Linux).
+"""Makes folders read-only for this process and its children, by a mount namespace of its own (Linux).
 
-The folders are mounted over themselves, read-only, where only this process and its children see it; nothing changes
-for anybody else. Root may do that; another user may in a user namespace of his own, where the system allows those
-(mount_namespaces(7), user_namespaces(7), mount_setattr(2); Linux 5.12). Python's ``os`` knows none of these calls.
+The folders are mounted over themselves, read-only, visible to this process and its children only; nothing changes for
+other processes. Root may do that; another user may in a user namespace, where the system allows those
+(mount_namespaces(7), user_namespaces(7), mount_setattr(2); Linux 5.12). Python's ``os`` has none of these calls.
 
-Call it in a child: there is no way back.
+To be called in a child process, since it cannot be undone.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ class _Attributes(ctypes.Structure):
 def isolate(read_only: Iterable[Path], writable: Iterable[Path]) -> None:
     """Make folders and files read-only for this process and its children.
 
-    The working directory is entered again, by its name: the old one would still be writable.
+    The working directory is entered again by its name, because the old one would still be writable.
 
     Args:
-        read_only: Absolute paths, with all that is mounted below them.
-        writable: Folders inside of them that stay as they are.
+        read_only: Absolute paths, with everything that is mounted below them.
+        writable: Folders inside of them that stay writable.
 
     Raises:
-        OSError: the system refuses; the process must not go on then, as it may be half done.
+        OSError: The system refuses; the process must not go on then, since it may be half isolated.
     """
     if not sys.platform.startswith("linux"):
         raise OSError(errno.ENOSYS, "only Linux has mount namespaces")
@@ -65,9 +65,9 @@ def isolate(read_only: Iterable[Path], writable: Iterable[Path]) -> None:
 
 
 def is_faithful_for(owners: Iterable[tuple[int, int]]) -> bool:
-    """Return whether owners and groups of files look in a user namespace as they do outside.
+    """Return whether owners and groups of files look the same in a user namespace as outside.
 
-    There only the user himself and his group have a name; whatever else belongs to nobody, and cannot be given away.
+    Inside, only the user and the user's group are mapped; all other ids appear as the overflow id, and cannot be set.
 
     Args:
         owners: Pairs of user and group that own files.
@@ -86,7 +86,7 @@ def may_mount() -> bool:
 
 
 def _unshare(libc: ctypes.CDLL) -> bool:
-    """Leave the mounts that everybody sees; tell whether a user namespace was needed for it."""
+    """Leave the mounts that other processes see; return whether a user namespace was needed."""
     user, group = os.geteuid(), os.getegid()
     if may_mount():
         _checked(libc.unshare(_NEW_MOUNTS), "unshare")
@@ -99,7 +99,7 @@ def _unshare(libc: ctypes.CDLL) -> bool:
 
 
 def _drop_capabilities(libc: ctypes.CDLL) -> None:
-    """Be the ordinary user again: in the new namespace one may do everything, to one's own files too."""
+    """Drop the capabilities: in the new namespace even an ordinary user has all of them, for own files too."""
     header, nothing = (ctypes.c_uint32 * 2)(_CAPABILITIES_3, 0), (ctypes.c_uint32 * 6)()
     _checked(libc.capset(ctypes.byref(header), ctypes.byref(nothing)), "capset")
 
@@ -123,5 +123,5 @@ def _checked(answer: int, what: str) -> None:
 
 
 def _outermost_first(paths: Iterable[Path]) -> list[str]:
-    """Return the real paths, each once; what is mounted later must not be covered by what contains it."""
+    """Return the real paths, each once, outermost first: a later mount must not be covered by one above it."""
     return sorted({os.path.realpath(path) for path in paths}, key=lambda path: path.count("/"))

@@ -1,6 +1,6 @@
-"""Who owns what: nothing that we create belongs to somebody else than the folder that it is in.
+"""The owners of files: everything that we create belongs to the owner of the folder that contains it.
 
-Also answers, before anything changes, whether this user should and can work on a data directory.
+Also checks, before anything changes, whether this user should and can work on a data directory.
 """
 
 from __future__ import annotations
@@ -16,29 +16,32 @@ from fietsupdate.filesystem.posix.folders import Where, split
 from fietsupdate.filesystem.posix.identity import user
 
 _UNSUPPORTED = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT})
-"""What file systems and kernels without O_TMPFILE answer (open(2), BUGS)."""
+"""The errors of file systems and kernels without O_TMPFILE (open(2), BUGS)."""
 
 
 def give_owner(where: Path | Where, like: os.stat_result) -> None:
-    """Give what was just created the owner of ``like``; only root can, and only root needs to."""
+    """Give a file that was just created the owner of ``like``; only root can, and only root needs to."""
     if user() == 0 and (like.st_uid or like.st_gid):
         name, folder = split(where if isinstance(where, tuple) else os.fspath(where))
         os.chown(name, like.st_uid, like.st_gid, dir_fd=folder, follow_symlinks=False)
 
 
 def give_owner_of(descriptor: int, like: os.stat_result) -> None:
-    """Do the same with an open file."""
+    """Give an open file the owner of ``like``, as `give_owner` does."""
     if user() == 0 and (like.st_uid or like.st_gid):
         os.fchown(descriptor, like.st_uid, like.st_gid)
 
 
 def set_times(path: Path | str, like: os.stat_result) -> None:
-    """Give a folder the times that it had; somebody else's, in which this user may only work, keeps those it has."""
+    """Set a folder's times to those in ``like``.
+
+    A folder of another user, in which this user may only work, keeps its own.
+    """
     set_times_ns(os.fspath(path), like.st_atime_ns, like.st_mtime_ns, follow_symlinks=True)
 
 
 def set_times_ns(where: Where, atime_ns: int, mtime_ns: int, *, follow_symlinks: bool = False) -> None:
-    """Do the same with times in nanoseconds since 1970, by default not through a symlink."""
+    """Set times in nanoseconds since 1970, as `set_times` does, by default not following a symlink."""
     name, folder = split(where)
     try:
         os.utime(name, ns=(atime_ns, mtime_ns), dir_fd=folder, follow_symlinks=follow_symlinks)
@@ -48,19 +51,19 @@ def set_times_ns(where: Where, atime_ns: int, mtime_ns: int, *, follow_symlinks:
 
 
 def refuse_root(data_dir: Path, *, as_root: bool) -> None:
-    """Refuse root on a data directory that belongs to somebody else.
+    """Refuse to run as root on a data directory that belongs to another user.
 
-    Files that root leaves there could not be changed by the application any more.
+    The application could no longer change files that root leaves there.
 
     Raises:
-        OwnershipError: with the line to type instead.
+        OwnershipError: With the command to type instead.
     """
     if as_root or os.geteuid() != 0:
         return
     try:
         owner = os.stat(data_dir)
     except OSError:
-        return  # check_writable says what is wrong with it
+        return  # `check_writable` reports what is wrong with it
     uid, name = owner.st_uid, user_name(owner.st_uid)
     if uid == 0:
         return
@@ -76,8 +79,8 @@ def check_writable(data_dir: Path) -> None:
     """Check that this user can create files in the data directory and in our folder there; leave nothing behind.
 
     Raises:
-        DataDirMissingError: there is no such directory.
-        FilesError: it is not a directory, is read-only, or belongs to somebody else.
+        DataDirMissingError: There is no such directory.
+        FilesError: The path is no directory, is read-only, or belongs to another user.
     """
     try:
         os.stat(data_dir)
@@ -94,17 +97,17 @@ def check_writable(data_dir: Path) -> None:
         ) from error
     if not data_dir.is_dir():
         raise FilesError(f"{data_dir} is not a directory.", hint="Correct data_dir in the configuration.")
-    # The name of our folder is also in layout, which needs this module.
+    # The name of our folder is also in layout, which imports this module.
     for folder in (data_dir, data_dir / ".fietsupdate", data_dir / ".fietsupdate" / "txn"):
         if folder.is_dir():
             _check_folder(folder)
 
 
 def check_readable(data_dir: Path) -> None:
-    """Check that this user can look into our folder in the data directory, where there is one.
+    """Check that this user can read our folder in the data directory, if it exists.
 
     Raises:
-        FilesError: it is closed to him, with the user who can.
+        FilesError: This user may not read it; names the user who may.
     """
     folder = data_dir / ".fietsupdate"
     try:
@@ -118,7 +121,7 @@ def check_readable(data_dir: Path) -> None:
             f"{folder} cannot be read: {error.strerror}.", stands="Nothing was changed.", hint=f"Run as {who}."
         ) from error
     except OSError:
-        pass  # there is none
+        pass  # the folder does not exist
 
 
 def _check_folder(folder: Path) -> None:
@@ -136,7 +139,10 @@ def _check_folder(folder: Path) -> None:
 
 
 def _try_to_create(folder: Path) -> None:
-    """Create a file without a name, which no crash can leave behind; where that cannot be, ask for permission."""
+    """Create a file without a name, which no crash can leave behind.
+
+    Where that is not possible, check the permissions.
+    """
     unnamed = getattr(os, "O_TMPFILE", 0)
     if unnamed:
         try:
@@ -154,7 +160,7 @@ def _try_to_create(folder: Path) -> None:
 
 
 def user_name(uid: int) -> str:
-    """Return the name of a user, for messages; one without a name is "user NUMBER"."""
+    """Return the name of a user, for messages; "user NUMBER" for a user without a name."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
@@ -162,7 +168,7 @@ def user_name(uid: int) -> str:
 
 
 def as_user(uid: int, gid: int) -> str:
-    """Return how to run as the owner: what can be typed here and, inside a container, how to enter it as that user."""
+    """Return how to run as the owner: a command to type here and, inside a container, how to enter it as that user."""
     commands = {
         "runuser": f"runuser -u {user_name(uid)} -- fietsupdate ...",
         "setpriv": f"setpriv --reuid {uid} --regid {gid} --clear-groups fietsupdate ...",

@@ -1,8 +1,8 @@
-"""Opens what is read back from disk: regular files only, without waiting, without following a link, bounded in size.
+"""Opens files that are read back from disk: regular files only, without blocking or following links, bounded in size.
 
-A folder that others may write to can hold anything under a name of ours: a FIFO, which would be waited for without end,
-a symlink to a device that never ends, the file of somebody else. Every such file is refused at once, with an error of
-the system's kind, so that it is told wherever a file that cannot be read is (invariant 12).
+In a folder that other users may write to, a name of ours may belong to anything: a FIFO, on which reading would block
+for ever, a symlink to an endless device, another user's file. Every such file is refused at once, with an OSError, so
+that it is reported like any file that cannot be read (invariant 12).
 """
 
 from __future__ import annotations
@@ -17,26 +17,27 @@ from fietsupdate.filesystem.posix.descriptors import open_at
 from fietsupdate.filesystem.posix.identity import user
 
 SMALL = 1 << 20
-"""Bytes that a file of a few lines has at the most: a header, a note, a VERSION file."""
+"""The most bytes of a small file: a header, a note, a VERSION file."""
 _FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
 _STRANGE = frozenset({errno.ELOOP, errno.ENXIO, errno.ENODEV, errno.EISDIR})
-"""What open(2) answers for symlinks, sockets, FIFOs that nobody reads, missing devices and folders."""
+"""The errors of open(2) for symlinks, sockets, FIFOs without a reader, missing devices and folders."""
 
 
 def opened(path: Path | str, flags: int = os.O_RDONLY, *, folder: int | None = None, of_anybody: bool = False) -> int:
     """Open a regular file and return its descriptor; a file that is created has mode 0600.
 
     Args:
-        path: The file; relative to `folder`, where that is given.
-        flags: Those of open(2), beside the ones that are always set.
+        path: The file; relative to `folder`, if that is given.
+        flags: Flags for open(2), in addition to those that are always set.
         folder: Descriptor of an open folder.
-        of_anybody: Whether it may belong to any user; else to this one, to root, or to the owner of its folder.
+        of_anybody: Whether the file may belong to any user; otherwise only to this user, to root, or to the owner of
+            its folder.
 
     Raises:
-        OSError: it cannot be opened, is no regular file, or belongs to somebody else.
+        OSError: The file cannot be opened, is no regular file, or belongs to another user.
     """
     with suppress(FileNotFoundError):
-        _check(os.stat(path, dir_fd=folder, follow_symlinks=False), path)  # to open a device can do something already
+        _check(os.stat(path, dir_fd=folder, follow_symlinks=False), path)  # opening a device can already have an effect
     try:
         descriptor = open_at(path, flags | _FLAGS, 0o600, folder=folder)
     except OSError as error:
@@ -57,7 +58,7 @@ def read_bytes(path: Path | str, limit: int = SMALL, *, of_anybody: bool = False
     """Read a whole file.
 
     Raises:
-        OSError: as for `opened`; or it has more bytes than `limit`.
+        OSError: As for `opened`; or the file has more bytes than `limit`.
     """
     with os.fdopen(opened(path, of_anybody=of_anybody), "rb") as file:
         data = file.read(limit + 1)

@@ -1,7 +1,8 @@
-"""Puts files and folders in their place without ever replacing what is there, copies them, and erases our own.
+"""Moves files and folders to a name without ever replacing an existing file, copies them, and erases our own.
 
-rename(2) replaces silently. While a transaction runs or is undone, the application may put a file where ours belongs;
-so names are filled with RENAME_NOREPLACE (renameat2(2); ``renameatx_np`` on macOS), else by a link, else after a look.
+rename(2) replaces silently. While a transaction runs or is undone, the application may create a file under the name of
+ours. So names are taken with RENAME_NOREPLACE (renameat2(2); ``renameatx_np`` on macOS), else by a link, else after
+checking that the name is free.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _NOREPLACE = 1
 _EXCL = 4
 _UNKNOWN = frozenset({errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP})
 NO_LINK = frozenset({errno.EPERM, errno.EMLINK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EACCES})
-"""What link(2) answers where a second name is refused: the file system has none, or the file is not ours."""
+"""The errors of link(2) where a second name is refused: the file system has no links, or the file is not ours."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _renameat2 = getattr(_libc, "renameat2", None)
@@ -37,8 +38,8 @@ def place(source: Where, target: Where) -> None:
     """Rename a file, symlink or folder to a name that is free.
 
     Raises:
-        FileExistsError: the name is taken; nothing was changed.
-        OSError: as rename(2).
+        FileExistsError: The name is taken; nothing was changed.
+        OSError: As for rename(2).
     """
     audit(source, target)
     number = _rename_exclusively(source, target)
@@ -51,12 +52,12 @@ def place(source: Where, target: Where) -> None:
 
 
 def audit(source: Where, target: Where) -> None:
-    """Tell Python's audit hooks of a rename that they cannot see, as os.rename would."""
+    """Report a rename to Python's audit hooks, which cannot see it, as os.rename would."""
     sys.audit("os.rename", path_of(source), path_of(target), -1, -1)
 
 
 def _rename_exclusively(source: Where, target: Where) -> int:
-    """Rename unless the target is there; gives the error number, 0 for success."""
+    """Rename unless the target exists; return the error number, 0 for success."""
     if _renameat2 is not None:
         failed = _renameat2(*_arguments(source), *_arguments(target), _NOREPLACE)
     elif _renameatx_np is not None:
@@ -89,7 +90,7 @@ def _place_by_looking(source: Where, target: Where) -> None:
 
 
 def replace(source: Where, target: Where) -> None:
-    """Rename a file to a name, in the place of what has that."""
+    """Rename a file, replacing a file that has the new name."""
     (old, old_folder), (new, new_folder) = split(source), split(target)
     os.rename(old, new, src_dir_fd=old_folder, dst_dir_fd=new_folder)
 
@@ -101,15 +102,15 @@ def link(source: Where, target: Where) -> None:
 
 
 def open_file(where: Where, flags: int = os.O_RDONLY, mode: int = 0o666) -> int:
-    """Open a file, not through a symlink; one that is no ordinary file does not keep us waiting (FIFO)."""
+    """Open a file without following a symlink; a FIFO or device does not block."""
     name, folder = split(where)
     return open_at(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, mode, folder=folder)
 
 
 def copy_file(source: Where, target: Where) -> None:
-    """Copy a file or symlink to a new name, durably, with everything that `Meta` holds.
+    """Copy a file or symlink to a new name, durably, with all its `Meta`.
 
-    The space is reserved first, so that a disk that is too full is found out before anything depends on the copy.
+    The space is reserved first, so that a full disk is noticed before anything depends on the copy.
     """
     (old, old_folder), (new, new_folder) = split(source), split(target)
     if stat.S_ISLNK(os.stat(old, dir_fd=old_folder, follow_symlinks=False).st_mode):
@@ -139,7 +140,10 @@ def reserve(descriptor: int, size: int) -> None:
 
 
 def erase(where: Where) -> None:
-    """Delete a file or a whole folder of ours, however its modes stand and long its paths are; what is gone is gone."""
+    """Delete a file or a whole folder of ours, whatever its modes and the length of its paths.
+
+    Ignore a missing file.
+    """
     name, folder = split(where)
     try:
         os.unlink(name, dir_fd=folder)
@@ -159,13 +163,13 @@ def erase(where: Where) -> None:
 
 
 def unlink(slot: Slot) -> None:
-    """Remove a name that is not a folder's."""
+    """Remove the name of a file that is no folder."""
     os.unlink(slot.name, dir_fd=slot.folder)
 
 
 @contextmanager
 def opened(where: Where) -> Iterator[int]:
-    """Open a folder to list it, not through a symlink."""
+    """Open a folder to list it, without following a symlink."""
     name, folder = split(where)
     descriptor = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
     try:
@@ -175,7 +179,7 @@ def opened(where: Where) -> Iterator[int]:
 
 
 def slots_in(descriptor: int, path: str) -> list[Slot]:
-    """List an open folder, sorted; good for as long as it is open.
+    """Return the entries of an open folder, sorted; valid as long as the folder is open.
 
     Args:
         descriptor: The folder.
@@ -185,7 +189,7 @@ def slots_in(descriptor: int, path: str) -> list[Slot]:
 
 
 def copy_tree(source: Slot, target: Slot) -> None:
-    """Copy a file, symlink or whole folder to a new name, durably, with everything that `Meta` holds."""
+    """Copy a file, symlink or whole folder to a new name, durably, with all its `Meta`."""
     look = seen(source)
     if look is None or look.kind != "folder":
         copy_file(source, target)
