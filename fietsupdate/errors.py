@@ -27,6 +27,9 @@ EXIT_CODES: Mapping[UpdateState, int] = MappingProxyType(
 )
 """The exit codes of ``fietsupdate check``."""
 
+UNCHANGED = "Nothing was changed."
+"""What `FietsupdateError.stands` says of an error that is raised before anything was done."""
+
 
 def behind(error: BaseException | None) -> Iterator[BaseException]:
     """Yield an error, its cause, the cause of that, and so on; stop where ``raise error from error`` makes a circle."""
@@ -165,7 +168,7 @@ class RefusedError(FietsupdateError):
     code = "refused"
 
     @classmethod
-    def because(cls, problem: Problem, *, stands: str = "Nothing was changed.") -> RefusedError:
+    def because(cls, problem: Problem, *, stands: str = UNCHANGED) -> RefusedError:
         """Return the error that `update` raises for a blocking problem."""
         error = cls(problem.message, stands=stands, hint=problem.hint)
         error.code = problem.code

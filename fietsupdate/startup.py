@@ -25,7 +25,7 @@ from fietsupdate.cli.render.layout import several
 from fietsupdate.cli.render.output import printable
 from fietsupdate.config.application import is_at_work
 from fietsupdate.config.config import Config, command_line
-from fietsupdate.errors import FietsupdateError, NotCurrentError, masked_parts
+from fietsupdate.errors import UNCHANGED, FietsupdateError, NotCurrentError, masked_parts
 from fietsupdate.model import Direction, Event, Plan, Problem, Report, Status, UpdateState
 from fietsupdate.planning.problems import up_to
 from fietsupdate.updater import Updater
@@ -138,7 +138,7 @@ def _not_current(status: Status, config: Config) -> NotCurrentError:
     return NotCurrentError(
         " ".join(parts),
         status=status,
-        stands="Nothing was changed.",
+        stands=UNCHANGED,
         hint=_hint(config, problem),
     )
 

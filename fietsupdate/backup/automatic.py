@@ -17,7 +17,7 @@ from fietsupdate.backup.manifest import Backup, Reason, Scope
 from fietsupdate.backup.policy import backup_before, between, excess
 from fietsupdate.engine.context import Context
 from fietsupdate.engine.tip import Tip
-from fietsupdate.errors import FietsupdateError
+from fietsupdate.errors import UNCHANGED, FietsupdateError
 from fietsupdate.model import Direction, Plan, Policy, Step, fingerprint
 from fietsupdate.views import DatabaseView
 
@@ -61,7 +61,7 @@ class AutomaticBackup:
             try:
                 self._maker.check(Scope(kind))
             except FietsupdateError as error:
-                error.stands = error.stands or "Nothing was changed."
+                error.stands = error.stands or UNCHANGED
                 error.hint = f"{error.hint} {WITHOUT}".lstrip()
                 raise
         return replace(plan, backup=kind, backup_dir=str(self._maker.folder) if kind in set(Scope) else "")

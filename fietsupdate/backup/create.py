@@ -40,7 +40,7 @@ from fietsupdate.config.application import Application
 from fietsupdate.engine.context import Context, now
 from fietsupdate.engine.data_version import recorded_in
 from fietsupdate.engine.tip import Tip
-from fietsupdate.errors import FietsupdateError, FilesError
+from fietsupdate.errors import UNCHANGED, FietsupdateError, FilesError
 from fietsupdate.filesystem.file_copy import can_share
 from fietsupdate.filesystem.journal import cleanup
 from fietsupdate.filesystem.layout import HOME, ledger_file, make_folder
@@ -98,7 +98,7 @@ def refuse_dest(site: Application, folder: Path) -> None:
             raise FilesError(
                 f"Backups cannot go to {folder}: it is in {root}, whose files a restore replaces, these backups among "
                 "them.",
-                stands="Nothing was changed.",
+                stands=UNCHANGED,
                 hint=f"Name a folder elsewhere. Or keep all backups there: backup_dir = {folder}",
             )
 
@@ -121,7 +121,7 @@ def refuse_shared(site: Application, folder: Path) -> None:
             raise FilesError(
                 f"{folder} cannot be the folder of backups: the application's own files are in it{more}. No backup "
                 "would hold them.",
-                stands="Nothing was changed.",
+                stands=UNCHANGED,
                 hint="Name a folder that is for backups alone with backup_dir or as DEST, or move away what is no "
                 "backup.",
             )
@@ -198,7 +198,7 @@ class BackupWriter:
             raise FilesError(
                 f"A backup needs {_mib(need)} MiB in {self.folder}, and {_mib(reserve)} MiB more are to stay free; "
                 f"there are {_mib(free)} MiB.",
-                stands="Nothing was changed.",
+                stands=UNCHANGED,
                 hint="Free some space, take away backups with 'fietsupdate backup prune', or name a folder on a larger "
                 "disk: backup_dir in the configuration.",
             )

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from fietsupdate.backup.manifest import FILES, LISTING, MANIFEST, PARTIAL, Backup, Manifest, Scope, Shelf
-from fietsupdate.errors import FilesError
+from fietsupdate.errors import UNCHANGED, FilesError
 from fietsupdate.filesystem.layout import HOME, LOST_FOUND, home, make_folder, make_home
 from fietsupdate.filesystem.posix.durable import atomic_write, sync_path
 from fietsupdate.filesystem.posix.identity import user
@@ -57,7 +57,7 @@ def make_shelf(folder: Path, data_dir: Path) -> None:
     except OSError as error:
         raise FilesError(
             f"Backups cannot go to {folder}: {error.strerror}.",
-            stands="Nothing was changed.",
+            stands=UNCHANGED,
             hint="Is the volume mounted? Make the folder, or name another one with backup_dir or as DEST.",
         ) from error
 
@@ -68,7 +68,7 @@ def _refuse_led_elsewhere(folder: Path) -> None:
         raise FilesError(
             f"Backups cannot go to {folder}: it is a symbolic link in a folder that belongs to "
             f"{user_name(os.lstat(folder.parent).st_uid)}, and root does not follow it.",
-            stands="Nothing was changed.",
+            stands=UNCHANGED,
             hint=f"Name the folder itself: backup_dir = {os.path.realpath(folder)}",
         )
 
@@ -217,6 +217,6 @@ def _entries(folder: Path) -> list[Path]:
     except PermissionError as error:
         raise FilesError(
             f"{folder} cannot be read: {error.strerror}.",
-            stands="Nothing was changed.",
+            stands=UNCHANGED,
             hint="Run as a user who may read the backups.",
         ) from error

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from fietsupdate.backup.swap import Unit
-from fietsupdate.errors import FilesError
+from fietsupdate.errors import UNCHANGED, FilesError
 from fietsupdate.filesystem.layout import HOME, is_name, restore_folder
 from fietsupdate.filesystem.posix.durable import atomic_write, sync_path
 from fietsupdate.filesystem.posix.metadata import Meta
@@ -117,7 +117,7 @@ def read(data_dir: Path) -> RestoreJournal | None:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise FilesError(
             f"A restore was interrupted, and its journal {path} cannot be read ({error}).",
-            stands="Nothing was changed.",
+            stands=UNCHANGED,
             hint=f"Look into {path.parent}: what was live before the restore is in its folder 'old'.",
         ) from error
 

@@ -19,7 +19,7 @@ from fietsupdate.backup.directory import parts
 from fietsupdate.backup.manifest import Backup, FileAttributes
 from fietsupdate.backup.swap import Unit
 from fietsupdate.backup.verify import records
-from fietsupdate.errors import FilesError
+from fietsupdate.errors import UNCHANGED, FilesError
 from fietsupdate.filesystem.file_copy import FICLONE
 from fietsupdate.filesystem.file_record import FileRecord
 from fietsupdate.filesystem.layout import restore_folder
@@ -255,6 +255,6 @@ def _refuse_another_kind(backup: Backup, record: FileRecord) -> None:
         raise FilesError(
             f"In the backup {backup.name}, {record.path!r} is a {record.kind}; here it is a folder that cannot be "
             "moved, as it is a mount point or holds one, the database, or the backups.",
-            stands="Nothing was changed.",
+            stands=UNCHANGED,
             hint="Unmount it, or configure another place.",
         )

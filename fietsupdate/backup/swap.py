@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from fietsupdate.errors import FilesError
+from fietsupdate.errors import UNCHANGED, FilesError
 from fietsupdate.filesystem.layout import (
     HOME,
     LOST_FOUND,
@@ -149,7 +149,7 @@ def refuse_unmovable(root: Path, units: Iterable[Unit]) -> None:
                 reason, hint = found
                 raise FilesError(
                     f"{path}{'' if path != folder else ', or what is in it,'} cannot be moved: {reason}.",
-                    stands="Nothing was changed.",
+                    stands=UNCHANGED,
                     hint=hint,
                 )
 

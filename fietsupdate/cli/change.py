@@ -11,13 +11,11 @@ from fietsupdate.cli.render import text as console
 from fietsupdate.cli.render.events import EventPrinter, listener
 from fietsupdate.cli.render.layout import warned
 from fietsupdate.cli.session import Session
-from fietsupdate.errors import UsageError
+from fietsupdate.errors import UNCHANGED, UsageError
 from fietsupdate.model import BASE, Direction, Event, Plan, Report
 
 if TYPE_CHECKING:
     from fietsupdate.updater import Updater
-
-DECLINED = "Nothing was changed."
 
 
 def seconds(text: str | None) -> float | None:
@@ -168,7 +166,7 @@ class Change:
         return self.session.ask(question)
 
     def _declined(self) -> int:
-        self.session.err.line(DECLINED)
+        self.session.err.line(UNCHANGED)
         return 1
 
     def _told(self, run: Callable[[EventPrinter], Report]) -> Report:

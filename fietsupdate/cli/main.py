@@ -18,7 +18,7 @@ from fietsupdate.cli import backup, project, rehearse, restore, status, update
 from fietsupdate.cli.options import wrong
 from fietsupdate.cli.parser import Command, Program
 from fietsupdate.cli.session import Session
-from fietsupdate.errors import ConfigError
+from fietsupdate.errors import UNCHANGED, ConfigError
 
 SYSTEM = os.name
 """What `main` looks at: locks, ownership and durability are POSIX's here."""
@@ -127,7 +127,7 @@ def _check_working_directory() -> None:
     except FileNotFoundError:
         raise ConfigError(
             "The directory in which this command runs does not exist any more.",
-            stands="Nothing was changed.",
+            stands=UNCHANGED,
             hint="Go to one that exists ('cd' with its name, also with the same one), then repeat the command.",
         ) from None
 

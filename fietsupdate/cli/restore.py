@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from fietsupdate.commands.restore import Candidate
     from fietsupdate.updater import Updater
 
-DECLINED = "Nothing was changed."
 
 Backup = Annotated[
     str | None, typer.Argument(metavar="BACKUP", help="Name of a backup, or path of its folder.", show_default=False)
@@ -141,12 +140,12 @@ def _accepted(words: Collection[str]) -> tuple[Despite, ...]:
 def _chosen(session: Session, updater: Updater) -> str | None:
     """Let somebody on a terminal choose from a list."""
     from fietsupdate.cli.render import restores
-    from fietsupdate.errors import UsageError
+    from fietsupdate.errors import UNCHANGED, UsageError
 
     if not session.can_ask:
         raise UsageError(
             "Which backup? There is no terminal to choose one on.",
-            stands=DECLINED,
+            stands=UNCHANGED,
             hint="Name it, or say --latest; 'fietsupdate backup list' shows them.",
         )
     backups = updater.restorable()
@@ -158,5 +157,7 @@ def _chosen(session: Session, updater: Updater) -> str | None:
 
 
 def _declined(session: Session) -> int:
-    session.err.line(DECLINED)
+    from fietsupdate.errors import UNCHANGED
+
+    session.err.line(UNCHANGED)
     return 1

@@ -109,11 +109,11 @@ class Session:
         """
         if self.can_ask:
             return
-        from fietsupdate.errors import UsageError
+        from fietsupdate.errors import UNCHANGED, UsageError
 
         raise UsageError(
             "This changes the instance, and there is no terminal to ask on.",
-            stands="Nothing was changed.",
+            stands=UNCHANGED,
             hint=f"Add --yes (or set {YES}=1) to run without a question"
             + (", or --dry-run to see the plan only." if dry_run else "."),
         )

@@ -28,7 +28,7 @@ from fietsupdate.commands.run import Run
 from fietsupdate.config.application import Application
 from fietsupdate.engine.context import now
 from fietsupdate.engine.tip import Tip
-from fietsupdate.errors import FilesError, RefusedError, UsageError
+from fietsupdate.errors import UNCHANGED, FilesError, RefusedError, UsageError
 from fietsupdate.filesystem.journal import cleanup
 from fietsupdate.filesystem.ledger import look as look_at_files
 from fietsupdate.model import Event
@@ -121,7 +121,7 @@ def refuse(seen: Inspection) -> None:
     if not seen.database.exists:
         raise RefusedError(
             f"There is nothing to copy yet: the database file {seen.database.file} does not exist.",
-            stands="Nothing was changed.",
+            stands=UNCHANGED,
             hint="fietsupdate update",
         )
 
@@ -177,15 +177,13 @@ def _refuse_damaged_only(there: Shelf) -> None:
         told = "; ".join(f"{name}: {reason}" for name, reason in damaged.items())
         raise FilesError(
             f"No backup in {there.folder} is complete: {told}.",
-            stands="Nothing was changed.",
+            stands=UNCHANGED,
             hint="fietsupdate backup",
         )
 
 
 def _damaged(path: Path, reason: object) -> FilesError:
-    return FilesError(
-        f"{path} is no complete backup: {reason}.", stands="Nothing was changed.", hint="fietsupdate backup list"
-    )
+    return FilesError(f"{path} is no complete backup: {reason}.", stands=UNCHANGED, hint="fietsupdate backup list")
 
 
 def _read(path: Path) -> Backup:

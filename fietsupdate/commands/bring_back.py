@@ -22,7 +22,7 @@ from fietsupdate.commands.inspection import Inspection
 from fietsupdate.commands.run import Run
 from fietsupdate.database.dump.store import NEW, OLD, draft_of
 from fietsupdate.engine.context import now
-from fietsupdate.errors import DatabaseError, FietsupdateError, FilesError, RefusedError
+from fietsupdate.errors import UNCHANGED, DatabaseError, FietsupdateError, FilesError, RefusedError
 from fietsupdate.filesystem.journal import cleanup
 from fietsupdate.filesystem.layout import home, make_folder, restore_folder
 from fietsupdate.filesystem.ledger import LARGEST
@@ -32,7 +32,6 @@ from fietsupdate.filesystem.posix.regular import read_bytes
 from fietsupdate.filesystem.tree_copy import room
 from fietsupdate.model import Event
 
-UNTOUCHED = "Nothing was changed."
 DECIDED = (
     "Nothing was changed yet. The next 'fietsupdate recover' finishes the restore, or removes what it has brought."
 )
@@ -66,7 +65,7 @@ class StagedRestore:
             run.signals.deferred = True
             withdrawn = self.restorer.withdraw(staged)
             run.signals.deferred = False
-            raise _told(error, UNTOUCHED if withdrawn else DECIDED) from error
+            raise _told(error, UNCHANGED if withdrawn else DECIDED) from error
         try:
             return self.restorer.forward(staged.at(Stage.DATABASE))
         finally:

@@ -17,7 +17,7 @@ from pathlib import Path
 from fietsupdate.config.application import Application
 from fietsupdate.config.config import Config
 from fietsupdate.engine.context import now
-from fietsupdate.errors import ConfigError, FilesError, RefusedError
+from fietsupdate.errors import UNCHANGED, ConfigError, FilesError, RefusedError
 from fietsupdate.filesystem import maintenance
 from fietsupdate.model import Event, Problem
 from fietsupdate.model.listeners import Listener
@@ -123,20 +123,20 @@ def _check_place(site: Application) -> None:
         if Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root)):
             raise ConfigError(
                 f"The maintenance file {path} lies in {root}, where all files belong to updates and backups.",
-                stands="Nothing was changed.",
+                stands=UNCHANGED,
                 hint="Name a file outside of it: maintenance = /run/myapp/maintenance",
             )
     if path.is_dir():
         raise ConfigError(
             f"The maintenance file {path} is a folder, so nobody would see that the application is out of service.",
-            stands="Nothing was changed.",
+            stands=UNCHANGED,
             hint=f"Name a file that is not there otherwise: maintenance = {path}/maintenance",
         )
     if not os.path.lexists(path) and not os.access(path.parent, os.W_OK | os.X_OK):
         what = "cannot be written" if path.parent.is_dir() else "does not exist"
         raise FilesError(
             f"The maintenance file {path} cannot be created: its folder {what}.",
-            stands="Nothing was changed.",
+            stands=UNCHANGED,
             hint="Create the folder for the user who updates, or correct `maintenance` in the configuration.",
         )
 

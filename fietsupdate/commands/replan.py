@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from fietsupdate.engine.transaction import PlanChangedError
-from fietsupdate.errors import PlanError, RefusedError
+from fietsupdate.errors import UNCHANGED, PlanError, RefusedError
 from fietsupdate.model import Plan
 
 
@@ -20,7 +20,7 @@ def refuse_another(plan: Plan, agreed: Plan) -> None:
     if not same or plan.adoption not in {None, agreed.adoption}:
         raise PlanError(
             "The plan has changed since it was shown.",
-            stands="Nothing was changed.",
+            stands=UNCHANGED,
             hint="Run the same command again, and look at the new plan.",
         )
 

@@ -20,12 +20,12 @@ from fietsupdate.backup.policy import Despite, RestoreTarget, fitting_hint, obst
 from fietsupdate.backup.restorer import Restorer
 from fietsupdate.backup.verify import verify
 from fietsupdate.commands.backup import chosen, keeps_by
-from fietsupdate.commands.bring_back import UNTOUCHED, StagedRestore
+from fietsupdate.commands.bring_back import StagedRestore
 from fietsupdate.commands.inspection import Inspection, look_at_files, unseen
 from fietsupdate.commands.maintenance import check_service, maintenance_mode
 from fietsupdate.commands.run import Run
 from fietsupdate.engine.context import now
-from fietsupdate.errors import DatabaseError, RefusedError, UsageError
+from fietsupdate.errors import UNCHANGED, DatabaseError, RefusedError, UsageError
 from fietsupdate.filesystem.journal import cleanup
 from fietsupdate.filesystem.layout import HOME, LOST_FOUND
 from fietsupdate.filesystem.ledger import read_entries
@@ -263,7 +263,7 @@ def _refuse_silent(restorer: Restorer) -> None:
     try:
         restorer.store.check()
     except DatabaseError as error:
-        error.stands = error.stands or UNTOUCHED
+        error.stands = error.stands or UNCHANGED
         raise
 
 

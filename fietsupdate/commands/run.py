@@ -25,6 +25,7 @@ from fietsupdate.engine.executor import Executor
 from fietsupdate.engine.recovery import Outcome, settle, warn_of_rubbish
 from fietsupdate.engine.transaction import PlanChangedError, reopen_files
 from fietsupdate.errors import (
+    UNCHANGED,
     ChecksFailedError,
     FietsupdateError,
     FilesError,
@@ -137,7 +138,7 @@ class Run:
             return look(self.site, self.graph, self.environment)
         except FietsupdateError as error:
             if self.told <= HARMLESS:
-                error.stands = error.stands or "Nothing was changed."
+                error.stands = error.stands or UNCHANGED
             raise
 
     def plan(self, target: str | None, direction: Direction, *, checks: bool) -> Plan:
@@ -308,7 +309,7 @@ class Run:
             what = f"What stands of {self.at_work[0].update_id} is not known: its transaction is not to be seen."
             return f"{finished} {what}".lstrip()
         if open_one is None:
-            return finished or "Nothing was changed."
+            return finished or UNCHANGED
         return f"{finished} The transaction of {open_one.update_id} lies open, and is settled by the next run.".lstrip()
 
     def instance(self, database: DatabaseView) -> Context:

@@ -15,7 +15,7 @@ from importlib.metadata import EntryPoint, entry_points
 from fietsupdate.config.config import Config, Settings, described, load_callable
 from fietsupdate.config.files import nearest
 from fietsupdate.config.keys import is_callable, is_module, published_name
-from fietsupdate.errors import ConfigError
+from fietsupdate.errors import UNCHANGED, ConfigError
 from fietsupdate.process import Stop, put_back, stdout_on_stderr
 
 GROUP = "fietsupdate.version_hooks"
@@ -83,17 +83,17 @@ def _answer(line: str, said: str, settings: Settings) -> list[str]:
     except Stop:
         raise
     except ConfigError as error:
-        error.stands = error.stands or "Nothing was changed."
+        error.stands = error.stands or UNCHANGED
         raise
     except (Exception, SystemExit) as error:
-        raise ConfigError(f"{said} failed: {described(error)}.", stands="Nothing was changed.") from error
+        raise ConfigError(f"{said} failed: {described(error)}.", stands=UNCHANGED) from error
     wrong = [name for name in lines if not isinstance(name, str) or not (is_module(name) or published_name(name))]
     if wrong or isinstance(answer, str):
         shown = repr(answer if isinstance(answer, str) else wrong[0])
         raise ConfigError(
             f"{said} returned {shown}; it must return a list of modules, `package.module`, and of names under which "
             "plugins publish theirs, `name:`.",
-            stands="Nothing was changed.",
+            stands=UNCHANGED,
         )
     return lines
 
@@ -109,14 +109,14 @@ def _found(name: str, said: str, distribution: str) -> HookModule:
         by = ", ".join(sorted(f"{point.value} (of {_by(point)})" for point in points))
         raise ConfigError(
             f"{said}: several installed plugins publish version hooks under this name: {by}.",
-            stands="Nothing was changed.",
+            stands=UNCHANGED,
             hint=f"Name the module of one of them in place of {name}:",
         )
     point = points[0]
     if not is_module(point.value):
         raise ConfigError(
             f"{said}: the entry point {point.name} = {point.value} of {_by(point)} names no module.",
-            stands="Nothing was changed.",
+            stands=UNCHANGED,
             hint=f"Its value must be package.module; the fault is that of {_by(point)}.",
         )
     return HookModule(point.value, f"{said}, the entry point {point.name} = {point.value} of {_by(point)}")
@@ -127,7 +127,7 @@ def _unpublished(name: str, said: str, distribution: str, published: Collection[
     return ConfigError(
         f"{said}: no installed plugin publishes version hooks for {distribution} under the name "
         f"{name!r}{nearest(name, known) or '.'}",
-        stands="Nothing was changed.",
+        stands=UNCHANGED,
         hint=f"Published for {distribution} in this Python: {', '.join(known) or 'nothing'}. Install the plugin. Or "
         f"take '{name}:' out of {KEY}: then its hooks do not run here.",
     )

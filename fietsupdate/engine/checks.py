@@ -21,7 +21,14 @@ from fietsupdate.engine import hooks
 from fietsupdate.engine.answers import Answering
 from fietsupdate.engine.context import now
 from fietsupdate.engine.unattended import no_input
-from fietsupdate.errors import ChecksFailedError, ConfigError, FietsupdateError, PostChecksFailedError, ScriptError
+from fietsupdate.errors import (
+    UNCHANGED,
+    ChecksFailedError,
+    ConfigError,
+    FietsupdateError,
+    PostChecksFailedError,
+    ScriptError,
+)
 from fietsupdate.filesystem.guard.read_only import read_only
 from fietsupdate.model import Event, Plan
 from fietsupdate.model.questions import NONE_GIVEN, GivenAnswers
@@ -29,7 +36,6 @@ from fietsupdate.process import as_stop, children_end_here, put_back, stdout_on_
 from fietsupdate.script import Surroundings, only_warns
 
 NO_CONNECTION = "check() runs before any transaction begins"
-UNCHANGED = "Nothing was changed."
 
 MODULES = (
     "Correct `checks` in the configuration, or the module; prepend_sys_path of the Alembic section adds import paths."

@@ -21,7 +21,7 @@ from fietsupdate.engine.failure import Disk, StepProgress, WayOn, failure_of, no
 from fietsupdate.engine.recovery import Outcome, Settled, commit_where_needed, settle
 from fietsupdate.engine.tip import Tip
 from fietsupdate.engine.transaction import PlanChangedError, StepTransaction, guard_of, open_files, reopen_files, take
-from fietsupdate.errors import FietsupdateError, RefusedError, masked
+from fietsupdate.errors import UNCHANGED, FietsupdateError, RefusedError, masked
 from fietsupdate.filesystem.transaction import FileTransaction
 from fietsupdate.model import BASE, Adoption, Begun, Direction, Entry, Plan, Step
 from fietsupdate.model.questions import sorted_answers
@@ -110,7 +110,7 @@ class Executor:
 
         self.instance.visit(work, command="upgrade")
         if not self.instance.environment.sees(lambda ledger, connection: ledger.exists(connection)):
-            raise not_committed("the ledger", stands="Nothing was changed.")
+            raise not_committed("the ledger", stands=UNCHANGED)
         self.tip.instance_id, self._has_ledger = ids[-1], True
 
     def _add_answers(self) -> None:
@@ -123,7 +123,7 @@ class Executor:
 
         self.instance.visit(work, command="upgrade")
         if not self.instance.environment.sees(lambda ledger, connection: ledger.keeps_answers(connection)):
-            raise not_committed("the ledger's column for answers", stands="Nothing was changed.")
+            raise not_committed("the ledger's column for answers", stands=UNCHANGED)
 
     def adopt(self, adoption: Adoption) -> None:
         """Give an instance without ledger its first entries."""

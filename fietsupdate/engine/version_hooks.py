@@ -21,7 +21,7 @@ from fietsupdate.config.application import Application
 from fietsupdate.config.config import Settings, described
 from fietsupdate.config.hook_modules import HookModule
 from fietsupdate.engine.data_version import recorded_in
-from fietsupdate.errors import ConfigError, ScriptError
+from fietsupdate.errors import UNCHANGED, ConfigError, ScriptError
 from fietsupdate.model import VERSION_MARK, Begun, Direction, Entry, Update
 from fietsupdate.planning.version_hooks import VersionHook, Versions, is_older, is_version, recorded, wrong_specifier
 from fietsupdate.process import Stop, put_back, stdout_on_stderr
@@ -179,7 +179,7 @@ def _function(update: Update) -> Callable[..., object]:
     name, _, function = update.update_id.partition(":")
     found = getattr(_imported(name, "version_hooks"), function, None)
     if not callable(found):
-        raise ScriptError(f"{name} has no function {function!r}.", stands="Nothing was changed.")
+        raise ScriptError(f"{name} has no function {function!r}.", stands=UNCHANGED)
     return found  # type: ignore[no-any-return]
 
 
@@ -192,7 +192,7 @@ def _imported(name: str, where: str) -> ModuleType:
     except (Exception, SystemExit) as error:
         raise ConfigError(
             f"{where}: importing the version hooks in {name} failed: {described(error)}.",
-            stands="Nothing was changed.",
+            stands=UNCHANGED,
             hint="Install what the module needs, or mend it: without its hooks the version cannot be recorded.",
         ) from error
 
@@ -214,7 +214,7 @@ def _hook(update_id: str, mark: HookRange, function: Any, *, path: Path, checksu
         if wrong := wrong_specifier(text):
             raise ScriptError(
                 f"{path}:{line}: {argument} of {update_id}: {wrong}.",
-                stands="Nothing was changed.",
+                stands=UNCHANGED,
                 hint='Write PEP 440 specifiers, commas between them: ">=0.5,<0.6.4".',
             )
     try:
@@ -222,7 +222,7 @@ def _hook(update_id: str, mark: HookRange, function: Any, *, path: Path, checksu
     except TypeError as error:
         raise ScriptError(
             f"{path}:{line}: {update_id} cannot be called: {error}.",
-            stands="Nothing was changed.",
+            stands=UNCHANGED,
             hint="A version hook takes `script` and `config`, or nothing.",
         ) from error
     # Without `script` it has connections of its own, which would wait for the transaction around it.

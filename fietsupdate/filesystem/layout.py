@@ -11,7 +11,7 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
-from fietsupdate.errors import DataDirMissingError, FilesError
+from fietsupdate.errors import UNCHANGED, DataDirMissingError, FilesError
 from fietsupdate.filesystem.posix.identity import user
 from fietsupdate.filesystem.posix.ownership import as_user, give_owner, set_times, user_name
 
@@ -134,7 +134,7 @@ def _check_status(root: Path, status: os.stat_result) -> None:
 
 
 def _foreign(message: str, hint: str) -> FilesError:
-    error = FilesError(message, stands="Nothing was changed.", hint=hint)
+    error = FilesError(message, stands=UNCHANGED, hint=hint)
     error.code = "foreign_folder"
     return error
 

@@ -26,7 +26,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
-from fietsupdate.errors import FilesError, LockedError
+from fietsupdate.errors import UNCHANGED, FilesError, LockedError
 from fietsupdate.filesystem.layout import home, lock_file, make_home, open_home
 from fietsupdate.filesystem.posix.durable import write_all
 from fietsupdate.filesystem.posix.ownership import give_owner_of
@@ -153,9 +153,7 @@ def _open(data_dir: Path) -> tuple[int, int]:
             raise
     except OSError as error:
         hint = f"Take it away: rm {path}" if error.errno in _NO_FILE else "Run as the owner of the data directory."
-        raise FilesError(
-            f"The lock {path} cannot be opened: {error.strerror}.", stands="Nothing was changed.", hint=hint
-        ) from error
+        raise FilesError(f"The lock {path} cannot be opened: {error.strerror}.", stands=UNCHANGED, hint=hint) from error
 
 
 def _open_file(folder: int) -> int:
@@ -194,7 +192,7 @@ def _try_lock(descriptor: int, data_dir: Path) -> bool:
             return False
         raise FilesError(
             f"The file system of {data_dir} does not support locks: {error.strerror}.",
-            stands="Nothing was changed.",
+            stands=UNCHANGED,
             hint="On a network share, mount it with locking (NFS: start the lock service, no 'nolock').",
         ) from error
     return True
@@ -247,7 +245,7 @@ def _locked(data_dir: Path, who: LockHolder) -> LockedError:
     name = f"Process {who.pid} on {who.host} ({who.command}, since {who.since})" if who.pid else "Another process"
     return LockedError(
         f"{name} is updating {data_dir}.",
-        stands="Nothing was changed.",
+        stands=UNCHANGED,
         hint="Wait until it has finished, or give it longer with --lock-timeout SECONDS.",
         details=asdict(who),
     )

@@ -15,7 +15,7 @@ from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from fietsupdate.errors import FilesError
+from fietsupdate.errors import UNCHANGED, FilesError
 from fietsupdate.filesystem.layout import home
 from fietsupdate.filesystem.posix import durable
 from fietsupdate.filesystem.posix.identity import acting_as
@@ -83,7 +83,7 @@ def put_up(path: Path, data_dir: Path, who: LockHolder) -> bool:
     except OSError as error:
         raise FilesError(
             f"The maintenance file {path} cannot be created: {error.strerror}.",
-            stands="Nothing was changed.",
+            stands=UNCHANGED,
             hint="Let the user who updates write to its folder, or correct `maintenance` in the configuration.",
         ) from error
 

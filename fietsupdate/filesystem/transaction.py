@@ -20,7 +20,7 @@ from itertools import chain, filterfalse, islice
 from pathlib import Path
 from types import MappingProxyType
 
-from fietsupdate.errors import FilesError
+from fietsupdate.errors import UNCHANGED, FilesError
 from fietsupdate.filesystem.bulk import BulkFiles
 from fietsupdate.filesystem.journal import cleanup
 from fietsupdate.filesystem.journal import header as headers
@@ -110,7 +110,7 @@ class FileTransaction:
         if folders := headers.open_folders(data_dir):
             raise FilesError(
                 f"The transaction {folders[0].name} is still open in {data_dir}.",
-                stands="Nothing was changed.",
+                stands=UNCHANGED,
                 hint="Type fietsupdate recover.",
             )
         all_roots = {"": data_dir, **roots}
@@ -138,12 +138,12 @@ class FileTransaction:
         try:
             return cls._reopen(data_dir, roots, keep_out)
         except FilesError as error:
-            error.stands = error.stands or "Nothing was changed."
+            error.stands = error.stands or UNCHANGED
             raise
         except OSError as error:
             raise FilesError(
                 f"The open transaction in {data_dir} cannot be opened: {error.strerror}.",
-                stands="Nothing was changed.",
+                stands=UNCHANGED,
                 hint="Is the file system mounted, and writable by this user? Then repeat the command.",
             ) from error
 

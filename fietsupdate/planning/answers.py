@@ -9,12 +9,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 
-from fietsupdate.errors import UnansweredError, UsageError
+from fietsupdate.errors import UNCHANGED, UnansweredError, UsageError
 from fietsupdate.model import Begun, Direction, Plan, Step
 from fietsupdate.model.questions import VARIABLE, Answer, GivenAnswers, Question, Source, wrong_answer
 from fietsupdate.planning.graph import Graph
-
-UNTOUCHED = "Nothing was changed."
 
 
 def answered(plan: Plan, given: GivenAnswers, graph: Graph, begun: Begun | None, *, may_wait: bool = False) -> Plan:
@@ -35,7 +33,7 @@ def answered(plan: Plan, given: GivenAnswers, graph: Graph, begun: Begun | None,
     wrong: list[str] = []
     steps = tuple(_answered(step, given, begun, wrong, may_wait=may_wait) for step in plan.steps)
     if wrong:
-        raise UsageError("\n".join(wrong), stands=UNTOUCHED, hint="Correct the answer, and type the command again.")
+        raise UsageError("\n".join(wrong), stands=UNCHANGED, hint="Correct the answer, and type the command again.")
     plan = replace(plan, steps=steps)
     if not may_wait and (open_ones := [(step, one) for step in steps for one in step.open_questions]):
         raise _unanswered(open_ones)
@@ -80,7 +78,7 @@ def _unanswered(open_ones: Sequence[tuple[Step, Question]]) -> UnansweredError:
     ]
     return UnansweredError(
         "\n".join(lines),
-        stands=UNTOUCHED,
+        stands=UNCHANGED,
         hint=f"Add {options} to the command, or set {variables}.",
         details={"questions": documents},
     )
@@ -109,7 +107,7 @@ def _refuse_unknown(plan: Plan, given: GivenAnswers, graph: Graph) -> None:
     names = sorted(name for name in known if ":" not in name)
     raise UsageError(
         f"No update script here asks a question that is called {unknown[0]}{meant}",
-        stands=UNTOUCHED,
+        stands=UNCHANGED,
         hint=f"The questions are {', '.join(names)}." if names else "No script here asks anything.",
     )
 

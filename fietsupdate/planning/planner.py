@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from fietsupdate.errors import PlanError
+from fietsupdate.errors import UNCHANGED, PlanError
 from fietsupdate.model import Begun, Direction, Entry, Phase, Plan, Step, Update
 from fietsupdate.planning.graph import Graph
 from fietsupdate.planning.history import closed, current_of, unknown_of
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 BY_HAND = "or `fietsupdate recover --accept` when you have finished it by hand"
 """The alternative to resuming: an update that is committed in part can be finished only by itself or by hand."""
-UNTOUCHED = "Nothing was changed."
 
 
 def plan_up(
@@ -190,7 +189,7 @@ def _resumed(graph: Graph, begun: Begun | None, direction: Direction) -> tuple[U
     if begun.update_id not in graph.updates:
         raise PlanError(
             f"Update {begun.update_id} was interrupted, and its script is not here.",
-            stands=UNTOUCHED,
+            stands=UNCHANGED,
             hint="Install the version of the application that has this update, and type the command again.",
         )
     if begun.direction is not direction:
@@ -202,13 +201,13 @@ def _hook_first(begun: Begun, direction: Direction) -> PlanError:
     if direction is Direction.UP:
         return PlanError(
             f"The version hook {begun.update_id} was interrupted, and is not here.",
-            stands=UNTOUCHED,
+            stands=UNCHANGED,
             hint="Install the version of the application that has it, see that version_hooks names its module or "
             "plugin, and type the command again.",
         )
     return PlanError(
         f"The version hook {begun.update_id} was interrupted; that must be finished before anything is reverted.",
-        stands=UNTOUCHED,
+        stands=UNCHANGED,
         hint="Type `fietsupdate update` to go on with it; then downgrade.",
     )
 
@@ -218,13 +217,13 @@ def _wrong_way(update: Update, begun: Begun) -> PlanError:
         return PlanError(
             f"Update {update.update_id} was interrupted on its way up; "
             "that must be finished before anything is reverted.",
-            stands=UNTOUCHED,
+            stands=UNCHANGED,
             hint=f"Type `fietsupdate update` to go on with it, {BY_HAND}; then downgrade.",
         )
     return PlanError(
         f"Update {update.update_id} was interrupted while it was being reverted; "
         "that must be finished before anything is updated.",
-        stands=UNTOUCHED,
+        stands=UNCHANGED,
         hint=f"Type `{_resume_down(update)}` to go on with it, {BY_HAND}; then update.",
     )
 
@@ -254,13 +253,13 @@ def _refuse_unseen_past(graph: Graph, place: Position) -> None:
         raise PlanError(
             f"Applied, but without a script here: {', '.join(ghosts)}. "
             "What depends on what cannot be told, so nothing can be reverted.",
-            stands=UNTOUCHED,
+            stands=UNCHANGED,
             hint="Downgrade with the version of the application that has these updates, before installing the older.",
         )
     if place.adoption and place.adoption.revisions:
         raise PlanError(
             f"The instance has no ledger yet and is not quite at its baseline {', '.join(place.adoption.update_ids)}.",
-            stands=UNTOUCHED,
+            stands=UNCHANGED,
             hint="Type `fietsupdate update` first.",
         )
 
@@ -273,7 +272,7 @@ def _refuse_below_baseline(steps: Iterable[Step]) -> None:
             raise PlanError(
                 f"{name} is the baseline: reverting it takes back Alembic revision {', '.join(step.revisions)}, and "
                 "drops what the database held before there were update scripts.",
-                stands=UNTOUCHED,
+                stands=UNCHANGED,
                 hint=f"Type `fietsupdate downgrade {name}` to go down to the baseline. To drop all that as well, add "
                 "--below-baseline: it names what is dropped, and makes a backup of both halves first.",
                 details={"baseline": name, "revisions": list(step.revisions)},
@@ -284,7 +283,7 @@ def _refuse_broken(updates: Sequence[Update]) -> None:
     if broken := [update for update in updates if update.broken]:
         raise PlanError(
             "\n".join(update.broken for update in broken),
-            stands=UNTOUCHED,
+            stands=UNCHANGED,
             hint="Mend the script, then type the command again; a target before it can be reached now.",
         )
 
@@ -296,7 +295,7 @@ def _refuse_missing_down(updates: Sequence[Update]) -> None:
             "\n".join(
                 f"Update {update.update_id} cannot be reverted: {update.path} has no class Down." for update in lacking
             ),
-            stands=UNTOUCHED,
+            stands=UNCHANGED,
             hint="Restore a backup of both halves from before, if there is one: `fietsupdate backup list`.",
         )
 
@@ -330,6 +329,6 @@ def _held(update: Update, other: Update, held: tuple[str, ...]) -> PlanError:
     return PlanError(
         f"Update {update.update_id} cannot be reverted alone: Alembic cannot take back {word} {', '.join(held)}, "
         f"which update {other.update_id} needs, and that stays applied.",
-        stands=UNTOUCHED,
+        stands=UNCHANGED,
         hint=f"Revert {other.update_id} as well: name a target before both, or `base`.",
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-from fietsupdate.errors import PlanError
+from fietsupdate.errors import UNCHANGED, PlanError
 from fietsupdate.model import Update
 from fietsupdate.planning.graph import Dag, Graph, closest
 from fietsupdate.views import DatabaseView
@@ -77,7 +77,7 @@ class RevisionTree:
         if wrong:
             raise PlanError(
                 "\n".join(missing_text(update, revision) for update, revision in wrong),
-                stands="Nothing was changed.",
+                stands=UNCHANGED,
                 hint=self.advice(wrong[0][1]),
                 details={"unknown_revisions": [revision for _, revision in wrong]},
             )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import fietsupdate
 from fietsupdate.cli.render.layout import labelled, warned
-from fietsupdate.errors import FietsupdateError, StoppedError, TerminatedError, masked
+from fietsupdate.errors import UNCHANGED, FietsupdateError, StoppedError, TerminatedError, masked
 
 
 def text(error: FietsupdateError, width: int) -> str:
@@ -24,7 +24,7 @@ def known(error: BaseException, *, ran: bool = False) -> FietsupdateError:
         return error
     if not isinstance(error, KeyboardInterrupt):
         return unexpected(error)
-    stands = "The run had come to its end; 'fietsupdate status' tells where." if ran else "Nothing was changed."
+    stands = "The run had come to its end; 'fietsupdate status' tells where." if ran else UNCHANGED
     if getattr(error, "signum", signal.SIGINT) == signal.SIGTERM:
         return TerminatedError("Stopped by SIGTERM.", stands=stands)
     return StoppedError("Interrupted by the user.", stands=stands)

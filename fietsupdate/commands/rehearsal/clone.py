@@ -24,7 +24,7 @@ from fietsupdate.database.dump.accounts import Account, NotConfinedError
 from fietsupdate.database.dump.store import CLONE, Store, mark
 from fietsupdate.database.environment import Environment, Visit
 from fietsupdate.engine.recovery import commit_where_needed
-from fietsupdate.errors import DatabaseError, FilesError
+from fietsupdate.errors import UNCHANGED, DatabaseError, FilesError
 from fietsupdate.filesystem import lock
 from fietsupdate.filesystem.file_record import FileRecord
 from fietsupdate.filesystem.layout import ledger_file, make_home
@@ -300,7 +300,7 @@ def find_place(real: Application, database: DatabaseView, folder: Path) -> Path:
     rooms = " and ".join(f"{room(place.parent) >> 20} MiB in {place.parent}" for place in places)
     raise FilesError(
         f"A clone needs {_mib(need)} MiB, and {_mib(reserve)} MiB more are to stay free; there are {rooms}.",
-        stands="Nothing was changed.",
+        stands=UNCHANGED,
         hint="Free some space, or name a folder on a larger disk: rehearsal_dir in the configuration.",
     )
 

@@ -24,7 +24,7 @@ from contextlib import contextmanager, suppress
 from types import MappingProxyType
 from typing import Any, Self
 
-from fietsupdate.errors import FilesError
+from fietsupdate.errors import UNCHANGED, FilesError
 from fietsupdate.filesystem.guard import blind
 from fietsupdate.filesystem.guard.audit_events import PATHS, is_reading, names, paths_of
 from fietsupdate.filesystem.guard.children import Children
@@ -151,7 +151,7 @@ class _Watch:
             _listen(None)
             raise FilesError(
                 "Python does not tell the guard of file calls: another audit hook keeps it out.",
-                stands="Nothing was changed.",
+                stands=UNCHANGED,
                 hint="Set guard = false to run without it; then only self.files is undone.",
             )
         self.outside.since_ns = os.stat(folder).st_ctime_ns

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from fietsupdate.errors import FilesError
+from fietsupdate.errors import UNCHANGED, FilesError
 from fietsupdate.filesystem.layout import open_folder
 from fietsupdate.filesystem.posix.durable import atomic_write
 from fietsupdate.filesystem.posix.ownership import user_name
@@ -74,7 +74,7 @@ def read(folder: Path) -> Header:
     if os.path.lexists(path) and not os.path.lexists(folder / JOURNAL):
         raise FilesError(
             f"The journal of the open transaction {folder.name} is missing.",
-            stands="Nothing was changed.",
+            stands=UNCHANGED,
             hint=way_out(folder),
         )
     try:
@@ -83,13 +83,13 @@ def read(folder: Path) -> Header:
         raise FilesError(
             f"The open transaction {folder.name} was begun by {user_name(os.lstat(folder).st_uid)}, who alone may look "
             "into it.",
-            stands="Nothing was changed.",
+            stands=UNCHANGED,
             hint="Run as that user. Root types: fietsupdate recover --as-root",
         ) from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise FilesError(
             f"The open transaction {folder.name} has no readable header ({error}).",
-            stands="Nothing was changed.",
+            stands=UNCHANGED,
             hint=way_out(folder),
         ) from error
 
@@ -103,7 +103,7 @@ def _values(path: Path) -> Any:
     if values["format"] != FORMAT:
         raise FilesError(
             f"{path} has format {values['format']}, which this version of fietsupdate does not know.",
-            stands="Nothing was changed.",
+            stands=UNCHANGED,
             hint="Use the version of fietsupdate that began this transaction.",
         )
     return values

@@ -20,7 +20,7 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from fietsupdate.errors import FilesError
+from fietsupdate.errors import UNCHANGED, FilesError
 from fietsupdate.filesystem.journal.header import JOURNAL, way_out
 from fietsupdate.filesystem.journal.record import Do, Record, to_lines
 from fietsupdate.filesystem.posix import durable
@@ -285,7 +285,7 @@ def _check_tail(file: BinaryIO, start: int, length: int, path: Path) -> None:
 def _damaged(path: Path, start: int, at: int) -> FilesError:
     return FilesError(
         f"The journal {path} is damaged between bytes {start} and {at}.",
-        stands="Nothing was changed.",
+        stands=UNCHANGED,
         hint=way_out(path.parent),
     )
 

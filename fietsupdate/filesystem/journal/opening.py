@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from fietsupdate.errors import FilesError
+from fietsupdate.errors import UNCHANGED, FilesError
 from fietsupdate.filesystem.journal import cleanup
 from fietsupdate.filesystem.journal import header as headers
 from fietsupdate.filesystem.journal.vaults import prepare_folder
@@ -88,7 +88,7 @@ def doubt(message: str, folder: Path) -> FilesError:
     """Return the error for a folder that cannot be trusted; nothing was changed (invariant 8)."""
     return FilesError(
         f"{message}.",
-        stands="Nothing was changed.",
+        stands=UNCHANGED,
         hint=f"Look into {folder}; is every volume mounted, and no copy in its place? Then repeat the command, or "
         "restore a backup of both halves: 'fietsupdate backup list' shows them.",
     )

@@ -11,7 +11,7 @@ import pwd
 import shutil
 from pathlib import Path
 
-from fietsupdate.errors import DataDirMissingError, FilesError, OwnershipError
+from fietsupdate.errors import UNCHANGED, DataDirMissingError, FilesError, OwnershipError
 from fietsupdate.filesystem.posix.folders import Where, split
 from fietsupdate.filesystem.posix.identity import user
 
@@ -69,7 +69,7 @@ def refuse_root(data_dir: Path, *, as_root: bool) -> None:
         return
     raise OwnershipError(
         f"You are root, but the data directory {data_dir} belongs to {name}.",
-        stands="Nothing was changed.",
+        stands=UNCHANGED,
         hint=f"{as_user(uid, owner.st_gid)}. Or repeat with --as-root.",
         details={"owner": name, "uid": uid},
     )
@@ -87,7 +87,7 @@ def check_writable(data_dir: Path) -> None:
     except PermissionError as error:
         raise FilesError(
             f"{data_dir} cannot be reached: {error.strerror}.",
-            stands="Nothing was changed.",
+            stands=UNCHANGED,
             hint="Run as a user who may enter the folders above it.",
         ) from error
     except OSError as error:
@@ -118,7 +118,7 @@ def check_readable(data_dir: Path) -> None:
         except OSError:
             who = "a user who may enter the folders above it"
         raise FilesError(
-            f"{folder} cannot be read: {error.strerror}.", stands="Nothing was changed.", hint=f"Run as {who}."
+            f"{folder} cannot be read: {error.strerror}.", stands=UNCHANGED, hint=f"Run as {who}."
         ) from error
     except OSError:
         pass  # the folder does not exist
@@ -133,9 +133,7 @@ def _check_folder(folder: Path) -> None:
             if error.errno == errno.EROFS
             else f"Run as {user_name(os.stat(folder).st_uid)}, the owner of the directory."
         )
-        raise FilesError(
-            f"{folder} cannot be written: {error.strerror}.", stands="Nothing was changed.", hint=hint
-        ) from error
+        raise FilesError(f"{folder} cannot be written: {error.strerror}.", stands=UNCHANGED, hint=hint) from error
 
 
 def _try_to_create(folder: Path) -> None:
