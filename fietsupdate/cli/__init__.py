@@ -1,8 +1,8 @@
 """The command line: parse, ask the `fietsupdate.updater.Updater`, print."""
 
 
-def process() -> None:
-    """Run the command line as this process, and end it with the command's exit code: the console script."""
+def process() -> int:
+    """Run the command line as this process, and return the command's exit code: the console script."""
     from fietsupdate.cli.main import process as run
 
-    run()
+    return run()
