@@ -55,7 +55,7 @@ types: $(VENV)/.group-lint  ## mypy, strict
 	$(BIN)/mypy
 
 docs: $(VENV)/.group-docs  ## the documentation, warnings are errors
-	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	$(BIN)/python -m sphinx -E -W --keep-going -q -b html docs docs/_build/html
 
 wheel: $(VENV)/.group-dev  ## build through the sdist, then use the wheel where nothing else is installed
 	.ci/wheel $(BIN)/python

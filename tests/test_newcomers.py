@@ -63,14 +63,10 @@ def test_a_plain_application_has_its_first_tested_update_in_under_ten_commands(s
 
 
 class Container:
-    """The entry point of docs/guides/adopting.md in an application's folder; a stand-in takes gunicorn's place."""
+    """docs/deploy/entrypoint.sh in an application's folder; a stand-in takes gunicorn's place."""
 
     def __init__(self, project: Project) -> None:
         self.project = project
-        page = (DOCS / "guides" / "adopting.md").read_text(encoding="utf-8")
-        script = re.search(r"^```sh\n(#!/bin/sh\n.*?)^```$", page, re.MULTILINE | re.DOTALL)
-        self.script = project.root / "entrypoint.sh"
-        self.script.write_text(script[1])
         programs = project.root / "bin"
         programs.mkdir()
         for name, text in (
@@ -84,7 +80,7 @@ class Container:
     def start(self) -> subprocess.Popen[str]:
         """Start it; it has no terminal."""
         return subprocess.Popen(
-            ["/bin/sh", str(self.script)],
+            ["/bin/sh", str(DOCS / "deploy" / "entrypoint.sh"), "gunicorn", "myapp:create_app()"],
             cwd=self.project.root,
             env=self.environ,
             stdin=subprocess.DEVNULL,
