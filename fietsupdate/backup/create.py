@@ -37,7 +37,7 @@ from fietsupdate.backup.manifest import (
 from fietsupdate.backup.meter import ByteMeter
 from fietsupdate.backup.policy import outlived
 from fietsupdate.config.application import Application
-from fietsupdate.engine.context import Context, now
+from fietsupdate.engine.context import Context
 from fietsupdate.engine.data_version import recorded_in
 from fietsupdate.engine.tip import Tip
 from fietsupdate.errors import UNCHANGED, FietsupdateError, FilesError
@@ -54,6 +54,7 @@ from fietsupdate.filesystem.posix.rename import erase
 from fietsupdate.filesystem.space import is_full
 from fietsupdate.filesystem.tree_copy import Links, copy_tree, digest, measure, room, standing
 from fietsupdate.model import fingerprint
+from fietsupdate.model.clock import now
 from fietsupdate.planning.version_hooks import Recorded
 from fietsupdate.views import DatabaseView
 

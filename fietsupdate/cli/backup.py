@@ -41,7 +41,7 @@ def backup(
     """
     from fietsupdate.cli.change import seconds
     from fietsupdate.cli.render import backups
-    from fietsupdate.engine.context import now
+    from fietsupdate.model.clock import now
 
     session: Session = ctx.obj
     if dest is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from fietsupdate.cli.render import text as console
@@ -13,6 +12,7 @@ from fietsupdate.cli.render.layout import warned
 from fietsupdate.cli.session import Session
 from fietsupdate.errors import UNCHANGED, UsageError
 from fietsupdate.model import BASE, Direction, Event, Plan, Report
+from fietsupdate.model.clock import now
 
 if TYPE_CHECKING:
     from fietsupdate.updater import Updater
@@ -178,7 +178,7 @@ class Change:
         if tell.failure is not None:
             session.err.line(f"Warning: the progress could not be shown: {tell.failure!r}")
         if not tell.finished:
-            tell(Event("finished", _now(), details={"current": report.current, "done": report.done}))
+            tell(Event("finished", now(), details={"current": report.current, "done": report.done}))
         return report
 
     def _summarize(self, report: Report) -> None:
@@ -214,7 +214,3 @@ def _consequences(*, accept: bool, purge: bool) -> str:
     if purge:
         lines.append("Files that recovery has set aside, and the saved bytes of finished updates, will be deleted.")
     return "\n".join(lines)
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -26,12 +26,12 @@ from fietsupdate.backup.verify import verify
 from fietsupdate.commands.inspection import Inspection
 from fietsupdate.commands.run import Run
 from fietsupdate.config.application import Application
-from fietsupdate.engine.context import now
 from fietsupdate.engine.tip import Tip
 from fietsupdate.errors import UNCHANGED, FilesError, RefusedError, UsageError
 from fietsupdate.filesystem.journal import cleanup
 from fietsupdate.filesystem.ledger import look as look_at_files
 from fietsupdate.model import Event
+from fietsupdate.model.clock import now
 from fietsupdate.model.listeners import Listener
 
 NO_PAIR = frozenset(

@@ -21,7 +21,6 @@ from fietsupdate.backup.staging import give_look, needs, shares_blocks, stage
 from fietsupdate.commands.inspection import Inspection
 from fietsupdate.commands.run import Run
 from fietsupdate.database.dump.store import NEW, OLD, draft_of
-from fietsupdate.engine.context import now
 from fietsupdate.errors import UNCHANGED, DatabaseError, FietsupdateError, FilesError, RefusedError
 from fietsupdate.filesystem.journal import cleanup
 from fietsupdate.filesystem.layout import home, make_folder, restore_folder
@@ -31,6 +30,7 @@ from fietsupdate.filesystem.posix.durable import atomic_write, sync_path
 from fietsupdate.filesystem.posix.regular import read_bytes
 from fietsupdate.filesystem.tree_copy import room
 from fietsupdate.model import Event
+from fietsupdate.model.clock import now
 
 DECIDED = (
     "Nothing was changed yet. The next 'fietsupdate recover' finishes the restore, or removes what it has brought."

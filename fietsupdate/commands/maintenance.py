@@ -16,10 +16,10 @@ from pathlib import Path
 
 from fietsupdate.config.application import Application
 from fietsupdate.config.config import Config
-from fietsupdate.engine.context import now
 from fietsupdate.errors import UNCHANGED, ConfigError, FilesError, RefusedError
 from fietsupdate.filesystem import maintenance
 from fietsupdate.model import Event, Problem
+from fietsupdate.model.clock import now
 from fietsupdate.model.listeners import Listener
 from fietsupdate.process import Signals, Stop
 from fietsupdate.views import LockHolder

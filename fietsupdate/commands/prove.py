@@ -23,11 +23,11 @@ from fietsupdate.commands.backup import Proof
 from fietsupdate.commands.restore import refuse_barred
 from fietsupdate.commands.run import Run
 from fietsupdate.database.dump.store import NEW
-from fietsupdate.engine.context import now
 from fietsupdate.errors import FilesError
 from fietsupdate.filesystem.posix.rename import erase
 from fietsupdate.filesystem.tree_copy import room
 from fietsupdate.model import Event
+from fietsupdate.model.clock import now
 
 UNTOUCHED = "Nothing live was touched."
 MOST = 100

@@ -5,12 +5,12 @@ from __future__ import annotations
 from fietsupdate.commands.inspection import Inspection
 from fietsupdate.commands.replan import once, restless
 from fietsupdate.commands.run import Run
-from fietsupdate.engine.context import now
 from fietsupdate.engine.executor import Executor
 from fietsupdate.errors import FietsupdateError, RefusedError
 from fietsupdate.filesystem import last_failure
 from fietsupdate.filesystem.journal import cleanup
 from fietsupdate.model import Direction, Event, Plan, Report
+from fietsupdate.model.clock import now
 from fietsupdate.views import DatabaseView
 
 

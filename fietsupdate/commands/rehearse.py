@@ -26,10 +26,10 @@ from fietsupdate.commands.sandbox import Apart
 from fietsupdate.commands.trips import Legs
 from fietsupdate.database.dump.digests import version_tables
 from fietsupdate.database.redirect import configured_texts, sqlite_files
-from fietsupdate.engine.context import now
 from fietsupdate.errors import FietsupdateError, FilesError, PlanError, RefusedError, StoppedError
 from fietsupdate.filesystem.space import is_full
 from fietsupdate.model import Direction, Event, Plan, Step
+from fietsupdate.model.clock import now
 
 NOT_RUN = "No update ran."
 NOT_COMPARED = "Whether the real instance is as it was, was not looked at."

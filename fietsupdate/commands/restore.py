@@ -24,12 +24,12 @@ from fietsupdate.commands.bring_back import StagedRestore
 from fietsupdate.commands.inspection import Inspection, look_at_files, unseen
 from fietsupdate.commands.maintenance import check_service, maintenance_mode
 from fietsupdate.commands.run import Run
-from fietsupdate.engine.context import now
 from fietsupdate.errors import UNCHANGED, DatabaseError, RefusedError, UsageError
 from fietsupdate.filesystem.journal import cleanup
 from fietsupdate.filesystem.layout import HOME, LOST_FOUND
 from fietsupdate.filesystem.ledger import read_entries
 from fietsupdate.model import Entry, Event, Problem
+from fietsupdate.model.clock import now
 from fietsupdate.views import Whereabouts
 
 MOST_NAMED = 5

@@ -20,7 +20,7 @@ from fietsupdate.config.application import Application
 from fietsupdate.database.environment import Environment
 from fietsupdate.database.inspect import application_tables
 from fietsupdate.engine.checks import Checks
-from fietsupdate.engine.context import Context, now
+from fietsupdate.engine.context import Context
 from fietsupdate.engine.executor import Executor
 from fietsupdate.engine.recovery import Outcome, settle, warn_of_rubbish
 from fietsupdate.engine.transaction import PlanChangedError, reopen_files
@@ -40,6 +40,7 @@ from fietsupdate.filesystem.layout import check_home, make_home
 from fietsupdate.filesystem.ledger import look as look_at_files
 from fietsupdate.filesystem.posix.ownership import check_writable, refuse_root
 from fietsupdate.model import Begun, Direction, Event, Failure, Plan, Policy, Report, Step
+from fietsupdate.model.clock import now
 from fietsupdate.model.listeners import Listener
 from fietsupdate.model.questions import NONE_GIVEN, GivenAnswers, sorted_answers
 from fietsupdate.planning.answers import answered, doubts

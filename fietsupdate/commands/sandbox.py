@@ -21,11 +21,11 @@ from fietsupdate.commands.rehearsal.clone import Clone
 from fietsupdate.commands.rehearsal.report import Rehearsal, RehearsalFailure
 from fietsupdate.commands.run import Run
 from fietsupdate.database.redirect import only_the_clone
-from fietsupdate.engine.context import now
 from fietsupdate.filesystem.guard.read_only import ReadOnly, read_only
 from fietsupdate.filesystem.paths import database_files
 from fietsupdate.filesystem.posix.namespaces import is_faithful_for, isolate
 from fietsupdate.model import Event
+from fietsupdate.model.clock import now
 
 Work = Callable[[Callable[[Event], None]], Rehearsal]
 """Runs the updates; takes what is told of events."""

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from fietsupdate.commands.inspection import Inspection
 from fietsupdate.commands.replan import once
 from fietsupdate.commands.run import Run
-from fietsupdate.engine.context import now
 from fietsupdate.engine.executor import Executor
 from fietsupdate.errors import RefusedError, UsageError
 from fietsupdate.model import BASE, Adoption, Direction, Event, Plan, Report
+from fietsupdate.model.clock import now
 from fietsupdate.planning.graph import Graph
 from fietsupdate.planning.revisions import RevisionTree
 from fietsupdate.planning.target import find, resolve_up

@@ -19,7 +19,6 @@ from fietsupdate.config.application import Application
 from fietsupdate.config.config import Settings, described
 from fietsupdate.engine import hooks
 from fietsupdate.engine.answers import Answering
-from fietsupdate.engine.context import now
 from fietsupdate.engine.unattended import no_input
 from fietsupdate.errors import (
     UNCHANGED,
@@ -31,6 +30,7 @@ from fietsupdate.errors import (
 )
 from fietsupdate.filesystem.guard.read_only import read_only
 from fietsupdate.model import Event, Plan
+from fietsupdate.model.clock import now
 from fietsupdate.model.questions import NONE_GIVEN, GivenAnswers
 from fietsupdate.process import as_stop, children_end_here, put_back, stdout_on_stderr
 from fietsupdate.script import Surroundings, only_warns

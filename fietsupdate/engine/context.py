@@ -12,7 +12,6 @@ import socket
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +21,13 @@ from fietsupdate.config.config import Settings
 from fietsupdate.database.environment import BusyError, Environment, Visit, Work
 from fietsupdate.errors import LockedError
 from fietsupdate.model import Direction, Entry, Event
+from fietsupdate.model.clock import now
 from fietsupdate.model.questions import NONE_GIVEN, Answers, GivenAnswers
 from fietsupdate.planning.graph import Graph
 from fietsupdate.process import Signals
 
 PAUSE = 0.2
 """Seconds between two attempts to get the database's lock, or to commit."""
-
-
-def now() -> str:
-    """Return the time, UTC, as the ledger and events write it."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def actor() -> str:

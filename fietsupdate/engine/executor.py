@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from fietsupdate.database.environment import Visit
 from fietsupdate.database.ledger import DONE
-from fietsupdate.engine.context import Context, make_entry, now
+from fietsupdate.engine.context import Context, make_entry
 from fietsupdate.engine.failure import Disk, StepProgress, WayOn, failure_of, not_committed
 from fietsupdate.engine.recovery import Outcome, Settled, commit_where_needed, settle
 from fietsupdate.engine.tip import Tip
@@ -24,6 +24,7 @@ from fietsupdate.engine.transaction import PlanChangedError, StepTransaction, gu
 from fietsupdate.errors import UNCHANGED, FietsupdateError, RefusedError, masked
 from fietsupdate.filesystem.transaction import FileTransaction
 from fietsupdate.model import BASE, Adoption, Begun, Direction, Entry, Plan, Step
+from fietsupdate.model.clock import now
 from fietsupdate.model.questions import sorted_answers
 from fietsupdate.planning.planner import resume_command
 from fietsupdate.views import DatabaseView

@@ -21,7 +21,7 @@ from fietsupdate.database.ledger import BEGUN
 from fietsupdate.database.visit import joined_session
 from fietsupdate.engine import hooks
 from fietsupdate.engine.answers import Answering
-from fietsupdate.engine.context import Context, make_entry, now
+from fietsupdate.engine.context import Context, make_entry
 from fietsupdate.engine.failure import not_committed
 from fietsupdate.engine.recovery import commit_where_needed
 from fietsupdate.engine.tip import Tip
@@ -29,6 +29,7 @@ from fietsupdate.errors import EnvPyError, UpdateFailedError
 from fietsupdate.filesystem.guard.guard import Guard
 from fietsupdate.filesystem.transaction import FileTransaction
 from fietsupdate.model import Entry, Phase, Step
+from fietsupdate.model.clock import now
 from fietsupdate.model.questions import Answer, Question
 from fietsupdate.process import put_back, stdout_on_stderr
 from fietsupdate.script import Surroundings

@@ -23,7 +23,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 
 from fietsupdate.errors import UNCHANGED, FilesError, LockedError
@@ -31,6 +30,7 @@ from fietsupdate.filesystem.layout import home, lock_file, make_home, open_home
 from fietsupdate.filesystem.posix.durable import write_all
 from fietsupdate.filesystem.posix.ownership import give_owner_of
 from fietsupdate.filesystem.posix.regular import opened
+from fietsupdate.model.clock import now
 from fietsupdate.model.readback import built, parsed
 from fietsupdate.views import LockHolder
 
@@ -70,7 +70,7 @@ def hold(
     pid = os.getpid()
     _held.update((folder, descriptor))
     try:
-        _sign(descriptor, LockHolder(pid, socket.gethostname(), _now(), command))
+        _sign(descriptor, LockHolder(pid, socket.gethostname(), now(), command))
         yield
     finally:
         if os.getpid() == pid:
@@ -249,10 +249,6 @@ def _locked(data_dir: Path, who: LockHolder) -> LockedError:
         hint="Wait until it has finished, or give it longer with --lock-timeout SECONDS.",
         details=asdict(who),
     )
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _let_go_in_child() -> None:
