@@ -8,6 +8,9 @@ from pathlib import Path
 
 from fietsupdate.model import Begun, Direction, Entry, Failure
 
+MYSQL = frozenset({"mysql", "mariadb"})
+"""SQLAlchemy's names of the dialect that MariaDB and MySQL share."""
+
 
 @dataclass(frozen=True, slots=True)
 class Whereabouts:

@@ -51,8 +51,8 @@ from fietsupdate.filesystem.posix.metadata import Meta
 from fietsupdate.filesystem.posix.ownership import give_owner
 from fietsupdate.filesystem.posix.regular import read_bytes
 from fietsupdate.filesystem.posix.rename import erase
-from fietsupdate.filesystem.space import is_full
-from fietsupdate.filesystem.tree_copy import Links, copy_tree, digest, measure, room, standing
+from fietsupdate.filesystem.space import BLOCK, is_full, mib, reserve_of, room, standing
+from fietsupdate.filesystem.tree_copy import Links, copy_tree, digest, measure
 from fietsupdate.model import fingerprint
 from fietsupdate.model.clock import now
 from fietsupdate.planning.version_hooks import Recorded
@@ -61,12 +61,6 @@ from fietsupdate.views import DatabaseView
 if TYPE_CHECKING:
     from fietsupdate.database.dump.store import Store
 
-BLOCK = 4096
-"""Bytes that a file takes beside its content, as an estimate."""
-RESERVE = 64 << 20
-"""Bytes that stay free at the least; more where the backup is large."""
-SHARE = 20
-"""One in so many bytes of a backup is kept free as well."""
 UNTOUCHED = "The instance and its older backups were not touched; nothing of this backup is left."
 LONGEST = 40
 """Characters of a backup's name that say where the instance was."""
@@ -192,13 +186,13 @@ class BackupWriter:
         count, size = self._measured() if scope is Scope.FULL else (0, 0)
         dump = self.store.size() + count * BLOCK
         need, free = size + dump, room(self.folder)
-        if free < need + max(RESERVE, need // SHARE) and size and self._shares():
+        if free < need + reserve_of(need) and size and self._shares():
             need = dump
-        reserve = max(RESERVE, need // SHARE)
+        reserve = reserve_of(need)
         if free < need + reserve:
             raise FilesError(
-                f"A backup needs {_mib(need)} MiB in {self.folder}, and {_mib(reserve)} MiB more are to stay free; "
-                f"there are {_mib(free)} MiB.",
+                f"A backup needs {mib(need)} MiB in {self.folder}, and {mib(reserve)} MiB more are to stay free; "
+                f"there are {mib(free)} MiB.",
                 stands=UNCHANGED,
                 hint="Free some space, take away backups with 'fietsupdate backup prune', or name a folder on a larger "
                 "disk: backup_dir in the configuration.",
@@ -391,7 +385,3 @@ def _failure(error: BaseException, partial: Path | None) -> BaseException:
     if isinstance(error, FietsupdateError):
         error.stands = error.stands or stands
     return error
-
-
-def _mib(size: int) -> int:
-    return -(-size // (1 << 20))

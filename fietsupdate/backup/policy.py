@@ -18,7 +18,7 @@ from fietsupdate.planning.graph import Graph
 from fietsupdate.planning.history import Pairing, same, unknown_of
 from fietsupdate.planning.problems import up_to
 from fietsupdate.planning.version_hooks import is_older, recorded
-from fietsupdate.views import DatabaseView, FilesView, Whereabouts
+from fietsupdate.views import MYSQL, DatabaseView, FilesView, Whereabouts
 
 
 def excess(backups: Iterable[Backup], keep: int | None, instance_id: str) -> tuple[Backup, ...]:
@@ -125,9 +125,6 @@ def _attempt(backup: Backup) -> tuple[object, ...]:
 
 
 # -- Which backup leads back where, and what stands against restoring one: values in, answers out.
-
-
-MYSQL = frozenset({"mysql", "mariadb"})
 
 
 class Despite(enum.StrEnum):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fietsupdate.backup import directory, restore_journal, swap
-from fietsupdate.backup.create import BLOCK, RESERVE, SHARE, set_apart
+from fietsupdate.backup.create import set_apart
 from fietsupdate.backup.manifest import Backup, Scope
 from fietsupdate.backup.meter import ByteMeter
 from fietsupdate.backup.restore_journal import RestoreJournal, Stage
@@ -28,7 +28,7 @@ from fietsupdate.filesystem.ledger import LARGEST
 from fietsupdate.filesystem.paths import database_files
 from fietsupdate.filesystem.posix.durable import atomic_write, sync_path
 from fietsupdate.filesystem.posix.regular import read_bytes
-from fietsupdate.filesystem.tree_copy import room
+from fietsupdate.filesystem.space import BLOCK, mib, reserve_of, room
 from fietsupdate.model import Event
 from fietsupdate.model.clock import now
 
@@ -118,11 +118,11 @@ class StagedRestore:
         if restorer.destination.file is not None:
             add(restorer.destination.file.parent, backup.manifest.dump.size)
         for folder, size in need.values():
-            reserve = max(RESERVE, size // SHARE)
+            reserve = reserve_of(size)
             if (free := room(folder)) < size + reserve:
                 raise FilesError(
-                    f"Restoring {backup.name} needs {size >> 20} MiB in {folder} beside what is there, and "
-                    f"{reserve >> 20} MiB more are to stay free; there are {free >> 20} MiB.",
+                    f"Restoring {backup.name} needs {mib(size)} MiB in {folder} beside what is there, and "
+                    f"{mib(reserve)} MiB more are to stay free; there are {mib(free)} MiB.",
                     hint="Free some space, and try again.",
                 )
 

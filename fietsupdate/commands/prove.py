@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fietsupdate.backup import directory, swap
-from fietsupdate.backup.create import BLOCK, RESERVE, folder_of, instance_tag
+from fietsupdate.backup.create import folder_of, instance_tag
 from fietsupdate.backup.manifest import PARTIAL, Backup, Scope
 from fietsupdate.backup.meter import ByteMeter
 from fietsupdate.backup.restorer import Restorer
@@ -25,7 +25,7 @@ from fietsupdate.commands.run import Run
 from fietsupdate.database.dump.store import NEW
 from fietsupdate.errors import FilesError
 from fietsupdate.filesystem.posix.rename import erase
-from fietsupdate.filesystem.tree_copy import room
+from fietsupdate.filesystem.space import BLOCK, RESERVE, mib, room
 from fietsupdate.model import Event
 from fietsupdate.model.clock import now
 
@@ -106,8 +106,8 @@ def _refuse_narrow(backup: Backup, folder: Path) -> None:
     need = backup.manifest.bytes + backup.manifest.files * BLOCK
     if (free := room(folder)) < need + RESERVE:
         raise FilesError(
-            f"To restore {backup.name} into a throw-away place needs {need >> 20} MiB in {folder}, and "
-            f"{RESERVE >> 20} MiB more are to stay free; there are {free >> 20} MiB.",
+            f"To restore {backup.name} into a throw-away place needs {mib(need)} MiB in {folder}, and "
+            f"{mib(RESERVE)} MiB more are to stay free; there are {mib(free)} MiB.",
             stands=UNTOUCHED,
             hint="Free some space, or name a folder on a larger disk: backup_dir in the configuration.",
         )

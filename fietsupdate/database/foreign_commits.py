@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, event
 
 from fietsupdate.database import sqlite, statements
-from fietsupdate.database.ledger import MYSQL
+from fietsupdate.views import MYSQL
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from fietsupdate.database import sqlite
-from fietsupdate.database.ledger import MYSQL
+from fietsupdate.views import MYSQL
 
 _IN_TRANSACTION = 1
 """The bit of MySQL's server status that is set while a transaction is open."""

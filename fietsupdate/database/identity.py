@@ -17,10 +17,10 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection, Engine, event
 
-from fietsupdate.database.ledger import INSTANCE_TABLE, MYSQL, LedgerTable
+from fietsupdate.database.ledger import INSTANCE_TABLE, LedgerTable
 from fietsupdate.database.sqlite import named_file
 from fietsupdate.errors import masked
-from fietsupdate.views import Whereabouts
+from fietsupdate.views import MYSQL, Whereabouts
 
 ASKED = {
     "postgresql": (

@@ -16,13 +16,13 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from fietsupdate.model import Begun, Direction, Entry, Phase, questions
+from fietsupdate.views import MYSQL
 
 TABLE = "fietsupdate_ledger"
 INSTANCE_TABLE = "fietsupdate_instance"
 DEFAULT_VERSION_TABLE = "alembic_version"
 LONGEST_SUFFIX = 40
 BEGUN, DONE = "begun", "done"
-MYSQL = frozenset({"mysql", "mariadb"})
 
 
 def suffix(version_table: str) -> str:

@@ -21,7 +21,7 @@ POSTGRESQL = ("idle_in_transaction_session_timeout", "transaction_timeout", "sta
 OWN_WISH = frozenset({"session", "client"})
 """Sources of a value that env.py asked for itself, by SET or in its URL; such a limit for statements stays."""
 
-MYSQL = {
+MYSQL_LIMITS = {
     "wait_timeout": 604800,
     "idle_transaction_timeout": 0,
     "idle_write_transaction_timeout": 0,
@@ -95,10 +95,10 @@ def _lift_postgresql(connection: Connection) -> None:
 
 
 def _lift_mysql(connection: Connection) -> Mapping[str, str]:
-    names = ", ".join(f"'{name}'" for name in MYSQL)
+    names = ", ".join(f"'{name}'" for name in MYSQL_LIMITS)
     rows = connection.exec_driver_sql(f"SHOW SESSION VARIABLES WHERE Variable_name IN ({names})")
-    before = {name: value for name, value in rows.all() if 0 < float(value) < (MYSQL[name] or math.inf)}
-    restore(connection, {name: str(MYSQL[name]) for name in before})
+    before = {name: value for name, value in rows.all() if 0 < float(value) < (MYSQL_LIMITS[name] or math.inf)}
+    restore(connection, {name: str(MYSQL_LIMITS[name]) for name in before})
     return before
 
 

@@ -11,6 +11,8 @@ import hashlib
 
 from sqlalchemy import Connection, text
 
+from fietsupdate.views import MYSQL
+
 PYSQLITE_BUSY = ("database is locked", "database table is locked", "database schema is locked")
 
 LONGEST_WAIT = 60
@@ -37,7 +39,7 @@ def try_lock(connection: Connection, name: str) -> bool:
 
 def unlock(connection: Connection, name: str) -> None:
     """Give back a lock that belongs to the session."""
-    if connection.dialect.name in {"mysql", "mariadb"}:
+    if connection.dialect.name in MYSQL:
         connection.scalar(text("SELECT RELEASE_LOCK(CONCAT(:name, LEFT(MD5(DATABASE()), 4)))"), {"name": name})
 
 

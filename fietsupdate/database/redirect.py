@@ -23,6 +23,7 @@ from sqlalchemy import Connection, Engine, event
 from fietsupdate.config.config import Redirect
 from fietsupdate.database.sqlite import named_file
 from fietsupdate.errors import EnvPyError
+from fietsupdate.views import MYSQL
 
 MARK = "fietsupdate_rehearsal"
 """The table that marks a clone; on PostgreSQL a schema, so that no search path hides it."""
@@ -37,7 +38,6 @@ _WHERE = {"sqlite": "PRAGMA database_list", "postgresql": "SELECT current_databa
 _DRIVERS = ("psycopg", "psycopg2", "pg8000", "pymysql", "MySQLdb", "mariadb", "mysql.connector")
 """Modules with a function ``connect`` that blocks; asyncio's drivers are met where SQLAlchemy uses them."""
 _LOCAL = frozenset({"localhost", "127.0.0.1", "::1", ""})
-_MYSQL = frozenset({"mysql", "mariadb"})
 
 
 def refuse_unmarked(connection: Connection, pointed: Redirect) -> None:
@@ -186,7 +186,7 @@ def environment_pointed(pointed: Redirect) -> Iterator[None]:
 def is_same(one: sa.URL, other: sa.URL) -> bool:
     """Return whether two URLs name the same database, whatever driver and user they name."""
     kind = one.get_backend_name()
-    if kind != other.get_backend_name() and not {kind, other.get_backend_name()} <= _MYSQL:
+    if kind != other.get_backend_name() and not {kind, other.get_backend_name()} <= MYSQL:
         return False
     if kind == "sqlite":
         return _file(one.database) is not None and _file(one.database) == _file(other.database)
@@ -199,7 +199,7 @@ def _leads_to(real: sa.URL, dialect: str, arguments: Any, parameters: Mapping[st
     if dialect == "sqlite":
         name = str(arguments[0] if arguments else parameters.get("database", ""))
         return real.get_backend_name() == "sqlite" and _file(name) == _file(real.database)
-    if dialect != real.get_backend_name() and not {dialect, real.get_backend_name()} <= _MYSQL:
+    if dialect != real.get_backend_name() and not {dialect, real.get_backend_name()} <= MYSQL:
         return False
     return any(parameters.get(name) == real.database for name in _NAMES)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, text
 
-from fietsupdate.database.ledger import MYSQL
+from fietsupdate.views import MYSQL
 
 MOST_NAMED = 5
 

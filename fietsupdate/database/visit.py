@@ -19,10 +19,11 @@ from sqlalchemy.exc import DBAPIError
 from fietsupdate.database import held, limits, lock, sqlite
 from fietsupdate.database.errors import SEVERAL_RUNS, is_transient
 from fietsupdate.database.identity import home_of
-from fietsupdate.database.ledger import MYSQL, LedgerTable, ledger_of
+from fietsupdate.database.ledger import LedgerTable, ledger_of
 from fietsupdate.database.transaction_guard import Endings
 from fietsupdate.errors import EnvPyError, RefusedError
 from fietsupdate.model import Direction
+from fietsupdate.views import MYSQL
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session

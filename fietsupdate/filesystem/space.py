@@ -2,15 +2,43 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from pathlib import Path
 
 from fietsupdate.errors import FietsupdateError, behind
+from fietsupdate.filesystem.posix.durable import DISK_FULL
 
-FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-"""What the system answers when a disk is full, or a quota used up."""
-_MIB = 1 << 20
+BLOCK = 4096
+"""Bytes that a file takes beside its content, as an estimate."""
+
+RESERVE = 64 << 20
+"""Bytes that a copy must leave free at the least."""
+
+SHARE = 20
+"""A large copy must leave free one byte for this many of its own."""
+
+
+def reserve_of(size: int) -> int:
+    """Return how many bytes must stay free beside a copy of this size."""
+    return max(RESERVE, size // SHARE)
+
+
+def mib(size: int) -> int:
+    """Return a number of bytes in MiB, rounded up."""
+    return -(-size // (1 << 20))
+
+
+def room(path: Path) -> int:
+    """Return how many bytes this user may still write to the file system of a folder, or of the first above it."""
+    found = os.statvfs(standing(path))
+    return found.f_bavail * found.f_frsize
+
+
+def standing(path: Path) -> Path:
+    """Return a folder, or the first above it that is there."""
+    while not path.is_dir():
+        path = path.parent
+    return path
 
 
 def is_full(error: BaseException | None) -> bool:
@@ -33,12 +61,12 @@ def name_disk(error: FietsupdateError, default: Path, *, needed: int = 0) -> Non
     except OSError:
         return
     free, whole = status.f_bavail * status.f_frsize, status.f_blocks * status.f_frsize
-    what = f"{free // _MIB} of {whole // _MIB} MiB are free"
+    what = f"{free >> 20} of {whole >> 20} MiB are free"
     if status.f_files and not status.f_favail:
         what += ", and no inode"
     error.message += f" {path} lies on the file system {mount}, where {what} now."
     amount = (
-        f"the last rehearsal needed {-(-needed // _MIB)} MiB in all"
+        f"the last rehearsal needed {mib(needed)} MiB in all"
         if needed
         else "how much is needed is not known; 'fietsupdate rehearse' with rehearsal_dir on a larger disk finds out"
     )
@@ -47,13 +75,13 @@ def name_disk(error: FietsupdateError, default: Path, *, needed: int = 0) -> Non
 
 def _says_full(error: BaseException) -> bool:
     if isinstance(error, OSError):
-        return error.errno in FULL
+        return error.errno in DISK_FULL
     return getattr(error, "sqlite_errorname", "") == "SQLITE_FULL"
 
 
 def _path_of(error: BaseException) -> Path | None:
     """Return the path that the system could not write, where it names one."""
-    causes = [cause for cause in behind(error) if isinstance(cause, OSError) and cause.errno in FULL]
+    causes = [cause for cause in behind(error) if isinstance(cause, OSError) and cause.errno in DISK_FULL]
     names = (name for cause in causes for name in (cause.filename2, cause.filename) if isinstance(name, str | bytes))
     name = next(names, None)
     return Path(os.fsdecode(name)).absolute() if name else None

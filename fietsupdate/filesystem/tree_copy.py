@@ -116,19 +116,6 @@ def measure(source: Path, leave_out: Collection[Path]) -> tuple[int, int]:
     return count, size
 
 
-def room(path: Path) -> int:
-    """Return how many bytes this user may still write to the file system of a folder, or of the first above it."""
-    found = os.statvfs(standing(path))
-    return found.f_bavail * found.f_frsize
-
-
-def standing(path: Path) -> Path:
-    """Return a folder, or the first above it that is there."""
-    while not path.is_dir():
-        path = path.parent
-    return path
-
-
 def digest(path: Path, moved: Callable[[int], None] = ignore) -> str:
     """Return the SHA-256 of a file's content, hexadecimal.
 

@@ -37,8 +37,8 @@ class Asking:
     """Each fault as its line and a description."""
 
 
-class _ComputedError(Exception):
-    """An argument whose value is known only when the script runs."""
+class ComputedError(Exception):
+    """A value that is known only when the script runs."""
 
 
 class _WrongError(Exception):
@@ -139,7 +139,7 @@ def _asks(declared: Mapping[str, Question], calls: Iterable[ast.Call], found: As
     for call in sorted(calls, key=lambda one: (one.lineno, one.col_offset)):
         try:
             question = _of_call(call, declared)
-        except _ComputedError:
+        except ComputedError:
             unread.append(call.lineno)
             continue
         except _WrongError as error:
@@ -161,7 +161,7 @@ def _of_call(call: ast.Call, declared: Mapping[str, Question]) -> Question | Non
     """Return the question that a call asks; ``None`` where the call only names a declared question.
 
     Raises:
-        _ComputedError: An argument is no literal, and the question is not declared.
+        ComputedError: An argument is no literal, and the question is not declared.
         _WrongError: The arguments do not make a valid question.
     """
     named = {keyword.arg: keyword.value for keyword in call.keywords}
@@ -171,7 +171,7 @@ def _of_call(call: ast.Call, declared: Mapping[str, Question]) -> Question | Non
     if len(call.args) > 1:
         raise _WrongError("the text is the one argument that needs no name")
     if None in named or any(isinstance(one, ast.Starred) for one in call.args):
-        raise _ComputedError
+        raise ComputedError
     if unknown := named.keys() - set(WORDS):
         raise _WrongError(f"there is no argument {', '.join(sorted(map(str, unknown)))}")
     values = {str(key): _literal(value) for key, value in named.items()}
@@ -233,5 +233,5 @@ def _literal(node: ast.expr) -> object:
     try:
         value = ast.literal_eval(node)
     except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
-        raise _ComputedError from None
+        raise ComputedError from None
     return list(value) if isinstance(value, tuple) else value

@@ -143,10 +143,6 @@ def _unreadable(path: Path, line: int, why: str) -> NotPythonError:
     return NotPythonError([Fault(path, line, f"cannot be read as Python: {why}.")])
 
 
-class _ComputedError(Exception):
-    """A value that is known only when the script runs."""
-
-
 class _Names:
     """The names that a script binds at module level, as far as they matter here, and the faults of the script."""
 
@@ -239,7 +235,7 @@ class _Names:
         self._lines[name] = line
         try:
             self.values[name] = _literal(value)
-        except _ComputedError as error:
+        except asking.ComputedError as error:
             what = f"`{name}` is computed (`{error}`); only literals can be read."
             self._faults.append(Fault(self.path, line, what, LITERALS))
 
@@ -303,7 +299,7 @@ def _literal(node: ast.expr) -> object:
         return [_literal(element) for element in node.elts]
     if isinstance(node, ast.Dict) and None not in node.keys:
         return {str(_literal(key)): _literal(value) for key, value in zip(node.keys, node.values, strict=True) if key}
-    raise _ComputedError(_shortened(ast.unparse(node)))
+    raise asking.ComputedError(_shortened(ast.unparse(node)))
 
 
 def _shortened(text: str) -> str:

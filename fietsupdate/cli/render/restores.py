@@ -10,12 +10,13 @@ from fietsupdate.cli.render import backups as copies
 from fietsupdate.cli.render.backups import HOLDS, size
 from fietsupdate.cli.render.layout import several
 from fietsupdate.model import Event
+from fietsupdate.views import MYSQL
 
 if TYPE_CHECKING:
     from fietsupdate.commands.restore import Candidate, Restored
 
 PARTS = {"database": "loading the database beside the live one", "files": "copying the files beside the live ones"}
-ENDS_SESSIONS = frozenset({"postgresql", "mysql", "mariadb"})
+ENDS_SESSIONS = MYSQL | {"postgresql"}
 
 
 def choice(backups: Sequence[Backup]) -> str:

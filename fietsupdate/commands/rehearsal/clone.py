@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fietsupdate.backup.create import BLOCK, RESERVE, SHARE, folder_of, refuse_shared
+from fietsupdate.backup.create import folder_of, refuse_shared
 from fietsupdate.backup.meter import ByteMeter
 from fietsupdate.commands.rehearsal import removal
 from fietsupdate.commands.rehearsal.inventory import Inventory
@@ -30,7 +30,8 @@ from fietsupdate.filesystem.file_record import FileRecord
 from fietsupdate.filesystem.layout import ledger_file, make_home
 from fietsupdate.filesystem.paths import database_files
 from fietsupdate.filesystem.posix.durable import atomic_write
-from fietsupdate.filesystem.tree_copy import copy_tree, digest, measure, room
+from fietsupdate.filesystem.space import BLOCK, mib, reserve_of, room
+from fietsupdate.filesystem.tree_copy import copy_tree, digest, measure
 from fietsupdate.views import DatabaseView
 
 if TYPE_CHECKING:
@@ -293,13 +294,13 @@ def find_place(real: Application, database: DatabaseView, folder: Path) -> Path:
     places = [configured / elsewhere.name] if configured else [folder / "clone", elsewhere]
     count, size = measured(real, database)
     need = size + count * BLOCK + (database.file.stat().st_size if database.file and database.exists else 0)
-    reserve = max(RESERVE, need // SHARE)
+    reserve = reserve_of(need)
     for place in places:
         if room(place.parent) >= need + reserve:
             return place
-    rooms = " and ".join(f"{room(place.parent) >> 20} MiB in {place.parent}" for place in places)
+    rooms = " and ".join(f"{mib(room(place.parent))} MiB in {place.parent}" for place in places)
     raise FilesError(
-        f"A clone needs {_mib(need)} MiB, and {_mib(reserve)} MiB more are to stay free; there are {rooms}.",
+        f"A clone needs {mib(need)} MiB, and {mib(reserve)} MiB more are to stay free; there are {rooms}.",
         stands=UNCHANGED,
         hint="Free some space, or name a folder on a larger disk: rehearsal_dir in the configuration.",
     )
@@ -331,7 +332,3 @@ def _looked_into(record: FileRecord, path: Path) -> FileRecord:
         gid=status.st_gid,
         mtime_ns=status.st_mtime_ns,
     )
-
-
-def _mib(size: int) -> int:
-    return -(-size // (1 << 20))

@@ -32,7 +32,10 @@ _CANNOT_SYNC_FOLDERS = frozenset({errno.EINVAL, errno.EBADF})
 _GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 """The errors for a path that does not exist any more; ELOOP, where a symlink to itself has replaced its folder."""
 
-NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""The errors of a full disk and of an exhausted quota."""
+
+NO_SPACE = DISK_FULL | {errno.EFBIG}
 """The errors of a write for which there is no space."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
