@@ -9,12 +9,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from fs_support import begin, fill, picture
 
 from fietsupdate.filesystem.bulk import BulkFiles
 from fietsupdate.filesystem.transaction import FileTransaction
 from support.breaking import FULL
 from support.databases import KINDS, MARIADB, POSTGRESQL, SQLITE, Database, create
+from support.file_transactions import begin, fill, picture
 from support.projects import Project
 from support.zygote import STRUCK
 

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-import fs_support
-
+from support import file_transactions
 from support.databases import MARIADB, Database, create
 from support.example import Example
 from support.injection import Injection
@@ -35,7 +34,7 @@ INSERT = 'self.connection.execute(sa.text("INSERT INTO {table} (id) VALUES ({id}
 VERBS, CALLS = "every_verb(self.files)", "every_plain_call(self.data_dir)"
 """What the hook of the small application does to its files."""
 SOURCES = "import os, shutil\nfrom contextlib import suppress\n" + "\n".join(
-    inspect.getsource(function) for function in (fs_support.every_verb, fs_support.every_plain_call)
+    inspect.getsource(function) for function in (file_transactions.every_verb, file_transactions.every_plain_call)
 )
 HALF_A_REVISION = {
     "aaaa": ("DROP TABLE IF EXISTS t",),
@@ -103,7 +102,7 @@ class Bench:
 
     def _traces(self) -> tuple[list[str], list[str]]:
         """Name our own files and all tables: with other ones a run goes another way."""
-        return fs_support.ours(self.project.data), self.project.database.tables()
+        return file_transactions.ours(self.project.data), self.project.database.tables()
 
     @property
     def is_untouched(self) -> bool:
@@ -113,7 +112,7 @@ class Bench:
     def leftovers(self) -> list[str]:
         """Name what lies in our own folder and should not, when nothing is open."""
         allowed = {"lock", "ledger.jsonl", "found" if self.sets_aside else "", "" if self.is_atomic else "kept"}
-        own = [path for path in fs_support.ours(self.project.data) if path.split("/")[0] not in allowed]
+        own = [path for path in file_transactions.ours(self.project.data) if path.split("/")[0] not in allowed]
         return [] if own == ["txn"] else own  # an empty folder
 
     def recovered(self) -> bool:
@@ -189,7 +188,7 @@ def small_application(
             atomic=not own_connections,
             up_more="def verify(self, config): assert self.files.exists('post')",
         )
-        fs_support.plant(project.data)
+        file_transactions.plant(project.data)
         (project.data / "VERSION").unlink()
         if not from_nothing:
             zygote.run(project, ["update", "one", "--yes"]).succeeded()

@@ -14,9 +14,9 @@ import sqlalchemy as sa
 
 from support import trees
 from support.databases import SQLITE, Database
+from support.paths import TOP
 from support.projects import Project
 
-TOP = Path(__file__).resolve().parents[2]
 ORDER = ("v1.0", "gpx_on_disk", "v1.1", "gzip", "tags", "v1.2", "v2.0")
 """The updates of the example, in the order in which they run."""
 URL_LINE = "sqlalchemy.url = sqlite:///%(here)s/.demo/tracklib.db\n"

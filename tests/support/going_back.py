@@ -9,9 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import fs_support
-
-from support import mariadb
+from support import file_transactions, mariadb
 from support.databases import MARIADB, SQLITE, Database, create
 from support.dumps import Dump
 from support.injection import USER, Injection
@@ -52,7 +50,7 @@ def whole(project: Project) -> Whole:
 
 def left_over(project: Project) -> list[str]:
     """Name what a restore should have cleared away, in both halves."""
-    found = [path for path in fs_support.ours(project.data) if path.split("/")[0] not in BELONGS]
+    found = [path for path in file_transactions.ours(project.data) if path.split("/")[0] not in BELONGS]
     if project.database.kind == SQLITE:
         file = project.database.file
         return found + [name for name in os.listdir(file.parent) if name.startswith(file.name) and name != file.name]
@@ -159,7 +157,7 @@ def changed_instance(zygote: Zygote, kind: str, *, in_data: bool = False, user: 
         snapshot = None
         try:
             project = notes(Project.create(folder / "project", database), 2)
-            fs_support.plant(project.data)
+            file_transactions.plant(project.data)
             (project.data / "VERSION").unlink()
             if user:
                 _give_away(project, folder, user)
@@ -213,7 +211,7 @@ def broken_off_instance(zygote: Zygote) -> Iterator[Bench]:
     with quick_folder() as folder:
         database = create(SQLITE, folder)
         project = notes(Project.create(folder / "project", database, section={"backup": "auto"}), 1)
-        fs_support.plant(project.data)
+        file_transactions.plant(project.data)
         (project.data / "VERSION").unlink()
         project.update("bad", "v1", "r1", up_pre=HALF_WAY, atomic=False)
         zygote.run(project, ["update", "v1", "--yes"]).succeeded()

@@ -27,6 +27,7 @@ from fietsupdate.testing.injection import Injection
 from support import trees
 from support.databases import POSTGRESQL, SQLITE, Database
 from support.environments import env_py
+from support.paths import TESTS
 
 TIMEOUT = 120
 """Seconds after which a command of ours is taken to hang."""
@@ -335,7 +336,7 @@ def for_updates():
 def warm(python: str) -> Zygote:
     """Give this process's warm process, from which most commands are forked: starting cold takes most of their time."""
     module = "support.zygote" if python == sys.executable else "support.fietsboek_zygote"
-    made = Zygote(module, Path(__file__).resolve().parents[1], python=python)
+    made = Zygote(module, TESTS, python=python)
     atexit.register(made.close)
     return made
 

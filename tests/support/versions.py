@@ -6,10 +6,10 @@ import shutil
 from pathlib import Path
 
 from support.databases import Database
+from support.paths import APPLICATIONS
 from support.projects import Project, Result
 from support.zygote import Zygote
 
-APPLICATIONS = Path(__file__).resolve().parents[1] / "applications"
 HEAD = "import os\nfrom pathlib import Path\nimport sqlalchemy as sa\nfrom fietsupdate import version_upgrade\n"
 
 

@@ -6,19 +6,17 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import sqlalchemy as sa
 
 from fietsupdate.testing import forkserver
 from support.databases import ASYNC_DRIVERS, SERVERS
 from support.injection import Injection
+from support.paths import TESTS
 from support.projects import Project, Result
 
 STRUCK: Counter[str] = Counter()
 """How many events this process has struck, by database and by what was done there."""
-
-TESTS = Path(__file__).resolve().parents[1]
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,12 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-from power_support import Recorder, restore
 
 from fietsupdate import Updater
 from support.breaking import FULL
 from support.databases import SQLITE
 from support.going_back import changed_instance, left_over
+from support.power_cuts import Recorder, restore
 from support.zygote import Zygote
 
 
