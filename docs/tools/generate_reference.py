@@ -1,8 +1,9 @@
-"""Write docs/reference/commands.md, the reference of commands and options, from the program itself.
+"""Write what the documentation says of the program from the program itself.
 
     python docs/tools/generate_reference.py
 
-A test fails while the page and the program say different things.
+That is docs/reference/commands.md, the commands and options; docs/reference/errors.md, the codes of the errors; and
+docs/man/fietsupdate.1, the manual page. A test fails while one of them and the program say different things.
 """
 
 import sys
@@ -63,7 +64,7 @@ ENVIRONMENT = """\
 
 
 def reference() -> str:
-    """Give the whole page."""
+    """Return the whole page of commands."""
     program: Any = typer.main.get_command(app)
     parts = [HEAD, *_program(program)]
     for name, command in program.commands.items():
@@ -80,13 +81,14 @@ def _program(program: Any) -> Iterator[str]:
 
 def _command(name: str, command: Any) -> Iterator[str]:
     yield f"## {name}\n"
-    words = " ".join(_usage(param) for param in command.params if param.param_type_name == "argument")
+    words = " ".join(usage(param) for param in command.params if param.param_type_name == "argument")
     yield f"```text\nfietsupdate {name} [OPTION]... {words}".rstrip() + "\n```\n"
     yield f"{command.help}\n"
     yield from _options(command)
 
 
-def _usage(argument: Any) -> str:
+def usage(argument: Any) -> str:
+    """Return how an argument stands in a command line."""
     return argument.metavar if argument.required else f"[{argument.metavar}]"
 
 
@@ -114,6 +116,16 @@ def _exit_codes() -> str:
     return EXITS.format(rows="\n".join(rows), states="\n".join(states))
 
 
+def write_all() -> None:
+    """Write every page that is made from the program."""
+    import generate_errors
+    import generate_man
+
+    texts = {PAGE: reference(), generate_errors.PAGE: generate_errors.page(), generate_man.PAGE: generate_man.page()}
+    for path, text in texts.items():
+        path.write_text(text, encoding="utf-8")
+        sys.stdout.write(f"wrote {path}\n")
+
+
 if __name__ == "__main__":
-    PAGE.write_text(reference(), encoding="utf-8")
-    sys.stdout.write(f"wrote {PAGE}\n")
+    write_all()

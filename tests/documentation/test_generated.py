@@ -1,0 +1,41 @@
+"""What is written from the program, beside the reference: the page of error codes, and the manual page."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).resolve().parents[2]
+RUN = "run: python docs/tools/generate_reference.py"
+
+
+@pytest.fixture
+def tools(monkeypatch):
+    monkeypatch.syspath_prepend(str(TOP / "docs" / "tools"))
+    import generate_errors
+    import generate_man
+
+    return {"errors": generate_errors, "man": generate_man}
+
+
+@pytest.mark.parametrize("name", ["errors", "man"])
+def test_the_page_says_what_the_program_says(tools, name):
+    assert tools[name].PAGE.read_text(encoding="utf-8") == tools[name].page(), RUN
+
+
+def test_every_code_that_is_set_on_one_error_is_on_the_page(tools):
+    """Codes of classes are found by themselves; these are looked for in the source."""
+    sources = "\n".join(path.read_text(encoding="utf-8") for path in (TOP / "fietsupdate").rglob("*.py"))
+    assert set(re.findall(r'^ +\w+\.code = "(\w+)"', sources, re.MULTILINE)) == set(tools["errors"].OWN)
+
+
+def test_troff_reads_the_manual_page(tools):
+    if shutil.which("groff") is None:
+        pytest.skip("groff is not installed")
+    done = subprocess.run(
+        ["groff", "-ww", "-b", "-man", "-Tascii", tools["man"].PAGE], capture_output=True, text=True, check=True
+    )
+    assert done.stderr == ""
+    assert "fietsupdate check" in re.sub(r".\x08|\x1b\[\d*m", "", done.stdout)
