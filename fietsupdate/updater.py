@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fietsupdate.backup.manifest import Backup, Shelf
-from fietsupdate.commands.author import Author
+from fietsupdate.commands.keeper import Keeper
 from fietsupdate.config.application import activated
 from fietsupdate.model import Direction, Plan, Report
 from fietsupdate.model.listeners import Listener, ignore
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from fietsupdate.commands.restore import Candidate, Restored
 
 
-class Updater(Author):
+class Updater(Keeper):
     """An instance and its update scripts.
 
     Args:

@@ -71,6 +71,8 @@ class OpenTransaction:
     atomic: bool
     own_connections: bool = False
     """Whether the hooks commit on connections of their own (``atomic = False`` in the script)."""
+    files_only: bool = False
+    """Whether it changes files and no row: `update_id` is the command then, and the database knows nothing of it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,8 +99,8 @@ def shares_blocks(source: Path, folder: Path) -> bool:
 
 def give_look(path: str, look: FileAttributes, backup: Backup) -> None:
     """Give a file that is to be moved into place the mode, owner and attributes that the backup recorded of another."""
-    meta = _harmless(Meta(look.mode, look.uid, look.gid, 0, look.xattrs), os.lstat(backup.path))
-    _attainable(meta).apply(path, time=False)
+    meta = harmless(Meta(look.mode, look.uid, look.gid, 0, look.xattrs), os.lstat(backup.path))
+    attainable(meta).apply(path, time=False)
 
 
 def _fixed(units: Sequence[Unit]) -> Iterator[tuple[Unit, str]]:
@@ -157,19 +157,19 @@ class _Listed:
 
     def _place(self, record: FileRecord, places: _Places) -> None:
         meta = Meta(record.mode, record.uid, record.gid, record.mtime_ns, record.xattrs)
-        meta = _harmless(meta, self._writer)
+        meta = harmless(meta, self._writer)
         if places.is_unit(record.path):
             _refuse_another_kind(self._backup, record)
-            self._metas[record.root, record.path] = _attainable(meta)
+            self._metas[record.root, record.path] = attainable(meta)
             return
         above, _, name = record.path.rpartition("/")
         if record.kind == "folder" and ~record.mode & 0o300 and places.is_unit(above):
-            self._closed.setdefault((record.root, above), []).append((name, _attainable(meta).mode))
+            self._closed.setdefault((record.root, above), []).append((name, attainable(meta).mode))
         path, where = places.staged(record.path), os.path.join(record.root, record.path)
         _give(path, meta)
         if record.xattrs and (lost := _refused(path, record.xattrs)):
             self._warn(f"{where} comes back without {', '.join(lost)}: this user, or the file system, cannot set that")
-        if _attainable(meta) != meta:
+        if attainable(meta) != meta:
             self._others.append(where)
 
 
@@ -218,10 +218,10 @@ def _give(path: str, meta: Meta) -> None:
         return  # it must not be restored here, or is damaged, which somebody has agreed to
     same = (status.st_mode & 0o7777, status.st_uid, status.st_gid, status.st_mtime_ns)
     if same != (meta.mode, meta.uid, meta.gid, meta.mtime_ns) or meta.xattrs:
-        _attainable(meta).apply(path)
+        attainable(meta).apply(path)
 
 
-def _harmless(meta: Meta, writer: os.stat_result) -> Meta:
+def harmless(meta: Meta, writer: os.stat_result) -> Meta:
     """Leave out what would let another user's program run as somebody else: who wrote the backup can have asked for it.
 
     Args:
@@ -237,7 +237,7 @@ def _harmless(meta: Meta, writer: os.stat_result) -> Meta:
     return replace(meta, mode=mode, xattrs=xattrs)
 
 
-def _attainable(meta: Meta) -> Meta:
+def attainable(meta: Meta) -> Meta:
     """Return what this user can give: what becomes his own stays open to him, and to no group that it was closed to."""
     own = user()
     if not own:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fietsupdate.cli.options import AsRoot, Events, LockTimeout, wrong
+from fietsupdate.cli.restore_files import FilesRequest
 from fietsupdate.cli.session import Session
 
 if TYPE_CHECKING:
@@ -16,9 +17,20 @@ if TYPE_CHECKING:
     from fietsupdate.commands.restore import Candidate
     from fietsupdate.updater import Updater
 
-
-Backup = Annotated[
-    str | None, typer.Argument(metavar="BACKUP", help="Name of a backup, or path of its folder.", show_default=False)
+Words = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="BACKUP", help="Name of a backup, or path of its folder; after --only, more paths.", show_default=False
+    ),
+]
+Only = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--only",
+        metavar="PATH",
+        help="Bring back only this file, or folder with all that is in it, where it is missing; the database stays as "
+        "it is. Below the data directory, NAME:PATH in a further root, or absolute. May be given several times.",
+    ),
 ]
 Latest = Annotated[
     bool,
@@ -45,8 +57,9 @@ Yes = Annotated[
 def restore(
     ctx: typer.Context,
     *,
-    backup: Backup = None,
+    words: Words = None,
     latest: Latest = False,
+    only: Only = None,
     despite: Overrides = None,
     dry_run: DryRun = False,
     yes: Yes = False,
@@ -58,15 +71,17 @@ def restore(
 
     Without BACKUP and --latest it is chosen from a list, on a terminal. Everything is brought beside what is live and
     looked at there; then both halves are exchanged, in steps that any later command finishes after a crash.
+
+    With --only single files come back that are missing, and nothing that is there is replaced.
     """
     from fietsupdate.cli.change import seconds
 
     session: Session = ctx.obj
-    if backup is not None and latest:
-        raise wrong("BACKUP and --latest exclude each other.")
+    backup, paths = _read_words(words or (), only or (), latest=latest)
     accepted = _accepted(despite or ())
-    request = _Request(session, session.updater(), accepted, seconds(lock_timeout), as_root, as_json)
-    if backup is None and not latest:
+    given = (session, session.updater(), accepted, seconds(lock_timeout), as_root, as_json)
+    request = FilesRequest(*given, paths) if paths else _Request(*given)
+    if backup is None and not latest and not paths:
         backup = _chosen(session, request.updater)
         if backup is None:
             return _declined(session)
@@ -125,6 +140,21 @@ class _Request:
         if not self.as_json:
             session.say(restores.done(restored))
         return 0
+
+
+def _read_words(words: Sequence[str], only: Sequence[str], *, latest: bool) -> tuple[str | None, tuple[str, ...]]:
+    """Tell the backup from the paths: after ``--only A`` more words are paths, too.
+
+    Raises:
+        UsageError: They make no sense.
+    """
+    named = 0 if latest else 1
+    backup = words[0] if words and named else None
+    if words[named:] and not only:
+        if latest:
+            raise wrong("BACKUP and --latest exclude each other.")
+        raise wrong(f"One backup is restored at a time, not {' and '.join(words)}.")
+    return backup, (*only, *words[named:])
 
 
 def _accepted(words: Collection[str]) -> tuple[Despite, ...]:

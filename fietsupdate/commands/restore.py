@@ -97,7 +97,7 @@ def find(run: Run, name: str | None, seen: Inspection, despite: Collection[Despi
         return FoundBackup(chosen(run.site, name))
     if there := candidates(run, seen):
         by_version = run.site.config.distribution and Despite.VERSION not in despite
-        backup, unfit = _newest_that_fits(there, _ground(run, seen)) if by_version else (there[0], {})
+        backup, unfit = _newest_that_fits(there, ground_of(run, seen)) if by_version else (there[0], {})
         return FoundBackup(backup, found(run.site).passed_over(backup), unfit)
     raise UsageError(
         f"There is no backup in {folder_of(run.site)} that can be restored.", hint="fietsupdate backup list"
@@ -186,8 +186,8 @@ def refuse(run: Run, backup: Backup, seen: Inspection, despite: Collection[Despi
         RefusedError: the first thing that nobody has said to do it in spite of.
     """
     refuse_shared(run.site, folder_of(run.site))
-    ground = _ground(run, seen)
-    for what, problem in obstacles(backup.manifest, _ledger(backup), ground):
+    ground = ground_of(run, seen)
+    for what, problem in obstacles(backup.manifest, ledger_of(backup), ground):
         if what is None or what not in despite:
             if what is Despite.VERSION and ground.distribution:
                 fits = next((one.name for one in candidates(run, seen) if _is_free(one, ground)), "")
@@ -200,7 +200,7 @@ def _newest_that_fits(there: Sequence[Backup], ground: RestoreTarget) -> tuple[B
     """Return the newest backup that the installed code fits, and why not those before it; if none, the newest."""
     unfit: dict[str, str] = {}
     for backup in there:
-        problem = too_new(backup.manifest, _ledger(backup), ground)
+        problem = too_new(backup.manifest, ledger_of(backup), ground)
         if problem is None:
             return backup, unfit
         unfit[backup.name] = problem.message
@@ -209,14 +209,16 @@ def _newest_that_fits(there: Sequence[Backup], ground: RestoreTarget) -> tuple[B
 
 def _is_free(backup: Backup, ground: RestoreTarget) -> bool:
     """Return whether nothing stands against restoring a backup."""
-    return not any(True for _ in obstacles(backup.manifest, _ledger(backup), ground))
+    return not any(True for _ in obstacles(backup.manifest, ledger_of(backup), ground))
 
 
-def _ledger(backup: Backup) -> Sequence[Entry]:
+def ledger_of(backup: Backup) -> Sequence[Entry]:
+    """Read the ledger in a backup, as far as it can be read."""
     return read_entries(backup.ledger)[0]
 
 
-def _ground(run: Run, seen: Inspection) -> RestoreTarget:
+def ground_of(run: Run, seen: Inspection) -> RestoreTarget:
+    """Return what a backup would be restored over."""
     return RestoreTarget(
         graph=run.graph,
         database=seen.database,

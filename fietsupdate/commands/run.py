@@ -22,6 +22,7 @@ from fietsupdate.database.inspect import application_tables
 from fietsupdate.engine.checks import Checks
 from fietsupdate.engine.context import Context
 from fietsupdate.engine.executor import Executor
+from fietsupdate.engine.files_only import settle_files
 from fietsupdate.engine.recovery import Outcome, settle, warn_of_rubbish
 from fietsupdate.engine.transaction import PlanChangedError, reopen_files
 from fietsupdate.errors import (
@@ -250,6 +251,7 @@ class Run:
             lock.hold(self.site.data_dir, timeout=self.lock_timeout, on_wait=on_wait, command=f"fietsupdate {command}"),
             tidied(self.site, self.signals, self.tell),
         ):
+            settle_files(self.site, self.tell)
             self._settle_restore()
             with self._failure_noted():
                 yield

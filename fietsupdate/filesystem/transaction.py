@@ -152,7 +152,7 @@ class FileTransaction:
         cleanup.sweep(data_dir)
         folders = headers.open_folders(data_dir)
         if not folders:
-            cleanup.drop_empty(data_dir)  # in the other roots there is no header that would tell
+            cleanup.drop_empty(data_dir, roots.values())  # what a crash has left before there was a header
             return None
         if len(folders) > 1:
             names = ", ".join(folder.name for folder in folders)
@@ -264,6 +264,12 @@ class FileTransaction:
             cleanup.keep(self._data_dir, self.header.txn)
         else:
             cleanup.close(self._data_dir, self.header.txn)
+
+    def end(self) -> None:
+        """End a transaction of files alone: its changes stay from here on, and what others have kept stays, too."""
+        self.changes.check_process()
+        self._journal.close()
+        cleanup.close(self._data_dir, self.header.txn)
 
     def play_back(self, *, set_aside: bool = False, then: Callable[[], object] = tuple) -> tuple[Path, ...]:
         """Undo everything, backwards, and end the transaction. It may be interrupted and repeated at will.

@@ -186,7 +186,9 @@ def _interruptions(
         yield UpdateState.INTERRUPTED, problems.interrupted(begun, update, resume, files.way_back)
     if transaction is None:
         return
-    if reason := _doubt(transaction, database):
+    if transaction.files_only:
+        yield UpdateState.INTERRUPTED, problems.files_only_open(transaction)
+    elif reason := _doubt(transaction, database):
         yield UpdateState.INTERRUPTED, problems.transaction_doubt(transaction.txn, reason)
     elif not begun:
         committed = bool(database.entries) and database.entries[-1].txn == transaction.txn

@@ -71,6 +71,7 @@ class JsonListener(EventPrinter):
 RECOVERED = {
     "undone": "it is not in the database, and its journal of files was played back",
     "done": "it was complete, and is now tidied up",
+    "taken_back": "what it had done to files is undone",
 }
 """What recovery found, by the outcome that a ``recovered`` event names."""
 

@@ -87,6 +87,8 @@ def _carry_out(record: Record, at: At) -> None:
             slot = at(record.path)
             os.symlink(record.other, slot.name, dir_fd=slot.folder)
             _adopt(slot, record)
+        case Do.LINK:
+            link(at(record.other), at(record.path))
         case Do.META if record.after is not None:
             record.after.apply(at(record.path))
         case _:

@@ -54,9 +54,12 @@ def identify(root: Path, folder: Path) -> Root:
 
 def write(folder: Path, header: Header) -> None:
     """Write the header of a transaction, durably."""
+    transaction = asdict(header.transaction)
+    if not header.transaction.files_only:
+        del transaction["files_only"]  # earlier versions know no such transactions, and read all others
     values = {
         "format": FORMAT,
-        "transaction": asdict(header.transaction),
+        "transaction": transaction,
         "roots": {name: asdict(root) for name, root in header.roots.items()},
     }
     body = json.dumps(values, sort_keys=True)

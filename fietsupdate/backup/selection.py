@@ -1,0 +1,236 @@
+"""What of a backup is asked for by single files, compared with what is there now; nothing is changed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fietsupdate.backup.manifest import Backup
+from fietsupdate.backup.verify import records
+from fietsupdate.errors import FilesError, RefusedError, UsageError
+from fietsupdate.filesystem.file_record import FileRecord
+from fietsupdate.filesystem.paths import Paths, kept_out
+from fietsupdate.filesystem.place import Place
+from fietsupdate.filesystem.posix.folders import Folders
+from fietsupdate.filesystem.posix.metadata import seen_below
+from fietsupdate.filesystem.posix.regular import opened
+from fietsupdate.filesystem.tree_copy import digest
+
+MOST_NAMED = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What of a backup was asked for, beside what is there now."""
+
+    backup: Backup
+    missing: tuple[FileRecord, ...]
+    """What is not there, and comes back; in the order of the listing, folders before what is in them."""
+    present: tuple[FileRecord, ...]
+    """Files and links that are there, with the same content."""
+    different: tuple[FileRecord, ...]
+    """What is there, and is another thing or has other content; in the way of what comes back, too."""
+    folders: Mapping[tuple[str, str], FileRecord]
+    """All folders that are asked for or are above what is, by root and path."""
+    contents: Mapping[tuple[str, str], FileRecord]
+    """Of hard links that come back, the file whose content each of them has."""
+
+    @property
+    def bytes(self) -> int:
+        """How many bytes of content come back."""
+        return sum(self.content_of(record).size for record in self.missing)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """What comes back, as it is told; folders only where nothing in them comes back."""
+        above = {(one.root, one.path.rpartition("/")[0]) for one in self.missing}
+        return tuple(
+            Place(one.root, one.path).shown
+            for one in self.missing
+            if one.kind != "folder" or (one.root, one.path) not in above
+        )
+
+    @property
+    def present_files(self) -> tuple[str, ...]:
+        """What is there already, as it is told."""
+        return tuple(Place(one.root, one.path).shown for one in self.present)
+
+    def content_of(self, record: FileRecord) -> FileRecord:
+        """Return the record that has a file's size and digest."""
+        return self.contents.get((record.root, record.path), record)
+
+
+def holds(backup: Backup, places: Iterable[Place]) -> bool:
+    """Return whether a backup has all of these files and folders.
+
+    Raises:
+        ValueError: its listing cannot be followed.
+    """
+    wanted = set(places)
+    for record in records(backup):
+        wanted.discard(Place(record.root, record.path))
+        if not wanted:
+            return True
+    return not wanted
+
+
+def select(backup: Backup, places: Sequence[Place], roots: Mapping[str, Path], keep_out: Iterable[Path]) -> Selection:
+    """Compare what is asked for of a backup with what is there; change nothing.
+
+    Args:
+        backup: One that holds files.
+        places: Files, links, and folders with everything in them.
+        roots: The roots by name.
+        keep_out: The application's own SQLite databases.
+
+    Raises:
+        UsageError: the backup does not have it, or it is the application's own database.
+        FilesError: its listing is not as it was made.
+    """
+    _refuse_changed_listing(backup)
+    try:
+        asked, folders = _asked(backup, places)
+        contents = _contents(backup, asked)
+    except (OSError, ValueError) as error:
+        raise damaged(backup, f"its listing cannot be followed: {error}") from error
+    paths = {name: Paths(root, kept_out(keep_out)) for name, root in roots.items()}
+    missing, present, different = [], [], []
+    look = _Comparison(paths)
+    for record in asked:
+        match look.of(record, contents.get((record.root, record.path), record)):
+            case "missing":
+                missing.append(record)
+            case "same":
+                present += [record] if record.kind != "folder" else []
+            case _:
+                different.append(record)
+    return Selection(backup, tuple(missing), tuple(present), tuple(different), folders, contents)
+
+
+def refuse_different(selection: Selection) -> None:
+    """Refuse to bring back what has other content now: nothing that is there is replaced.
+
+    Raises:
+        RefusedError: names it, and says how to go on.
+    """
+    if not (different := selection.different):
+        return
+    names = [Place(one.root, one.path).shown for one in different]
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    raise RefusedError(
+        f"There, but not as in the backup {selection.backup.name}: {', '.join(names[:MOST_NAMED])}{more}.",
+        stands="Nothing was changed.",
+        hint="Nothing that is there is replaced. Give each another name with mv, or leave it out of --only, and repeat "
+        "the command.",
+    )
+
+
+class _Comparison:
+    """Looks at what is where a file of a backup would come back."""
+
+    def __init__(self, paths: Mapping[str, Paths]) -> None:
+        self._paths = paths
+        self._folders = Folders()
+
+    def of(self, record: FileRecord, content: FileRecord) -> str:
+        """Return ``missing``, ``same`` or ``different``."""
+        paths = self._paths[record.root]
+        if paths.is_kept_out(paths.absolute(record.path)):
+            raise UsageError(
+                f"{Place(record.root, record.path).shown} is the application's own database, which stays as it is.",
+                stands="Nothing was changed.",
+            )
+        try:
+            here = seen_below(self._folders, paths.absolute(record.path))
+            if here is None:
+                return "missing" if self._has_room(paths, record.path) else "different"
+            kind = "file" if record.kind == "hardlink" else record.kind
+            if here.kind != kind:
+                return "different"
+            path = paths.absolute(record.path)
+            if kind == "link":
+                return "same" if os.readlink(path) == record.target else "different"
+            same = kind == "folder" or (here.size == content.size and digest(Path(path)) == content.sha256)
+            return "same" if same else "different"
+        finally:
+            self._folders.close()
+
+    def _has_room(self, paths: Paths, path: str) -> bool:
+        """Return whether no file or symlink has the name of a folder above a path."""
+        above = path.rpartition("/")[0]
+        while above:
+            here = seen_below(self._folders, paths.absolute(above))
+            if here is not None:
+                return here.kind == "folder"
+            above = above.rpartition("/")[0]
+        return True
+
+
+def _asked(backup: Backup, places: Sequence[Place]) -> tuple[list[FileRecord], dict[tuple[str, str], FileRecord]]:
+    """Go through the listing once: what is asked for, and the folders of that or above it."""
+    wanted, seen = {*places}, set[Place]()
+    above = {Place(place.root, folder) for place in places for folder in _above(place.path)}
+    asked, folders = list[FileRecord](), dict[tuple[str, str], FileRecord]()
+    for record in records(backup):
+        here = Place(record.root, record.path)
+        inside = wanted.intersection([here, *(Place(record.root, folder) for folder in _above(record.path))])
+        if record.kind == "folder" and (inside or here in above):
+            folders[here] = record
+        if inside:
+            seen |= wanted & {here}
+            asked.append(record)
+    if lacking := [place.shown for place in places if place not in seen]:
+        raise UsageError(
+            f"The backup {backup.name} does not have {', '.join(lacking[:MOST_NAMED])}.",
+            stands="Nothing was changed.",
+            hint="Paths are relative to the data directory; NAME:PATH is in the further root of that name. "
+            "'fietsupdate backup list' shows the other backups.",
+        )
+    return asked, folders
+
+
+def _contents(backup: Backup, asked: Sequence[FileRecord]) -> dict[tuple[str, str], FileRecord]:
+    """Find the records of the files that hard links are other names of."""
+    links = [record for record in asked if record.kind == "hardlink"]
+    firsts = {(record.linked_root, record.target) for record in links}
+    if not firsts:
+        return {}
+    found = {(one.root, one.path): one for one in records(backup) if (one.root, one.path) in firsts}
+    if lacking := firsts - found.keys():
+        raise ValueError(f"it names another name of {next(iter(lacking))[1]!r}, which it does not list")
+    return {(record.root, record.path): found[record.linked_root, record.target] for record in links}
+
+
+def _above(path: str) -> Iterator[str]:
+    while path := path.rpartition("/")[0]:
+        yield path
+
+
+def _refuse_changed_listing(backup: Backup) -> None:
+    listing = backup.manifest.listing
+    if listing is None:
+        raise UsageError(
+            f"The backup {backup.name} holds the database alone.",
+            stands="Nothing was changed.",
+            hint="fietsupdate backup list",
+        )
+    try:
+        os.close(opened(backup.listing))
+        changed = digest(backup.listing) != listing.sha256
+    except OSError as error:
+        raise damaged(backup, f"{listing.name} cannot be read: {error.strerror}") from error
+    if changed:
+        raise damaged(backup, f"{listing.name} is not what it was")
+
+
+def damaged(backup: Backup, reason: str) -> FilesError:
+    """Make the error about a backup that is not as it was made."""
+    error = FilesError(
+        f"In the backup {backup.name}, {reason}.",
+        stands="Nothing was changed.",
+        hint="Take another backup: 'fietsupdate backup list' shows them.",
+    )
+    error.code = "backup_damaged"
+    return error

@@ -1,0 +1,169 @@
+"""Brings single files back from a backup: the database is not touched, and nothing that is there is replaced."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fietsupdate.backup.create import folder_of, found
+from fietsupdate.backup.manifest import Backup, Reason, Scope
+from fietsupdate.backup.meter import ByteMeter
+from fietsupdate.backup.policy import Despite, is_same_instance, obstacles
+from fietsupdate.backup.selection import Selection, holds, refuse_different, select
+from fietsupdate.backup.single_files import bring_back
+from fietsupdate.commands.backup import chosen
+from fietsupdate.commands.inspection import Inspection
+from fietsupdate.commands.restore import ground_of, ledger_of
+from fietsupdate.commands.run import Run
+from fietsupdate.engine.context import now
+from fietsupdate.engine.files_only import UNDONE, files_only
+from fietsupdate.errors import RefusedError, UsageError
+from fietsupdate.filesystem.place import Place, placed
+from fietsupdate.model import Event
+
+COMMAND = "fietsupdate restore --only"
+
+
+@dataclass(frozen=True, slots=True)
+class RestoredFiles:
+    """What a restore of single files came to."""
+
+    name: str
+    """The backup's name."""
+    files: tuple[str, ...]
+    """What came back; those of further roots as ``NAME:PATH``. Folders only where nothing in them came back."""
+    present: tuple[str, ...]
+    """What was there already, as the backup has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class FilesCandidate:
+    """What a restore of single files would bring back."""
+
+    backup: Backup
+    files: tuple[str, ...]
+    present: tuple[str, ...]
+    bytes: int
+    """Of content that would be copied."""
+
+
+def check(run: Run, name: str | None, paths: Sequence[str], despite: Collection[Despite]) -> FilesCandidate:
+    """Refuse what `restore_files` would refuse; change nothing.
+
+    Args:
+        run: The instance.
+        name: Name or path of the backup; ``None`` for the newest that has all of these paths.
+        paths: See `fietsupdate.filesystem.place.placed`.
+        despite: What it would be done in spite of.
+
+    Raises:
+        FietsupdateError: what stands against it.
+    """
+    run.check_hands()
+    selection = _selection(run, run.look(), name, paths, despite)
+    return FilesCandidate(selection.backup, selection.files, selection.present_files, selection.bytes)
+
+
+def restore_files(run: Run, name: str | None, paths: Sequence[str], despite: Collection[Despite]) -> RestoredFiles:
+    """Bring files back that are missing.
+
+    Args:
+        run: The instance.
+        name: As for `check`.
+        paths: As for `check`.
+        despite: What it is done in spite of.
+
+    Raises:
+        FietsupdateError: what went wrong; nothing was changed.
+    """
+    with run.stoppable([]):
+        run.check_hands()
+        with run.locked(COMMAND.removeprefix("fietsupdate ")):
+            seen = run.look()
+            selection = _selection(run, seen, name, paths, despite)
+            if selection.missing:
+                _bring_back(run, seen, selection)
+    done = RestoredFiles(selection.backup.name, selection.files, selection.present_files)
+    details = {"restored": done.name, "files": [*done.files], "present": [*done.present]}
+    run.tell(Event("finished", now(), details=details))
+    return done
+
+
+def _bring_back(run: Run, seen: Inspection, selection: Selection) -> None:
+    def tell(text: str) -> None:
+        run.tell(Event("warning", now(), text=text))
+
+    pace = ByteMeter(
+        lambda details: run.tell(Event("progress", now(), text="restored", details=details)), selection.bytes
+    )
+    with files_only(run.instance(seen.database), seen.database, COMMAND) as files:
+        bring_back(selection, files, warn=tell, moved=pace)
+    pace.finish()
+
+
+def _selection(
+    run: Run, seen: Inspection, name: str | None, paths: Sequence[str], despite: Collection[Despite]
+) -> Selection:
+    _refuse_open(seen)
+    roots: Mapping[str, Path] = {"": run.site.data_dir, **run.site.config.extra_dirs}
+    places = [placed(path, roots) for path in paths]
+    _refuse_own(run, places)
+    backup = _newest(run, seen, places) if name is None else chosen(run.site, name)
+    _refuse_other_instance(run, seen, backup, despite)
+    own = () if seen.database.file is None else (seen.database.file,)
+    selection = select(backup, places, roots, own)
+    refuse_different(selection)
+    return selection
+
+
+def _refuse_open(seen: Inspection) -> None:
+    """Refuse while an update or a restore is half done: which files belong to the rows is not settled then."""
+    transaction = seen.files.transaction
+    if transaction is not None and transaction.files_only:
+        return  # under the lock it is settled first
+    for problem in seen.status(locked_by_us=True).problems:
+        if problem.code in {"interrupted", "transaction_doubt", "restore_interrupted"}:
+            raise RefusedError.because(problem)
+
+
+def _refuse_own(run: Run, places: Sequence[Place]) -> None:
+    own = run.site.config.version_file
+    if own and Place("", own) in places:
+        raise UsageError(
+            f"{own} says which updates the instance is at, and does not come back alone.",
+            stands=UNDONE,
+            hint="fietsupdate status",
+        )
+
+
+def _refuse_other_instance(run: Run, seen: Inspection, backup: Backup, despite: Collection[Despite]) -> None:
+    for what, problem in obstacles(backup.manifest, ledger_of(backup), ground_of(run, seen)):
+        if what is Despite.INSTANCE and what not in despite:
+            raise RefusedError.because(problem)
+
+
+def _newest(run: Run, seen: Inspection, places: Sequence[Place]) -> Backup:
+    """Return the newest backup of this instance that has all of these files.
+
+    Raises:
+        UsageError: there is none.
+    """
+    ground = ground_of(run, seen)
+    for backup in found(run.site).backups:
+        manifest = backup.manifest
+        fits = manifest.scope is Scope.FULL and manifest.reason is not Reason.AS_IS
+        if fits and is_same_instance(manifest, ledger_of(backup), ground) and _holds(backup, places):
+            return backup
+    raise UsageError(
+        f"No backup in {folder_of(run.site)} has {', '.join(place.shown for place in places)}.",
+        stands=UNDONE,
+        hint="fietsupdate backup list",
+    )
+
+
+def _holds(backup: Backup, places: Sequence[Place]) -> bool:
+    try:
+        return holds(backup, places)
+    except (OSError, ValueError):
+        return False  # it is damaged, and an older one will do
