@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from fietsupdate.commands.pending import refuse_pending
     from fietsupdate.commands.rehearsal.report import Outlook, Rehearsal
     from fietsupdate.commands.restore import Candidate, Restored
+    from fietsupdate.commands.restore_files import FilesCandidate, RestoredFiles
     from fietsupdate.config.config import Config, Settings
     from fietsupdate.engine.estimates import Estimates
     from fietsupdate.engine.version_hooks import version_upgrade
@@ -57,6 +58,7 @@ _PLACES = {
     "Event": "model",
     "Failure": "model",
     "FietsupdateError": "errors",
+    "FilesCandidate": "commands.restore_files",
     "Graph": "planning.graph",
     "Initialised": "commands.init",
     "Manifest": "backup.manifest",
@@ -68,6 +70,7 @@ _PLACES = {
     "Rehearsal": "commands.rehearsal.report",
     "Report": "model",
     "Restored": "commands.restore",
+    "RestoredFiles": "commands.restore_files",
     "Settings": "config.config",
     "Shelf": "backup.manifest",
     "Status": "model",
@@ -99,6 +102,7 @@ __all__ = [
     "Event",
     "Failure",
     "FietsupdateError",
+    "FilesCandidate",
     "Graph",
     "Initialised",
     "Manifest",
@@ -110,6 +114,7 @@ __all__ = [
     "Rehearsal",
     "Report",
     "Restored",
+    "RestoredFiles",
     "Settings",
     "Shelf",
     "Status",

@@ -57,7 +57,7 @@ Yes = Annotated[
 def restore(
     ctx: typer.Context,
     *,
-    words: Words = None,
+    backup: Words = None,
     latest: Latest = False,
     only: Only = None,
     despite: Overrides = None,
@@ -77,17 +77,17 @@ def restore(
     from fietsupdate.cli.change import seconds
 
     session: Session = ctx.obj
-    backup, paths = _read_words(words or (), only or (), latest=latest)
+    name, paths = _read_words(backup or (), only or (), latest=latest)
     accepted = _accepted(despite or ())
     given = (session, session.updater(), accepted, seconds(lock_timeout), as_root, as_json)
     request = FilesRequest(*given, paths) if paths else _Request(*given)
-    if backup is None and not latest and not paths:
-        backup = _chosen(session, request.updater)
-        if backup is None:
+    if name is None and not latest and not paths:
+        name = _chosen(session, request.updater)
+        if name is None:
             return _declined(session)
     if dry_run:
-        return request.show(backup)
-    return request.run(backup) if session.agreed(yes=yes) else request.ask_and_run(backup)
+        return request.show(name)
+    return request.run(name) if session.agreed(yes=yes) else request.ask_and_run(name)
 
 
 @dataclass(frozen=True)

@@ -611,6 +611,27 @@ def test_a_failing_post_check_sends_back(make_project):
     assert_kept(project)
 
 
+# -- single files
+
+
+@types(
+    "backup/selection.py: fietsupdate backup list",
+    "commands/restore_files.py: fietsupdate backup list",
+    "commands/restore_files.py: fietsupdate status",
+)
+def test_a_file_that_cannot_be_brought_back_leads_to_the_backups(project):
+    name = backup_of(at_v1(project))
+    nowhere = project.run("restore", "--only", "nothing", "--yes").exited(2)
+    not_there = project.run("restore", name, "--only", "nothing", "--yes").exited(2)
+    ours = project.run("restore", "--only", "VERSION", "--yes").exited(2)
+    assert name in type_in(project, proposes(nowhere, "fietsupdate backup list")).succeeded().stdout
+    assert name in type_in(project, proposes(not_there, "fietsupdate backup list")).succeeded().stdout
+    type_in(project, proposes(ours, "fietsupdate status")).succeeded()
+    (project.data / "precious.txt").unlink()
+    project.run("restore", name, "--only", "precious.txt", "--yes").succeeded()
+    assert_kept(project)
+
+
 # -- the account
 
 
@@ -656,6 +677,7 @@ ELSEWHERE = {
     "cli/render/errors.py: fietsupdate status": "test_an_unexpected_exception_is_one_message_without_traceback",
     "commands/bring_back.py: fietsupdate recover": "test_every_command_that_changes_something_finishes_it_first",
     "backup/restorer.py: fietsupdate recover": "test_every_command_that_changes_something_finishes_it_first",
+    "engine/files_only.py: fietsupdate recover": "test_a_restore_of_single_files_that_fails_anywhere_changes_nothing",
     "engine/failure.py: alembic upgrade": "test_an_env_that_does_not_commit_is_a_failure",
 }
 """Proposals that another test types, or that are there to look with, with the name of the test."""
@@ -663,6 +685,7 @@ ELSEWHERE = {
 NAMES = {
     "cli/main.py: fietsupdate {}",
     "database/held.py: fietsupdate {}",
+    "commands/restore_files.py: fietsupdate restore --only",
     "commands/run.py: fietsupdate {}",
     "commands/maintenance.py: fietsupdate {}",
 }
