@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fietsupdate.backup.manifest import Backup
 from fietsupdate.backup.verify import records
-from fietsupdate.errors import FilesError, RefusedError, UsageError
+from fietsupdate.errors import UNCHANGED, FilesError, RefusedError, UsageError
 from fietsupdate.filesystem.file_record import FileRecord
 from fietsupdate.filesystem.paths import Paths, kept_out
 from fietsupdate.filesystem.place import Place
@@ -121,7 +121,7 @@ def refuse_different(selection: Selection) -> None:
     more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
     raise RefusedError(
         f"There, but not as in the backup {selection.backup.name}: {', '.join(names[:MOST_NAMED])}{more}.",
-        stands="Nothing was changed.",
+        stands=UNCHANGED,
         hint="Nothing that is there is replaced. Give each another name with mv, or leave it out of --only, and repeat "
         "the command.",
     )
@@ -140,7 +140,7 @@ class _Comparison:
         if paths.is_kept_out(paths.absolute(record.path)):
             raise UsageError(
                 f"{Place(record.root, record.path).shown} is the application's own database, which stays as it is.",
-                stands="Nothing was changed.",
+                stands=UNCHANGED,
             )
         try:
             here = seen_below(self._folders, paths.absolute(record.path))
@@ -184,7 +184,7 @@ def _asked(backup: Backup, places: Sequence[Place]) -> tuple[list[FileRecord], d
     if lacking := [place.shown for place in places if place not in seen]:
         raise UsageError(
             f"The backup {backup.name} does not have {', '.join(lacking[:MOST_NAMED])}.",
-            stands="Nothing was changed.",
+            stands=UNCHANGED,
             hint="Paths are relative to the data directory; NAME:PATH is in the further root of that name. "
             "'fietsupdate backup list' shows the other backups.",
         )
@@ -213,7 +213,7 @@ def _refuse_changed_listing(backup: Backup) -> None:
     if listing is None:
         raise UsageError(
             f"The backup {backup.name} holds the database alone.",
-            stands="Nothing was changed.",
+            stands=UNCHANGED,
             hint="fietsupdate backup list",
         )
     try:
@@ -229,7 +229,7 @@ def damaged(backup: Backup, reason: str) -> FilesError:
     """Make the error about a backup that is not as it was made."""
     error = FilesError(
         f"In the backup {backup.name}, {reason}.",
-        stands="Nothing was changed.",
+        stands=UNCHANGED,
         hint="Take another backup: 'fietsupdate backup list' shows them.",
     )
     error.code = "backup_damaged"

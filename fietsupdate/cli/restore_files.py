@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from fietsupdate.commands.restore_files import FilesCandidate
     from fietsupdate.updater import Updater
 
+
 @dataclass(frozen=True)
 class FilesRequest:
     """A restore of single files; ``None`` in place of a backup is the newest one that has all of them."""
@@ -41,13 +42,14 @@ class FilesRequest:
     def ask_and_run(self, backup: str | None) -> int:
         """Show what would be brought back, and do it after a yes; only on a terminal."""
         from fietsupdate.cli.render import restored_files
+        from fietsupdate.errors import UNCHANGED
 
         plan = self.plan(backup)
         self.session.require_terminal(dry_run=True)
         self.session.err.line(f"{restored_files.question(plan)}\n")
         if self.session.ask("Do this now?"):
             return self.run(str(plan.backup.path))
-        self.session.err.line(DECLINED)
+        self.session.err.line(UNCHANGED)
         return 1
 
     def run(self, backup: str | None) -> int:

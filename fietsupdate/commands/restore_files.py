@@ -17,8 +17,8 @@ from fietsupdate.commands.inspection import Inspection
 from fietsupdate.commands.restore import ground_of, ledger_of
 from fietsupdate.commands.run import Run
 from fietsupdate.engine.context import now
-from fietsupdate.engine.files_only import UNDONE, files_only
-from fietsupdate.errors import RefusedError, UsageError
+from fietsupdate.engine.files_only import files_only
+from fietsupdate.errors import UNCHANGED, RefusedError, UsageError
 from fietsupdate.filesystem.place import Place, placed
 from fietsupdate.model import Event
 
@@ -132,7 +132,7 @@ def _refuse_own(run: Run, places: Sequence[Place]) -> None:
     if own and Place("", own) in places:
         raise UsageError(
             f"{own} says which updates the instance is at, and does not come back alone.",
-            stands=UNDONE,
+            stands=UNCHANGED,
             hint="fietsupdate status",
         )
 
@@ -157,7 +157,7 @@ def _newest(run: Run, seen: Inspection, places: Sequence[Place]) -> Backup:
             return backup
     raise UsageError(
         f"No backup in {folder_of(run.site)} has {', '.join(place.shown for place in places)}.",
-        stands=UNDONE,
+        stands=UNCHANGED,
         hint="fietsupdate backup list",
     )
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from fietsupdate.config.application import Application
 from fietsupdate.engine.context import Context, now
-from fietsupdate.errors import FietsupdateError, FilesError
+from fietsupdate.errors import UNCHANGED, FietsupdateError, FilesError
 from fietsupdate.filesystem.journal import header as headers
 from fietsupdate.filesystem.journal.undone import displaced
 from fietsupdate.filesystem.layout import open_folder
@@ -23,7 +23,6 @@ from fietsupdate.filesystem.transaction import AGAIN, FileTransaction
 from fietsupdate.model import Direction, Event, fingerprint
 from fietsupdate.views import DatabaseView, OpenTransaction
 
-UNDONE = "Nothing was changed."
 TAKEN_BACK = "taken_back"
 """As the outcome of a ``recovered`` event: what a command had done to files is undone."""
 
@@ -104,7 +103,7 @@ def _undone(instance: Context, files: FileTransaction, error: BaseException) -> 
         told = second.message if isinstance(second, FietsupdateError) else f"The system refused: {second}."
         stands = getattr(second, "stands", "") or "What it had done to files is not all undone; its journal keeps it."
         return FilesError(f"{_words(error)} {told}", stands=stands, hint=AGAIN)
-    stands = " ".join([UNDONE, *displaced(files.undone), *(_set_aside(path) for path in found)])
+    stands = " ".join([UNCHANGED, *displaced(files.undone), *(_set_aside(path) for path in found)])
     if isinstance(error, OSError):
         return FilesError(_words(error), stands=stands, hint="Mend the cause, then repeat the command.")
     if isinstance(error, FietsupdateError):

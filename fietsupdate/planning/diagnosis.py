@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fietsupdate.model import Begun, Direction, Problem, Status, Update, UpdateState, fingerprint
-from fietsupdate.planning import problems, script_problems
+from fietsupdate.planning import file_problems, problems, script_problems
 from fietsupdate.planning.graph import Graph
 from fietsupdate.planning.history import PairingKind, closed, current_of, last_entries, unknown_of
 from fietsupdate.planning.packages import by_package
@@ -187,7 +187,7 @@ def _interruptions(
     if transaction is None:
         return
     if transaction.files_only:
-        yield UpdateState.INTERRUPTED, problems.files_only_open(transaction)
+        yield UpdateState.INTERRUPTED, file_problems.files_only_open(transaction)
     elif reason := _doubt(transaction, database):
         yield UpdateState.INTERRUPTED, problems.transaction_doubt(transaction.txn, reason)
     elif not begun:

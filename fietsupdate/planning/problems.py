@@ -104,17 +104,6 @@ def open_transaction(transaction: OpenTransaction, *, committed: bool) -> Proble
     )
 
 
-def files_only_open(transaction: OpenTransaction) -> Problem:
-    """The journal of a command that changes files alone, and was cut off."""
-    return Problem(
-        "interrupted",
-        f"`{transaction.update_id}` was interrupted; what it had done to files is still to be undone. It changes no "
-        "row.",
-        "Type `fietsupdate recover`; every command that changes the instance does the same by itself before it begins.",
-        blocks=False,
-    )
-
-
 def restore_interrupted(restore: OpenRestore) -> Problem:
     """Return the problem that a restore was interrupted; each half may be from before or after the restore."""
     if restore.damaged:

@@ -636,6 +636,7 @@ def test_a_file_that_cannot_be_brought_back_leads_to_the_backups(project):
 
 
 HABIT = "test_plain_alembic_upgrade_is_refused_while_updates_wait_and_changes_nothing"
+KILLED_FILES = "test_a_restore_of_single_files_killed_before_any_event_is_done_or_is_undone"
 ELSEWHERE = {
     "config/config.py: fietsupdate init --alembic-config package.module:callable": (
         "test_init_serves_an_application_that_makes_alembics_configuration_in_code"
@@ -677,7 +678,8 @@ ELSEWHERE = {
     "cli/render/errors.py: fietsupdate status": "test_an_unexpected_exception_is_one_message_without_traceback",
     "commands/bring_back.py: fietsupdate recover": "test_every_command_that_changes_something_finishes_it_first",
     "backup/restorer.py: fietsupdate recover": "test_every_command_that_changes_something_finishes_it_first",
-    "engine/files_only.py: fietsupdate recover": "test_a_restore_of_single_files_that_fails_anywhere_changes_nothing",
+    "planning/file_problems.py: fietsupdate recover": KILLED_FILES,
+    "engine/files_only.py: fietsupdate recover": KILLED_FILES,
     "engine/failure.py: alembic upgrade": "test_an_env_that_does_not_commit_is_a_failure",
 }
 """Proposals that another test types, or that are there to look with, with the name of the test."""
