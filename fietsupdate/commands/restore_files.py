@@ -16,11 +16,11 @@ from fietsupdate.commands.backup import chosen
 from fietsupdate.commands.inspection import Inspection
 from fietsupdate.commands.restore import ground_of, ledger_of
 from fietsupdate.commands.run import Run
-from fietsupdate.engine.context import now
 from fietsupdate.engine.files_only import files_only
 from fietsupdate.errors import UNCHANGED, RefusedError, UsageError
 from fietsupdate.filesystem.place import Place, placed
 from fietsupdate.model import Event
+from fietsupdate.model.clock import now
 
 COMMAND = "fietsupdate restore --only"
 

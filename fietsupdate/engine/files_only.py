@@ -14,13 +14,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from fietsupdate.config.application import Application
-from fietsupdate.engine.context import Context, now
+from fietsupdate.engine.context import Context
 from fietsupdate.errors import UNCHANGED, FietsupdateError, FilesError
 from fietsupdate.filesystem.journal import header as headers
 from fietsupdate.filesystem.journal.undone import displaced
 from fietsupdate.filesystem.layout import open_folder
 from fietsupdate.filesystem.transaction import AGAIN, FileTransaction
 from fietsupdate.model import Direction, Event, fingerprint
+from fietsupdate.model.clock import now
 from fietsupdate.views import DatabaseView, OpenTransaction
 
 TAKEN_BACK = "taken_back"
