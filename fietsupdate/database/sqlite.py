@@ -22,6 +22,7 @@ from sqlalchemy import Connection, event
 
 from fietsupdate.database import sqlite_locks
 from fietsupdate.database.lock import is_busy
+from fietsupdate.database.quoting import quoted
 from fietsupdate.errors import EnvPyError
 
 SETTINGS: Mapping[str, tuple[str, frozenset[object]]] = {
@@ -261,11 +262,6 @@ class Procedure:
                     name, value = self._changed.popitem()
                     cursor.execute(f"PRAGMA {name} = {value}")
                 cursor.close()
-
-
-def quoted(name: str) -> str:
-    """Quote an identifier for SQLite."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 def summarise(violations: Iterable[Violation]) -> str:

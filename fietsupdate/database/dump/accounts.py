@@ -17,8 +17,8 @@ import sqlalchemy as sa
 
 from fietsupdate.database.dump import mysql_client as client
 from fietsupdate.database.dump import open_store
-from fietsupdate.database.dump.postgresql_place import literal, quoted
 from fietsupdate.database.dump.store import Store
+from fietsupdate.database.quoting import backquoted, literal, mysql_literal, quoted
 from fietsupdate.errors import DatabaseError
 
 PREFIX = "fietsupdate_"
@@ -126,9 +126,9 @@ class Account:
             made = f"CREATE ROLE {quoted(self.name)} LOGIN PASSWORD {literal(self.password)}"
             statements = [made, f"GRANT {quoted(self.name)} TO CURRENT_USER"]
         else:
-            pattern = client.quoted(re.sub(r"([_%\\])", r"\\\1", sa.make_url(self.clone.url).database or ""))
+            pattern = backquoted(re.sub(r"([_%\\])", r"\\\1", sa.make_url(self.clone.url).database or ""))
             statements = [
-                f"CREATE USER {self.definer} IDENTIFIED BY {client.literal(self.password)}",
+                f"CREATE USER {self.definer} IDENTIFIED BY {mysql_literal(self.password)}",
                 f"GRANT ALL PRIVILEGES ON {pattern}.* TO {self.definer}",
             ]
         with self._nothing_left():
@@ -218,4 +218,4 @@ def _see_that_all_can_be_owned(store: Store) -> None:
 def _mysql_name(store: Store, name: str) -> str:
     """Name an account that comes from where this user comes."""
     ((who,),) = store.query("SELECT CURRENT_USER()")
-    return f"{client.quoted(name)}@{client.quoted((who or '').rpartition('@')[2] or '%')}"
+    return f"{backquoted(name)}@{backquoted((who or '').rpartition('@')[2] or '%')}"

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from fietsupdate.database.dump.store import Store
 from fietsupdate.database.environment import Environment, Visit
-from fietsupdate.database.sqlite import quoted
+from fietsupdate.database.quoting import backquoted, quoted
 from fietsupdate.errors import DatabaseError
 
 OURS = "fietsupdate_"
@@ -152,10 +152,6 @@ def _postgresql_sum(schema: str, table: str, columns: list[str]) -> str:
 
 
 def _mysql_sum(table: str, columns: list[str]) -> str:
-    values = ", ".join(f"IFNULL(HEX(CAST({_backquoted(column)} AS BINARY)), 'NULL')" for column in columns)
+    values = ", ".join(f"IFNULL(HEX(CAST({backquoted(column)} AS BINARY)), 'NULL')" for column in columns)
     number = f"CAST(CONV(LEFT(MD5(CONCAT_WS(',', {values})), 15), 16, 10) AS UNSIGNED)"
-    return f"count(*), sum({number}) FROM {_backquoted(table)}"  # quoted
-
-
-def _backquoted(name: str) -> str:
-    return "`" + name.replace("`", "``") + "`"
+    return f"count(*), sum({number}) FROM {backquoted(table)}"  # quoted

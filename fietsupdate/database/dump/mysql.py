@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from hashlib import sha256
 from pathlib import Path
 
@@ -14,7 +13,6 @@ from fietsupdate.database.dump import mysql_client as address
 from fietsupdate.database.dump import mysql_client as client
 from fietsupdate.database.dump import programs
 from fietsupdate.database.dump.mysql_cautions import barriers, cautions, oversized
-from fietsupdate.database.dump.mysql_client import literal, quoted
 from fietsupdate.database.dump.mysql_origin import Heir, Origin, defined_by, fitting
 from fietsupdate.database.dump.mysql_rights import Rights
 from fietsupdate.database.dump.mysql_rows import rows_in
@@ -29,11 +27,15 @@ from fietsupdate.database.dump.store import (
     Settings,
     Store,
     arriving,
+    emerging,
+    is_swapped,
+    occupied,
     refuse_empty,
     refuse_live,
     suffix,
 )
 from fietsupdate.database.identity import ASKED
+from fietsupdate.database.quoting import backquoted, mysql_literal
 from fietsupdate.errors import DatabaseError
 from fietsupdate.model.listeners import ignore
 
@@ -88,14 +90,14 @@ class MySQLStore(Store):
 
     def exists(self) -> bool:
         """Look the database up in the server's list."""
-        sql = f"SELECT 1 FROM information_schema.schemata WHERE schema_name = {literal(self.name)}"  # noqa: S608
+        sql = f"SELECT 1 FROM information_schema.schemata WHERE schema_name = {mysql_literal(self.name)}"  # noqa: S608
         return bool(client.select(self._server, sql))
 
     def size(self) -> int:
         """Add up the bytes of tables and indexes, as the server last counted them."""
         sql = (
             "SELECT COALESCE(SUM(data_length + index_length), 0) FROM information_schema.tables "  # noqa: S608
-            f"WHERE table_schema = {literal(self.name)}"
+            f"WHERE table_schema = {mysql_literal(self.name)}"
         )
         return int(float(client.select(self._server, sql)[0][0] or 0))
 
@@ -117,7 +119,8 @@ class MySQLStore(Store):
         new, origin = self.sibling(NEW, tag), Origin.of(dump)
         url = sa.make_url(new.url)
         heir = Heir(Origin.on(self._parsed).user, takes_all=not Rights.on(self._parsed).may_define_for_others())
-        with self._emerging(new, (origin.charset, origin.collation)):
+        with emerging(new):
+            self._create(new, (origin.charset, origin.collation))
             with client.loading(url) as call:
                 programs.from_file(call, dump, fitting(origin, url, heir), moved)
             refuse_empty(new)
@@ -136,7 +139,8 @@ class MySQLStore(Store):
         self.refuse_another()
         clone = self.sibling(CLONE, tag)
         url = sa.make_url(clone.url)
-        with self._emerging(clone):
+        with emerging(clone):
+            self._create(clone)
             for part in self._parts():
                 with part as giver, client.loading(url) as taker:
                     programs.through(giver, taker, defined_by(definer, fitting(Origin(self.name), url)), moved)
@@ -148,19 +152,14 @@ class MySQLStore(Store):
         if not isinstance(new, MySQLStore):
             raise DatabaseError(f"{new.shown} is not a MariaDB or MySQL database.")
         old = self.sibling(OLD, tag)
-        if not new.exists():
-            if self.exists() and old.exists():
-                return
-            raise DatabaseError(f"{new.shown} is not there, so {self.shown} cannot be replaced by it.")
+        if is_swapped(self, new, old):
+            return
         self.refuse_another()
         exchange = TableSwap(self._parsed, sa.make_url(new.url), sa.make_url(old.url))
         if not exchange.is_renamed():
             refuse_empty(new)
             if old.exists() and old.tables():
-                raise DatabaseError(
-                    f"{old.shown} is there already.",
-                    hint="Another restore has put it there: drop it, if it is not needed, and try again.",
-                )
+                raise occupied(old)
             exchange.refuse_impossible()
             exchange.rename()
         exchange.finish()
@@ -199,7 +198,7 @@ class MySQLStore(Store):
         refuse_live(self)
         if self.exists():
             self._end_sessions()
-            client.execute(self._server, [f"DROP DATABASE IF EXISTS {quoted(self.name)}"])
+            client.execute(self._server, [f"DROP DATABASE IF EXISTS {backquoted(self.name)}"])
 
     def run(self, sql: str) -> None:
         """Execute statements; schema changes commit each by itself, as always here."""
@@ -212,14 +211,14 @@ class MySQLStore(Store):
 
     def tables(self) -> list[str]:
         """Name the tables, without views, sequences and our own note beside a database that is not live."""
-        return [name or "" for (name,) in client.select(self._server, _TABLES.format(name=literal(self.name)))]
+        return [name or "" for (name,) in client.select(self._server, _TABLES.format(name=mysql_literal(self.name)))]
 
     def row_counts(self) -> dict[str, int]:
         """Count the rows of every table, in one statement."""
         tables = self.tables()
         if not tables:
             return {}
-        counts = (f"SELECT {number}, COUNT(*) FROM {quoted(table)}" for number, table in enumerate(tables))  # noqa: S608
+        counts = (f"SELECT {number}, COUNT(*) FROM {backquoted(table)}" for number, table in enumerate(tables))  # noqa: S608
         rows = sorted((int(number or 0), int(count or 0)) for number, count in self.query(" UNION ALL ".join(counts)))
         return {tables[number]: count for number, count in rows}
 
@@ -236,32 +235,23 @@ class MySQLStore(Store):
         return [client.dumping_routines(self._parsed), client.dumping(self._parsed, *rest)]
 
     def _content(self) -> list[str]:
-        versioned = client.select(self._server, _VERSIONED.format(name=literal(self.name)))
+        versioned = client.select(self._server, _VERSIONED.format(name=mysql_literal(self.name)))
         return [*_CONTENT, f"--ignore-table={self.name}.{ASIDE}", *(["--dump-history"] if versioned else [])]
 
-    @contextmanager
-    def _emerging(self, place: MySQLStore, looks: tuple[str, str] = ("", "")) -> Iterator[None]:
-        place.drop()
-        try:
-            self._create(place, looks)
-            yield
-        except BaseException:
-            place.drop()
-            raise
-
-    def _create(self, place: MySQLStore, looks: tuple[str, str]) -> None:
-        found = charset(self._parsed)
-        if found is None:
+    def _create(self, place: MySQLStore, wanted: tuple[str, str] = ("", "")) -> None:
+        """Create a database with the wanted character set and collation, by default those of this one."""
+        own = charset(self._parsed)
+        if own is None:
             raise DatabaseError(
                 f"There is no database {self.name!r} on the server.", hint="Create it, empty; then go on."
             )
-        named, collation = looks if all(looks) else found
-        sql = f"CREATE DATABASE {quoted(place.name)} CHARACTER SET {named} COLLATE {collation}"
+        character_set, collation = wanted if all(wanted) else own
+        sql = f"CREATE DATABASE {backquoted(place.name)} CHARACTER SET {character_set} COLLATE {collation}"
         client.execute(self._parsed, [sql])
 
     def _end_sessions(self) -> None:
         """End what is left of a program that was killed while it loaded: it would write on."""
-        sql = f"SELECT id FROM information_schema.processlist WHERE db = {literal(self.name)}"  # noqa: S608
+        sql = f"SELECT id FROM information_schema.processlist WHERE db = {mysql_literal(self.name)}"  # noqa: S608
         for (number,) in client.select(self._server, sql):
             try:
                 client.execute(self._server, [f"KILL {int(number or 0)}"])

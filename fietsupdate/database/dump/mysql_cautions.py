@@ -11,9 +11,9 @@ import sqlalchemy as sa
 
 from fietsupdate.database.dump import mysql_client as client
 from fietsupdate.database.dump import mysql_scripts as scripts
-from fietsupdate.database.dump.mysql_client import literal, quoted
 from fietsupdate.database.dump.mysql_rights import BESIDE, Rights
 from fietsupdate.database.dump.mysql_scripts import name_of
+from fietsupdate.database.quoting import backquoted, mysql_literal
 
 _REFERRING = (
     "SELECT constraint_schema, table_name, constraint_name, referenced_table_name "
@@ -56,7 +56,7 @@ def barriers(url: sa.URL, *beside: sa.URL) -> list[tuple[str, str]]:
         if lacking := ", ".join(rights.lacking(name, kinds, more)):
             text = f"A restore takes rights on the database {name} that this user does not have: {lacking}."
             what, where = (lacking, at) if (at := rights.pattern(name)) else ("ALL", client.beside(name_of(url)))
-            remedies.setdefault(f"GRANT {what} ON {quoted(where)}.* TO this user.", text)
+            remedies.setdefault(f"GRANT {what} ON {backquoted(where)}.* TO this user.", text)
     found += [(text, remedy) for remedy, text in remedies.items()]
     if kinds & {"FUNCTION", "TRIGGER"} and not rights.may("SUPER") and client.select(_server(url), _LOGGED):
         found += [(_UNTRUSTED, "SET GLOBAL log_bin_trust_function_creators = 1.")]
@@ -64,15 +64,15 @@ def barriers(url: sa.URL, *beside: sa.URL) -> list[tuple[str, str]]:
 
 
 def _keys_from_elsewhere(url: sa.URL) -> Iterator[tuple[str, str]]:
-    for row in client.select(_server(url), _REFERRING.format(literal(name_of(url)))):
+    for row in client.select(_server(url), _REFERRING.format(mysql_literal(name_of(url)))):
         schema, table, name, referred = (value or "" for value in row)
         key, drop = (
             f"{schema}.{table} to {referred}, by {name}",
-            f"ALTER TABLE {quoted(schema, table)} DROP FOREIGN KEY",
+            f"ALTER TABLE {backquoted(schema, table)} DROP FOREIGN KEY",
         )
         yield (
             f"A foreign key of another database refers to a table that a restore replaces: {key}.",
-            f"{drop} {quoted(name)}; after the restore, add it again (SHOW CREATE TABLE shows it).",
+            f"{drop} {backquoted(name)}; after the restore, add it again (SHOW CREATE TABLE shows it).",
         )
 
 
@@ -96,16 +96,16 @@ def cautions(url: sa.URL) -> Iterator[str]:
     if not rights.may("TRIGGER", name):
         yield "triggers are hidden from this user (TRIGGER): if there are any, the backup lacks them"
     with suppress(client.MySQLStatementError):  # who may execute what, only an administrator may read
-        for who, what, routine in client.select(_server(url), _EXECUTORS.format(literal(name))):
+        for who, what, routine in client.select(_server(url), _EXECUTORS.format(mysql_literal(name))):
             yield f"the right of {who} to the {what} {routine} is in no backup; it stays where that is still there"
-    for what, named, body in client.select(_server(url), _BODIES.format(literal(name))):
+    for what, named, body in client.select(_server(url), _BODIES.format(mysql_literal(name))):
         if any(f"{mark}{name}{mark}." in (body or "") for mark in ("", "`", '"')):
             yield f"the {what} {named} names the database {name} itself, and still would under another name"
 
 
 def oversized(url: sa.URL, dump: Path) -> Iterator[str]:
     """Say which row of a dump is larger than what the server takes at once."""
-    if not client.select(_server(url), _LARGE.format(literal(name_of(url)))):
+    if not client.select(_server(url), _LARGE.format(mysql_literal(name_of(url)))):
         return
     most = int(client.select(_server(url), "SELECT @@global.max_allowed_packet")[0][0] or 0)
     longest, table = _longest_line(dump)

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from fietsupdate.database.dump import programs
 from fietsupdate.database.dump.programs import Call, secret_file
+from fietsupdate.database.quoting import backquoted, mysql_literal
 from fietsupdate.errors import DatabaseError, masked
 
 CONNECT_TIMEOUT = "15"
@@ -157,7 +158,7 @@ class MySQLStatementError(DatabaseError):
         if self.number in _DENIED:
             hint = (
                 "Databases are made beside the live one, under names that begin with its own: "
-                f"GRANT ALL ON {quoted(beside(url.database or ''))}.* TO this user."
+                f"GRANT ALL ON {backquoted(beside(url.database or ''))}.* TO this user."
             )
         super().__init__(f"The database said: {text}.", hint=_HINTS.get(self.number, hint))
 
@@ -246,7 +247,8 @@ def dumping(url: sa.URL, *arguments: str, names: Sequence[str] = ()) -> Abstract
     program = programs.find(DUMPERS[family(_server(url))[0]], INSTALL)
     hint = "See that this user may read everything in the database, and that no schema change is running."
     database = url.database or ""
-    if "--events" in arguments and _CONFUSING & set(database) and not select(url, EVENTS.format(literal(database))):
+    is_confusing = "--events" in arguments and _CONFUSING & set(database)
+    if is_confusing and not select(url, EVENTS.format(mysql_literal(database))):
         arguments = tuple(argument for argument in arguments if argument != "--events")
     fixed = ("--no-tablespaces", "--skip-lock-tables", LARGEST, *_only_mysql(program))
     return calling(url, program, *fixed, *arguments, "--", database, *names, hint=hint)
@@ -293,17 +295,6 @@ def _meant(field: re.Match[str]) -> str | None:
     return value
 
 
-def quoted(*names: str) -> str:
-    """Quote an identifier, or several that are joined by dots."""
-    return ".".join("`" + name.replace("`", "``") + "`" for name in names)
-
-
 def beside(database: str) -> str:
     """Return the pattern to grant rights on for a database and those that restores and clones make beside it."""
     return re.sub(r"([%_])", r"\\\1", database) + "%"
-
-
-def literal(text: str) -> str:
-    """Quote a string, under the session's own sql_mode."""
-    doubled = text.replace("\\", "\\\\").replace("'", "''")
-    return f"'{doubled}'"

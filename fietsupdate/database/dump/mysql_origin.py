@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from fietsupdate.database.dump import mysql_client as client
 from fietsupdate.database.dump import programs
-from fietsupdate.database.dump.mysql_client import literal, quoted
+from fietsupdate.database.quoting import backquoted, mysql_literal
 
 HEAD = 16_384
 """Bytes of a dump that are searched for its head."""
@@ -41,7 +41,7 @@ class Origin:
         name = url.database or ""
         sql = (
             "SELECT CURRENT_USER(), default_character_set_name, default_collation_name "  # noqa: S608
-            f"FROM information_schema.schemata WHERE schema_name = {literal(name)}"
+            f"FROM information_schema.schemata WHERE schema_name = {mysql_literal(name)}"
         )
         rows = client.select(url.set(database=""), sql)
         return cls(name, *(value or "" for value in rows[0])) if rows else cls(name)
@@ -99,8 +99,8 @@ def fitting(origin: Origin, url: sa.URL, heir: Heir | None = None) -> programs.E
         url: The database that they are for.
         heir: Who gets what belonged to others; None changes no owner.
     """
-    alter = b"ALTER DATABASE " + quoted(url.database or "").encode("utf-8", "surrogateescape") + b" "
-    own = re.escape(quoted(origin.database).encode("utf-8", "surrogateescape"))
+    alter = b"ALTER DATABASE " + backquoted(url.database or "").encode("utf-8", "surrogateescape") + b" "
+    own = re.escape(backquoted(origin.database).encode("utf-8", "surrogateescape"))
     sequence = re.compile(rb"\b(nextval|lastval)\(" + own + rb"\.(?=`)")
     owned = _owned_anew(origin, heir)
 

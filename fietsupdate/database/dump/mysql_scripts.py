@@ -9,8 +9,8 @@ import sqlalchemy as sa
 
 from fietsupdate.database.dump import mysql_client as client
 from fietsupdate.database.dump import programs
-from fietsupdate.database.dump.mysql_client import literal, quoted
 from fietsupdate.database.dump.mysql_origin import Origin, fitting
+from fietsupdate.database.quoting import backquoted, mysql_literal
 
 ASIDE = "fietsupdate_aside"
 """The table of ours that lies in a new and in an old database, never in a live one."""
@@ -46,24 +46,24 @@ def name_of(url: sa.URL) -> str:
 
 def hanging(url: sa.URL) -> list[tuple[str, str, str]]:
     """List what belongs to a database and not to a table, each with kind, name and owner; in the order to drop it."""
-    rows = client.select(url.set(database=""), _HANGING.format(literal(name_of(url))))
+    rows = client.select(url.set(database=""), _HANGING.format(mysql_literal(name_of(url))))
     return [(kind or "", name or "", definer or "") for _, kind, name, definer in rows]
 
 
 def hidden(url: sa.URL) -> list[tuple[str, str, str]]:
     """List the routines of others of which this user sees no more than the name; as `hanging` lists them."""
-    rows = client.select(url.set(database=""), _HIDDEN.format(literal(name_of(url))))
+    rows = client.select(url.set(database=""), _HIDDEN.format(mysql_literal(name_of(url))))
     return [(kind or "", name or "", definer or "") for kind, name, definer in rows]
 
 
 def views(url: sa.URL) -> list[str]:
     """Name the views, sorted."""
-    return [name or "" for (name,) in client.select(url, _VIEWS.format(literal(name_of(url))))]
+    return [name or "" for (name,) in client.select(url, _VIEWS.format(mysql_literal(name_of(url))))]
 
 
 def triggers(url: sa.URL) -> list[str]:
     """Name the triggers, sorted."""
-    return [name or "" for (name,) in client.select(url, _TRIGGERS.format(literal(name_of(url))))]
+    return [name or "" for (name,) in client.select(url, _TRIGGERS.format(mysql_literal(name_of(url))))]
 
 
 def definitions_of(url: sa.URL) -> str:
@@ -97,7 +97,7 @@ def kept_of(url: sa.URL) -> bytes:
     script = _dumped(url, *BARE, "--triggers", "--add-drop-trigger", "--events", *_without_views(url))
     with client.dumping_routines(url) as call:
         script += programs.output_of(call)
-    statements = "; ".join(f"SHOW CREATE VIEW {quoted(name)}" for name in views(url))
+    statements = "; ".join(f"SHOW CREATE VIEW {backquoted(name)}" for name in views(url))
     rows = client.select(url, statements) if statements else []
     return script + "".join(f"{row[1]};\n" for row in rows).encode("utf-8", "surrogateescape")
 

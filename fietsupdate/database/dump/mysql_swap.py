@@ -19,9 +19,9 @@ import sqlalchemy as sa
 from fietsupdate.database.dump import mysql_client as client
 from fietsupdate.database.dump import mysql_scripts as scripts
 from fietsupdate.database.dump.mysql_cautions import barriers
-from fietsupdate.database.dump.mysql_client import literal, quoted
 from fietsupdate.database.dump.mysql_origin import Origin, fitting
 from fietsupdate.database.dump.mysql_scripts import ASIDE, name_of
+from fietsupdate.database.quoting import backquoted, mysql_literal
 from fietsupdate.errors import DatabaseError
 
 NEXT, TRIGGERS, KEPT = "next", "triggers", "kept"
@@ -73,11 +73,11 @@ class TableSwap:
             DatabaseError: it was refused. Where this user may make them, the live triggers are there again.
         """
         self._remember_live()
-        client.execute(self.live, [f"CREATE DATABASE IF NOT EXISTS {quoted(name_of(self.old))}"])
+        client.execute(self.live, [f"CREATE DATABASE IF NOT EXISTS {backquoted(name_of(self.old))}"])
         pairs = [
             *_moves(self.live, self.old),
             *_moves(self.new, self.live, but=ASIDE),
-            f"{quoted(name_of(self.new), ASIDE)} TO {quoted(name_of(self.old), ASIDE)}",
+            f"{backquoted(name_of(self.new), ASIDE)} TO {backquoted(name_of(self.old), ASIDE)}",
         ]
         try:
             client.execute(self.live, [*_trigger_drops(self.new), *_trigger_drops(self.live)])
@@ -97,9 +97,11 @@ class TableSwap:
             edit = fitting(Origin(name_of(self.new)), self.live)
             client.execute_script(self.live, b"".join(map(edit, script.splitlines(keepends=True))))
             _bring_defaults(self.live, self.new)
-            done = f"DELETE FROM {quoted(name_of(self.old), ASIDE)} WHERE name IN ('{NEXT}', '{_THESE}', '{_THOSE}')"  # noqa: S608
+            done = (
+                f"DELETE FROM {backquoted(name_of(self.old), ASIDE)} WHERE name IN ('{NEXT}', '{_THESE}', '{_THOSE}')"  # noqa: S608
+            )
             client.execute(self.old, [done])
-        client.execute(self.live, [f"DROP DATABASE IF EXISTS {quoted(name_of(self.new))}"])
+        client.execute(self.live, [f"DROP DATABASE IF EXISTS {backquoted(name_of(self.new))}"])
 
     def _refuse_used(self) -> None:
         """See that nobody holds a live table: whatever else a lock answers (a trigger that is broken) stops no restore.
@@ -107,7 +109,7 @@ class TableSwap:
         Raises:
             StatementFailedError: somebody does.
         """
-        tables = ", ".join(f"{quoted(name_of(self.live), table)} WRITE" for table in _tables(self.live))
+        tables = ", ".join(f"{backquoted(name_of(self.live), table)} WRITE" for table in _tables(self.live))
         try:
             client.execute(self.live, [f"LOCK TABLES {tables}", "UNLOCK TABLES"] if tables else [])
         except client.MySQLStatementError as error:
@@ -118,7 +120,7 @@ class TableSwap:
         """Keep what hangs on the live tables, as it was before this exchange touched it for the first time."""
         there = _scripts(self.new)
         if NEXT not in there:
-            client.execute(self.new, [_RENAMED_ROW.format(quoted(name_of(self.new), ASIDE))])
+            client.execute(self.new, [_RENAMED_ROW.format(backquoted(name_of(self.new), ASIDE))])
         if TRIGGERS not in there:
             _keep(self.new, KEPT, scripts.kept_of(self.live))
             _keep(self.new, TRIGGERS, scripts.triggers_of(self.live))
@@ -127,8 +129,8 @@ class TableSwap:
         """Make the live triggers again, and leave nothing of the exchange."""
         there = _scripts(self.new)
         client.execute_script(self.live, there.get(_THOSE, there.get(TRIGGERS, b"")))
-        client.execute(self.live, [f"DROP DATABASE IF EXISTS {quoted(name_of(self.old))}"])
-        aside = quoted(name_of(self.new), ASIDE)
+        client.execute(self.live, [f"DROP DATABASE IF EXISTS {backquoted(name_of(self.old))}"])
+        aside = backquoted(name_of(self.new), ASIDE)
         client.execute(self.new, [f"DELETE FROM {aside} WHERE name <> '{NEXT}'"])  # noqa: S608  # our own names
 
     def _obsolete(self) -> list[str]:
@@ -137,7 +139,7 @@ class TableSwap:
         replaced = new - {(kind, name) for kind, name in new if kind in {"EVENT", "TRIGGER", "VIEW"}}
         replaced |= {(kind, name) for kind, name, _ in scripts.hidden(self.live)}
         return [
-            f"DROP {kind} IF EXISTS {quoted(name_of(self.live), name)}"
+            f"DROP {kind} IF EXISTS {backquoted(name_of(self.live), name)}"
             for kind, name, _ in scripts.hanging(self.live)
             if (kind, name) not in replaced
         ]
@@ -145,24 +147,24 @@ class TableSwap:
 
 def disable_events(url: sa.URL) -> None:
     """Switch off the events of a database that is not live."""
-    events = client.select(url, client.EVENTS.format(literal(name_of(url))))
-    client.execute(url, [f"ALTER EVENT {quoted(name_of(url), event or '')} DISABLE" for (event,) in events])
+    events = client.select(url, client.EVENTS.format(mysql_literal(name_of(url))))
+    client.execute(url, [f"ALTER EVENT {backquoted(name_of(url), event or '')} DISABLE" for (event,) in events])
 
 
 def charset(url: sa.URL) -> tuple[str, str] | None:
     """Return the default character set and collation of a database, None where it is not there."""
-    rows = client.select(url.set(database=""), _CHARSET.format(literal(name_of(url))))
+    rows = client.select(url.set(database=""), _CHARSET.format(mysql_literal(name_of(url))))
     return (rows[0][0] or "", rows[0][1] or "") if rows else None
 
 
 def _database_looks(source: sa.URL, target: sa.URL) -> Iterator[str]:
     wanted = charset(source)
     if wanted is not None and wanted != charset(target):
-        yield f"ALTER DATABASE {quoted(name_of(target))} CHARACTER SET {wanted[0]} COLLATE {wanted[1]}"
+        yield f"ALTER DATABASE {backquoted(name_of(target))} CHARACTER SET {wanted[0]} COLLATE {wanted[1]}"
 
 
 def _keep(aside: sa.URL, name: str, script: bytes) -> None:
-    table = quoted(name_of(aside), ASIDE)
+    table = backquoted(name_of(aside), ASIDE)
     value = f"X'{script.hex()}'" if script else "''"
     replace = f"REPLACE INTO {table} VALUES ('{name}', {value})"  # noqa: S608  # hexadecimal
     client.execute(aside, [_CREATE.format(table), replace])
@@ -171,37 +173,37 @@ def _keep(aside: sa.URL, name: str, script: bytes) -> None:
 def _scripts(url: sa.URL) -> dict[str, bytes]:
     if not _has_aside(url):
         return {}
-    rows = client.select(url, f"SELECT name, HEX(script) FROM {quoted(name_of(url), ASIDE)}")  # noqa: S608  # quoted
+    rows = client.select(url, f"SELECT name, HEX(script) FROM {backquoted(name_of(url), ASIDE)}")  # noqa: S608  # quoted
     return {name or "": bytes.fromhex(script or "") for name, script in rows}
 
 
 def _has_aside(url: sa.URL) -> bool:
     sql = (
         "SELECT 1 FROM information_schema.tables "  # noqa: S608  # quoted
-        f"WHERE table_schema = {literal(name_of(url))} AND table_name = '{ASIDE}'"
+        f"WHERE table_schema = {mysql_literal(name_of(url))} AND table_name = '{ASIDE}'"
     )
     return bool(client.select(url.set(database=""), sql))
 
 
 def _trigger_drops(url: sa.URL) -> Iterator[str]:
-    return (f"DROP TRIGGER IF EXISTS {quoted(name_of(url), name)}" for name in scripts.triggers(url))
+    return (f"DROP TRIGGER IF EXISTS {backquoted(name_of(url), name)}" for name in scripts.triggers(url))
 
 
 def _tables(url: sa.URL) -> Iterator[str]:
-    for (table,) in client.select(url.set(database=""), _BASE.format(literal(name_of(url)))):
+    for (table,) in client.select(url.set(database=""), _BASE.format(mysql_literal(name_of(url)))):
         yield table or ""
 
 
 def _moves(source: sa.URL, target: sa.URL, *, but: str = "") -> Iterator[str]:
     for table in _tables(source):
         if table != but:
-            yield f"{quoted(name_of(source), table)} TO {quoted(name_of(target), table)}"
+            yield f"{backquoted(name_of(source), table)} TO {backquoted(name_of(target), table)}"
 
 
 def _bring_defaults(url: sa.URL, source: sa.URL) -> None:
     """Let defaults take their numbers from the sequences that came along (a rename leaves them where they were)."""
-    name, before, after = literal(name_of(url)), quoted(name_of(source)) + ".", quoted(name_of(url)) + "."
+    name, before, after = mysql_literal(name_of(url)), backquoted(name_of(source)) + ".", backquoted(name_of(url)) + "."
     for table, column, default in client.select(url, _DEFAULTS.format(name)):
         if default and before in default:
-            where = f"{quoted(name_of(url), table or '')} ALTER COLUMN {quoted(column or '')}"
+            where = f"{backquoted(name_of(url), table or '')} ALTER COLUMN {backquoted(column or '')}"
             client.execute(url, [f"ALTER TABLE {where} SET DEFAULT {default.replace(before, after)}"])

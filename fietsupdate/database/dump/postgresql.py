@@ -27,7 +27,7 @@ from fietsupdate.database.dump.postgresql_client import (
     PostgreSQLClient,
     PostgreSQLStatementError,
 )
-from fietsupdate.database.dump.postgresql_place import creation, literal, properties, quoted, statements
+from fietsupdate.database.dump.postgresql_place import creation, properties, statements
 from fietsupdate.database.dump.store import (
     CLONE,
     NEW,
@@ -36,10 +36,14 @@ from fietsupdate.database.dump.store import (
     Settings,
     Store,
     arriving,
+    emerging,
+    is_swapped,
+    occupied,
     refuse_empty,
     refuse_live,
     suffix,
 )
+from fietsupdate.database.quoting import literal, quoted
 from fietsupdate.errors import DatabaseError
 from fietsupdate.model.listeners import ignore
 
@@ -117,17 +121,12 @@ class PostgreSQLStore(PostgreSQLClient, Store):
         if not isinstance(new, PostgreSQLStore):
             raise DatabaseError(f"{new.shown} is not a PostgreSQL database.")
         old = self.sibling(OLD, tag)
-        if not new.exists():
-            if self.exists() and old.exists():
-                return
-            raise DatabaseError(f"{new.shown} is not there, so {self.shown} cannot be replaced by it.")
+        if is_swapped(self, new, old):
+            return
         refuse_empty(new)
         self.refuse_another()
         if self.exists() and old.exists():
-            raise DatabaseError(
-                f"{old.shown} is there already.",
-                hint="Another restore has put it there: drop it, if it is not needed, and try again.",
-            )
+            raise occupied(old)
         renames = [(self.name, old.name)] if self.exists() else []
         self._rename([*renames, (new.name, self.name)])
 
@@ -198,16 +197,12 @@ class PostgreSQLStore(PostgreSQLClient, Store):
         self, place: PostgreSQLStore, *, template: bool = False, settings: Settings | None = None
     ) -> Iterator[bool]:
         """Make a database like this one, full if it could be copied on the server; after an error it is gone."""
-        place.drop()
-        try:
+        with emerging(place):
             is_full = template and self._copied(place.name)
             if not is_full:
                 self._make(place.name)
             yield is_full
             place.notes += place.set_up(properties(self._server.ask, self.name) if settings is None else settings)
-        except BaseException:
-            place.drop()
-            raise
 
     def _make(self, name: str, *, full: bool = False) -> None:
         sql = creation(self._server.ask, self.name, name, full=full)

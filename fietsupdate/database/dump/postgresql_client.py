@@ -15,9 +15,9 @@ import sqlalchemy as sa
 
 from fietsupdate.database.dump import programs
 from fietsupdate.database.dump.client import DatabaseClient
-from fietsupdate.database.dump.postgresql_place import literal
 from fietsupdate.database.dump.programs import Call, secret_file
 from fietsupdate.database.identity import ASKED
+from fietsupdate.database.quoting import literal
 from fietsupdate.errors import DatabaseError
 
 SSL_MODES = frozenset({"disable", "allow", "prefer", "require", "verify-ca", "verify-full"})

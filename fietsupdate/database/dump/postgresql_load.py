@@ -17,8 +17,8 @@ import sqlalchemy as sa
 from fietsupdate.database.dump import postgresql_client as address
 from fietsupdate.database.dump import programs
 from fietsupdate.database.dump.postgresql_client import INSTALL, meant, psql, select
-from fietsupdate.database.dump.postgresql_place import literal
 from fietsupdate.database.dump.store import Moved
+from fietsupdate.database.quoting import literal
 from fietsupdate.model.listeners import ignore
 
 HINT = "Its extensions, and the roles that its policies name, must exist here; this user must be allowed to make them."

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 
+from fietsupdate.database.quoting import literal, quoted
+
 Query = Callable[[str], list[tuple[str | None, ...]]]
 Properties = Sequence[Sequence[str]]
 """A comment, rights and settings, each as a kind and its values; a manifest keeps them."""
@@ -112,14 +114,3 @@ def _value(variable: str, value: str) -> str:
         return literal(value)
     names = (inside.replace('""', '"') or plain for inside, plain in _NAME.findall(value))
     return ", ".join(literal(name) for name in names) or "''"
-
-
-def quoted(name: str) -> str:
-    """Quote an identifier for PostgreSQL."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def literal(text: str) -> str:
-    """Quote a string for PostgreSQL, however it reads backslashes."""
-    doubled = text.replace("'", "''")
-    return f"E'{doubled.replace(chr(92), chr(92) * 2)}'" if "\\" in text else f"'{doubled}'"

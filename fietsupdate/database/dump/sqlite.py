@@ -32,7 +32,8 @@ from fietsupdate.database.dump.store import (
     suffix,
 )
 from fietsupdate.database.identity import identity_of_file
-from fietsupdate.database.sqlite import named_file, quoted
+from fietsupdate.database.quoting import quoted
+from fietsupdate.database.sqlite import named_file
 from fietsupdate.errors import DatabaseError
 from fietsupdate.filesystem.posix.durable import sync_path
 from fietsupdate.filesystem.posix.movable import obstacle

@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from fietsupdate.database.dump.store import Moved, arriving
 from fietsupdate.database.lock import is_busy
-from fietsupdate.database.sqlite import quoted
+from fietsupdate.database.quoting import quoted
 from fietsupdate.errors import DatabaseError
 from fietsupdate.filesystem.posix.durable import sync_path
 from fietsupdate.model.listeners import ignore

@@ -151,6 +151,38 @@ def suffix(kind: str, tag: str, *, mark: str) -> str:
     return f"{mark[0]}{kind}{mark[1]}{tag}"
 
 
+def is_swapped(live: Store, new: Store, old: Store) -> bool:
+    """Return whether a swap of two databases on a server has happened already.
+
+    Raises:
+        DatabaseError: The database to swap in is gone, and no swap explains that.
+    """
+    if new.exists():
+        return False
+    if live.exists() and old.exists():
+        return True
+    raise DatabaseError(f"{new.shown} is not there, so {live.shown} cannot be replaced by it.")
+
+
+def occupied(old: Store) -> DatabaseError:
+    """Return the error of a swap whose name for the old database is taken by another restore."""
+    return DatabaseError(
+        f"{old.shown} is there already.",
+        hint="Another restore has put it there: drop it, if it is not needed, and try again.",
+    )
+
+
+@contextlib.contextmanager
+def emerging(place: Store) -> Iterator[None]:
+    """Drop a database that may be left of an earlier attempt, let it be created, and drop it again after an error."""
+    place.drop()
+    try:
+        yield
+    except BaseException:
+        place.drop()
+        raise
+
+
 def refuse_live(store: Store) -> None:
     """Refuse to drop what we did not make.
 
