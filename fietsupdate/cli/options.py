@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from fietsupdate.cli.change import Change
     from fietsupdate.errors import UsageError
+    from fietsupdate.model import Direction
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, nothing else.")]
 Events = Annotated[bool, typer.Option("--json", help="Print one JSON object a line, for each event.")]
@@ -75,7 +76,6 @@ def change_of(  # the options that several commands share
     as_root: bool,
     as_json: bool,
     no_backup: bool = False,
-    below_baseline: bool = False,
     answers: Sequence[str] | None = None,
 ) -> Change:
     """Gather how a command that changes an instance was asked to do it."""
@@ -88,13 +88,18 @@ def change_of(  # the options that several commands share
         as_root=as_root,
         as_json=as_json,
         backup="never" if no_backup else None,
-        below_baseline=below_baseline,
         answers=answers_of(answers),
     )
 
 
-def is_dry(dry_run: bool, *, checks: bool) -> bool:
-    """Return whether only the plan is wanted."""
-    if checks and not dry_run:
+def move_or_show(change: Change, target: str | None, direction: Direction, *, dry_run: bool, checks: bool) -> int:
+    """Move the instance to a target, or with ``--dry-run`` only show the plan.
+
+    Raises:
+        UsageError: ``--checks`` stands without ``--dry-run``.
+    """
+    if dry_run:
+        return change.dry_run(target, direction, checks=checks)
+    if checks:
         raise wrong("--checks belongs to --dry-run; a real run makes all checks anyway.", hint="--dry-run --checks")
-    return dry_run
+    return change.move(target, direction)

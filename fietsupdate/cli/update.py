@@ -17,7 +17,7 @@ from fietsupdate.cli.options import (
     NoBackup,
     Yes,
     change_of,
-    is_dry,
+    move_or_show,
 )
 
 
@@ -42,17 +42,9 @@ def update(
     from fietsupdate.model import Direction
 
     change = change_of(
-        ctx,
-        yes=yes,
-        lock_timeout=lock_timeout,
-        as_root=as_root,
-        as_json=as_json,
-        no_backup=no_backup,
-        answers=answer,
+        ctx, yes=yes, lock_timeout=lock_timeout, as_root=as_root, as_json=as_json, no_backup=no_backup, answers=answer
     )
-    if is_dry(dry_run, checks=checks):
-        return change.dry_run(target, Direction.UP, checks=checks)
-    return change.move(target, Direction.UP)
+    return move_or_show(change, target, Direction.UP, dry_run=dry_run, checks=checks)
 
 
 def downgrade(
@@ -77,18 +69,10 @@ def downgrade(
     from fietsupdate.model import Direction
 
     change = change_of(
-        ctx,
-        yes=yes,
-        lock_timeout=lock_timeout,
-        as_root=as_root,
-        as_json=as_json,
-        no_backup=no_backup,
-        below_baseline=below_baseline,
-        answers=answer,
+        ctx, yes=yes, lock_timeout=lock_timeout, as_root=as_root, as_json=as_json, no_backup=no_backup, answers=answer
     )
-    if is_dry(dry_run, checks=checks):
-        return change.dry_run(target, Direction.DOWN, checks=checks)
-    return change.move(target, Direction.DOWN)
+    change.below_baseline = below_baseline
+    return move_or_show(change, target, Direction.DOWN, dry_run=dry_run, checks=checks)
 
 
 def stamp(

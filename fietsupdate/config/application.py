@@ -264,7 +264,7 @@ def published(name: str) -> Publication:
         [entry] = found
         return _read(entry)
     if found:
-        packages = ", ".join(sorted(_distribution(entry) for entry in found))
+        packages = ", ".join(sorted(provider(entry) for entry in found))
         raise ConfigError(
             f"updates = {name}: several installed packages publish their updates under this name: {packages}.",
             hint=f"Name the folder of one of them, package:folder, in place of {name}:",
@@ -279,7 +279,7 @@ def published(name: str) -> Publication:
 
 
 def _read(entry: EntryPoint) -> Publication:
-    by = _distribution(entry)
+    by = provider(entry)
     said = f"updates = {entry.name}: the entry point {entry.name} = {entry.value} of {by} points nowhere"
     hint = (
         f"`pip install --force-reinstall {by}` mends a broken installation; where it does not, the fault is the "
@@ -295,5 +295,6 @@ def is_published(name: str) -> bool:
     return bool(entry_points(group=GROUP, name=name))
 
 
-def _distribution(entry: EntryPoint) -> str:
+def provider(entry: EntryPoint) -> str:
+    """Return the package that an entry point belongs to, or its value where that is unknown."""
     return entry.dist.name if entry.dist is not None else entry.value

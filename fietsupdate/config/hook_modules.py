@@ -12,6 +12,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 
+from fietsupdate.config.application import provider
 from fietsupdate.config.config import Config, Settings, described, load_callable
 from fietsupdate.config.files import nearest
 from fietsupdate.config.keys import is_callable, is_module, published_name
@@ -106,7 +107,7 @@ def _found(name: str, said: str, distribution: str) -> HookModule:
     if not points:
         raise _unpublished(name, said, distribution, published)
     if len(modules) > 1:
-        by = ", ".join(sorted(f"{point.value} (of {_by(point)})" for point in points))
+        by = ", ".join(sorted(f"{point.value} (of {provider(point)})" for point in points))
         raise ConfigError(
             f"{said}: several installed plugins publish version hooks under this name: {by}.",
             stands=UNCHANGED,
@@ -115,11 +116,11 @@ def _found(name: str, said: str, distribution: str) -> HookModule:
     point = points[0]
     if not is_module(point.value):
         raise ConfigError(
-            f"{said}: the entry point {point.name} = {point.value} of {_by(point)} names no module.",
+            f"{said}: the entry point {point.name} = {point.value} of {provider(point)} names no module.",
             stands=UNCHANGED,
-            hint=f"Its value must be package.module; the fault is that of {_by(point)}.",
+            hint=f"Its value must be package.module; the fault is that of {provider(point)}.",
         )
-    return HookModule(point.value, f"{said}, the entry point {point.name} = {point.value} of {_by(point)}")
+    return HookModule(point.value, f"{said}, the entry point {point.name} = {point.value} of {provider(point)}")
 
 
 def _unpublished(name: str, said: str, distribution: str, published: Collection[EntryPoint]) -> ConfigError:
@@ -138,10 +139,6 @@ def _published(distribution: str) -> list[EntryPoint]:
     ours = _normal(distribution)
     found = entry_points(group=GROUP)
     return [point for point in found if any(_normal(part) == ours for part in _beginnings(point.name))]
-
-
-def _by(point: EntryPoint) -> str:
-    return point.dist.name if point.dist is not None else "an unknown package"
 
 
 def _beginnings(name: str) -> Iterable[str]:

@@ -35,57 +35,41 @@ class Draft(io.FileIO):
             super().close()
 
 
-class BinaryDraft(io.BufferedWriter):
-    """A draft for bytes. An exception in its ``with`` block, or while it is flushed, gives it up."""
+class _WholeOrNothing(io.IOBase):
+    """A writer over a draft. An exception in its ``with`` block, or while it is flushed, gives the draft up."""
+
+    _draft: Draft
+
+    def close(self) -> None:
+        """Write what is buffered, and put the draft in its place."""
+        try:
+            if not self.closed:
+                self.flush()
+        except BaseException:
+            self._draft.give_up()
+            raise
+        finally:
+            super().close()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            self._draft.give_up()
+        super().__exit__(kind, error, trace)
+
+
+class BinaryDraft(_WholeOrNothing, io.BufferedWriter):
+    """A draft for bytes."""
 
     def __init__(self, draft: Draft) -> None:
         super().__init__(draft)
         self._draft = draft
 
-    def give_up(self) -> None:
-        """Leave what stands in its place; the draft will only be closed."""
-        self._draft.give_up()
 
-    def close(self) -> None:
-        """Write what is buffered, and put the draft in its place."""
-        try:
-            if not self.closed:
-                self.flush()
-        except BaseException:
-            self.give_up()
-            raise
-        finally:
-            super().close()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is not None:
-            self.give_up()
-        super().__exit__(kind, error, trace)
-
-
-class TextDraft(io.TextIOWrapper):
+class TextDraft(_WholeOrNothing, io.TextIOWrapper):
     """A draft for text."""
 
     def __init__(self, draft: Draft, encoding: str) -> None:
-        self._binary = BinaryDraft(draft)
-        super().__init__(self._binary, encoding=encoding, newline="")
-
-    def close(self) -> None:
-        """Write what is buffered, and put the draft in its place."""
-        try:
-            if not self.closed:
-                self.flush()
-        except BaseException:
-            self._binary.give_up()
-            raise
-        finally:
-            super().close()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is not None:
-            self._binary.give_up()
-        super().__exit__(kind, error, trace)
+        super().__init__(BinaryDraft(draft), encoding=encoding, newline="")
+        self._draft = draft

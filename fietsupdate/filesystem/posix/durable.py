@@ -13,7 +13,7 @@ import fcntl
 import os
 import secrets
 import stat
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import islice
 from pathlib import Path
 
@@ -48,13 +48,7 @@ def sync(descriptor: int, name: Path | str) -> None:
     Raises:
         FilesError: The system could not write it.
     """
-    try:
-        if _FULL_SYNC is None:
-            os.fsync(descriptor)
-        else:
-            fcntl.fcntl(descriptor, _FULL_SYNC)
-    except OSError as error:
-        raise _not_durable(name, error) from error
+    _flush(os.fsync, descriptor, name)
 
 
 def sync_data(descriptor: int, name: Path | str) -> None:
@@ -63,9 +57,13 @@ def sync_data(descriptor: int, name: Path | str) -> None:
     Raises:
         FilesError: The system could not write it.
     """
+    _flush(os.fdatasync, descriptor, name)
+
+
+def _flush(call: Callable[[int], None], descriptor: int, name: Path | str) -> None:
     try:
         if _FULL_SYNC is None:
-            os.fdatasync(descriptor)
+            call(descriptor)
         else:
             fcntl.fcntl(descriptor, _FULL_SYNC)
     except OSError as error:
