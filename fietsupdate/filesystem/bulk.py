@@ -1,19 +1,19 @@
 """The verbs by which update scripts change files: ``self.files``, and ``self.dirs["media"]`` for further roots.
 
-Those for many files at once journal about a thousand changes with one sync. They promise what a loop over the single
-verbs would give, whatever they are given:
+Verbs for many files at once journal about a thousand changes with one sync. Their result is always that of a loop over
+the single verbs:
 
 - Only changes of plain files share a batch, and no name is touched by two of them: before an item whose file an earlier
-  one has touched, what waits is made.
-- Everything else (folders, symlinks, what cannot be done) is left to the single verb, after what waits is made. So is
-  what a batch could not do, from the first change that failed on: other file systems, a disk that is nearly full.
+  item has touched, the waiting changes are made.
+- All other changes (folders, symlinks, impossible ones) are left to the single verb, after the waiting changes are
+  made. So are the items of a batch from the first failed change on: because of another file system, or a full disk.
 - So when an item fails, or the iterable raises, everything before it is made, and neither it nor anything after it.
-- Contents are durable before one of them takes its place (invariant 4), and the vault's names before an old one goes
-  (invariant 2), each with one sync for the batch.
+- Contents are durable before one of them is put in its place (invariant 4), and the vault's names before an old file is
+  replaced (invariant 2), each with one sync for the batch.
 - Items are taken as they are needed, and the script's own code (iterables, functions) never runs between the look at a
-  file and its change. It is not marked as our own work, so that the guard journals what it does.
+  file and its change. It is not marked as our own work, so that the guard journals its changes.
 
-An interrupt (`KeyboardInterrupt`) makes nothing more.
+After an interrupt (`KeyboardInterrupt`) no waiting change is made.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from fietsupdate.filesystem.posix import durable
 from fietsupdate.filesystem.posix.rename import open_file
 
 BATCH = 1000
-"""So many items are made together."""
+"""The number of items that are made together."""
 
 T = TypeVar("T")
 Item = TypeVarTuple("Item")
@@ -44,27 +44,29 @@ Folders = dict[str, str]
 class BulkFiles(Files):
     """The files of one root, one at a time and many at once.
 
-    What the verbs for many are given may be any iterable, also a generator, and is taken as it is needed: memory does
-    not grow with the number of files. A thousand changes are made together, so what an iterable itself looks at may not
-    be changed yet. When one item fails, its error is raised: those before it are made, it and those after it are not.
+    The verbs for many files accept any iterable, also a generator, and take its items as they are needed: memory does
+    not grow with the number of files. A thousand changes are made together, so files that an iterable itself reads may
+    not be changed yet. When one item fails, its error is raised: the items before it are made, it and those after it
+    are not.
     """
 
     def move_many(self, pairs: Iterable[tuple[Name, Name]]) -> None:
-        """Do as `move` for each pair of a source and a destination, in their order."""
+        """Move as `move` does for each pair of a source and a destination, in their order."""
         with _Waiting(self._move_waiting) as waiting:
             for source, destination in pairs:
                 waiting.add((source, destination))
 
     def remove_many(self, paths: Iterable[Name]) -> None:
-        """Do as `remove` for each path, in their order."""
+        """Remove as `remove` does for each path, in their order."""
         with _Waiting(self._remove_waiting) as waiting:
             for path in paths:
                 waiting.add((path,))
 
     def write_many(self, items: Iterable[tuple[Name, Content]]) -> None:
-        """Do as `write` for each pair of a path and its content, in their order.
+        """Write as `write` does for each pair of a path and its content, in their order.
 
-        A content is written out when it is given: it may be a stream that is closed before the next one is opened.
+        A content is written to a draft when it is taken, so it may be a stream that is closed before the next one is
+        opened.
         """
         with _Waiting(self._put_waiting) as waiting:
             for path, content in items:
@@ -77,21 +79,21 @@ class BulkFiles(Files):
         *,
         rename: Callable[[PurePosixPath], Name | None] | None = None,
     ) -> int:
-        """Replace the content of files by what a function makes of it.
+        """Replace the content of files by the result of a function.
 
-        ``paths`` are the files, or a pattern as for `glob`, of which all files are meant, but no symlinks. ``change``
-        is given a whole content, and returns the new one, or ``None`` to leave the file as it is. ``rename`` is given
-        the path of each file, and returns the one that it gets, which must be free, or ``None`` for its own.
+        ``paths`` are the files, or a pattern as for `glob`, which selects files only, no symlinks. ``change`` is called
+        with a whole content, and returns the new one, or ``None`` to leave the file as it is. ``rename`` is called with
+        the path of each file, and returns its new path, which must be free, or ``None`` to keep it.
 
-        A file keeps its mode, owner and attributes. One whose content and name stay the same is not touched.
+        A file keeps its mode, owner and attributes. A file whose content and name stay the same is not touched.
 
         Returns:
             How many files were changed or renamed.
 
         Raises:
-            FileNotFoundError: one of the paths is not there.
-            FileExistsError: another file has the new name.
-            TypeError: the function returned something else.
+            FileNotFoundError: One of the paths does not exist.
+            FileExistsError: Another file has the new name.
+            TypeError: The function returned a value of another type.
         """
         changed, targets = 0, set[str]()
 
@@ -102,7 +104,7 @@ class BulkFiles(Files):
         with _Waiting(self._put_waiting) as contents, _Waiting(move) as moves:
             for path in self._matching(paths) if isinstance(paths, str) else paths:
                 target = self._resolve(path)
-                if target in targets:  # its new content or name may wait
+                if target in targets:  # its new content or name may be waiting
                     moves.make()  # and the contents before them
                 if not contents and not moves:
                     targets.clear()
@@ -118,7 +120,7 @@ class BulkFiles(Files):
         return changed
 
     def _changed(self, target: str, change: Callable[[bytes], bytes | None]) -> tuple[str, str] | None:
-        """Write the new content of a file where it waits for its place; None where that is the old one."""
+        """Write the new content of a file to a draft; return None where the content stays the same."""
         content = self._content(target)
         new = change(content)
         if not isinstance(new, bytes | None):
@@ -144,7 +146,7 @@ class BulkFiles(Files):
 
     @at_work
     def _draft(self, path: Name, content: Content) -> tuple[str, str]:
-        """Write a new file, and give its name and the name that it shall take."""
+        """Write a new file, and return its draft's name and its final name."""
         target, look = self._target(path)
         check_replaceable(look, target)
         self._changes.check_process()
@@ -153,7 +155,7 @@ class BulkFiles(Files):
             fill(file, content)
         return name, target
 
-    # -- what waits is made
+    # -- making the waiting changes
 
     @at_work
     def _move_waiting(self, items: list[tuple[Name, Name]]) -> None:
@@ -173,12 +175,13 @@ class BulkFiles(Files):
         record_of: Callable[[Folders, *Item], Record | None],
         single: Callable[[*Item], None],
     ) -> None:
-        """Make changes in their order, in as few batches as they allow.
+        """Make changes in their order, in as few batches as possible.
 
         Args:
-            items: The arguments for each one.
-            record_of: Gives the record of one that may be in a batch, and notes what it has found out about folders.
-            single: Makes one of any kind, or says why it cannot.
+            items: The arguments for each change.
+            record_of: Returns the record of a change that may be in a batch, and caches what it finds out about
+                folders.
+            single: Makes one change of any kind, or raises the reason why it is impossible.
         """
         batch, folders = _Batch(self._changes, self._parents), Folders()
         waiting: list[tuple[*Item]] = []
@@ -193,7 +196,7 @@ class BulkFiles(Files):
             record = _attempt(record_of, folders, item)
             if record is None or batch.touches(record):
                 make()
-                record = _attempt(record_of, folders, item)  # it may have needed what is made now
+                record = _attempt(record_of, folders, item)  # it may depend on changes that are made now
             if record is None:
                 single(*item)
                 folders.clear()
@@ -206,7 +209,7 @@ class BulkFiles(Files):
         here, there = self._entry(source, folders), self._entry(destination, folders)
         was = self._changes.look(self._root, here)
         if was is None or was.kind != "file" or self._changes.look(self._root, there) is not None:
-            return None  # undoing a move to a second name of the same file would delete that
+            return None  # undoing a move to a second name of the same file would delete that name
         return Record(Do.MOVE, self._root, here, there, was=was)
 
     def _remove_record(self, folders: Folders, path: Name) -> Record | None:
@@ -231,7 +234,7 @@ class BulkFiles(Files):
 
 
 class _Waiting(Generic[T]):
-    """What will be made together: a thousand items, those before an error, and at the end those that are left."""
+    """Items that will be made together: after a thousand, before an error is raised, and at the end."""
 
     def __init__(self, make: Callable[[list[T]], None]) -> None:
         self._make = make
@@ -260,7 +263,7 @@ class _Waiting(Generic[T]):
 
 
 class _Batch:
-    """Records of changes that have nothing to do with each other, and of the folders that they need."""
+    """Records of changes that are independent of each other, and of the folders that they need."""
 
     def __init__(self, changes: Changes, parents: Callable[[str], list[Record]]) -> None:
         self._changes = changes
@@ -272,7 +275,7 @@ class _Batch:
         self._records: list[Record] = []
         self._names: set[str] = set()
         self._known: set[str] = set()
-        """Folders that are there, or will be."""
+        """Folders that exist, or will exist."""
 
     def touches(self, record: Record) -> bool:
         """Return whether a name of this record is one of the batch's."""
@@ -289,7 +292,7 @@ class _Batch:
         self._records.append(record)
 
     def make(self) -> int:
-        """Make the changes, and begin anew; gives how many were made, as `Changes.make_many`."""
+        """Make the changes, and start a new batch; return how many were made, as `Changes.make_many` does."""
         folders, records = [*self._folders.values()], self._records
         self._begin()
         if not records:
@@ -301,7 +304,7 @@ class _Batch:
 def _attempt(
     record_of: Callable[[Folders, *Item], Record | None], folders: Folders, item: tuple[*Item]
 ) -> Record | None:
-    """Return the record of an item; of what fails there is none, and the single verb says why."""
+    """Return the record of an item; ``None`` if that fails, so that the single verb raises the reason."""
     try:
         return record_of(folders, *item)
     except (OSError, PathError):

@@ -1,4 +1,4 @@
-"""Files that are being written: they take their place when they are closed, whole, or not at all."""
+"""Files that are being written: each is put in its place as a whole when it is closed, or not at all."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from types import TracebackType
 
 
 class Draft(io.FileIO):
-    """A new file under a name of ours. Closing it puts it in its place, unless it was given up.
+    """A new file under a temporary name. Closing it puts it in its place, unless it was given up.
 
     Args:
         descriptor: The new file, open to read and write.
@@ -22,7 +22,7 @@ class Draft(io.FileIO):
         self._finish: Callable[[Draft], None] | None = finish
 
     def give_up(self) -> None:
-        """Leave what stands in its place; the draft will only be closed."""
+        """Keep the existing file; the draft will only be closed."""
         self._finish = None
 
     def close(self) -> None:
@@ -41,7 +41,7 @@ class _WholeOrNothing(io.IOBase):
     _draft: Draft
 
     def close(self) -> None:
-        """Write what is buffered, and put the draft in its place."""
+        """Flush the buffer, and put the draft in its place."""
         try:
             if not self.closed:
                 self.flush()

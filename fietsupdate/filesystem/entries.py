@@ -1,4 +1,4 @@
-"""How verbs find the files that scripts name: the canonical path, what is there, and the open folder that it is in."""
+"""Finds the files that scripts name: the canonical path, the current file, and the open folder that contains it."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ class Entries(Reading):
         return look
 
     def _entry(self, path: Name, folders: dict[str, str] | None = None) -> str:
-        """Return the canonical path of what a script means; a symlink at its end means itself."""
+        """Return the canonical path for a path from a script; a symlink at its end is not followed."""
         return self._paths.resolve_entry(path, {} if folders is None else folders, self._changes.folders)
 
     def _target(self, path: Name) -> tuple[str, Seen | None]:
-        """Return the canonical path of what a script means, a symlink at its end followed, and what is there."""
+        """Return the canonical path for a path from a script, following a symlink at its end, and the attributes there."""
         here = self._entry(path)
         look = self._changes.look(self._root, here)
         if look is None or look.kind != "link":
@@ -65,23 +65,26 @@ class Entries(Reading):
         return self._changes.slot(self._root, path)
 
     def _names(self, here: str) -> list[str]:
-        """List a folder, sorted."""
+        """Return the names in a folder, sorted."""
         with opened(self._slot(here)) as folder:
             return sorted(os.listdir(folder))
 
     def _text(self, here: str) -> str:
-        """Read a symlink."""
+        """Return the text of a symlink."""
         slot = self._slot(here)
         return os.readlink(slot.name, dir_fd=slot.folder)
 
     def _create(self, draft: str, target: str, look: Seen | None) -> int:
-        """Create a draft, and open it; one for a new file is what a plain call would make of it in its folder."""
+        """Create a draft, and open it.
+
+        A draft for a new file gets the attributes that a plain call in its folder would set.
+        """
         if look is not None:
             return open_file(self._slot(draft), NEW)
         return create(self._slot(draft), self._nearest(target))
 
     def _nearest(self, here: str) -> int:
-        """Open the folder of a path, or the nearest one above that is there."""
+        """Open the folder of a path, or the nearest existing folder above it."""
         while True:
             try:
                 return self._slot(here).folder
@@ -89,19 +92,19 @@ class Entries(Reading):
                 here = folder_of(here)
 
     def _parents(self, here: str) -> list[Record]:
-        """Return the records that create the folders above a path which are missing, outermost first."""
+        """Return the records that create the missing folders above a path, outermost first."""
         missing: list[Record] = []
         folder = folder_of(here)
         while folder and self._changes.look_into(self._root, folder) is None:
             if self._changes.look(self._root, folder) is not None:
-                break  # a file: what needs the folder will be told so
+                break  # a file, so that the change that needs the folder will fail
             missing.append(Record(Do.MKDIR, self._root, folder))
             folder = folder_of(folder)
         return missing[::-1]
 
 
 def check_replaceable(look: Seen | None, target: str) -> None:
-    """Refuse to put a file where something is that is not an ordinary file.
+    """Refuse to replace anything but a regular file.
 
     Raises:
         OSError: EISDIR or EINVAL.
@@ -114,5 +117,5 @@ def check_replaceable(look: Seen | None, target: str) -> None:
 
 
 def error_of(number: int, path: str) -> OSError:
-    """Make the error of a system call, about a path."""
+    """Return the error of a system call for a path."""
     return OSError(number, os.strerror(number), path)

@@ -1,7 +1,7 @@
-"""Copies the content of one file, and hashes what was written.
+"""Copies the content of one file, and hashes the written bytes.
 
-Blocks are shared with the copy (FICLONE) where the file system can; else the kernel copies what is large, and what is
-small passes through our memory once, for the copy and for the hash. Holes stay holes.
+Blocks are shared with the copy (FICLONE) where the file system can. Otherwise the kernel copies large files, and small
+files pass through our memory once, for the copy and for the hash. Holes stay holes.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ FICLONE = 0x40049409
 _NOT_BY_KERNEL = frozenset(
     {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.EBADF, errno.ETXTBSY, errno.ENOTTY}
 )
-"""What file systems and kernels answer that cannot share blocks, or copy by themselves."""
+"""The errors of file systems and kernels that cannot share blocks, or copy by themselves."""
 
 _IN_INODE = 1 << 16
 """Files up to this size may lie in their inode, and then occupy no block though they have no hole."""
 
 
 class ContentCopier:
-    """Copies contents from one file system to one other, and remembers what those two cannot do.
+    """Copies contents from one file system to another, and remembers what those two cannot do.
 
     Args:
-        moved: Told how many bytes were copied since the last time.
+        moved: Called with the number of bytes that were copied since the last call.
     """
 
     def __init__(self, moved: Callable[[int], None]) -> None:
@@ -44,15 +44,15 @@ class ContentCopier:
         self._by_kernel = hasattr(os, "copy_file_range")
 
     def copy(self, reader: int, writer: int, status: os.stat_result) -> tuple[int, str]:
-        """Copy what an open file holds into an empty one; give the copy's size and SHA-256.
+        """Copy the content of an open file into an empty one; return the copy's size and SHA-256.
 
         Args:
             reader: Descriptor of the source, at its beginning.
             writer: Descriptor of the copy, open for reading as well.
-            status: What the source looked like when it was opened.
+            status: The attributes of the source when it was opened.
 
         Raises:
-            OSError: it cannot be read or written.
+            OSError: The source cannot be read, or the copy cannot be written.
         """
         if self._share(reader, writer):
             self._moved(status.st_size)
@@ -74,13 +74,13 @@ class ContentCopier:
         return self._shares
 
     def _small(self, reader: int, writer: int, expected: int) -> tuple[int, str]:
-        """Copy a file that fits into memory; more than was expected is read to its end as well."""
+        """Copy a file that fits into memory; a file that has grown meanwhile is also read to its end."""
         sha256, size = hashlib.sha256(), 0
         while piece := os.read(reader, expected + 1 - size if size <= expected else CHUNK):
             write_all(writer, piece)
             sha256.update(piece)
             size += len(piece)
-            if size == expected:  # one byte more was asked for: this is the end
+            if size == expected:  # one byte more was asked for, so this is the end
                 break
         self._moved(size)
         return size, sha256.hexdigest()
@@ -96,7 +96,7 @@ class ContentCopier:
         os.ftruncate(writer, max(min(os.fstat(reader).st_size, status.st_size), os.fstat(writer).st_size))
 
     def _piece(self, reader: int, writer: int, most: int) -> int:
-        """Copy some bytes from where both files stand; gives how many, 0 at the end of the file."""
+        """Copy some bytes from the current positions of both files; return how many, 0 at the end of the file."""
         if self._by_kernel:
             try:
                 if done := os.copy_file_range(reader, writer, most):
@@ -116,9 +116,9 @@ def has_holes(status: os.stat_result) -> bool:
 
 
 def can_share(source: Path, dest: Path) -> bool:
-    """Return whether copies in one folder can share the blocks of files in another; both stay as they are.
+    """Return whether copies in one folder can share the blocks of files in another; both folders stay unchanged.
 
-    It is tried with files that have no names; where the system makes none, the answer is no.
+    This is tried with files that have no names; where the system cannot create such files, the answer is no.
     """
     try:
         with _nameless(source) as first, _nameless(dest) as second:
@@ -131,7 +131,7 @@ def can_share(source: Path, dest: Path) -> bool:
 
 @contextmanager
 def _nameless(folder: Path) -> Iterator[int]:
-    """Open a file that no folder ever names, so that not even the folder's time changes."""
+    """Open a file without a name in the folder, so that not even the folder's time changes."""
     if not hasattr(os, "O_TMPFILE"):
         raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
     descriptor = os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
@@ -142,11 +142,11 @@ def _nameless(folder: Path) -> Iterator[int]:
 
 
 def digest_of(descriptor: int, moved: Callable[[int], None] | None = None) -> str:
-    """Return the SHA-256 of an open file, hexadecimal; where it stands does not change.
+    """Return the SHA-256 of an open file, hexadecimal; its position does not change.
 
     Args:
         descriptor: The file, open for reading.
-        moved: Told how many bytes were read since the last time.
+        moved: Called with the number of bytes that were read since the last call.
     """
     sha256, offset = hashlib.sha256(), 0
     while piece := os.pread(descriptor, CHUNK, offset):
@@ -158,13 +158,13 @@ def digest_of(descriptor: int, moved: Callable[[int], None] | None = None) -> st
 
 
 def _data(descriptor: int, size: int) -> Iterator[tuple[int, int]]:
-    """Yield the parts of a file that are not holes; all of it where the system cannot tell."""
+    """Yield the parts of a file that are not holes; the whole file where the system does not know."""
     end = 0
     while end < size:
         try:
             start = os.lseek(descriptor, end, os.SEEK_DATA)
         except OSError as error:
-            if error.errno == errno.ENXIO:  # nothing but a hole is left
+            if error.errno == errno.ENXIO:  # only a hole is left
                 return
             yield end, size
             return

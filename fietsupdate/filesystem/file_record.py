@@ -1,4 +1,4 @@
-"""One file as it was copied, a line of JSON in the list of a backup's files."""
+"""One file as it was copied: a line of JSON in the list of a backup's files."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import NamedTuple
 from fietsupdate.model.readback import parsed
 
 _TYPES = [str, str, str, int, str, int, int, int, int, dict, str]
-"""Of the fields of a `FileRecord` that are always there, as JSON has them."""
+"""The JSON types of the fields of a `FileRecord` that are always present."""
 
 
 _quoted = json.encoder.encode_basestring_ascii
-"""What `json.dumps` does with a text; a whole call of it takes longer than to copy a small file."""
+"""How `json.dumps` quotes a text; a whole call of `json.dumps` takes longer than copying a small file."""
 
 
 class FileRecord(NamedTuple):
@@ -28,7 +28,7 @@ class FileRecord(NamedTuple):
     size: int = 0
     """Bytes of a file's content; 0 for everything else."""
     sha256: str = ""
-    """Of a file's content, hexadecimal."""
+    """SHA-256 of a file's content, hexadecimal."""
     mode: int = 0
     """Permission bits."""
     uid: int = 0
@@ -37,9 +37,9 @@ class FileRecord(NamedTuple):
     xattrs: Mapping[str, str] = {}
     """Extended attributes, in base64."""
     target: str = ""
-    """Text of a symlink; for a hard link the path of the file that it is another name of."""
+    """Text of a symlink; for a hard link, the path of the copied file that it is another name of."""
     target_root: str | None = None
-    """The root that this path is in, where it is another one than its own."""
+    """The root of that path, where it is another root than the link's."""
 
     @property
     def linked_root(self) -> str:
@@ -47,7 +47,7 @@ class FileRecord(NamedTuple):
         return self.root if self.target_root is None else self.target_root
 
     def to_json(self) -> str:
-        """Return one line of the listing: ASCII, whatever the name is."""
+        """Return one line of the list: ASCII, whatever the name is."""
         text, xattrs = _quoted, json.dumps(dict(self.xattrs)) if self.xattrs else "{}"
         more = "" if self.target_root is None else f", {text(self.target_root)}"
         return (
@@ -57,10 +57,10 @@ class FileRecord(NamedTuple):
 
     @classmethod
     def from_json(cls, text: str) -> FileRecord:
-        """Read a line of the listing.
+        """Read a line of the list.
 
         Raises:
-            ValueError: it is none.
+            ValueError: The line is no file record.
         """
         try:
             record = cls(*parsed(text))
@@ -71,6 +71,6 @@ class FileRecord(NamedTuple):
         return record
 
     def is_inside(self) -> bool:
-        """Return whether all its paths stay in the root: none is absolute, none goes up, none is cut off by a NUL."""
+        """Return whether all its paths stay in the root: none is absolute, contains ``..`` or is cut off by a NUL."""
         paths = (self.path, self.target) if self.kind == "hardlink" else (self.path,)
         return not any(path.startswith("/") or "\0" in path or ".." in path.split("/") for path in paths)

@@ -1,10 +1,10 @@
-"""The verbs by which update scripts change single files; `BulkFiles` adds those for many at once.
+"""The verbs by which update scripts change single files; `BulkFiles` adds verbs for many at once.
 
 Each change is journaled before it is made, and is durable or undone together with the database's. Content, mode, time
-of change, owner, extended attributes, symlinks, hard links and empty folders come back exactly.
+of change, owner, extended attributes, symlinks, hard links and empty folders are restored exactly.
 
-Paths are relative to the root. Folders that are missing on the way to a new file are created. A verb that fails has
-changed nothing, except a tree verb that had to go file by file (over layers or mounted file systems).
+Paths are relative to the root. Missing folders above a new file are created. A verb that fails has changed nothing,
+except a tree verb that had to go file by file (over layers or mounted file systems).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _MODES = frozenset({"w", "wb", "x", "xb", "a", "ab"})
 
 
 def at_work(verb: Callable[Concatenate[F, P], R]) -> Callable[Concatenate[F, P], R]:
-    """Mark what a verb does as our own work, which the guard does not journal once more."""
+    """Mark a verb's file calls as our own work, which the guard must not journal again."""
 
     @functools.wraps(verb)
     def marked(self: F, /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -64,11 +64,11 @@ class Files(Entries):
     def write(self, path: Name, content: Content) -> None:
         """Write a file, new or in the place of another, which then keeps its mode, owner and attributes.
 
-        Text is written as UTF-8, without changing its line ends. A stream is copied from where it stands.
+        Text is written as UTF-8, without changing its line ends. A stream is copied from its current position.
 
         Raises:
-            PathError: the path leads out of the root, or to what is not the script's.
-            IsADirectoryError: it is a folder.
+            PathError: The path leads out of the root, or to a file that scripts may not change.
+            IsADirectoryError: The path is a folder.
         """
         with self._open_draft(path, exclusive=False) as file:
             fill(file, content)
@@ -83,17 +83,17 @@ class Files(Entries):
     def open(self, path: Name, mode: Literal["r"], encoding: str = ...) -> TextIO: ...
 
     def open(self, path: Name, mode: str = "w", encoding: str = "utf-8") -> IO[Any]:
-        """Open a file. One that is written takes its place when it is closed; until then what was there stands.
+        """Open a file. A file that is written replaces the existing one when it is closed, not earlier.
 
         Args:
             path: The file.
             mode: As for the built-in function: ``w``, ``x``, ``a``, ``r``, with ``b`` for bytes.
-            encoding: Of the text.
+            encoding: Encoding of the text.
 
         Raises:
-            FileExistsError: the mode is ``x``, and the file is there.
-            FileNotFoundError: the mode is ``r``, and the file is not there.
-            ValueError: the mode is another one.
+            FileExistsError: The mode is ``x``, and the file exists.
+            FileNotFoundError: The mode is ``r``, and the file does not exist.
+            ValueError: There is no such mode.
         """
         if mode in _READING:
             return open(self._absolute(path), mode, encoding=None if "b" in mode else encoding)
@@ -109,11 +109,11 @@ class Files(Entries):
 
     @at_work
     def move(self, source: Name, destination: Name) -> None:
-        """Give a file, symlink or whole folder another name, which must be free.
+        """Move a file, symlink or whole folder to another name, which must be free.
 
         Raises:
-            FileNotFoundError: there is nothing to move.
-            FileExistsError: the destination is taken.
+            FileNotFoundError: The source does not exist.
+            FileExistsError: The destination is taken.
         """
         folders: dict[str, str] = {}
         here, there = self._entry(source, folders), self._entry(destination, folders)
@@ -137,8 +137,8 @@ class Files(Entries):
         """Copy a file, symlink or whole folder to a name that is free, with modes, times and attributes.
 
         Raises:
-            FileNotFoundError: there is nothing to copy.
-            FileExistsError: the destination is taken.
+            FileNotFoundError: The source does not exist.
+            FileExistsError: The destination is taken.
         """
         here = self._entry(source)
         there = self._free(destination)
@@ -155,7 +155,7 @@ class Files(Entries):
         """Remove a file, a symlink, or a folder with everything in it.
 
         Raises:
-            FileNotFoundError: there is nothing to remove.
+            FileNotFoundError: The path does not exist.
         """
         here = self._entry(path)
         was = self._look(here)
@@ -165,10 +165,10 @@ class Files(Entries):
 
     @at_work
     def mkdir(self, path: Name) -> None:
-        """Create a folder and those above it; one that is there will do.
+        """Create a folder and those above it; an existing folder is no error.
 
         Raises:
-            FileExistsError: a file has the name.
+            FileExistsError: A file has the name.
         """
         here = self._paths.resolve(path)
         look = self._changes.look(self._root, here)
@@ -182,8 +182,8 @@ class Files(Entries):
         """Create a symlink whose text is ``target``, relative to the folder of the link.
 
         Raises:
-            PathError: the target is outside of the root.
-            FileExistsError: the name is taken.
+            PathError: The target is outside of the root.
+            FileExistsError: The name is taken.
         """
         here = self._free(path)
         text = os.fspath(target)
@@ -228,13 +228,16 @@ class Files(Entries):
 
     @at_work
     def _finish(self, draft: Draft, name: str, target: str) -> None:
-        """Put a draft that is complete in its place."""
+        """Put a complete draft in its place."""
         look, parents = self._dress(name, target)
         durable.sync(draft.fileno(), self._paths.absolute(target))
         self._settle(name, target, look, parents)
 
     def _dress(self, name: str, target: str) -> tuple[Seen | None, list[Record]]:
-        """Set owner, mode and attributes of a draft for its place; return what is there, and what is missing above."""
+        """Set owner, mode and attributes of a draft for its place.
+
+        Return the existing file, and records for missing folders.
+        """
         look = self._changes.look(self._root, target)
         check_replaceable(look, target)
         if look is not None:
@@ -245,7 +248,7 @@ class Files(Entries):
         return look, parents
 
     def _settle(self, name: str, target: str, look: Seen | None, parents: list[Record]) -> None:
-        """Put a draft in its place that is dressed and durable."""
+        """Put a draft in its place whose attributes are set and which is durable."""
         try:
             self._put(name, self._look(name), target, look, parents)
         except OSError as error:
@@ -287,7 +290,7 @@ class Files(Entries):
         self._changes.make(Record(Do.RMDIR, self._root, here, meta=meta))
 
     def _move_apart(self, here: str, there: str, was: Seen) -> None:
-        """Move over layers or file systems: what cannot be renamed is copied, and the original goes to the vault."""
+        """Move across layers or file systems: files that cannot be renamed are copied, and the originals removed."""
         if was.kind != "folder":
             self._changes.make(*self._parents(there))
             self._copy(here, there, was)
@@ -323,7 +326,7 @@ class Files(Entries):
 
 
 def fill(file: IO[bytes], content: Content) -> None:
-    """Write what a script gives as content: bytes, text, or a stream from where it stands."""
+    """Write the content that a script passes: bytes, text, or a stream from its current position."""
     if isinstance(content, str):
         file.write(content.encode())
     elif isinstance(content, bytes | bytearray | memoryview):

@@ -1,8 +1,8 @@
 """The note of the last run that failed: when, at which update, in which phase, and why.
 
-Both halves are as they were before an atomic update that failed, so nothing else tells of it: not the ledger, and not
-the terminal of a command that a timer has started. The note says it until a run succeeds. It decides nothing: a note
-that cannot be written or read is no note.
+After an atomic update that failed, both halves are in their old state, so nothing else records the failure: neither the
+ledger, nor the terminal of a command that a timer has started. The note is kept until a run succeeds. It is for
+information only: an error in writing or reading it is ignored.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from fietsupdate.model import Failure
 
 NAME = "failure"
 LONGEST = 4000
-"""Characters of a message that are kept."""
+"""The most characters of a message that are kept."""
 
 MOST_BYTES = 64 * 1024
-"""A file that is larger is not ours."""
+"""The most bytes of a note; a larger file is not ours."""
 
 
 def note(data_dir: Path, failure: Failure) -> None:
-    """Write the note, in the place of an older one. Whoever calls holds the lock."""
+    """Write the note, replacing an older one. The caller must hold the lock."""
     text = json.dumps({name: value[:LONGEST] for name, value in asdict(failure).items()})
-    with suppress(OSError, FilesError):  # a full disk, above all: the failure itself is what must be told
+    with suppress(OSError, FilesError):  # mainly a full disk; the failure itself must still be reported
         _clear_drafts(data_dir)
         durable.atomic_write(home(data_dir) / NAME, text.encode(), mode=0o600)
 
 
 def forget(data_dir: Path) -> None:
-    """Take the note away: a run has succeeded."""
+    """Delete the note, because a run has succeeded."""
     with suppress(OSError, FilesError):
         (home(data_dir) / NAME).unlink()
         _clear_drafts(data_dir)
@@ -42,7 +42,7 @@ def forget(data_dir: Path) -> None:
 
 
 def noted(data_dir: Path) -> Failure | None:
-    """Read the note; ``None`` where there is none that makes sense. It changes nothing, and never fails."""
+    """Return the note; ``None`` where there is none, or none that makes sense. Changes nothing, and never fails."""
     with suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
         values = json.loads(regular.read_bytes(home(data_dir) / NAME, MOST_BYTES))
         return Failure(**{field.name: shown(values[field.name]) for field in fields(Failure)})
@@ -50,7 +50,7 @@ def noted(data_dir: Path) -> Failure | None:
 
 
 def shown(value: object) -> str:
-    """Return a text that was read back; what could move a terminal's cursor or change its colours becomes an escape."""
+    """Return a text that was read back, with control characters escaped that could affect a terminal."""
     if not isinstance(value, str):
         raise TypeError("it is no text")
     return "".join(
@@ -59,5 +59,5 @@ def shown(value: object) -> str:
 
 
 def _clear_drafts(data_dir: Path) -> None:
-    for draft in home(data_dir).glob(f".{NAME}.*"):  # a run that was killed
+    for draft in home(data_dir).glob(f".{NAME}.*"):  # left by a run that was killed
         draft.unlink(missing_ok=True)

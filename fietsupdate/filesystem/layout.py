@@ -1,7 +1,7 @@
-"""What lies where in a data directory, by name; and how our own folder comes to be.
+"""The names of our files in a data directory, and the creation of our own folder.
 
-``<root>/.fietsupdate`` is 0700 and belongs to whoever owns the root. Nothing else of ours ever stays outside it,
-the VERSION file apart.
+``<root>/.fietsupdate`` is 0700 and belongs to the owner of the root. No other file of ours stays outside of it, except
+for the VERSION file.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 LOST_FOUND = "lost+found"
-"""What a file system brings along; it is nobody's file."""
+"""A folder that file systems create themselves; it does not belong to the application."""
 
 
 def home(root: Path) -> Path:
-    """Name our own folder in a root."""
+    """Return our own folder in a root."""
     return root / HOME
 
 
@@ -39,51 +39,51 @@ def is_name(part: str) -> bool:
 
 
 def lock_file(data_dir: Path) -> Path:
-    """Name the file that a running updater holds."""
+    """Return the file that a running updater locks."""
     return data_dir / HOME / "lock"
 
 
 def ledger_file(data_dir: Path) -> Path:
-    """Name the data directory's copy of the ledger."""
+    """Return the data directory's copy of the ledger."""
     return data_dir / HOME / LEDGER
 
 
 def open_folder(root: Path) -> Path:
-    """Name the folder of the open transaction, at most one."""
+    """Return the folder of the open transaction, of which there is at most one."""
     return root / HOME / "txn"
 
 
 def done_folder(root: Path) -> Path:
-    """Name the folder of what is committed or undone, and is being emptied."""
+    """Return the folder of transactions that are committed or undone, and are being deleted."""
     return root / HOME / "done"
 
 
 def kept_folder(root: Path) -> Path:
-    """Name the folder of finished transactions whose vault is kept (updates that were not atomic)."""
+    """Return the folder of finished transactions whose vault is kept (updates that were not atomic)."""
     return root / HOME / "kept"
 
 
 def found_folder(root: Path, txn: str) -> Path:
-    """Name the folder of what one playback did not recognise."""
+    """Return the folder of files that one playback did not recognise."""
     return root / HOME / "found" / txn
 
 
 def restore_folder(root: Path) -> Path:
-    """Name the folder of a restore: its journal, what is staged, and what was live before."""
+    """Return the folder of a restore: its journal, the staged files, and what was live before."""
     return root / HOME / "restore"
 
 
 def open_home(root: Path) -> int:
-    """Open our own folder in a root and return its descriptor: what is done relative to it is done in that very folder.
+    """Open our own folder in a root and return its descriptor; calls relative to it stay in that very folder.
 
     Raises:
-        FilesError: it is not ours alone, see `check_home`.
-        OSError: it is not there, or cannot be opened.
+        FilesError: The folder is not ours alone, see `check_home`.
+        OSError: The folder does not exist, or cannot be opened.
     """
     try:
         descriptor = os.open(home(root), os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
-        check_home(root)  # which tells a symlink in better words
+        check_home(root)  # it has a better message for a symlink
         raise
     try:
         _check_status(root, os.fstat(descriptor))
@@ -94,17 +94,18 @@ def open_home(root: Path) -> int:
 
 
 def check_home(root: Path) -> None:
-    """Refuse a folder of ours that somebody else may have put there, or may write to (invariant 12).
+    """Refuse a folder of ours that another user may have created, or may write to (invariant 12).
 
-    It must be a real folder, and belong to this user or to root; where root runs, the owner of the root will do.
+    It must be a real folder, and belong to this user or to root; if this user is root, it may belong to the owner of
+    the root directory, too.
 
     Raises:
-        FilesError: it is anything else, with what to type.
+        FilesError: The folder is anything else; with the command to type.
     """
     try:
         status = os.lstat(home(root))
     except OSError:
-        return  # none is there, or this user may not look: that is told elsewhere
+        return  # it does not exist, or this user may not read it, which is reported elsewhere
     _check_status(root, status)
 
 
@@ -140,11 +141,11 @@ def _foreign(message: str, hint: str) -> FilesError:
 
 
 def make_home(root: Path) -> Path:
-    """Create our own folder in a root, unless it is there; the root keeps its time. One that others may read is closed.
+    """Create our own folder in a root, unless it exists, without changing the root's time; close it to other users.
 
     Raises:
-        DataDirMissingError: the root does not exist.
-        FilesError: the root cannot be written, something else has our name, or it is not ours alone.
+        DataDirMissingError: The root does not exist.
+        FilesError: The root cannot be written, a file has the folder's name, or the folder is not ours alone.
     """
     path = home(root)
     try:
@@ -168,18 +169,18 @@ def _close_to_others(root: Path) -> None:
     try:
         status = os.fstat(descriptor)
         if status.st_mode & _OTHERS and status.st_uid in {user(), os.stat(root).st_uid}:
-            with suppress(PermissionError):  # somebody else's, or a file system that knows no modes
+            with suppress(PermissionError):  # another user's folder, or a file system without modes
                 os.fchmod(descriptor, stat.S_IMODE(status.st_mode) & ~_OTHERS)
     finally:
         os.close(descriptor)
 
 
 def make_folder(path: Path, *, shared: bool = True) -> None:
-    """Create a folder of ours, 0700; one that is there will do, but not a symlink to one.
+    """Create a folder of ours, 0700; an existing folder is no error, a symlink to a folder is.
 
     Args:
         path: The folder.
-        shared: Whether it gets the owner of the folder that it is in; else it stays this user's.
+        shared: Whether it gets the owner of the folder that contains it; otherwise it stays this user's.
     """
     try:
         os.mkdir(path, 0o700)
@@ -192,7 +193,7 @@ def make_folder(path: Path, *, shared: bool = True) -> None:
 
 
 def make_folders(path: Path) -> list[Path]:
-    """Create a folder of ours with those above it that are missing; give all whose content has changed by that."""
+    """Create a folder of ours with its missing parents; return all folders whose content has changed."""
     if path.is_dir():
         return []
     made = make_folders(path.parent)

@@ -1,7 +1,7 @@
-"""The data directory's copy of the ledger, and the VERSION file: one look at what is there.
+"""The data directory's copy of the ledger, and the VERSION file: how they are read.
 
-Looking needs no lock, waits for nothing, creates nothing, and never fails on what it finds: damage is part of the
-answer (invariant 10).
+Reading needs no lock, waits for nothing, creates nothing, and does not fail on damaged files: damage is part of the
+result (invariant 10).
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from fietsupdate.model import Entry
 from fietsupdate.views import FilesView
 
 LARGEST = 1 << 28
-"""Bytes that a ledger has at the most."""
+"""The most bytes of a ledger."""
 _LONGEST = 1 << 16
-"""Bytes of a line; an entry has a few hundred."""
+"""The most bytes of a line; an entry has a few hundred."""
 _MOST = 1 << 18
-"""Entries that are read: one a day for seven hundred years."""
+"""The most entries that are read: one a day for seven hundred years."""
 
 
 def look(data_dir: Path, version_file: str) -> FilesView:
-    """Read what the data directory says about its instance; of a restore that lies open it knows nothing.
+    """Read the data directory's facts about its instance; an interrupted restore is not among them.
 
     Args:
         data_dir: The data directory; it may be missing.
@@ -69,7 +69,7 @@ def read_entries(path: Path) -> tuple[tuple[Entry, ...], bool, str]:
 
 
 def _read_lines(file: BinaryIO, path: Path) -> tuple[tuple[Entry, ...], bool, str]:
-    """Read entry by entry, up to the first line that is none: so no more of a file is read than there are entries."""
+    """Read entry by entry, up to the first invalid line, so that no more of a file is read than it has entries."""
     entries: list[Entry] = []
     lines = iter(lambda: file.readline(_LONGEST), b"")
     for number, line in enumerate(lines, start=1):
@@ -103,10 +103,10 @@ def read_version(path: Path | None) -> tuple[tuple[str, ...] | None, str]:
 
 
 def _real_version(path: Path) -> Path:
-    """Follow a VERSION file that is a symlink within its folder, as the verb that writes it does.
+    """Return the target of a VERSION file that is a symlink within its folder, as the verb that writes it does.
 
     Raises:
-        OSError: it leads out of it.
+        OSError: The symlink leads out of the folder.
     """
     if not path.is_symlink():
         return path

@@ -1,14 +1,15 @@
-"""The lock that a running updater holds on a data directory, and who holds it.
+"""The lock that a running updater holds on a data directory, and the name of its holder.
 
-It is a lock of the operating system on ``.fietsupdate/lock``, so the system frees it when its holder dies, however it
-dies. On Linux it is an open file description lock (fcntl(2), F_OFD_SETLK): unlike flock(2) it can be looked at without
-being taken, and unlike a plain POSIX lock it is not lost when somebody in the same process reads the file. Elsewhere
-it is flock(2), which those systems show to F_GETLK.
+It is a lock of the operating system on ``.fietsupdate/lock``, so the system releases it when its holder dies, however
+it dies. On Linux it is an open file description lock (fcntl(2), F_OFD_SETLK): unlike flock(2) it can be inspected
+without being taken, and unlike a plain POSIX lock it is not lost when other code in the same process reads the file.
+Elsewhere it is flock(2), which those systems show to F_GETLK.
 
-The folder that the file is in is locked, too, so that the lock lasts when somebody deletes the file: on Linux by a lock
-for reading, as a folder cannot be opened for writing; who has the file looks whether anybody else has that one.
+The folder that contains the file is locked, too, so that the lock remains when the file is deleted: on Linux by a lock
+for reading, as a folder cannot be opened for writing. A process that has locked the file then checks that no other
+process has locked the folder.
 
-The file's content says who holds it. Locks are polled, never waited for inside a system call.
+The file's content names the holder. Locks are polled, never waited for inside a system call.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ _GET: int = getattr(fcntl, "F_OFD_GETLK", fcntl.F_GETLK)
 _TAKEN = frozenset({errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES})
 _LINUX = _SET is not None
 _NO_FILE = frozenset({errno.EINVAL, errno.ELOOP, errno.EPERM})
-"""What `opened` answers for what is no file of ours."""
+"""The errors of `opened` for a path that is no file of ours."""
 NAME = "lock"
 _FIRST_PAUSE = 0.05
 _LONGEST_PAUSE = 1.0
@@ -56,14 +57,15 @@ def hold(
     """Hold the lock of a data directory.
 
     Args:
-        data_dir: The data directory; our own folder is created in it where it is missing.
+        data_dir: The data directory; our own folder is created in it if it is missing.
         timeout: Seconds to wait for another holder; 0 does not wait.
-        on_wait: Told once for each holder that is waited for; ``None`` when the holder did not say who it is.
-        command: What to tell others that we do.
+        on_wait: Called once for each holder that is waited for, with ``None`` for a holder that has not signed the
+            lock.
+        command: The name of our command, for other processes to show.
 
     Raises:
-        LockedError: another process still holds it.
-        FilesError: the data directory is missing or cannot be written, or its file system knows no locks.
+        LockedError: Another process still holds it.
+        FilesError: The data directory is missing or cannot be written, or its file system has no locks.
     """
     make_home(data_dir)
     folder, descriptor = _acquire(data_dir, timeout, on_wait)
@@ -76,7 +78,8 @@ def hold(
         if os.getpid() == pid:
             _held.difference_update((folder, descriptor))
             try:
-                with suppress(OSError):  # closing frees the lock; a name that is left on it means nothing then
+                # closing releases the lock; a name that is left in the file has no meaning then
+                with suppress(OSError):
                     os.ftruncate(descriptor, 0)
             finally:
                 os.close(descriptor)
@@ -84,9 +87,9 @@ def hold(
 
 
 def holder(data_dir: Path) -> LockHolder | None:
-    """Return who holds the lock at this moment, or ``None``; takes nothing, creates nothing, disturbs nobody.
+    """Return the current holder of the lock, or ``None``, without taking, creating or disturbing anything.
 
-    A holder that has not said who it is has pid 0.
+    A holder that has not signed the lock has pid 0.
     """
     try:
         folder = open_home(data_dir)
@@ -112,7 +115,7 @@ def _holder(folder: int) -> LockHolder | None:
 
 
 def _acquire(data_dir: Path, timeout: float, on_wait: Callable[[LockHolder | None], None]) -> tuple[int, int]:
-    """Poll until the lock is ours, and give the descriptors of the folder and of the file in it."""
+    """Poll until the lock is ours; return the descriptors of the folder and of the file in it."""
     until = time.monotonic() + timeout
     pause = _FIRST_PAUSE
     told: LockHolder | None = None
@@ -138,10 +141,10 @@ def _acquire(data_dir: Path, timeout: float, on_wait: Callable[[LockHolder | Non
 
 
 def _open(data_dir: Path) -> tuple[int, int]:
-    """Open the folder, and the file in it, which is made where it is missing.
+    """Open the folder, and the file in it, which is created if it is missing.
 
     Raises:
-        FilesError: the folder is not ours alone, or the file is none that can be locked.
+        FilesError: The folder is not ours alone, or the file cannot be locked.
     """
     path = lock_file(data_dir)
     try:
@@ -159,7 +162,7 @@ def _open(data_dir: Path) -> tuple[int, int]:
 def _open_file(folder: int) -> int:
     descriptor = opened(NAME, os.O_RDWR | os.O_CREAT, folder=folder)
     try:
-        if os.fstat(descriptor).st_nlink > 1:  # it is written into: another name of it could be anybody's file
+        if os.fstat(descriptor).st_nlink > 1:  # we write into it, and another name of it could be any user's file
             raise OSError(errno.EINVAL, "it has another name, too")
         give_owner_of(descriptor, os.fstat(folder))
     except BaseException:
@@ -176,7 +179,7 @@ def _try_both(folder: int, descriptor: int, data_dir: Path) -> bool:
         return _try_lock(folder, data_dir)
     if _is_taken(folder):
         return False
-    with suppress(OSError):  # where folders cannot be locked, the file is all that there is
+    with suppress(OSError):  # where folders cannot be locked, the lock of the file has to suffice
         fcntl.fcntl(folder, _SET, _flock(fcntl.F_RDLCK))
     return True
 
@@ -199,7 +202,7 @@ def _try_lock(descriptor: int, data_dir: Path) -> bool:
 
 
 def _is_still_there(folder: int, descriptor: int, data_dir: Path) -> bool:
-    """Return whether what we locked is what the others will find: folder or file may have been swapped."""
+    """Return whether other processes will find the folder and file that we locked, which may have been replaced."""
     try:
         there = os.lstat(home(data_dir)), os.stat(NAME, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:
@@ -211,7 +214,7 @@ def _is_taken(descriptor: int) -> bool:
     try:
         answer = fcntl.fcntl(descriptor, _GET, _flock(fcntl.F_WRLCK))
     except OSError:
-        return False  # no locks on this file system, so nobody holds one
+        return False  # no locks on this file system, so no process holds one
     return _lock_type(answer) != fcntl.F_UNLCK
 
 
@@ -252,7 +255,7 @@ def _locked(data_dir: Path, who: LockHolder) -> LockedError:
 
 
 def _let_go_in_child() -> None:
-    """Close inherited locks after a fork: the child must not keep a lock that its dead parent held."""
+    """Close inherited locks after a fork: a child must not keep its parent's lock after the parent has died."""
     for descriptor in _held:
         os.close(descriptor)
     _held.clear()

@@ -1,7 +1,7 @@
-"""The maintenance file: it stands while an instance is being changed, and no longer.
+"""The maintenance file: it exists while an instance is being changed, and no longer.
 
-What we put up is noted in our own folder first, with a token that stands in the file, too. So whoever holds the lock
-after a run that was killed knows that file from one that somebody else put there, which is never touched.
+A file that we create is noted in our own folder first, with a token that is written into the file, too. So after a run
+was killed, the next holder of the lock can distinguish that file from one of another program, which is never touched.
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ _TOKEN = re.compile("[0-9a-f]{16}")
 NOTE = "maintenance"
 """Name of the note in our own folder."""
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS})
-"""What file systems without hard links answer."""
+"""The errors of file systems without hard links."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Note:
-    """Which file is ours."""
+    """Path and token of our file."""
 
     path: Path
     token: str
 
     @property
     def draft(self) -> Path:
-        """The file before it has its name."""
+        """The temporary name of the file."""
         return self.path.with_name(f".{self.path.name}.{self.token}")
 
     @property
     def is_up(self) -> bool:
-        """Whether the file stands, and is the one that was put up."""
+        """Whether the file exists, and is the one that we created."""
         try:
             return self.token in read_bytes(self.path, of_anybody=True).decode(errors="replace")
         except OSError:
@@ -53,24 +53,24 @@ class _Note:
 
 
 def left_behind(data_dir: Path) -> Path | None:
-    """Name the maintenance file of ours that stands at this moment; changes nothing, and never fails."""
+    """Return our maintenance file if it exists; changes nothing, and never fails."""
     note = _noted(data_dir)
     return note.path if note is not None and note.is_up else None
 
 
 def is_noted(data_dir: Path) -> bool:
-    """Return whether a run has put a maintenance file up, or was about to, and has not cleared that away."""
+    """Return whether a run has created a maintenance file, or was about to, and has not removed it."""
     return bool(_written(data_dir))
 
 
 def put_up(path: Path, data_dir: Path, who: LockHolder) -> bool:
-    """Create the maintenance file, durably; what it holds is who works here, as JSON.
+    """Create the maintenance file, durably; its content names the process at work, as JSON.
 
     Returns:
-        Whether it is ours; False when a file of somebody else stands there, which is left as it is.
+        Whether the file is ours; False when another program's file exists there, which is left unchanged.
 
     Raises:
-        FilesError: it cannot be created.
+        FilesError: The file cannot be created.
     """
     try:
         take_down(data_dir, path)
@@ -89,18 +89,18 @@ def put_up(path: Path, data_dir: Path, who: LockHolder) -> bool:
 
 
 def take_down(data_dir: Path, configured: Path | None) -> Path | None:
-    """Remove the maintenance file that we put up, also that of a run that was killed. Whoever calls holds the lock.
+    """Remove the maintenance file that we created, also one of a run that was killed. The caller must hold the lock.
 
     Args:
         data_dir: The data directory, which has the note.
-        configured: Where the file is, by the configuration. Another one that is noted is removed with the rights of the
-            owner of the note only, who can have forged it (invariant 12).
+        configured: The configured path of the file. Another path in the note is removed with the rights of the note's
+            owner only, who can have forged it (invariant 12).
 
     Returns:
-        The file that was removed, or None where none of ours stood.
+        The file that was removed, or None where none of ours existed.
 
     Raises:
-        OSError: it cannot be removed; the note stays, so that the next run tries again.
+        OSError: The file cannot be removed; the note stays, so that the next run tries again.
     """
     note = _noted(data_dir)
     removed = None
@@ -117,7 +117,7 @@ def take_down(data_dir: Path, configured: Path | None) -> Path | None:
 
 
 def _create(note: _Note, text: str) -> bool:
-    """Let the file appear with its whole content, without ever replacing another one."""
+    """Create the file with its whole content at once, without ever replacing another file."""
     folder = os.stat(note.path.parent)
     descriptor = os.open(note.draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:

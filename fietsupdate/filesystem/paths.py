@@ -1,4 +1,4 @@
-"""The rules for paths that scripts give: relative to their root, and never out of it.
+"""The rules for paths in scripts: relative to their root, and never out of it.
 
 ``..``, absolute paths elsewhere, symlinks that lead out, our own folder and the application's own database files are
 refused before anything is done.
@@ -27,18 +27,18 @@ class PathError(FilesError, ValueError):
 
 
 def database_files(paths: Iterable[Path]) -> frozenset[str]:
-    """Name all files of the SQLite databases at ``paths``, canonically."""
+    """Return all files of the SQLite databases at ``paths``, as canonical paths."""
     return frozenset(os.path.realpath(path) + suffix for path in paths for suffix in _DATABASE_SUFFIXES)
 
 
 def kept_out(databases: Iterable[Path]) -> frozenset[str]:
-    """Name what no script may change: the files of the SQLite databases, and the symlinks that lead to them."""
+    """Return the paths that no script may change: the files of the SQLite databases, and symlinks to them."""
     databases = list(databases)
     return database_files(databases).union(*map(_links_on_the_way, databases))
 
 
 def _links_on_the_way(path: Path) -> set[str]:
-    """Name the symlinks that a path leads through, each by its canonical folder and its own name."""
+    """Return the symlinks on the way of a path, each by its canonical folder and its own name."""
     names: set[str] = set()
     here, parts = "/", os.path.abspath(path).split("/")
     while parts:
@@ -52,7 +52,7 @@ def _links_on_the_way(path: Path) -> set[str]:
             here = name
             continue
         if name in names:
-            break  # a loop leads nowhere
+            break  # a symlink loop leads nowhere
         names.add(name)
         here = "/" if text.startswith("/") else here
         parts = text.split("/") + parts
@@ -68,25 +68,25 @@ class Paths:
         self._keep_out = frozenset(keep_out)
 
     def absolute(self, path: str) -> str:
-        """Return the absolute path of a canonical one; one that is absolute lies outside, and stays as it is."""
+        """Return the absolute path for a canonical one; an absolute path lies outside, and is returned unchanged."""
         if path.startswith("/"):
             return path
         return f"{self.root}/{path}" if path else self.root
 
     def relative(self, real: str) -> str:
-        """Return the path below the root of a canonical absolute one."""
+        """Return the path below the root for a canonical absolute one."""
         return real[len(self.root) + 1 :]
 
     def resolve(self, path: str | os.PathLike[str], *, follow: bool = True, opened: Folders | None = None) -> str:
-        """Return the canonical path below the root that a script means; "" is the root itself.
+        """Return the canonical path below the root for a path from a script; "" is the root itself.
 
         Args:
-            path: What the script gave.
-            follow: Whether a symlink at the end means what it points to.
-            opened: Opens it where it is a folder, which tells at once that no symlink is on the way.
+            path: The path from the script.
+            follow: Whether a symlink at the end is followed.
+            opened: Opens the path if it is a folder; success proves at once that no symlink is on the way.
 
         Raises:
-            PathError: the path leads out of the root, or to files that are not the script's.
+            PathError: The path leads out of the root, or to files that scripts may not change.
         """
         text = self._below_root(os.fspath(path))
         real = self.absolute(text)
@@ -102,9 +102,9 @@ class Paths:
         return relative
 
     def real(self, relative: str, *, follow: bool) -> str:
-        """Return the canonical absolute path of a tidy one below the root, where no symlink is left.
+        """Return the canonical absolute path for a tidy one below the root, with all symlinks resolved.
 
-        The root is canonical, so only what is below it is looked at; ``os.path.realpath`` would begin at ``/``.
+        The root is canonical, so only the parts below it are checked; ``os.path.realpath`` would begin at ``/``.
         """
         path = self.root
         parts = relative.split("/") if relative else []
@@ -116,22 +116,22 @@ class Paths:
                 if stat.S_ISLNK(os.lstat(path).st_mode):
                     return _realpath(f"{self.root}/{relative}", follow=follow)
             except OSError:
-                return f"{self.root}/{relative}"  # nothing is there, or below it
+                return f"{self.root}/{relative}"  # nothing exists there, or below it
         return path
 
     def resolve_change(self, path: str | os.PathLike[str], *, follow: bool = True) -> str:
-        """Do the same for a path that will be changed; that cannot be the root itself."""
+        """Return what `resolve` returns, for a path that will be changed; it cannot be the root itself."""
         relative = self.resolve(path, follow=follow)
         if not relative:
             raise PathError(f"{os.fspath(path)!r} is the root itself, which must stay.")
         return relative
 
     def resolve_entry(self, path: str | os.PathLike[str], folders: dict[str, str], opened: Folders) -> str:
-        """Do as `resolve_change` for a path that will be changed itself, where many lie in the same folders.
+        """Return what `resolve_change` returns, for a path that will be changed itself, with a cache of folders.
 
         Args:
-            path: What the script gave; a symlink at its end means itself.
-            folders: What the folders that scripts gave turned out to be; to be kept while none of them changes.
+            path: The path from the script; a symlink at its end is not followed.
+            folders: The resolved folders, by the paths from scripts; valid while none of them changes.
             opened: Opens these folders.
         """
         text = os.fspath(path)
@@ -142,17 +142,17 @@ class Paths:
             try:
                 folders[folder] = self.resolve(folder, opened=opened)
             except PathError:
-                return self.resolve_change(path, follow=False)  # which names all of the path
+                return self.resolve_change(path, follow=False)  # its error names the whole path
         relative = f"{folders[folder]}/{name}" if slash and folders[folder] else name
         if f"{self.root}/{relative}" in self._keep_out:
             return self.resolve_change(path, follow=False)
         return relative
 
     def check_tree(self, relative: str) -> None:
-        """Refuse a folder that holds files which are not the script's.
+        """Refuse a folder that contains files which scripts may not change.
 
         Raises:
-            PathError: the application's database is in it.
+            PathError: The application's database is in the folder.
         """
         inside = self.absolute(relative) + "/"
         for file in self._keep_out:
@@ -163,7 +163,7 @@ class Paths:
         """Refuse the text of a symlink in a folder when it leads out.
 
         Raises:
-            PathError: it does.
+            PathError: The text leads out of the root.
         """
         real = os.path.realpath(os.path.join(self.absolute(folder), text))
         if real != self.root and not real.startswith(f"{self.root}/"):
@@ -173,7 +173,7 @@ class Paths:
         """Refuse a canonical absolute path, also outside of the root, that a plain call is about to destroy or move.
 
         Raises:
-            PathError: it is the application's database, or leads to it, or holds it.
+            PathError: The path is the application's database, or leads to it, or contains it.
         """
         if real in self._keep_out:
             raise _is_database(real, real)
@@ -182,13 +182,13 @@ class Paths:
             raise _holds_database(real)
 
     def find(self, real: str) -> str | None:
-        """Return the path below the root of a canonical absolute one that a plain call is about to change.
+        """Return the path below the root for a canonical absolute one that a plain call is about to change.
 
         Returns:
-            ``None`` for what lies outside, for the root itself, and for the application's own database.
+            ``None`` for a path outside, for the root itself, and for the application's own database.
 
         Raises:
-            PathError: it is in our own folder.
+            PathError: The path is in our own folder.
         """
         if not real.startswith(f"{self.root}/") or real in self._keep_out:
             return None
@@ -198,7 +198,7 @@ class Paths:
         return relative
 
     def is_kept_out(self, real: str) -> bool:
-        """Return whether a canonical absolute path is the application's own database, or ours."""
+        """Return whether a canonical absolute path belongs to the application's own database, or to us."""
         if real in self._keep_out:
             return True
         return real.startswith(f"{self.root}/") and HOME in self.relative(real).split("/")

@@ -1,4 +1,4 @@
-"""The verbs by which update scripts look at files; they see at once what was written in the same transaction."""
+"""The verbs by which update scripts read files; they see changes of the same transaction at once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Name = str | os.PathLike[str]
 
 
 class Reading:
-    """The files of one root, to look at."""
+    """The files of one root, for reading."""
 
     def __init__(self, paths: Paths) -> None:
         self._paths = paths
@@ -28,7 +28,7 @@ class Reading:
         return Path(self._paths.given)
 
     def exists(self, path: Name) -> bool:
-        """Return whether a path is there; a symlink is there when what it points to is."""
+        """Return whether a path exists; for a symlink, whether its target exists."""
         return os.path.exists(self._absolute(path))
 
     def is_file(self, path: Name) -> bool:
@@ -58,9 +58,9 @@ class Reading:
                 yield PurePosixPath(relative)
 
     def glob(self, pattern: str) -> Iterator[PurePosixPath]:
-        """Yield the paths that match a pattern of `pathlib.Path.glob`, sorted, as they are when it is called.
+        """Yield the paths that match a pattern of `pathlib.Path.glob`, sorted, as they are when the verb is called.
 
-        Symlinks to folders are not followed by ``**``. Our own folder and the application's database are left out.
+        ``**`` does not follow symlinks to folders. Our own folder and the application's database are left out.
         """
         self._paths.resolve(pattern, follow=False)
         root = self._paths.root
@@ -68,7 +68,7 @@ class Reading:
         return (PurePosixPath(self._paths.relative(path)) for path in found)
 
     def _open(self, path: Name) -> io.BufferedReader:
-        """Open a file to read, in its open folder: what a path was exchanged for in between is not followed."""
+        """Open a file to read, through its open folder: a symlink that replaces the path meanwhile is not followed."""
         folders, absolute = Folders(), self._absolute(path)
         try:
             descriptor = open_file(folders.slot(absolute))

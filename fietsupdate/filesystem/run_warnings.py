@@ -1,8 +1,8 @@
-"""The warnings of a run that has not come to its end: whoever goes on with it repeats them.
+"""The warnings of a run that has not reached its end; the run that resumes it repeats them.
 
-An update that is interrupted does not run its finished phases again, so what they have warned of would be seen on the
-terminal of the first run only. The notes stand until a run succeeds. They decide nothing: one that cannot be written or
-read is none.
+An interrupted update does not run its finished phases again, so their warnings would be seen on the terminal of the
+first run only. The notes are kept until a run succeeds. They are for information only: a note that cannot be written or
+read is ignored.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from fietsupdate.filesystem.posix import durable, regular
 
 NAME = "warnings"
 LONGEST = 2000
-"""Characters of a warning that are kept."""
+"""The most characters of a warning that are kept."""
 MOST_BYTES = 1 << 20
-"""Bytes that are kept: a hook may warn of each row of a table."""
+"""The most bytes that are kept: a hook may warn of each row of a table."""
 
 
 def keep(data_dir: Path, txn: str, text: str) -> None:
-    """Note a warning. Whoever calls holds the lock.
+    """Record a warning. The caller must hold the lock.
 
     Args:
         data_dir: The data directory.
         txn: The transaction that it belongs to; "" for none.
-        text: What is warned of.
+        text: The warning.
     """
     line = f"{json.dumps([txn, text[:LONGEST]])}\n".encode()
-    with suppress(OSError, FilesError):  # a full disk, above all: it must not fail the update
+    with suppress(OSError, FilesError):  # mainly a full disk, which must not fail the update because of this
         descriptor = os.open(_file(data_dir), os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         try:
             if os.fstat(descriptor).st_size + len(line) <= MOST_BYTES:
@@ -44,12 +44,12 @@ def keep(data_dir: Path, txn: str, text: str) -> None:
 
 
 def kept(data_dir: Path) -> tuple[str, ...]:
-    """Return the warnings that are noted, each once and the oldest first. It changes nothing, and never fails."""
+    """Return the recorded warnings, each once and the oldest first. Changes nothing, and never fails."""
     return tuple(dict.fromkeys(text for _, text in _lines(data_dir)))
 
 
 def drop(data_dir: Path, txn: str) -> None:
-    """Take away the warnings of a transaction that was undone: it warns again when it runs again."""
+    """Delete the warnings of a transaction that was undone; they will be repeated when it runs again."""
     rest = [[other, text] for other, text in _lines(data_dir) if other != txn]
     with suppress(OSError, FilesError):
         if not rest:
@@ -60,7 +60,7 @@ def drop(data_dir: Path, txn: str) -> None:
 
 
 def forget(data_dir: Path) -> None:
-    """Take all away: a run has succeeded, and has told them."""
+    """Delete all warnings, because a run has succeeded and has shown them."""
     with suppress(OSError, FilesError):
         _file(data_dir).unlink()
 

@@ -1,4 +1,4 @@
-"""Which file system is full, how much is free there, and how much is needed: what an administrator has to know."""
+"""Which file system is full, how much of it is free, and how much is needed, for the administrator."""
 
 from __future__ import annotations
 
@@ -42,17 +42,18 @@ def standing(path: Path) -> Path:
 
 
 def is_full(error: BaseException | None) -> bool:
-    """Return whether a full disk, or a quota, is what is behind an error: of a file, or of a SQLite database."""
+    """Return whether an error was caused by a full disk or a quota: an error of a file, or of a SQLite database."""
     return any(_says_full(cause) for cause in behind(error))
 
 
 def name_disk(error: FietsupdateError, default: Path, *, needed: int = 0) -> None:
-    """Complete an error that a full disk has caused: name the file system, what is free there, and what is needed.
+    """Complete an error that a full disk has caused: name the file system, its free space, and the space that is
+    needed.
 
     Args:
         error: The error; its message and its hint are completed.
-        default: What lies on the full disk where the error names no path.
-        needed: Bytes that the update is known to need; 0 where nothing is known.
+        default: A path on the full disk where the error names none.
+        needed: Bytes that the update is known to need; 0 if unknown.
     """
     path = _path_of(error) or default
     mount = _mount_point(path)
@@ -80,7 +81,7 @@ def _says_full(error: BaseException) -> bool:
 
 
 def _path_of(error: BaseException) -> Path | None:
-    """Return the path that the system could not write, where it names one."""
+    """Return the path that the system could not write, if the error names one."""
     causes = [cause for cause in behind(error) if isinstance(cause, OSError) and cause.errno in DISK_FULL]
     names = (name for cause in causes for name in (cause.filename2, cause.filename) if isinstance(name, str | bytes))
     name = next(names, None)
@@ -88,7 +89,7 @@ def _path_of(error: BaseException) -> Path | None:
 
 
 def _mount_point(path: Path) -> Path:
-    """Return the folder at which the file system of a path is mounted; of a path that is gone, its nearest folder's."""
+    """Return the mount point of a path's file system; for a missing path, that of its nearest existing folder."""
     while not path.exists() and path != path.parent:
         path = path.parent
     path = path.resolve()

@@ -50,7 +50,7 @@ from fietsupdate.views import OpenTransaction
 _NO_ROOTS: Mapping[str, Path] = MappingProxyType({})
 _BATCH = 1000
 _WRITING = frozenset({Do.CREATE, Do.REPLACE, Do.OVERWRITE})
-"""After these a file holds something new."""
+"""The changes after which a file has new content."""
 _AS_OWNER = (
     "The journal belongs to {name}, so it is followed with the rights of {name} only. Give that user what is named "
     "above (chown -h {name} PATH), then type 'fietsupdate recover'."
@@ -63,13 +63,13 @@ class FileTransaction:
     """The file half of one transaction. The caller holds the lock of the data directory all the while.
 
     Attributes:
-        header: Whose transaction it is, and where the instance stood.
+        header: The instance of the transaction, and the position of its ledger.
         files: The verbs on the data directory.
         dirs: The verbs on the further roots, by name.
-        changes: What makes and journals the changes; for the guard.
-        undone: What of playing back needs telling.
-        beyond: What undoing it does not reach.
-        notes: What is known of the database's half.
+        changes: Makes and journals the changes; for the guard.
+        undone: The results of playback that must be reported.
+        beyond: Notes about changes that undoing does not revert.
+        notes: Notes about the database's half.
     """
 
     def __init__(self, data_dir: Path, transaction: OpenTransaction, roots: Mapping[str, Paths]) -> None:
@@ -99,13 +99,13 @@ class FileTransaction:
 
         Args:
             data_dir: The data directory.
-            header: Whose transaction it is.
+            header: The instance of the transaction, and the position of its ledger.
             roots: Further folders that may be changed, by name.
-            keep_out: The application's SQLite databases, which no verb may touch; their -wal, -shm and -journal
-                files are known.
+            keep_out: The application's SQLite databases, which no verb may touch; their -wal, -shm and -journal files
+                are included automatically.
 
         Raises:
-            FilesError: another transaction is open, or a root cannot be written.
+            FilesError: Another transaction is open, or a root cannot be written.
         """
         if folders := headers.open_folders(data_dir):
             raise FilesError(
@@ -121,7 +121,8 @@ class FileTransaction:
         folder = open_folder(data_dir) / header.txn
         PlaybackProgress(folder).prepare()
         Journal(folder).close()
-        sync_many(open_folder(root) / header.txn for root in all_roots.values())  # with a header they are all there
+        # when a header exists, all of them exist
+        sync_many(open_folder(root) / header.txn for root in all_roots.values())
         headers.write(folder, Header(header, identities))
         return cls(data_dir, header, _paths(all_roots, keep_out))
 
@@ -129,11 +130,11 @@ class FileTransaction:
     def reopen(
         cls, data_dir: Path, roots: Mapping[str, Path] = _NO_ROOTS, *, keep_out: Collection[Path] = ()
     ) -> FileTransaction | None:
-        """Open what a crash left, or give ``None`` when nothing lies open. Changes nothing of the tree.
+        """Open the transaction that a crash left, or return ``None`` when none is open. Changes nothing in the tree.
 
         Raises:
-            FilesError: what lies there cannot be trusted: several transactions, a damaged header or journal, a root
-                that is another one than the transaction began with, a file system that is not mounted (invariant 8).
+            FilesError: The transaction cannot be trusted: there are several, the header or journal is damaged, a root
+                is not the one that the transaction began with, or a file system is not mounted (invariant 8).
         """
         try:
             return cls._reopen(data_dir, roots, keep_out)
@@ -173,12 +174,12 @@ class FileTransaction:
         """Append entries to the data directory's ledger, and write the current ids to the VERSION file.
 
         Args:
-            entries: What is appended.
-            current: The ids that the VERSION file will hold.
+            entries: The entries to append.
+            current: The ids for the VERSION file.
             version_file: Name of the VERSION file below the data directory; "" for none.
 
         Raises:
-            FilesError: the ledger's last line is incomplete.
+            FilesError: The ledger's last line is incomplete.
         """
         path = ledger_file(self._data_dir)
         self._take_back_records(path)
@@ -192,7 +193,9 @@ class FileTransaction:
             self.files.write(version_file, version_text(current))
 
     def _take_back_records(self, path: Path) -> None:
-        """Cut off what an interrupted run of this transaction had recorded already, before the database said no."""
+        """Cut off the entries that an interrupted run of this transaction had appended before the database failed to
+        commit.
+        """
         if self._is_reopened:
             for record in self._journal.forwards(Do.APPEND):
                 if path.exists():
@@ -201,29 +204,29 @@ class FileTransaction:
                     return
 
     def seal(self) -> None:
-        """Make every changed file and folder durable (invariant 4); nothing can be changed afterwards.
+        """Make every changed file and folder durable (invariant 4); no further changes are possible.
 
-        What the transaction made is looked at once more, so that playback knows it again.
+        The attributes of the transaction's files are recorded once more, so that playback recognises them.
 
         Raises:
-            FilesError: the system could not write something.
-            OSError: a file that was opened for writing is not closed.
+            FilesError: The system could not write something.
+            OSError: A file that was opened for writing is not closed.
         """
         with self.changes.lock:
             self._make_durable()
             self.changes.is_sealed = True
 
     def end_phase(self, phase: Phase) -> None:
-        """Make durable what was changed so far, before the database commits the phase; see `play_back_phase`.
+        """Make the changes so far durable, before the database commits the phase; see `play_back_phase`.
 
         Raises:
-            FilesError: the system could not write something.
-            OSError: a file that was opened for writing is not closed.
+            FilesError: The system could not write something.
+            OSError: A file that was opened for writing is not closed.
         """
         with self.changes.lock, self.changes.at_work():
             self._make_durable()
             Floors(self._folder).set(phase, self._journal.end)
-            self.changes.note_folders_anew()  # their times are to come back as they are here
+            self.changes.note_folders_anew()  # playback must restore their times as they are here
 
     def _make_durable(self) -> None:
         self.changes.check_process()
@@ -234,11 +237,12 @@ class FileTransaction:
         self.changes.barrier.sync()
 
     def look_again(self) -> None:
-        """Note what the files look like that others have made or changed in this transaction, to know them again.
+        """Record the attributes of files that other code has made or changed in this transaction, to recognise them
+        later.
 
         Raises:
-            FilesError: the notes could not be made durable.
-            OSError: they could not be written, the disk is full. This process knows the files again all the same.
+            FilesError: The notes could not be made durable.
+            OSError: The notes could not be written, because the disk is full. This process still recognises the files.
         """
         with self.changes.at_work():
             changed = self._changed_since()
@@ -252,10 +256,10 @@ class FileTransaction:
         self.changes.own.clear()
 
     def finish(self, *, keep_vault: bool = False) -> None:
-        """End the transaction: what was changed stays. To be called when the database has committed (invariant 6).
+        """End the transaction and keep its changes. To be called when the database has committed (invariant 6).
 
         Args:
-            keep_vault: Keep what was replaced and removed until the next transaction is finished, or `purge`.
+            keep_vault: Whether to keep replaced and removed files until the next transaction is finished, or `purge`.
         """
         self.changes.check_process()
         self._journal.close()
@@ -272,17 +276,19 @@ class FileTransaction:
         cleanup.close(self._data_dir, self.header.txn)
 
     def play_back(self, *, set_aside: bool = False, then: Callable[[], object] = tuple) -> tuple[Path, ...]:
-        """Undo everything, backwards, and end the transaction. It may be interrupted and repeated at will.
+        """Undo everything, backwards, and end the transaction. May be interrupted and repeated at will.
 
         Args:
-            set_aside: Move what the transaction created to ``found`` instead of deleting it.
-            then: Called when everything is back, before the transaction ends: where it fails, it is called again.
+            set_aside: Whether to move files that the transaction created to ``found`` instead of deleting them.
+            then: Called when everything is restored, before the transaction ends; if it fails, it is called again next
+                time.
 
         Returns:
-            What was not recognised as the transaction's own: in ``found``, or where somebody else has put it.
+            The files that were not recognised as the transaction's own: in ``found``, or where another program has put
+                them.
 
         Raises:
-            FilesError: something could not be undone, or is in doubt; what remains is undone by the next call.
+            FilesError: A change could not be undone, or is in doubt; the next call undoes the rest.
         """
         with self.changes.lock, self.changes.at_work():
             strange = self._undo_down_to(0, set_aside)
@@ -292,13 +298,13 @@ class FileTransaction:
         return tuple(dict.fromkeys([*self._found(), *strange]))
 
     def knows_the_end_of(self, finished: Collection[Phase]) -> bool:
-        """Return whether one of these phases ended with `end_phase`, so that what came after it can be undone alone."""
+        """Return whether one of these phases ended with `end_phase`, so that later changes can be undone alone."""
         return Floors(self._folder).below(finished) is not None
 
     def play_back_phase(self, finished: Collection[Phase], *, set_aside: bool = False) -> tuple[Path, ...]:
-        """Undo what was changed since the last phase that is committed; the transaction stays open, to be gone on with.
+        """Undo the changes since the last committed phase; the transaction stays open and can be resumed.
 
-        Results and errors are those of `play_back`. Where the phase did not end with `end_phase` nothing is undone.
+        Results and errors are those of `play_back`. Where the phase did not end with `end_phase`, nothing is undone.
         """
         if (end := Floors(self._folder).below(finished)) is None:
             return ()
@@ -310,12 +316,12 @@ class FileTransaction:
         return tuple(dict.fromkeys([*self._found(), *strange]))
 
     def _undo_down_to(self, end: int, set_aside: bool) -> list[Path]:
-        """Undo the records behind a place in the journal, and close it."""
+        """Undo the records behind a position in the journal, and close it."""
         self.changes.check_process()
         self.changes.is_sealed = True
         owner = os.lstat(self._folder)
         try:
-            with acting_as(owner):  # who can have written what is followed here
+            with acting_as(owner):  # the owner can have forged the journal
                 strange = self._undo_all(set_aside or self.beyond.has_removed, end)
         except OSError as error:
             message = f"The files could not all be put back: {error}."
@@ -332,7 +338,7 @@ class FileTransaction:
         self._journal.close()
         self._journal = Journal(
             self._folder, self.changes.roots
-        )  # what the disk says, not what an interrupted append believed
+        )  # the state on the disk counts, not what an interrupted append assumed
         self._check_mounts()
         made = Signatures.of(self._journal)
         progress, barrier = PlaybackProgress(self._folder), Barrier()
@@ -357,18 +363,20 @@ class FileTransaction:
         return made.know(record, here) or self._unnoted.know(record, here)
 
     def _changed_since(self) -> Iterator[Record]:
-        """Yield a note on every file of the transaction's own that does not look as it did when it was put there."""
+        """Yield a note on every file of the transaction's own whose attributes have changed since it was put in its
+        place.
+        """
         for record in filterfalse(self.changes.own.is_not_ours, self._journal.forwards(*_WRITING)):
             now = self.changes.look(record.root, record.path)
             if now is not None and now.kind == "file" and not now.is_same(record.now):
                 yield Record(Do.MADE, record.root, record.path, now=now)
 
     def _sync_made(self) -> None:
-        """Make the content durable that others have written."""
+        """Make content durable that other code has written."""
         sync_many(self.changes.absolute(record) for record in self._journal.forwards(Do.MADE, Do.OVERWRITE))
 
     def _found(self) -> list[Path]:
-        """List what lies in ``found`` for this transaction, also from a playback that was interrupted."""
+        """Return the files in ``found`` for this transaction, also those of an interrupted playback."""
         return [path for paths in self.changes.roots.values() for path in found_in(Path(paths.root), self.header.txn)]
 
     def _check_mounts(self) -> None:

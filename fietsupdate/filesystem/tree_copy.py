@@ -1,8 +1,8 @@
-"""Copies whole trees: everything that a file is, sharing its blocks where the file system can, and hashing the copy.
+"""Copies whole trees with all metadata: shares blocks where the file system can, and hashes each copy.
 
 A file's blocks are shared with its copy (FICLONE), else copied by the kernel, else through our memory; holes stay
-holes. Memory does not grow with the number of files. What changes while it is copied is named, and recorded as it
-was copied.
+holes. Memory does not grow with the number of files. A file that changes while it is copied is reported, and recorded
+as it was copied.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from fietsupdate.model.listeners import ignore
 
 _VANISHED = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ESTALE})
 _REPLACED = frozenset({errno.ELOOP, errno.ENXIO})
-"""What opening a file answers that has just become a symlink or a pipe."""
+"""The errors of opening a file that has just been replaced by a symlink or a pipe."""
 _CANNOT_LINK = frozenset({errno.EPERM, errno.EMLINK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOENT, errno.EXDEV})
 
 
@@ -42,14 +42,14 @@ class HardLinkName(NamedTuple):
 
 
 class Links:
-    """Files with several names, in whichever of several trees these are."""
+    """Files with several names, which may be spread over several trees."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[int, int], tuple[HardLinkName, int]] = {}
-        """The name by which each was copied, and how many more are to come."""
+        """The name by which each file was copied, and how many more names are to come."""
 
     def first(self, status: os.stat_result, name: HardLinkName) -> HardLinkName:
-        """Return the name by which a file was copied: this one, where none was met before."""
+        """Return the name by which a file was copied; the given name, if the file is new."""
         key = status.st_dev, status.st_ino
         known, to_come = self._known.pop(key, (name, status.st_nlink))
         if to_come > 1:
@@ -68,23 +68,23 @@ def copy_tree(
     moved: Callable[[int], None] = ignore,
     links: Links | None = None,
 ) -> None:
-    """Copy a folder with all that is in it, durably.
+    """Copy a folder with all its content, durably.
 
-    Our own folder (``.fietsupdate``) is never copied, nor are sockets, pipes and devices: those are warned of.
+    Our own folder (``.fietsupdate``) is never copied, nor are sockets, pipes and devices, which cause warnings.
 
     Args:
         source: The folder.
-        dest: Where its copy goes; made unless it is there. What is in it already is never replaced.
+        dest: The folder of the copy; created unless it exists. Its existing content is never replaced.
         leave_out: Absolute paths that are not copied.
-        told: Told of each file, folder and link when its copy is made; of the folder itself, too, as path "".
+        told: Called for each file, folder and link when its copy is made; for the folder itself, too, as path "".
         root: The name of the root, for the records.
-        warn: Told, in words, of what vanished or changed while it was copied.
-        moved: Told how many bytes were copied since the last time.
-        links: What is shared by trees in which files may have names of the same file.
+        warn: Called with a sentence about each file that vanished or changed while it was copied.
+        moved: Called with the number of bytes that were copied since the last call.
+        links: Shared by trees in which one file may have several names.
 
     Raises:
-        FilesError: something cannot be read, or could not be made durable.
-        OSError: the copy cannot be written: ``ENOSPC``, the disk is full.
+        FilesError: A file cannot be read, or could not be made durable.
+        OSError: The copy cannot be written: ``ENOSPC``, the disk is full.
     """
     shared = Links() if links is None else links
     _Copier(source, dest, leave_out=leave_out, told=told, root=root, warn=warn, moved=moved, links=shared).run()
@@ -93,7 +93,7 @@ def copy_tree(
 def measure(source: Path, leave_out: Collection[Path]) -> tuple[int, int]:
     """Count what `copy_tree` would copy: files, folders and links, and the bytes that their content occupies.
 
-    Holes count nothing, a file with several names counts once, and what vanishes meanwhile does not count.
+    Holes do not count, a file with several names counts once, and a file that vanishes meanwhile does not count.
     """
     top = os.path.realpath(source)
     left_out, count, size = _left_out(top, leave_out), 0, 0
@@ -121,7 +121,7 @@ def digest(path: Path, moved: Callable[[int], None] = ignore) -> str:
 
     Args:
         path: The file.
-        moved: Told how many bytes were read since the last time.
+        moved: Called with the number of bytes that were read since the last call.
     """
     descriptor = opened(path, of_anybody=True)
     try:
@@ -142,7 +142,9 @@ def _content(status: os.stat_result, linked: set[tuple[int, int]]) -> int:
 
 
 def _left_out(top: str, paths: Collection[Path]) -> frozenset[str]:
-    """Return the relative paths that are not copied: those, and our own folder in the root and in mounts below."""
+    """Return the relative paths that are not copied: the given ones, and our own folder in the root and in mounts
+    below.
+    """
     given = [os.path.realpath(path.parent) + "/" + path.name for path in paths]
     ours = [f"{folder}/{HOME}" for folder in (top, *mounted_below(top))]
     return frozenset(path[len(top) + 1 :] for path in (*given, *ours) if path.startswith(f"{top}/"))
@@ -172,7 +174,7 @@ class _Copier:
         self._content = ContentCopier(moved)
         self._links = links
         self._made: list[str] = []
-        """The first paths that were made; whether there are more than `MANY` is all that matters."""
+        """The first paths that were created; it only matters whether there are more than `MANY`."""
 
     def run(self) -> None:
         if not os.path.isdir(self._top):
@@ -189,9 +191,9 @@ class _Copier:
             sync_file_system(self._dest)
 
     def _folder(self, folder: str) -> list[str]:
-        """Copy what is in a folder, make the folders in it, and name them.
+        """Copy the files in a folder, create the folders in it, and return these.
 
-        The copy's mode and time come last: nothing is created in it afterwards.
+        The copy's mode and time are set last: nothing is created in it afterwards.
         """
         source, dest = self._paths(folder)
         inside: list[str] = []
@@ -215,7 +217,7 @@ class _Copier:
         return (f"{self._top}/{path}", f"{self._dest}/{path}") if path else (self._top, self._dest)
 
     def _entry(self, entry: os.DirEntry[str], path: str) -> bool:
-        """Copy an entry; tell whether it is a folder, which was made and is still empty."""
+        """Copy an entry; return whether it is a folder, which was created and is still empty."""
         source, dest = self._paths(path)
         if entry.is_dir(follow_symlinks=False):
             self._make_folder(dest)
@@ -267,7 +269,7 @@ class _Copier:
         )
 
     def _second_name(self, path: str, dest: str, status: os.stat_result) -> bool:
-        """Make another name of a file that was copied already; false for its first name."""
+        """Create another name of a file that was copied already; return False for its first name."""
         name = HardLinkName(self._root, path, dest)
         first = self._links.first(status, name)
         if first is name:
@@ -286,7 +288,7 @@ class _Copier:
         return True
 
     def _copied(self, reader: int, dest: str, status: os.stat_result, xattrs: Mapping[str, str]) -> tuple[int, str]:
-        """Make the copy of an open file; give its size and its SHA-256."""
+        """Create the copy of an open file; return its size and its SHA-256."""
         writer = os.open(dest, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             size, sha256 = self._content.copy(reader, writer, status)
@@ -306,13 +308,13 @@ class _Copier:
 
 
 def _drop_default_acl(folder: str) -> None:
-    """Let what is copied into a folder have access control lists of its own alone."""
+    """Remove a folder's default access control list, so that copies in it only have their own lists."""
     with suppress(OSError, AttributeError):
         os.removexattr(folder, "system.posix_acl_default")
 
 
 def _has_xattrs(descriptor: int) -> bool:
-    """Return whether there are any: nearly always there are none, and one call says so."""
+    """Return whether a file has extended attributes: most have none, and one call shows that."""
     try:
         return bool(os.listxattr(descriptor))
     except (OSError, AttributeError):
@@ -320,12 +322,15 @@ def _has_xattrs(descriptor: int) -> bool:
 
 
 def _usable(mode: int, uid: int, least: int) -> int:
-    """Return the mode of a copy: one that cannot be given to its owner stays open to us, who own it then."""
+    """Return the mode of a copy.
+
+    A copy that cannot be given to its owner stays accessible to this user, who owns it.
+    """
     return mode if os.geteuid() in {0, uid} else mode | least
 
 
 def _give(descriptor: int, dest: str, like: os.stat_result, xattrs: Mapping[str, str]) -> None:
-    """Give an open file that was just made owner, mode, extended attributes and times."""
+    """Set owner, mode, extended attributes and times of an open file that was just created."""
     if os.geteuid() == 0:
         os.fchown(descriptor, like.st_uid, like.st_gid)
     else:
@@ -339,12 +344,12 @@ def _give(descriptor: int, dest: str, like: os.stat_result, xattrs: Mapping[str,
 
 
 def _is_about(error: OSError, source: str) -> bool:
-    """Return whether it is the source that failed: a copy that cannot be written is another matter."""
+    """Return whether an error is about the source; an error in writing the copy is another matter."""
     return error.filename is not None and os.fspath(error.filename) == source
 
 
 def _unreadable(error: OSError, source: str) -> Exception:
-    """Make the error for what cannot be read: a copy without it would be none."""
+    """Return the error for a source that cannot be read: a copy without it would be incomplete."""
     if _is_about(error, source) and error.errno in {errno.EACCES, errno.EPERM}:
         return FilesError(
             f"{source} cannot be read: {error.strerror}.", hint="Run as a user who may read the whole data directory."

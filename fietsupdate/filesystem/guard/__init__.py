@@ -1,1 +1,1 @@
-"""Sees plain Python file calls: saves what a hook changes, or refuses changes altogether."""
+"""Observes plain Python file calls: saves what a hook changes, or refuses changes altogether."""

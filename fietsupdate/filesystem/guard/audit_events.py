@@ -1,4 +1,4 @@
-"""What the audit events of file calls say: which paths a call is about to change.
+"""The audit events of file calls: which paths a call is about to change.
 
 The events, and the order of their arguments, are those of https://docs.python.org/3/library/audit_events.html.
 """
@@ -24,7 +24,7 @@ PATHS: Mapping[str, tuple[tuple[int, int | None], ...]] = MappingProxyType(
         "shutil.rmtree": ((0, 1),),
         "os.mkdir": ((0, 2),),
         "os.symlink": ((1, 2),),
-        "os.link": ((0, 2), (1, 3)),  # through a second name of a file that file would change
+        "os.link": ((0, 2), (1, 3)),  # because the file could be changed through its second name
         "os.chmod": ((0, 2),),
         "os.chown": ((0, 3),),
         "os.utime": ((0, 3),),
@@ -32,7 +32,7 @@ PATHS: Mapping[str, tuple[tuple[int, int | None], ...]] = MappingProxyType(
         "os.removexattr": ((0, None),),
     }
 )
-"""Events, and in their arguments the places of a path and of the descriptor that it is relative to."""
+"""Events, with the positions of each path in their arguments and of the descriptor that it is relative to."""
 
 
 def is_reading(event: str, arguments: tuple[Any, ...]) -> bool:

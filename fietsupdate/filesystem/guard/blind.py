@@ -1,7 +1,7 @@
-"""Finds changes that the guard did not see: entries of folders which the journal knows, and of which it knows nothing.
+"""Finds changes that the guard did not see: entries that changed in folders of the journal and are not in the journal.
 
-It compares times of status change (ctime), which no program can set. An application that goes on working in these
-folders is found, too; that is why it is a report, and not an error.
+It compares times of status change (ctime), which no program can set. Changes by an application that goes on working in
+these folders are found, too; so the result is a report, and not an error.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from fietsupdate.filesystem.layout import HOME
 from fietsupdate.filesystem.transaction import FileTransaction
 
 LIMIT = 1000
-"""More suspects than these are not looked for."""
+"""The most suspects that are collected."""
 
 
 def changed_unseen(transaction: FileTransaction, since_ns: int) -> list[str]:
-    """Name what has changed since a moment in the folders that the journal knows, and is not in the journal."""
+    """Return the paths in the journal's folders that have changed since a moment and are not in the journal."""
     changes = transaction.changes
     suspects: dict[str, None] = {}
     for folder in {changes.absolute(record) for record in changes.journal.forwards(Do.FOLDER)}:
@@ -36,7 +36,7 @@ def changed_unseen(transaction: FileTransaction, since_ns: int) -> list[str]:
 
 
 def _is_for_others(changes: Changes, path: str) -> bool:
-    """Return whether a path is the application's database, ours, or one that another thread was seen to change."""
+    """Return whether a path is the application's database, belongs to us, or was changed by another thread."""
     return any(
         paths.is_kept_out(path)
         or (path.startswith(f"{paths.root}/") and changes.own.explains(root, paths.relative(path)))

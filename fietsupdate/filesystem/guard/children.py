@@ -1,6 +1,7 @@
-"""Notices child processes, whichever way they are started: not every one tells Python's audit hooks.
+"""Detects child processes, however they are started; not every way reports to Python's audit hooks.
 
-``multiprocessing`` (spawn, forkserver) starts its processes past them, and so does a C library that calls system(3).
+``multiprocessing`` (spawn, forkserver) starts its processes without audit events, and so does a C library that calls
+system(3).
 """
 
 from __future__ import annotations
@@ -20,18 +21,18 @@ class Children:
         self._alive = _alive()
 
     def have_changed(self) -> bool:
-        """Return whether a child was started since then, by whatever thread of this process."""
+        """Return whether any thread of this process has started a child since then."""
         return _ended() != self._ended or bool(_alive() - self._alive)
 
 
 def _ended() -> tuple[float, ...]:
-    """Return what the children used that have ended and were waited for: it grows with each of them."""
+    """Return the resources used by children that have ended and were waited for; they grow with each child."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime, used.ru_stime, used.ru_minflt
 
 
 def _alive() -> frozenset[bytes]:
-    """Return the numbers of the children that run, where the system shows them."""
+    """Return the process ids of the running children, where the system shows them."""
     found: set[bytes] = set()
     with suppress(OSError):
         for task in os.listdir(_TASKS):

@@ -1,15 +1,17 @@
 """The guard: journals plain Python file calls that hooks and revisions make in the data directory.
 
 ``Path.write_bytes``, ``shutil.move``, ``os.remove`` and the like, also in threads, also those of tempfile, zipfile or
-numpy, tell Python's audit hooks before they act (https://docs.python.org/3/library/audit_events.html). While a hook is
-watched, the guard saves what such a call is about to change, so that it is undone like a verb of ``self.files``. What
-other threads of the application do meanwhile is not the hook's (`fietsupdate.filesystem.guard.threads`).
+numpy, notify Python's audit hooks before they act (https://docs.python.org/3/library/audit_events.html). While a hook
+is watched, the guard saves what such a call is about to change, so that it is undone like a verb of ``self.files``.
+Changes that other threads of the application make meanwhile are not the hook's
+(`fietsupdate.filesystem.guard.threads`).
 
-It cannot see what does not tell Python: C libraries that open files themselves (lxml's ``write(path)``, h5py, SQLite),
-ctypes, ``os.mkfifo``, ``os.mknod``, ``os.posix_fallocate``, writing through a memory map or a descriptor that was open
-before, and other processes. Of these it refuses descriptors that are open for writing when a hook begins or ends, it
-reports that a hook starts processes or opens SQLite databases, it refuses changes by forked children, and after the
-hook it looks for entries that changed in folders which the journal knows and that it knows nothing of.
+The guard cannot see changes that raise no audit event: C libraries that open files themselves (lxml's ``write(path)``,
+h5py, SQLite), ctypes, ``os.mkfifo``, ``os.mknod``, ``os.posix_fallocate``, writing through a memory map or a descriptor
+that was opened before, and other processes. As far as possible it handles these: it refuses descriptors that are open
+for writing when a hook begins or ends, it reports that a hook starts processes or opens SQLite databases, it refuses
+changes by forked children, and after the hook it looks in folders of the journal for changed entries that are not in
+the journal.
 
 An audit hook cannot be removed; outside of a watched hook it returns at once.
 """
@@ -40,19 +42,19 @@ _TEST = "fietsupdate.guard"
 _NOT_UNDONE = "what other programs change is not undone."
 
 _watch: _Watch | None = None
-"""What is watched at the moment; there is one transaction in a process at a time."""
+"""The hook that is being watched; there is one transaction in a process at a time."""
 _left: list[tuple[Left, Interceptor]] = []
-"""Threads that hooks have left running, each with what keeps it from the files of its transaction."""
+"""Threads that hooks have left running, each with the interceptor that knows the roots of its transaction."""
 _awake = False
-"""Whether anything is watched, or any thread kept away."""
+"""Whether a hook is being watched, or a thread is refused changes."""
 _installed = False
 
 
 class Guard:
-    """Watches hooks and revisions. As a context manager it goes on listening to other threads between them.
+    """Watches hooks and revisions. As a context manager it keeps observing other threads between them.
 
     Args:
-        report: Told, once for each kind, what the guard cannot undo, in one sentence.
+        report: Called with a sentence, once for each kind of change that the guard cannot undo.
     """
 
     def __init__(self, report: Callable[[str], None]) -> None:
@@ -73,8 +75,8 @@ class Guard:
         """Journal every plain Python file call in the transaction's roots that called code makes.
 
         Raises:
-            FilesError: a descriptor is open for writing in a root, before or afterwards, a thread goes on, or Python
-                does not tell us of file calls.
+            FilesError: A descriptor is open for writing in a root, before or afterwards; a thread is still running; or
+                Python does not report file calls.
         """
         _install()
         watch = _Watch(transaction, self._report, self._kept)
@@ -92,23 +94,23 @@ class Guard:
             self._fail(transaction, watch, left)
             raise _goes_on(left)
         if any(_open_in(transaction.changes)):
-            gc.collect()  # files that nobody holds any more are closed
+            gc.collect()  # closes files that are not referenced any more
         self._rest(watch)
         _refuse_descriptors(transaction.changes, "The update fails, because at its end")
         watch.look_for_children()
         if journal.end == begin:
-            return  # nothing was changed that we know of
+            return  # no known change was made
         transaction.look_again()
         for path in blind.changed_unseen(transaction, watch.outside.since_ns):
             watch.tell(path, f"{path} was changed by something that the guard cannot see; that is not undone.")
 
     def _rest(self, watch: _Watch) -> None:
-        """Go on listening to other threads, where more hooks are to come."""
+        """Keep observing other threads, if more hooks are to come."""
         watch.is_over = True
         _listen(watch if self._stays else None)
 
     def _fail(self, transaction: FileTransaction, watch: _Watch, left: Sequence[Left] | None = None) -> None:
-        """Keep threads that go on from the files that will be put back, and see what cannot be known of these."""
+        """Refuse further changes by threads that are still running, and record what cannot be undone of theirs."""
         left = watch.call.left_running() if left is None else left
         _left.extend((thread, watch.saving) for thread in left)
         self._rest(watch)
@@ -137,10 +139,10 @@ class _Watch:
         self._reported: set[str] = set()
 
     def test(self) -> None:
-        """See that calls are told to us, and learn the file system's idea of the time.
+        """Check that audit events reach us, and read the current time of the file system.
 
         Raises:
-            FilesError: they are not: another audit hook has kept ours out.
+            FilesError: No event arrives: another audit hook prevents it.
         """
         _listen(self)
         with self.changes.at_work():
@@ -157,7 +159,7 @@ class _Watch:
         self.outside.since_ns = os.stat(folder).st_ctime_ns
 
     def hear(self, event: str, arguments: tuple[Any, ...]) -> None:
-        """Do what an event calls for, unless it is our own work."""
+        """Handle an audit event, unless it comes from our own work."""
         if self.changes.is_at_work:
             return
         whose = Whose.OTHERS if self.is_over else self.call.whose()
@@ -171,21 +173,21 @@ class _Watch:
                     self.outside.notice(event, path, real)
 
     def _share(self, event: str, arguments: tuple[Any, ...]) -> None:
-        """Note that what is at a path is not surely the hook's own work any more."""
+        """Record that the file at a path is not certainly the hook's own work any more."""
         for path, folder in paths_of(event, arguments):
             for name in names(path, folder):
                 if place := self.saving.locate(name):
                     self.changes.own.share(place.root, place.path)
 
     def tell(self, kind: str, text: str) -> None:
-        """Report something that is not undone, once for each kind, and note it."""
+        """Report something that is not undone, once for each kind, and record it."""
         if kind not in self._reported and self.changes.is_own_process:
             self._reported.add(kind)
             self._beyond.note(text)
             self._report(text)
 
     def look_for_children(self) -> None:
-        """Report child processes that no event has told of."""
+        """Report child processes that raised no audit event."""
         if "program" not in self._reported and self._children.have_changed():
             self.tell("program", f"Child processes ran while the hook did; {_NOT_UNDONE}")
 
@@ -197,7 +199,7 @@ class _Watch:
     def on_open(self, arguments: tuple[Any, ...]) -> None:
         path, _, flags = arguments
         if isinstance(path, int):
-            return  # an open descriptor gets a file object
+            return  # an open descriptor is only wrapped in a file object
         follow = not flags & os.O_NOFOLLOW and flags & (os.O_CREAT | os.O_EXCL) != os.O_CREAT | os.O_EXCL
         meant = names(path, None, self._folders(path))
         for name in meant:
@@ -274,7 +276,7 @@ class _Watch:
                     self.saving.change_meta(place, mtime_ns)
 
     def _folders(self, path: Any) -> list[str]:
-        """Name the folders that a relative path may mean beside the working directory: ``open`` omits dir_fd."""
+        """Return the folders that a relative path may refer to besides the working directory: ``open`` omits dir_fd."""
         if os.path.isabs(path):
             return []
         return [folder for folder in descriptors.open_folders() if self.saving.locate(f"{folder}/x")]
@@ -320,10 +322,10 @@ def _hook(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 def _keep_away(event: str, arguments: tuple[Any, ...]) -> None:
-    """Refuse what a thread changes whose hook has ended without it.
+    """Refuse changes by a thread that still runs although its hook has ended.
 
     Raises:
-        FilesError: it would change something in a root.
+        FilesError: The thread would change something in a root.
     """
     for thread, saving in [*_left]:
         if thread.is_current:
@@ -357,13 +359,13 @@ def _install() -> None:
 
 
 def _listen(watch: _Watch | None) -> None:
-    """Listen to the calls of a hook, or of no one."""
+    """Observe the calls of a hook, or of none."""
     global _watch, _awake
     _watch, _awake = watch, watch is not None or bool(_left)
 
 
 def _open_in(changes: Changes) -> Iterator[tuple[int, str]]:
-    """Return the descriptors that are open for writing in a root, but for those of other threads, with their paths."""
+    """Yield the descriptors that are open for writing in a root, with their paths, except those of other threads."""
     for number, path in descriptors.open_for_writing():
         for root, paths in changes.roots.items():
             if not path.startswith(f"{paths.root}/") or paths.is_kept_out(path):

@@ -1,8 +1,8 @@
 """Saves what a plain Python call is about to change in a transaction's roots, before it does.
 
-The call itself is made by somebody else right after; it must neither fail because of us nor behave differently. So a
-file that it will remove stays where it is and gets a second name in the vault; one that it will write into is
-replaced by a copy first, and the original goes to the vault, with its inode.
+The call itself follows right after, and must neither fail because of us nor behave differently. So a file that it will
+remove stays in its place and gets a second name in the vault; a file that it will write to is replaced by a copy first,
+and the original goes to the vault, with its inode.
 """
 
 from __future__ import annotations
@@ -37,33 +37,33 @@ class Place(NamedTuple):
 
 
 class Interceptor:
-    """Journals single calls. Every path is absolute; what lies outside of all roots is not ours to save.
+    """Journals single calls. Every path is absolute; paths outside of all roots are not saved.
 
     Args:
-        changes: Of the transaction.
-        outside: Of the same.
+        changes: The changes of the transaction.
+        outside: Handles paths outside of the roots.
     """
 
     def __init__(self, changes: Changes, outside: Outside) -> None:
         self._changes = changes
         self._outside = outside
         self.missed: list[tuple[str, str]] = []
-        """Paths that were looked for and lie in no root: as the caller wrote them, and without symlinks."""
+        """Paths that were looked up and lie in no root: as the caller wrote them, and without symlinks."""
         nested: Mapping[str, Paths] = changes.roots
         self._roots = sorted(nested.items(), key=lambda item: -len(item[1].root))
 
     def find(self, path: str, *, follow: bool, or_root: bool = False, destroys: bool = False) -> Place | None:
-        """Find the root that a path lies in.
+        """Return the place of a path in its root; ``None`` for a path outside of all roots.
 
         Args:
-            path: Absolute, as the caller wrote it.
+            path: The absolute path as the caller wrote it.
             follow: Whether the call follows a symlink at the end.
-            or_root: Whether the root itself is meant, too; its path is "".
-            destroys: Whether what is there now will not be there afterwards, or holds something else.
+            or_root: Whether the root itself counts, too; its path is "".
+            destroys: Whether the call removes the current file or replaces its content.
 
         Raises:
-            PathError: it is in our own folder, or it would take away the application's database.
-            FilesError: this is a forked child, and the path is in a root.
+            PathError: The path is in our own folder, or the call would destroy the application's database.
+            FilesError: This is a forked child, and the path is in a root.
         """
         real = self._real(path, follow=follow)
         if destroys:
@@ -77,7 +77,7 @@ class Interceptor:
         return None
 
     def locate(self, path: str) -> Place | None:
-        """Find the root that a path of another thread's call lies in, and refuse nothing."""
+        """Return the place of a path that another thread's call names, without refusing anything."""
         with suppress(FilesError, OSError, ValueError):
             real = self._real(path, follow=True)
             for root, paths in self._roots:
@@ -86,7 +86,7 @@ class Interceptor:
         return None
 
     def is_inside(self, path: str) -> bool:
-        """Return whether a call with this path changes something in a root, our own folder among it."""
+        """Return whether a call with this path changes something in a root, including our own folder."""
         real = {self._real(path, follow=follow) for follow in (True, False)}
         return any(f"{one}/".startswith(f"{paths.root}/") for one in real for _, paths in self._roots)
 
@@ -98,12 +98,12 @@ class Interceptor:
         return os.path.realpath(path) if follow else os.path.join(os.path.realpath(folder), name)
 
     def write(self, place: Place, flags: int, *, certain: bool = True) -> None:
-        """A file is about to be opened for writing.
+        """Journal that a file is about to be opened for writing.
 
         Args:
             place: The file, its symlinks followed.
-            flags: Those of open(2).
-            certain: Whether it is surely this file; else its content must stay.
+            flags: The flags of open(2).
+            certain: Whether the call certainly names this file; otherwise its content must stay.
         """
         look = self._look(place)
         if look is None:
@@ -121,7 +121,7 @@ class Interceptor:
                 self._replace(place, look, empty=empty)
 
     def rename(self, source: str, target: str) -> None:
-        """A file or folder is about to be renamed, inside a root, out of it, or into it."""
+        """Journal that a file or folder is about to be renamed, inside a root, out of it, or into it."""
         here, there = (self.find(path, follow=False, destroys=True) for path in (source, target))
         if here is None:
             self._refuse_root(source)
@@ -144,7 +144,7 @@ class Interceptor:
             self._changes.announce(move)
 
     def _leave(self, place: Place, was: Seen, move: Record) -> None:
-        """Announce that something leaves the root, and keep a second name of it: out there nobody saves it."""
+        """Announce that a file or folder leaves the root, and keep a second name: changes outside are not journaled."""
         above = (os.path.dirname(path) for path in (place.absolute, move.other))
         would_be_copied = len({os.stat(path).st_dev for path in above if os.path.isdir(path)}) > 1
         if would_be_copied or (was.kind == "file" and self._is_own(place)) or mounted_below(place.absolute):
@@ -163,14 +163,17 @@ class Interceptor:
             self._outside.tell_unkept(place.absolute)
 
     def remove(self, place: Place) -> None:
-        """A file, a symlink or an empty folder is about to be removed."""
+        """Journal that a file, a symlink or an empty folder is about to be removed."""
         look = self._look(place)
         if look is None or _is_filled(place.absolute, look) or self._drop_own(place):
             return
         self._save(place, look)
 
     def remove_tree(self, place: Place) -> None:
-        """A whole folder is about to be removed, entry by entry: it goes to the vault, and an empty one stays."""
+        """Journal that a whole folder is about to be removed, entry by entry: it moves to the vault.
+
+        An empty folder remains for the call to remove.
+        """
         look = self._look(place)
         if look is None or look.kind != "folder" or not _is_filled(place.absolute, look):
             return
@@ -189,24 +192,24 @@ class Interceptor:
         self._changes.own.add(place.root, place.path)
 
     def mkdir(self, place: Place) -> None:
-        """A folder is about to be created."""
+        """Journal that a folder is about to be created."""
         if self._announce_new(place, Record(Do.MKDIR, place.root, place.path)):
             self._changes.own.add(place.root, place.path)
 
     def symlink(self, place: Place, text: str) -> None:
-        """A symlink is about to be created."""
+        """Journal that a symlink is about to be created."""
         self._announce_new(place, Record(Do.SYMLINK, place.root, place.path, text))
 
     def link(self, source: str, place: Place) -> None:
-        """A file is about to get one more name."""
+        """Journal that a file is about to get one more name."""
         self._announce_new(place, Record(Do.LINK, place.root, place.path, source, was=seen(source)))
 
     def change_meta(self, place: Place, mtime_ns: int | None) -> None:
-        """Mode, owner, time or attributes are about to change.
+        """Journal that mode, owner, time or attributes are about to change.
 
         Args:
             place: The file or folder.
-            mtime_ns: The time it will have; ``None`` when that stays.
+            mtime_ns: The new time; ``None`` when the time stays.
         """
         look = self._look(place)
         if look is None or self._is_own(place):
@@ -221,7 +224,10 @@ class Interceptor:
             self._changes.own.add(place.root, place.path)
 
     def _announce_new(self, place: Place, record: Record) -> bool:
-        """Journal something new; False where the call is going to fail, as its place is taken or its folder missing."""
+        """Journal a new file or folder.
+
+        Return False where the call will fail, as the name is taken or the folder missing.
+        """
         if self._look(place) is not None or not os.path.isdir(os.path.dirname(place.absolute)):
             return False
         self._changes.announce(record)
@@ -236,11 +242,11 @@ class Interceptor:
             copy_file(self._slot(place), self._slot(place, draft))
         now = self._changes.look(place.root, draft)
         replaced = Record(Do.REPLACE, place.root, place.path, "", draft, vault, was, now)
-        self._changes.make(replaced, Record(Do.MADE, place.root, place.path, now=now))  # others will write into it
+        self._changes.make(replaced, Record(Do.MADE, place.root, place.path, now=now))  # the caller will write into it
         self._changes.own.add(place.root, place.path)
 
     def _overwrite(self, place: Place, was: Seen) -> None:
-        """Save a file with several names: all of them must show what is written, so it is copied."""
+        """Save a file with several names by a copy, since all its names must show the new content."""
         space, vault = self._names(place)
         copy_file(self._slot(place), self._slot(place, vault))
         durable.sync_path(folder_above(self._slot(place, vault).path))
@@ -253,7 +259,7 @@ class Interceptor:
         self._changes.announce(record)
 
     def _save(self, place: Place, look: Seen, *more: Record) -> None:
-        """Announce that something is removed, and what happens with that, and save its bytes (invariant 2)."""
+        """Announce that a file is removed, with further changes, and save its bytes (invariant 2)."""
         if look.kind == "folder":
             gone = Record(Do.RMDIR, place.root, place.path, meta=Meta.of(self._slot(place)))
             self._changes.announce(gone, *more)
@@ -278,9 +284,9 @@ class Interceptor:
         self._announce(place, look, vault, more, lambda: copy_file(self._slot(place), self._slot(place, vault)))
 
     def _exchange(self, place: Place, look: Seen, more: Sequence[Record]) -> None:
-        """Leave a copy for the call to remove: the file itself is still the same one when it comes back.
+        """Replace a file by a copy for the call to remove, so that the file itself can be restored with its inode.
 
-        Should the call fail after that, and the hook go on, the copy has what was there.
+        If the call fails after that, and the hook goes on, the copy has the old content.
         """
         draft, vault = self._names(place)
         try:
@@ -290,7 +296,7 @@ class Interceptor:
                 raise
             create_empty(
                 self._slot(place, draft)
-            )  # who may not read it may remove it all the same; that call will not fail any more
+            )  # a user may remove a file without being able to read it; the call will not fail any more
 
         def exchange() -> None:
             put(self._slot(place), self._slot(place, vault))
@@ -323,10 +329,10 @@ class Interceptor:
         self._changes.make(Record(Do.REMOVE, place.root, place.path, vault=vault, was=look))
 
     def _refuse_root(self, path: str) -> None:
-        """Refuse to rename a root, or a folder above one: nothing of the transaction would be found again.
+        """Refuse to rename a root, or a folder above one: the transaction could not be found again.
 
         Raises:
-            PathError: it is one.
+            PathError: The path is a root, or a folder above one.
         """
         real = self._real(path, follow=False)
         for _, paths in self._roots:
@@ -337,7 +343,7 @@ class Interceptor:
                 )
 
     def _slot(self, place: Place, name: str | None = None) -> Slot:
-        """Open the folder of a place, or of another path of its root; no symlink is followed any more."""
+        """Open the folder of a place, or of another path of its root, without following symlinks."""
         return self._changes.slot(place.root, place.path if name is None else name)
 
     def _look(self, place: Place) -> Seen | None:
@@ -354,7 +360,7 @@ class Interceptor:
         return (place.root, place.path) in self._changes.own
 
     def _drop_own(self, place: Place) -> bool:
-        """Forget a file of the transaction's own that goes away; nothing of it needs saving."""
+        """Forget a file of the transaction's own that is removed, which needs no saving; return whether it was one."""
         own = self._is_own(place)
         self._changes.own.discard(place.root, place.path)
         return own

@@ -1,10 +1,11 @@
-"""What hooks change outside of the roots: that is not undone, but nothing is lost by it in silence.
+"""Handles changes that hooks make outside of the roots: they are not undone, but no data is lost silently.
 
 - A file that was moved out of a root shares its bytes with a second name in the vault: it gets bytes of its own before
-  something is written into it.
-- A file that was there before the hook is removed: its only copy may be in a file that the hook has made, so nothing
-  that was made is deleted when the hook fails (`fietsupdate.filesystem.journal.beyond`).
-- A symlink in a root leads there: whoever calls by it takes the file for one of the data directory, and is told.
+  it is written to.
+- A file that existed before the hook is removed: its only copy may be in a file that the hook has made, so files
+  that were made are not deleted when the hook fails (`fietsupdate.filesystem.journal.beyond`).
+- A symlink in a root leads outside: the author of the script may take the file for one of the data directory, and gets
+  a warning.
 """
 
 from __future__ import annotations
@@ -20,20 +21,21 @@ from fietsupdate.filesystem.posix.rename import copy_file, replace
 
 _WRITING = frozenset({"open", "os.truncate", "os.chmod", "os.chown", "os.utime", "os.setxattr", "os.removexattr"})
 MOST = 1000
-"""Entries of a root that are looked at, for symlinks that lead out."""
+"""The most entries of a root that are searched for symlinks that lead out."""
 
 Kept = dict[tuple[int, int], tuple[str, str]]
-"""Files that have a second name in the vault, by device and inode: the root that they have left, and their path."""
+"""Files that have a second name in the vault, by device and inode, with the root that they left and their path in it.
+"""
 
 
 class Outside:
     """The calls of one transaction outside of its roots.
 
     Args:
-        changes: Of the transaction.
-        beyond: Its notes.
-        tell: Takes a kind and a sentence.
-        kept: What left the roots before; learns what leaves them.
+        changes: The changes of the transaction.
+        beyond: The notes about what is not undone.
+        tell: Called with a kind and a sentence.
+        kept: The files that have left the roots; extended by this object.
     """
 
     def __init__(self, changes: Changes, beyond: Beyond, tell: Callable[[str, str], None], kept: Kept) -> None:
@@ -44,34 +46,34 @@ class Outside:
         self._old: set[tuple[int, int]] = set()
         self._kept = kept
         self.since_ns = 0
-        """When the hook began, as the file system tells the time."""
+        """When the hook began, by the clock of the file system."""
 
     def keep(self, files: Iterable[tuple[int, int]], root: str, path: str) -> None:
         """Remember files that share their bytes with a second name in the vault.
 
         Args:
-            files: Device and inode of each.
+            files: Device and inode of each file.
             root: The root that they leave.
             path: Where they were.
         """
         self._kept.update(dict.fromkeys(files, (root, path)))
 
     def tell_unkept(self, path: str) -> None:
-        """Report that something leaves a root of which no second name could be kept."""
+        """Report that a file or folder leaves a root and that no second name of it could be kept."""
         text = "is moved out, and this user may not read all of it; what is deleted there is not undone."
         self._tell(f"unkept {path}", f"{path} {text}")
 
     def notice(self, event: str, path: str, real: str) -> None:
-        """Something outside is about to change.
+        """Handle a call that is about to change something outside of the roots.
 
         Args:
-            event: That of the call.
-            path: As the caller wrote it.
-            real: The same, without symlinks.
+            event: The audit event of the call.
+            path: The path as the caller wrote it.
+            real: The same path without symlinks.
 
         Raises:
-            OSError: what must be noted cannot be, or bytes cannot be saved; then the call must not be made.
-            FilesError: the same.
+            OSError: A required note cannot be written, or bytes cannot be saved; then the call must not be made.
+            FilesError: As for OSError.
         """
         if any(f"{real}/".startswith(f"{paths.root}/") for paths in self._changes.roots.values()):
             return  # a root itself, or the application's database
@@ -103,7 +105,7 @@ class Outside:
             self._changes.forget_own()
 
     def _exit_of(self, path: str, real: str) -> str:
-        """Return the symlink in a root by which a call has left it; "" where it has not."""
+        """Return the symlink in a root through which a call leaves the root; "" for none."""
         for paths in self._changes.roots.values():
             for root in (paths.root, paths.given):
                 if path.startswith(f"{root}/"):
@@ -113,7 +115,7 @@ class Outside:
         return next((link for there, link in self._exits.items() if f"{real}/".startswith(f"{there}/")), "")
 
     def _find_exits(self) -> dict[str, str]:
-        """Look for symlinks at the top of the roots that lead to a folder elsewhere: a whole disk, often."""
+        """Return the symlinks at the top of the roots that lead to folders elsewhere: often to a whole disk."""
         exits: dict[str, str] = {}
         for paths in self._changes.roots.values():
             with suppress(OSError), os.scandir(paths.root) as entries:

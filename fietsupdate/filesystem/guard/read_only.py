@@ -1,12 +1,12 @@
-"""A fence around the real instance: while it stands, this process changes no file in it.
+"""A fence around the real instance: while it is up, this process changes no file in it.
 
-A rehearsal runs strangers' code beside the real data directory; a path that was written down somewhere may lead there.
-Python's audit hooks tell of a call before it is made (https://docs.python.org/3/library/audit_events.html), and the
-fence refuses those that would change something inside the fenced folders, symlinks followed. What does not tell Python
-(C libraries that open files themselves, programs) passes it, as it passes the guard; a rehearsal has
-`fietsupdate.filesystem.posix.namespaces` for that. A program is only kept from working in a fenced folder.
+A rehearsal runs the application's code beside the real data directory, and a stored path may lead there. Python's audit
+hooks report a call before it is made (https://docs.python.org/3/library/audit_events.html), and the fence refuses calls
+that would change something inside the fenced folders, symlinks followed. Changes without audit events (C libraries that
+open files themselves, programs) pass it, as they pass the guard; a rehearsal has
+`fietsupdate.filesystem.posix.namespaces` for these. A program is only prevented from working in a fenced folder.
 
-What was refused is remembered: code that swallows the error does not make a rehearsal that was right.
+Every refused path is remembered: code that ignores the error does not make a successful rehearsal.
 """
 
 from __future__ import annotations
@@ -28,31 +28,31 @@ from fietsupdate.filesystem.guard.threads import CalledCode, Whose
 from fietsupdate.filesystem.posix import descriptors
 
 _NAMES = frozenset({"os.rename", "os.remove", "os.rmdir", "shutil.rmtree", "os.mkdir", "os.symlink"})
-"""Events that change a name, wherever a symlink of this name may lead."""
+"""Events that change a name itself, wherever a symlink of this name may lead."""
 
 _TAKING = frozenset({"os.rename", "os.remove", "os.rmdir", "shutil.rmtree"})
-"""Events that take a name away."""
+"""Events that remove a name."""
 
 _MOVING: Mapping[str, tuple[int | None, int | None]] = MappingProxyType(
     {"shutil.move": (None, None), "os.rename": (2, 3)}
 )
-"""Events of moves, and in their arguments the places of the descriptors that the two paths are relative to."""
+"""Events of moves, with the positions in their arguments of the descriptors that the two paths are relative to."""
 
 _FOLDERS: Mapping[str, int] = MappingProxyType({"subprocess.Popen": 2, "os.chdir": 0})
-"""Events after which this process or a program works in a folder, and in their arguments the place of its path."""
+"""Events after which this process or a program works in a folder, with the position of its path in their arguments."""
 
 _EVENTS = frozenset({"sqlite3.connect", *PATHS, *_FOLDERS, *_MOVING})
 
 _UNANNOUNCED = ("mkfifo", "mknod")
-"""Functions of `os` that make a file without an audit event."""
+"""Functions of `os` that create a file without an audit event."""
 
 _fences: list[ReadOnly] = []
-"""Those that stand at the moment."""
+"""The fences that are up."""
 _installed = False
 
 
 class ReadOnly:
-    """What is fenced, and what was refused."""
+    """A fence: the fenced folders, and the paths that it has refused."""
 
     def __init__(
         self, folders: Collection[Path], gate: Path | None, files: Collection[Path], call: CalledCode | None = None
@@ -62,11 +62,11 @@ class ReadOnly:
         self._files = frozenset(os.path.realpath(file) for file in files)
         self._call = call
         self.refused: dict[str, None] = {}
-        """Paths that something has tried to change."""
+        """Paths that code has tried to change."""
 
     @property
     def holds(self) -> bool:
-        """Whether it holds the current thread, and this is not one which goes on with other work."""
+        """Whether the fence applies to the current thread; other threads of the process may be exempt."""
         return self._call is None or self._call.whose() is not Whose.OTHERS
 
     def check(self, path: str, *, follow: bool, takes: bool = False) -> None:
@@ -74,11 +74,11 @@ class ReadOnly:
 
         Args:
             path: The absolute path.
-            follow: Whether the change reaches what a symlink of this name leads to.
-            takes: Whether the name is taken away, and with it those of all that is below.
+            follow: Whether the change affects the target of a symlink with this name.
+            takes: Whether the name is removed, and with it all names below it.
 
         Raises:
-            FilesError: it lies inside the fence, or something fenced inside of it.
+            FilesError: The path lies inside the fence, or contains something fenced.
         """
         folder, name = os.path.split(path)
         own = os.path.join(os.path.realpath(folder), name)
@@ -93,15 +93,18 @@ class ReadOnly:
             self._refuse(path)
 
     def check_folder(self, path: str) -> None:
-        """Refuse to work in a folder inside the fence: whatever works there writes there, by names without a folder.
+        """Refuse to work in a folder inside the fence, since names without a folder would be written there.
 
-        Where there is no gate, nobody has a copy to work in, and it may only want to read.
+        Without a gate there is no copy to work in, and the program may only want to read.
         """
         if self._gate and self._is_inside(os.path.realpath(path)):
             self._refuse(path)
 
     def check_move(self, source: str, target: str) -> None:
-        """Refuse to move into the gate what is neither from there nor temporary: it would go with the copy."""
+        """Refuse to move files into the gate that are neither from there nor temporary.
+
+        They would be deleted with the copy.
+        """
         source = os.path.join(os.path.realpath(os.path.dirname(source)), os.path.basename(source))
         if not self._gate or not _is_below(os.path.realpath(target), self._gate):
             return
@@ -132,14 +135,14 @@ class ReadOnly:
 def read_only(
     folders: Collection[Path], *, gate: Path | None = None, databases: Collection[Path] = (), one_call: bool = False
 ) -> Iterator[ReadOnly]:
-    """Keep this process from changing anything in these folders.
+    """Prevent this process from changing anything in these folders.
 
     Args:
-        folders: What is kept as it is.
-        gate: A folder inside of them that may be changed all the same; nothing may work in the others then.
+        folders: The folders that must not change.
+        gate: A folder inside of them that may be changed; with a gate, programs may not work in the other folders.
         databases: SQLite files that may not even be opened.
-        one_call: Keep only what is called inside of this context from it, with the threads that it starts. The other
-            threads of the process, which were there before, are left alone.
+        one_call: Whether to restrict only the code that is called inside of this context, with the threads that it
+            starts. The other threads of the process, which existed before, are left alone.
     """
     _install()
     call = CalledCode() if one_call else None
@@ -154,7 +157,7 @@ def read_only(
 
 @contextmanager
 def _announced() -> Iterator[None]:
-    """Have calls looked at that Python tells nobody of."""
+    """Check calls of functions that raise no audit event."""
     before = {name: getattr(os, name) for name in _UNANNOUNCED if hasattr(os, name)}
     for name, real in before.items():
         setattr(os, name, _looked_at(real))
@@ -184,7 +187,7 @@ def _hook(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 def _confront(fence: ReadOnly, event: str, arguments: tuple[Any, ...]) -> None:
-    """Check what a call is about to do."""
+    """Check the call that an event announces."""
     if event == "sqlite3.connect":
         _check_database(fence, arguments[0])
     elif (place := _FOLDERS.get(event)) is not None:
@@ -203,7 +206,7 @@ def _confront(fence: ReadOnly, event: str, arguments: tuple[Any, ...]) -> None:
 
 
 def _check_database(fence: ReadOnly, name: Any) -> None:
-    with suppress(TypeError):  # a name that is none is for sqlite3 to refuse
+    with suppress(TypeError):  # sqlite3 itself refuses an invalid name
         path = os.fsdecode(name)
         fence.check_database(unquote(urlsplit(path).path) if path.startswith("file:") else path)
 

@@ -1,11 +1,11 @@
-"""Tells whose a thread is: of the code that we call (hooks, revisions, checks), or of the application around us.
+"""Determines whether a thread belongs to code that we call (hooks, revisions, checks), or to the application around us.
 
-Audit hooks belong to the process and hear every thread. In an application that updates itself as it starts, other
-threads go on with their own work meanwhile, which is neither undone nor refused.
+Audit hooks belong to the process and are called in every thread. In an application that updates itself as it starts,
+other threads go on with their own work meanwhile, which is neither undone nor refused.
 
 A thread belongs to called code when that code runs in it or has started it, or when it works in that code's context
-(``asyncio.to_thread`` and tasks of asyncio carry it along, https://docs.python.org/3/library/contextvars.html). A
-worker of a pool that was there before may work for anybody: of that one nothing is sure.
+(``asyncio.to_thread`` and tasks of asyncio pass it on, https://docs.python.org/3/library/contextvars.html). A worker of
+a pool that existed before may work for either side, so it counts as unsure.
 
 Python 3.11 has no audit event for a thread that starts, so `threading.Thread.start` is wrapped while a call runs.
 """
@@ -27,17 +27,17 @@ GRACE = 0.2
 """Seconds that a thread may still need to end when the code that started it has returned."""
 
 _HARMLESS = frozenset({("tqdm._monitor", "TMonitor")})
-"""Classes of threads that never end by themselves and touch no file: tqdm's only looks at the clock."""
+"""Classes of threads that never end by themselves and touch no file: tqdm's only reads the clock."""
 
 _started: WeakSet[threading.Thread] = WeakSet()
 """Threads that called code has started, now or in an earlier call."""
 _calls: list[CalledCode] = []
-"""Those that run at the moment."""
+"""The calls that are running."""
 _context: ContextVar[CalledCode | None] = ContextVar("fietsupdate_call", default=None)
 
 
 class Whose(enum.Enum):
-    """Whom a thread works for."""
+    """To whom a thread belongs."""
 
     CALLED = "called"
     UNSURE = "unsure"
@@ -45,7 +45,7 @@ class Whose(enum.Enum):
 
 
 class CalledCode:
-    """One stretch of called code, in the thread that makes this object."""
+    """One run of called code, in the thread that creates this object."""
 
     def __init__(self) -> None:
         self._thread = threading.get_ident()
@@ -55,7 +55,7 @@ class CalledCode:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Mark the context of the called code, and learn of the threads that are started."""
+        """Mark the context of the called code, and record the threads that are started."""
         token = _context.set(self)
         _calls.append(self)
         real = threading.Thread.start
@@ -70,13 +70,14 @@ class CalledCode:
         try:
             yield
         finally:
-            if threading.Thread.start is start:  # else somebody has wrapped it again, and ours does nothing from now on
+            # otherwise other code has wrapped it again, and our wrapper does nothing any more
+            if threading.Thread.start is start:
                 threading.Thread.start = real  # type: ignore[method-assign]
             _calls.remove(self)
             _context.reset(token)
 
     def whose(self) -> Whose:
-        """Return whom the current thread works for."""
+        """Return to whom the current thread belongs."""
         number = threading.get_ident()
         if number == self._thread or _context.get() is self:
             return Whose.CALLED
@@ -88,7 +89,7 @@ class CalledCode:
         return Whose.OTHERS if number in self._before or thread in self._others else Whose.UNSURE
 
     def note_start(self, thread: threading.Thread) -> None:
-        """Learn that the current thread starts another one."""
+        """Record that the current thread starts another one."""
         if self.whose() is Whose.CALLED:
             self._own.add(thread)
             _started.add(thread)
@@ -96,7 +97,7 @@ class CalledCode:
             self._others.add(thread)
 
     def left_running(self) -> list[Left]:
-        """Return the threads that called code has started and that still run after a moment's grace."""
+        """Return the threads that called code has started and that still run after `GRACE`."""
         known = {thread.ident for thread in [*self._own, *self._others]}
         raw = sys._current_frames().keys() - self._before - known  # noqa: SLF001  # as above
         unnamed = [Left(number, f"number {number}", None) for number in sorted(raw)]
@@ -104,7 +105,7 @@ class CalledCode:
         for step in range(20 if left else 0):
             time.sleep(GRACE / 20)
             if step == 0:
-                gc.collect()  # the workers of a pool that nobody holds any more end
+                gc.collect()  # the workers of a pool that is not referenced any more end
             if not (left := self._alive(unnamed)):
                 break
         return left
@@ -125,12 +126,12 @@ class Left:
 
     @property
     def is_current(self) -> bool:
-        """Whether it is this one."""
+        """Whether it is the current thread."""
         return threading.get_ident() == self.number and self.is_alive
 
     @property
     def is_alive(self) -> bool:
-        """Whether it still runs."""
+        """Whether the thread still runs."""
         if self._thread is not None:
             return self._thread.is_alive()
         return self.number in sys._current_frames()  # noqa: SLF001  # as above
