@@ -1,13 +1,13 @@
-"""The database's room, the only one that imports Alembic."""
+"""The database's room, the only one besides `testing` that imports Alembic."""
 
 import sys
 from importlib import import_module
 
 
 def _import_mako_alone() -> None:
-    """Import Alembic's template engine without pygments, which mako wants for colours on HTML error pages.
+    """Import Alembic's template engine without pygments, which mako uses to colour its HTML error pages.
 
-    That is a tenth of the time that `status` takes; nobody here ever sees such a page.
+    This saves a tenth of the time of `status`; such a page is never shown here.
     """
     if "mako.exceptions" in sys.modules or "pygments" in sys.modules:
         return
@@ -15,7 +15,7 @@ def _import_mako_alone() -> None:
     try:
         import_module("mako.exceptions")
     except ImportError:
-        return  # Alembic will say it better
+        return  # Alembic will report it better
     finally:
         del sys.modules["pygments"]
 

@@ -1,7 +1,7 @@
-"""Keep our bookkeeping out of ``alembic revision --autogenerate`` and ``alembic check``.
+"""Keeps our own tables out of ``alembic revision --autogenerate`` and ``alembic check``.
 
-Alembic loads this module for every project in the same Python, through the entry point group
-``alembic.plugins``. Hence it imports nothing heavy but Alembic, and nothing in it may fail.
+Alembic loads this module for every project in the same Python, through the entry point group ``alembic.plugins``. So it
+imports nothing heavy except Alembic, and nothing in it may fail.
 
 Source: Alembic's documentation, "Plugins" (since 1.18). Its wildcard ``alembic.autogenerate.*`` enables us by name.
 """
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
     from alembic.runtime.plugins import Plugin
 
 OWN_TABLES = frozenset({"fietsupdate_ledger", "fietsupdate_instance", "fietsupdate_rehearsal"})
-"""The tables that belong to us; they live in the schema of Alembic's version table. The last one marks a clone."""
+"""Our own tables; they are in the schema of Alembic's version table. The last one marks a clone."""
 
 
 REMARKS = "alembic.autogenerate.compare.tables"
-"""Alembic's logger for the tables that it misses among the models, told before our comparator has its say."""
+"""Alembic's logger for tables that are missing in the models; it is called before our comparator runs."""
 
 
 def _is_own(table: str) -> bool:
-    """Return whether a table is ours; other version tables' ledgers have their name at the end."""
+    """Return whether a table is ours; the tables of other version tables' ledgers have that name as a suffix."""
     return any(table == own or table.startswith(f"{own}_") for own in OWN_TABLES)
 
 
@@ -38,7 +38,7 @@ def _is_ours(operation: object) -> bool:
 
 
 def _is_worth_telling(record: logging.LogRecord) -> bool:
-    """Leave out "Detected removed table 'fietsupdate_ledger'", with its schema or without: no revision drops it."""
+    """Suppress "Detected removed table 'fietsupdate_ledger'", with or without a schema: no revision drops the table."""
     table = str(record.args[0]) if isinstance(record.args, tuple) and record.args else ""
     return not (str(record.msg).startswith("Detected removed table") and _is_own(table.rpartition(".")[2]))
 
@@ -53,7 +53,7 @@ def _leave_out_own_tables(
 class _PluginModule(ModuleType):
     """A plugin that every Alembic since 1.18 can load.
 
-    Alembic before the change #1873 iterates over what the entry point gives; later versions ask for a module.
+    Alembic before the change #1873 iterates over the object of the entry point; later versions require a module.
     """
 
     def __iter__(self) -> Iterator[_PluginModule]:
@@ -61,7 +61,7 @@ class _PluginModule(ModuleType):
 
     @staticmethod
     def setup(plugin: Plugin) -> None:
-        """Register the comparator; it runs when all others have had their say."""
+        """Register the comparator, which runs after all others."""
         plugin.add_autogenerate_comparator(_leave_out_own_tables, "schema", priority=DispatchPriority.LAST)
         logging.getLogger(REMARKS).addFilter(_is_worth_telling)
 

@@ -1,8 +1,8 @@
-"""Everything that needs the database runs inside the project's own env.py, on its connection, in its transaction.
+"""Runs everything that needs the database inside the project's own env.py, on its connection, in its transaction.
 
 Alembic calls our function from within ``run_migrations()``; as a generator it stays there for the length of a whole
-transaction (protocol, 3). env.py is a stranger: it may swallow errors, loop, commit or not. What came of a visit is
-therefore decided by what was seen here, and in the end by the ledger row, never by env.py's returning cleanly.
+transaction (protocol, 3). env.py is not trusted: it may swallow errors, loop, commit or not. So the outcome of a visit
+is decided by what was seen here, and in the end by the ledger row, never by env.py's returning without an error.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from fietsupdate.process import Stop, logging_back, put_back, stdout_on_stderr
 __all__ = ["BusyError", "Environment", "Visit", "Work"]
 
 PAUSES = (0.05, 0.1, 0.2, 0.4)
-"""Seconds between looks at tables that another process changes at that moment; then it is an error."""
+"""Seconds between attempts to read tables that another process is changing; after the last one it is an error."""
 
 _WRITING: Mapping[str, Any] = {"sql": False, "tag": None}
 OPTIONS: Mapping[str, tuple[list[str], Mapping[str, Any]]] = {
@@ -43,7 +43,7 @@ OPTIONS: Mapping[str, tuple[list[str], Mapping[str, Any]]] = {
     "downgrade": (["revision"], _WRITING),
     "stamp": (["revisions"], {**_WRITING, "purge": False}),
 }
-"""The arguments and options of Alembic's commands, as its command line gives them to env.py (alembic 1.20)."""
+"""The arguments and options of Alembic's commands, as its command line passes them to env.py (alembic 1.20)."""
 
 T = TypeVar("T")
 
@@ -55,7 +55,7 @@ class Environment:
         self.config = config
         self._last: Visit | None = None
         self.target = "head"
-        """The revision that env.py is told to lead to, as ``alembic upgrade`` would be."""
+        """The revision that env.py is told to lead to, as ``alembic upgrade`` would tell it."""
         self.alembic = _alembic_config(config)
         self._own_cmd_opts = self.alembic.cmd_opts
         if config.pointed is not None:
@@ -69,19 +69,19 @@ class Environment:
         """Enter env.py and do the work there.
 
         Args:
-            work: Called with the visit; yields what `Visit.steps` gives.
+            work: Called with the visit; yields the steps of `Visit.steps`.
             writes: Whether this visit may change anything at all.
             command: The Alembic command that env.py is told about: ``current``, ``upgrade``, ``downgrade``, ``stamp``.
-            wait: Called while others read a SQLite file that is to be committed, with their names; by default SQLite's
-                own few seconds are all.
+            wait: Called with the names of the processes that read a SQLite file which is to be committed; by default
+                only SQLite's own timeout of a few seconds applies.
 
-        Where another process changes the tables before anything was done here, the visit begins anew.
+        Where another process changes the tables before any work was done here, the visit is started again.
 
         Raises:
-            BusyError: the database's lock is held by somebody else; nothing was done.
-            DatabaseBusyError: it cannot even be read, as somebody else writes to it.
-            FietsupdateError: what went wrong; whether something was committed is not known here.
-            Stop: a signal arrived.
+            BusyError: Another process holds the database's lock; nothing was done.
+            DatabaseBusyError: The database cannot even be read, because another process writes to it.
+            FietsupdateError: The visit failed; whether something was committed is not known here.
+            Stop: A signal arrived.
         """
         pauses = iter(PAUSES)
         while True:
@@ -94,7 +94,7 @@ class Environment:
 
     @property
     def configured(self) -> Engine | None:
-        """The engine whose connection env.py configured in the last visit, also where nothing else came of it."""
+        """The engine whose connection env.py configured in the last visit, even if the visit failed afterwards."""
         return self._last.engine if self._last is not None else None
 
     def _visit(self, visit: Visit, *, command: str, last: bool) -> Visit:
@@ -118,13 +118,13 @@ class Environment:
         """Read on a fresh connection of the engine that env.py made in the last visit, without entering env.py again.
 
         Returns:
-            What `read` gives; None where such a connection cannot be had (an async engine, a pool of one), or looks
-            names up elsewhere than env.py's own.
+            The result of `read`; None where no such connection is available (an async engine, a pool of one), or where
+                it looks names up elsewhere than env.py's own.
         """
         visit, self._last = self._last, None
         if visit is None or visit.raw is None or not visit.calls or visit.context.dialect.is_async:
             return None
-        if visit.missing_file is not None:  # a connection of its own would create it
+        if visit.missing_file is not None:  # a new connection would create the file
             return None
         try:
             with visit.connection.engine.connect() as connection:
@@ -135,7 +135,7 @@ class Environment:
             return None
 
     def sees(self, read: Callable[[LedgerTable, Connection], bool]) -> bool:
-        """Read what the last visit has committed: on a fresh connection of its engine or, failing that, in env.py."""
+        """Read what the last visit has committed: on a fresh connection of its engine, otherwise in env.py."""
         seen = self.peek(read)
         if seen is not None:
             return seen
@@ -161,18 +161,18 @@ class Environment:
                     if self.config.pointed is not None:
                         refuse_unmarked(connection, self.config.pointed)
                     visit.enter(connection, options)
-                logging_back()  # env.py has configured what it wanted
-                logging.getLogger("alembic.runtime.migration").setLevel(logging.WARNING)  # our events say it all
+                logging_back()  # env.py has finished its configuration
+                logging.getLogger("alembic.runtime.migration").setLevel(logging.WARNING)  # our events report the same
                 original(connection, **options)
 
-            vars(context)["configure"] = configure  # the instance's own, so that env.py meets it
+            vars(context)["configure"] = configure  # set on the instance, so that env.py calls it
             self.script.run_env()
 
     def _cmd_opts(self, command: str) -> argparse.Namespace | None:
-        """Return what env.py files in the wild read from the command line: what Alembic's own would be.
+        """Return the command line options that env.py expects to read: those of Alembic's own command line.
 
-        An application that makes Alembic's configuration itself calls Alembic without a command line; env.py sees the
-        one that it expects, unless -x must reach it.
+        An application that makes Alembic's configuration itself calls Alembic without a command line; then env.py sees
+        the options of the application, unless -x must reach it.
         """
         own = self._own_cmd_opts
         if self.config.alembic_config and not self.config.x:
@@ -181,7 +181,7 @@ class Environment:
             return argparse.Namespace(**{**vars(own), "x": list(self.config.x)})
 
         def stand_in() -> None:
-            """Be the command's function; only its name is looked at."""
+            """Stand for the command's function, of which only the name is used."""
 
         stand_in.__name__ = command
         positional, more = OPTIONS[command]
@@ -237,7 +237,7 @@ def _missing_file_is_memory(visit: Visit) -> Iterator[None]:
 
 
 def _judge(visit: Visit, error: BaseException | None, *, last: bool) -> None:
-    """Raise what a visit came to; return when all of the work was done. The `last` visit is not begun anew."""
+    """Raise the error that a visit came to; return when all of the work was done. The `last` visit is not repeated."""
     if isinstance(error, Stop) or isinstance(visit.failure, Stop):
         raise error if isinstance(error, Stop) else visit.failure  # type: ignore[misc]
     begin_refused = visit.procedure is not None and visit.procedure.busy
@@ -262,7 +262,7 @@ def _judge(visit: Visit, error: BaseException | None, *, last: bool) -> None:
 
 
 def _look_again(visit: Visit, error: BaseException | None, *, last: bool) -> None:
-    """Raise `MovedError` where another process was in the way of a visit that had done nothing yet."""
+    """Raise `MovedError` where another process interfered with a visit that had done nothing yet."""
     if isinstance(visit.failure, MovedError):
         if last and visit.failure.__cause__ is not None:
             visit.failure = visit.failure.__cause__

@@ -1,4 +1,4 @@
-"""What an exception out of env.py means, in words for the person who must mend it."""
+"""Translates exceptions from env.py into messages for the person who must mend them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LIBRARIES = ("site-packages", "dist-packages", "/lib/python", "<frozen", "<strin
 
 
 def first_line(error: BaseException) -> str:
-    """Name an exception in one line; SQLAlchemy's are named by what the driver said."""
+    """Return an exception in one line; for SQLAlchemy's exceptions, the text of the driver."""
     origin = getattr(error, "orig", None) or error
     text = " ".join(str(origin).split("\n")[0].split()).rstrip(".:")
     return f"{type(origin).__name__}: {text}" if text else type(origin).__name__
@@ -42,10 +42,10 @@ def _is_theirs(filename: str) -> bool:
 
 
 def explain(error: BaseException | None, *, running: str, calls: int) -> FietsupdateError:
-    """Translate what came out of env.py, or what did not.
+    """Return the error for an exception from env.py, or for a missing result.
 
     Args:
-        error: What was raised, wherever it was raised; None when env.py returned normally.
+        error: The exception, wherever it was raised; None when env.py returned normally.
         running: The Alembic revision that was running, or "".
         calls: How often run_migrations() was called.
     """
@@ -69,12 +69,12 @@ def explain(error: BaseException | None, *, running: str, calls: int) -> Fietsup
 
 
 def alembic_refusal(message: str) -> CommandError:
-    """Make the error that Alembic's own command line prints as a refusal."""
+    """Return the error that Alembic's own command line prints as a refusal."""
     return CommandError(message)
 
 
 def statement_failed(error: BaseException) -> DatabaseError:
-    """Make the error of a statement of ours that failed: the connection broke, or a right is missing."""
+    """Return the error of a statement of ours that failed: the connection broke, or a right is missing."""
     return DatabaseError(
         f"The database failed: {first_line(error)}.",
         hint="See that the database is well and this user may change it, then run the same command again.",
@@ -82,7 +82,7 @@ def statement_failed(error: BaseException) -> DatabaseError:
 
 
 def blocked(error: BaseException | None, revision: str, sessions: str) -> RevisionFailedError:
-    """Make the error of a schema change that waited in vain for somebody else's session."""
+    """Return the error of a schema change that waited in vain for another session."""
     who = f" Idle in a transaction: {sessions}." if sessions else ""
     return RevisionFailedError(
         f"Alembic revision {revision} waited for {LONGEST_WAIT} s for another session's lock, and gave up.{who}",
@@ -126,7 +126,7 @@ def _env_hint(error: BaseException) -> str:
     return "See that 'alembic current' works here; '--traceback' shows where it happened."
 
 
-# -- Errors that pass by themselves: two processes met at the same tables, and whoever looks again is well.
+# -- Transient errors: another process changed the same tables; retrying in a fresh transaction succeeds.
 
 
 MYSQL_NUMBERS = frozenset({1020, 1146, 1213, 1412})
@@ -136,11 +136,12 @@ SQLSTATES = frozenset({"40001", "40P01", "42P01"})
 """PostgreSQL: serialization failure, deadlock, undefined table."""
 
 MESSAGES = ("could not open relation with OID", "cache lookup failed", "database schema has changed")
-"""PostgreSQL's internal errors for what was dropped between two looks at its catalog; SQLite's for the same."""
+"""PostgreSQL's internal errors for an object that was dropped between two looks at its catalog; SQLite's for the same.
+"""
 
 
 def is_transient(error: BaseException | None) -> bool:
-    """Return whether an error came of another process's work at the same moment."""
+    """Return whether an error was caused by another process that worked at the same moment."""
     if not isinstance(error, DBAPIError) or error.orig is None:
         return False
     origin = error.orig

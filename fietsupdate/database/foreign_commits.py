@@ -1,4 +1,4 @@
-"""Seeing that a hook with a database connection of its own commits."""
+"""Detects that a hook with a database connection of its own commits."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from fietsupdate.views import MYSQL
 def commits_elsewhere(note: Callable[[], object], ours: Any = None) -> Iterator[None]:
     """Call `note` before any SQLAlchemy connection but ours commits for the first time (protocol, 5).
 
-    A statement that commits by itself counts: on a connection in AUTOCOMMIT mode, and a schema change on MariaDB or
-    SQLite. Connections that the hook opens at a driver escape this.
+    A statement that commits implicitly counts: on a connection in AUTOCOMMIT mode, and a schema change on MariaDB or
+    SQLite. Connections that the hook opens directly at a driver are not detected.
 
     Args:
-        note: What is called; where it raises, nothing is committed.
+        note: Called before the commit; if it raises, nothing is committed.
         ours: The driver's connection that holds the update's transaction, if there is one.
     """
     noted = False
@@ -45,7 +45,7 @@ def commits_elsewhere(note: Callable[[], object], ours: Any = None) -> Iterator[
 
 
 def _commits_itself(connection: Connection, statement: str) -> bool:
-    """Return whether a statement commits without being asked to."""
+    """Return whether a statement commits implicitly."""
     if statements.commits(statement):
         return True
     if connection.dialect.name in MYSQL | {"sqlite"} and statements.changes_schema(statement):
@@ -59,7 +59,7 @@ def _in_autocommit(connection: Connection) -> bool:
     driver: Any = _driver(connection)
     if connection.dialect.name == "sqlite":
         return driver.isolation_level is None and not sqlite.in_transaction(connection)
-    asked = getattr(driver, "get_autocommit", None)  # of MySQL's drivers
+    asked = getattr(driver, "get_autocommit", None)  # a method of MySQL's drivers
     return bool(asked() if asked is not None else getattr(driver, "autocommit", False))
 
 

@@ -1,7 +1,7 @@
-"""Whether the transaction that began is still the one that runs, asked of the driver or of the database itself.
+"""Determines whether the transaction that began is still open, by asking the driver or the database itself.
 
 SQLAlchemy does not know: a driver's own ``commit()``, a statement like SQLite's ``INSERT OR ROLLBACK``, or a deadlock
-on MariaDB ends the transaction behind its back.
+on MariaDB ends the transaction without its knowledge.
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ _IN_ERROR = 3
 
 
 class Held:
-    """A transaction that is to stay; by itself one of which nothing is known, or none at all."""
+    """A transaction that must stay open.
+
+    This base class knows nothing about it, and serves where there is no transaction.
+    """
 
     @property
     def has_failed(self) -> bool:
@@ -39,7 +42,7 @@ class Held:
 
 
 def hold(connection: Connection, txn: str) -> Held:
-    """Hold the transaction of a connection that has already written something in it."""
+    """Return the observer of a connection's transaction, in which something was already written."""
     dialect = connection.dialect.name
     if dialect == "sqlite" and sqlite.in_transaction(connection):
         return _Sqlite(connection)
@@ -57,10 +60,10 @@ class _Sqlite(Held):
 
 
 class _Postgresql(Held):
-    """Known by a setting that is local to the transaction, which the server reports to its client when it changes.
+    """Identified by a setting that is local to the transaction, whose changes the server reports to its client.
 
-    So asking costs no round trip. Where the driver or a pooler in between does not pass it on, the transaction's id is
-    asked for.
+    So the check costs no round trip. Where the driver or a pooler in between does not pass the setting on, the id of
+    the transaction is queried.
     """
 
     def __init__(self, connection: Connection, txn: str) -> None:
@@ -82,7 +85,7 @@ class _Postgresql(Held):
         return getattr(info, "transaction_status", None) == _IN_ERROR
 
     def _ask(self, what: str) -> object:
-        """Ask at the driver, so that SQLAlchemy begins nothing and tells nobody."""
+        """Query through the driver, so that SQLAlchemy begins no transaction and calls no listener."""
         cursor = self._connection.connection.cursor()
         try:
             cursor.execute(f"SELECT {what}")

@@ -1,7 +1,7 @@
-"""Asks the server itself, on env.py's own connection, which database that is.
+"""Asks the server itself, on env.py's own connection, which database the connection leads to.
 
-A URL names that database by accident at the most: ``connect_args``, ``creator``, PGDATABASE, a service file, ``USE``
-and a pooler all lead elsewhere, and env.py may open several databases. What is dumped or replaced is therefore
+A URL does not reliably name that database: ``connect_args``, ``creator``, PGDATABASE, a service file, ``USE`` and a
+pooler can all lead elsewhere, and env.py may open several databases. So before a database is dumped or replaced, it is
 compared with this answer (`fietsupdate.database.dump.client.DatabaseClient.refuse_another`), and not with a URL.
 """
 
@@ -29,7 +29,7 @@ ASKED = {
     ),
     "mysql": "SELECT DATABASE(), @@hostname, CAST(@@port AS CHAR), @@datadir, CAST(@@server_id AS CHAR)",
 }
-"""What the server is asked, on env.py's connection and by the client program: text, the database's name first."""
+"""The queries for the identity, on env.py's connection and in the client program: text, the database's name first."""
 
 _SCHEMAS = "SELECT current_schemas(false)::text[], current_setting('search_path'), current_user::text"
 _TABLES = {
@@ -45,7 +45,7 @@ _TABLES = {
         "SELECT '', name FROM sqlite_master WHERE type = 'table' AND substr(name, 1, 11) = 'fietsupdate' ORDER BY 2"
     ),
 }
-"""Tables whose names begin like those of ours, each with its schema."""
+"""Queries for tables whose names begin like those of ours, each with its schema."""
 _ARGUMENTS = "fietsupdate.cli.parser"
 _FIELDS = {
     "host": "host",
@@ -58,19 +58,19 @@ _FIELDS = {
     "database": "database",
     "db": "database",
 }
-"""What drivers call the parts of a URL."""
+"""The names that drivers use for the parts of a URL."""
 
 Rows = Sequence[Sequence[Any]]
 Query = Callable[[str], Rows]
 
 
 def whereabouts(connection: Connection, ledger: LedgerTable, missing_file: Path | None = None) -> Whereabouts:
-    """Say which database a connection leads to.
+    """Return the database that a connection leads to.
 
     Args:
-        connection: The one that env.py configured.
-        ledger: Where env.py's configuration puts the ledger.
-        missing_file: The SQLite file that is not there, in whose place an empty database in memory was opened.
+        connection: The connection that env.py configured.
+        ledger: The ledger table at the place that env.py's configuration determines.
+        missing_file: The SQLite file that does not exist, in whose place an empty database in memory was opened.
     """
 
     def query(sql: str) -> Rows:
@@ -91,7 +91,7 @@ def whereabouts(connection: Connection, ledger: LedgerTable, missing_file: Path 
 
 
 def home_of(connection: Connection) -> tuple[str, ...]:
-    """Return where unqualified names are looked up on a connection: a session may have left its engine's database."""
+    """Return where unqualified names are looked up on a connection; a session may have left its engine's database."""
     dialect = connection.dialect.name
     if dialect == "postgresql":
         return tuple(connection.exec_driver_sql("SELECT current_database()::text, current_schemas(false)::text").one())
@@ -99,7 +99,7 @@ def home_of(connection: Connection) -> tuple[str, ...]:
 
 
 def identity_of_file(file: Path) -> tuple[str, ...]:
-    """Return what identifies a SQLite file: real path, device and inode; only the path while it is not there."""
+    """Return the identity of a SQLite file: real path, device and inode; only the path if the file does not exist."""
     real = os.path.realpath(file)
     try:
         status = os.stat(real)
@@ -109,7 +109,7 @@ def identity_of_file(file: Path) -> tuple[str, ...]:
 
 
 def of_url(url: sa.URL) -> Whereabouts:
-    """Return what a URL alone tells: nothing that can be relied on, but for a file."""
+    """Return the database that a URL names, without asking a server: only reliable for a file."""
     file = named_file(url.database or "") if url.get_backend_name() == "sqlite" else None
     return Whereabouts(
         url.render_as_string(hide_password=False),
@@ -120,7 +120,10 @@ def of_url(url: sa.URL) -> Whereabouts:
 
 
 def of_engine(engine: Engine) -> Whereabouts:
-    """Ask on a connection of an engine's own, where env.py has configured none; async engines are out of reach."""
+    """Return the database of an engine, asked on a new connection, where env.py has configured none.
+
+    Not for async engines.
+    """
     dialect = engine.dialect.name
     if dialect == "sqlite" or dialect not in {"postgresql", *MYSQL} or engine.dialect.is_async:
         return of_url(engine.url)
@@ -130,7 +133,7 @@ def of_engine(engine: Engine) -> Whereabouts:
 
 
 def as_connected(connection: Connection) -> sa.URL:
-    """Return the URL of env.py's engine, with what its driver was given beside it (``connect_args``)."""
+    """Return the URL of env.py's engine, with the driver's other arguments (``connect_args``)."""
     url = connection.engine.url
     given: Mapping[str, Any] = connection.info.get(_ARGUMENTS, {})
     if not given or connection.dialect.name == "sqlite":
@@ -146,7 +149,7 @@ def as_connected(connection: Connection) -> sa.URL:
 
 @contextlib.contextmanager
 def remembering_arguments() -> Iterator[None]:
-    """Let every connection that is opened meanwhile remember what its driver was given; see `as_connected`."""
+    """Let every connection that is opened meanwhile remember the arguments of its driver; see `as_connected`."""
 
     def remember(_dialect: Any, record: Any, _arguments: Any, parameters: dict[str, Any]) -> None:
         if record is not None:
@@ -166,7 +169,8 @@ def _sqlite(url: sa.URL, query: Query, missing_file: Path | None) -> Whereabouts
     there = of_url(url)
     if main is None:
         return Whereabouts(there.url, there.shown)
-    if there.file is None or not _is_same_file(there.file, main):  # creator=, or a path that was relative to elsewhere
+    # creator=, or a path that was relative to another folder
+    if there.file is None or not _is_same_file(there.file, main):
         there = of_url(url.set(database=str(main)))
     return Whereabouts(there.url, there.shown, there.file, identity_of_file(main), attached=attached)
 
@@ -183,7 +187,7 @@ def _on_server(url: sa.URL, query: Query) -> Whereabouts:
 
 
 def _postgresql(there: Whereabouts, query: Query, ledger: LedgerTable) -> Whereabouts:
-    """Find out by which schema the ledger is found, which need not be named anywhere."""
+    """Add the schema in which the ledger is found, which need not be named anywhere."""
     if ledger.schema:
         return replace(there, search_path=(ledger.schema,))
     found, configured, user = query(_SCHEMAS)[0]
@@ -193,7 +197,7 @@ def _postgresql(there: Whereabouts, query: Query, ledger: LedgerTable) -> Wherea
 
 
 def _others(there: Whereabouts, dialect: str, query: Query, own: str) -> tuple[str, ...]:
-    """Name the ledgers of other instances, which a copy of the whole database holds, too."""
+    """Return the ledgers of other instances, which a copy of the whole database contains, too."""
     if dialect not in {"sqlite", "postgresql", *MYSQL}:
         return ()
     rows = query(_TABLES["mysql" if dialect in MYSQL else dialect])
@@ -203,7 +207,7 @@ def _others(there: Whereabouts, dialect: str, query: Query, own: str) -> tuple[s
 
 
 def _names_in(search_path: str, user: str) -> tuple[str, ...]:
-    """Divide a search path into its schemas; those that are not there yet are among them."""
+    """Return the schemas in a search path, including schemas that do not exist yet."""
     names = [name.strip() for name in search_path.split(",") if name.strip()]
     plain = [name[1:-1].replace('""', '"') if name.startswith('"') else name for name in names]
     return tuple(user if name == "$user" else name for name in plain)

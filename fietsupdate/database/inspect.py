@@ -1,4 +1,4 @@
-"""One look at the database: Alembic's position, the revision tree, the ledger. Nothing is changed (invariant 10)."""
+"""Reads the database once: Alembic's position, the revision tree, the ledger. Nothing is changed (invariant 10)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def look(environment: Environment) -> DatabaseView:
     """Enter env.py once, read, and leave.
 
     Raises:
-        DatabaseError: the database cannot be reached, or lives in memory only.
+        DatabaseError: The database cannot be reached, or is in memory only.
         EnvPyError: env.py does something that cannot work.
     """
     views: list[DatabaseView] = []
@@ -69,7 +69,7 @@ def view(visit: Visit) -> DatabaseView:
 
 
 def revision_tree(revisions: Sequence[Script]) -> Mapping[str, tuple[str, ...]]:
-    """Return each revision's parents and dependencies; parents come before children, which are walked first."""
+    """Return each revision's parents and dependencies; parents come before children."""
     return {revision.revision: tuple(revision._all_down_revisions) for revision in reversed(revisions)}  # noqa: SLF001
 
 
@@ -83,7 +83,10 @@ def branch_labels(revisions: Sequence[Script]) -> Mapping[str, tuple[str, ...]]:
 
 
 def _not_transactional(visit: Visit) -> str:
-    """Say why updates cannot be atomic here, and which tables cannot even take a row back."""
+    """Return why updates cannot be atomic here, including the tables in which no row can be rolled back.
+
+    "" when they can.
+    """
     unsafe = table_engines.named(table_engines.tables_without_transaction(visit.connection))
     return ", and ".join(filter(None, [visit.not_transactional, unsafe]))
 
@@ -106,7 +109,7 @@ def _tables(visit: Visit) -> set[str]:
     return set(names) - own
 
 
-# -- Where env.py connects to, also when nothing answers there.
+# -- The database that env.py connects to, even if no server answers there.
 
 
 @dataclass(frozen=True)
@@ -127,10 +130,10 @@ class Destination:
 
 
 def destination(environment: Environment) -> Destination:
-    """Find out where env.py connects to.
+    """Find out which database env.py connects to.
 
     Raises:
-        FietsupdateError: it does not even come to that, or it connects to several databases before it fails.
+        FietsupdateError: env.py fails before it connects, or it connects to several databases before it fails.
     """
     found: list[Destination] = []
 
@@ -155,7 +158,7 @@ def _only(engines: Sequence[Engine]) -> Engine:
     """Return the engine of the one database that env.py opens.
 
     Raises:
-        DatabaseError: it opens several, and has not come so far as to configure one of them.
+        DatabaseError: env.py opens several, and has not configured one of them before it failed.
     """
     if len({str(engine.url) for engine in engines}) == 1:
         return engines[-1]
@@ -169,7 +172,7 @@ def _only(engines: Sequence[Engine]) -> Engine:
 
 @contextlib.contextmanager
 def _watching() -> Iterator[list[Engine]]:
-    """Collect all engines that are asked for a connection."""
+    """Collect all engines from which a connection is requested."""
     engines: list[Engine] = []
     original = Engine.raw_connection
 

@@ -1,7 +1,7 @@
-"""The ledger table: the database's half of what was done to an instance.
+"""The ledger table: the database's record of the transactions on an instance.
 
 A row is ``begun`` when its transaction starts and ``done`` when it ends; entries are the rows that are done. Values are
-text, so that every database gives back exactly what the other half holds. One instance row names the instance.
+text, so that every database returns exactly what the other half holds. One instance row names the instance.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ BEGUN, DONE = "begun", "done"
 
 
 def suffix(version_table: str) -> str:
-    """Return what our tables' names end with: two revision trees in one database have a ledger each."""
+    """Return the suffix of our tables' names, so that two revision trees in one database have a ledger each."""
     if version_table == DEFAULT_VERSION_TABLE:
         return ""
     if len(version_table) > LONGEST_SUFFIX:
@@ -37,7 +37,7 @@ def suffix(version_table: str) -> str:
 ANSWERS = "answers"
 """A column that tables of earlier versions lack, until an update asks something; ``NULL`` for no answers."""
 FIELDS = tuple(name for name in Entry.__dataclass_fields__ if name != ANSWERS)
-"""The columns of an entry that every table has, whatever version has made it."""
+"""The columns of an entry that every table has, whatever version has created it."""
 
 
 @lru_cache
@@ -70,14 +70,14 @@ def _row_columns() -> tuple[sa.Column[Any], ...]:
 class LedgerTable:
     """The ledger's statements, bound to a schema but to no connection.
 
-    They are compiled once, as env.py makes a new engine for every visit, and each would compile them anew: that was
-    a third of the time of an update.
+    They are compiled once. env.py makes a new engine for every visit, and each engine would compile them again, which
+    took a third of the time of an update.
     """
 
     def __init__(self, version_table: str, schema: str | None, dialect: str) -> None:
         self._compiled: dict[tuple[type, str, str], tuple[str, list[str] | None]] = {}
         metadata = sa.MetaData(schema=schema)
-        # Only where they count: naming them makes SQLAlchemy import its whole MySQL dialect.
+        # Only for these servers: the options make SQLAlchemy import its whole MySQL dialect.
         options: Any = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4"} if dialect in MYSQL else {}
         ending = suffix(version_table)
         self.schema, self.version_table = schema, version_table
@@ -104,7 +104,7 @@ class LedgerTable:
         return connection.exec_driver_sql(statement, given)
 
     def exists(self, connection: Connection) -> bool:
-        """Return whether the ledger table is there."""
+        """Return whether the ledger table exists."""
         return sa.inspect(connection).has_table(self.rows.name, schema=self.schema)
 
     def keeps_answers(self, connection: Connection) -> bool:
@@ -112,7 +112,7 @@ class LedgerTable:
         return ANSWERS in self._run(connection, "SELECT * FROM {rows} WHERE seq < 0").keys()  # noqa: SIM118  # no mapping
 
     def add_answers(self, connection: Connection) -> None:
-        """Give the ledger table its column for answers."""
+        """Add the column for answers to the ledger table."""
         self._run(connection, f"ALTER TABLE {{rows}} ADD COLUMN {ANSWERS} TEXT")
 
     def create(self, connection: Connection, instance_id: str, created_at: str) -> None:
@@ -124,11 +124,14 @@ class LedgerTable:
         self._run(connection, insert, instance_id=instance_id, created_at=created_at)
 
     def rename_instance(self, connection: Connection, instance_id: str) -> None:
-        """Give the instance another id: it is a clone, and must not be taken for the original."""
+        """Set another id of the instance, which is a clone and must not be taken for the original."""
         self._run(connection, "UPDATE {instance} SET instance_id = :instance_id", instance_id=instance_id)
 
     def claim(self, connection: Connection) -> None:
-        """Change nothing in a way that fails where this transaction is older than the last one that did so."""
+        """Update the instance row without a change.
+
+        Fails where this transaction is older than the last one that did so.
+        """
         self._run(connection, "UPDATE {instance} SET created_at = created_at")
 
     def instance_id(self, connection: Connection) -> str:
@@ -141,13 +144,13 @@ class LedgerTable:
         return tuple(_entry(row) for row in rows.mappings())
 
     def since(self, connection: Connection, seq: int) -> tuple[Entry | Begun, ...]:
-        """Read the rows from this ``seq`` on; the last may be one that is begun."""
+        """Return the rows from this ``seq`` on; the last one may be begun."""
         sql = "SELECT * FROM {rows} WHERE seq >= :seq ORDER BY seq"
         rows = self._run(connection, sql, seq=seq).mappings()
         return tuple(_entry(row) if row["status"] == DONE else _begun(row) for row in rows)
 
     def begun(self, connection: Connection) -> Begun | None:
-        """Read the row of a transaction that something has committed and nobody has finished."""
+        """Return the row of a transaction that was committed in part and not finished."""
         sql = "SELECT * FROM {rows} WHERE status = :begun"
         row = self._run(connection, sql, begun=BEGUN).mappings().first()
         return _begun(row) if row else None
@@ -171,14 +174,14 @@ class LedgerTable:
         failure: str | None = None,
         running: str = "",
     ) -> bool:
-        """Write down the finished phases of a begun row; return False when the row is not there, or not begun.
+        """Store the finished phases of a begun row; return False when the row does not exist, or is not begun.
 
         Args:
-            connection: In a transaction.
+            connection: A connection in a transaction.
             txn: The transaction.
-            phases: Those that are complete.
-            failure: What the update failed with; ``None`` keeps what an earlier run has written.
-            running: The hook or revision that was at work.
+            phases: The phases that are complete.
+            failure: The error of the update; ``None`` keeps the one that an earlier run has written.
+            running: The hook or revision that was running.
         """
         updated = self._run(
             connection,
@@ -192,22 +195,22 @@ class LedgerTable:
         )
         if connection.dialect.name not in MYSQL:
             return updated.rowcount == 1
-        # It may count the rows that changed, not those that were found: the text of a phase list may be the same.
+        # rowcount may be the number of changed rows, not of found ones, and the text of the phases may be unchanged.
         sql = "SELECT seq FROM {rows} WHERE txn = :txn AND status = :begun"
         return self._run(connection, sql, txn=txn, begun=BEGUN).first() is not None
 
     def enter(self, connection: Connection, txn: str, phase: Phase) -> None:
-        """Write down that a hook runs, to be committed with it or not at all.
+        """Store that a hook runs, in a change that is committed with the hook or not at all.
 
-        Seen afterwards, it says that the hook, or a schema change in it, committed before its end.
+        If it is visible afterwards, the hook, or a schema change in it, committed before the hook's end.
         """
         sql = "UPDATE {rows} SET running = :phase WHERE txn = :txn AND status = :begun"
         self._run(connection, sql, phase=str(phase), txn=txn, begun=BEGUN)
 
     def finish(self, connection: Connection, entry: Entry) -> bool:
-        """Turn the begun row into the finished entry; False when it is not there, or not begun."""
+        """Turn the begun row into the finished entry; return False when the row does not exist, or is not begun."""
         if entry.answers and not self.keeps_answers(connection):
-            self.add_answers(connection)  # nothing could know beforehand that something would be asked
+            self.add_answers(connection)  # that a question would be asked could not be known earlier
         sql = (
             "UPDATE {rows} SET finished_at = :finished_at, duration_ms = :duration_ms, actor = :actor, "
             "app_version = :app_version, tool_version = :tool_version, checksum = :checksum, status = :done, "

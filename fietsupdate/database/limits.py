@@ -1,8 +1,8 @@
 """Time limits of the server that an update would run into while it works on files.
 
-A hook may move files for an hour, and the connection, with its transaction open, says nothing meanwhile. Servers and
-providers end such sessions. Where a limit belongs to the session it is lifted for the length of our transaction; one
-that is set elsewhere (a proxy, a right that is missing) is named by the error, so that somebody can raise it.
+A hook may move files for an hour, and the connection, with its transaction open, is idle meanwhile. Servers and
+providers end such sessions. A limit of the session is lifted for the length of our transaction. A limit that is set
+elsewhere (a proxy, a right that is missing) is named by the error, so that the administrator can raise it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ POSTGRESQL = ("idle_in_transaction_session_timeout", "transaction_timeout", "sta
 """Lifted on PostgreSQL; the second exists since 17."""
 
 OWN_WISH = frozenset({"session", "client"})
-"""Sources of a value that env.py asked for itself, by SET or in its URL; such a limit for statements stays."""
+"""Sources of a value that env.py set itself, by SET or in its URL; such a limit for statements stays."""
 
 MYSQL_LIMITS = {
     "wait_timeout": 604800,
@@ -29,7 +29,7 @@ MYSQL_LIMITS = {
     "net_write_timeout": 86400,
     "max_statement_time": 0,
 }
-"""Set on MariaDB and MySQL, as far as they know it, where less is in force; 0 is no limit, the rest are seconds.
+"""Set on MariaDB and MySQL, as far as they exist, where a lower value is in force; 0 is no limit, the rest are seconds.
 
 `net_write_timeout` is how long the server waits for a client that takes the rows of a SELECT one by one.
 """
@@ -39,7 +39,7 @@ SQLSTATES: Mapping[str, str] = {
     "25P04": "transaction_timeout",
     "57P05": "idle_session_timeout",
 }
-"""The limit that an error of PostgreSQL tells of."""
+"""The limit behind an error code of PostgreSQL."""
 
 MESSAGES = {
     "idle-in-transaction timeout": "idle_in_transaction_session_timeout",
@@ -49,17 +49,17 @@ MESSAGES = {
     "idle transaction timeout": "idle_transaction_timeout of PgBouncer",
     "query timeout": "query_timeout of PgBouncer",
 }
-"""The same by its words, where a driver passes no code on."""
+"""The limit behind a text, where a driver passes no code on."""
 
 NUMBERS = {
     1969: "max_statement_time",
     3024: "max_execution_time",
     4031: "wait_timeout",
 }
-"""The same by the number of an error of MariaDB or MySQL."""
+"""The limit behind an error number of MariaDB or MySQL."""
 
 LOST_NUMBERS = frozenset({2006, 2013, 2055})
-"""What the drivers of MySQL say of a connection that is gone."""
+"""The error numbers of MySQL's drivers for a lost connection."""
 
 LOST_MESSAGES = (
     "server closed the connection unexpectedly",
@@ -67,14 +67,14 @@ LOST_MESSAGES = (
     "connection is closed",
     "terminating connection",
 )
-"""What those of PostgreSQL say."""
+"""The texts of PostgreSQL's drivers for the same."""
 
 
 def lift(connection: Connection) -> Mapping[str, str]:
     """Lift the limits of this session, on PostgreSQL for this transaction.
 
     Returns:
-        What `restore` has to put back.
+        The values that `restore` has to set again.
     """
     match connection.dialect.name:
         case "postgresql":
@@ -103,13 +103,13 @@ def _lift_mysql(connection: Connection) -> Mapping[str, str]:
 
 
 def restore(connection: Connection, values: Mapping[str, str]) -> None:
-    """Set variables of a session of MariaDB or MySQL, as `lift` has found them."""
+    """Set variables of a session of MariaDB or MySQL to the values that `lift` returned."""
     if values:
         connection.exec_driver_sql("SET SESSION " + ", ".join(f"{name} = {value}" for name, value in values.items()))
 
 
 def hint(error: BaseException | None) -> str:
-    """Say what to do where a time limit has ended a session or a statement, or may have; "" for any other error."""
+    """Return the hint for an error that a time limit has caused, or may have caused; "" for any other error."""
     origins = [cause.orig for cause in behind(error) if isinstance(cause, DBAPIError) and cause.orig is not None]
     for name in filter(None, map(_limit, origins)):
         return f"The limit {name} ended it: raise it for this user, or lift it, then run the same command again."
@@ -123,7 +123,7 @@ def hint(error: BaseException | None) -> str:
 
 
 def _limit(origin: BaseException) -> str:
-    """Name the setting that a driver's error tells of, or ""."""
+    """Return the setting behind a driver's error, or ""."""
     state = getattr(origin, "sqlstate", None) or getattr(origin, "pgcode", None)
     said = (name for words, name in MESSAGES.items() if words in str(origin))
     return SQLSTATES.get(state or "") or NUMBERS.get(_number(origin), "") or next(said, "")

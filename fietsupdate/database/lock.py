@@ -1,8 +1,8 @@
-"""The database's own lock: one transaction of ours at a time, whoever begins it.
+"""The database's own lock: one transaction of ours at a time, whichever process begins it.
 
-It is polled, never waited for inside a statement: a session that waits inside a statement deadlocks with
-``CREATE INDEX CONCURRENTLY`` on PostgreSQL (protocol, 4). On PostgreSQL and SQLite the transaction itself holds the
-lock, so it lasts exactly as long as its COMMIT may still run; on MariaDB and MySQL the session holds it.
+The lock is polled, never waited for inside a statement: a session that waits inside a statement deadlocks with ``CREATE
+INDEX CONCURRENTLY`` on PostgreSQL (protocol, 4). On PostgreSQL and SQLite the transaction itself holds the lock, so it
+lasts exactly as long as its COMMIT may still run; on MariaDB and MySQL the session holds it.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ LONGEST_WAIT = 60
 
 
 def lock_name(table: str, schema: str | None) -> str:
-    """Name the lock after the ledger's table, at most 64 characters as MySQL wants it."""
+    """Return the name of the lock, derived from the ledger's table; at most 64 characters, as MySQL requires."""
     return "fietsupdate:" + hashlib.sha256(f"{schema or ''}.{table}".encode()).hexdigest()[:48]
 
 
 def try_lock(connection: Connection, name: str) -> bool:
-    """Take the lock without waiting; True when it is ours, also when it was ours before."""
+    """Take the lock without waiting; return True when it is ours, even if it was ours before."""
     match connection.dialect.name:
         case "postgresql":
             key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=True)
@@ -38,13 +38,13 @@ def try_lock(connection: Connection, name: str) -> bool:
 
 
 def unlock(connection: Connection, name: str) -> None:
-    """Give back a lock that belongs to the session."""
+    """Release a lock that belongs to the session."""
     if connection.dialect.name in MYSQL:
         connection.scalar(text("SELECT RELEASE_LOCK(CONCAT(:name, LEFT(MD5(DATABASE()), 4)))"), {"name": name})
 
 
 def limit_waits(connection: Connection) -> None:
-    """Let a schema change give up when somebody else's session holds its table, instead of waiting for ever.
+    """Let a schema change fail when another session holds its table, instead of waiting for ever.
 
     A hook or an env.py that leaks a connection leaves it "idle in transaction" (seen in published applications).
     """
@@ -57,13 +57,13 @@ def limit_waits(connection: Connection) -> None:
 
 
 def waited_in_vain(error: BaseException | None) -> bool:
-    """Return whether a statement gave up waiting for somebody else's session."""
+    """Return whether a statement gave up waiting for another session."""
     text = str(getattr(error, "orig", None) or error or "")
     return "lock timeout" in text or "Lock wait timeout exceeded" in text
 
 
 def idle_sessions(connection: Connection) -> str:
-    """Name the sessions that sit in an open transaction, as the database lists them."""
+    """Return the sessions that are idle in an open transaction, as the database lists them."""
     if connection.dialect.name == "postgresql":
         rows = connection.exec_driver_sql(
             "SELECT pid, usename, application_name, state FROM pg_stat_activity "
@@ -78,6 +78,6 @@ def idle_sessions(connection: Connection) -> str:
 
 
 def is_busy(error: BaseException) -> bool:
-    """Return whether an error means that somebody else holds SQLite's write lock."""
+    """Return whether an error means that another process holds SQLite's write lock."""
     origin = getattr(error, "orig", None) or error
     return type(origin).__name__ == "OperationalError" and any(words in str(origin) for words in PYSQLITE_BUSY)

@@ -1,7 +1,7 @@
-"""Points env.py and hooks at the clone of a database, and keeps them from the real one.
+"""Redirects env.py and hooks to the clone of a database, and keeps them from the real one.
 
-A clone carries a mark that the real database does not have. No connection is configured that does not show it, and
-none is opened, by SQLAlchemy, to the database that was cloned (protocol, 8).
+A clone carries a mark that the real database does not have. A connection without the mark cannot be configured, and
+SQLAlchemy cannot open a connection to the database that was cloned (protocol, 8).
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ TAKE_IT = (
     'context.config.get_main_option("sqlalchemy.url"), config["sqlalchemy.url"].'
 )
 _NAMES = ("database", "dbname", "db")
-"""What drivers call the database that they connect to."""
+"""The names that drivers use for the database."""
 _WHERE = {"sqlite": "PRAGMA database_list", "postgresql": "SELECT current_database()"}
-"""What asks a connection where it leads."""
+"""Queries for the database that a connection leads to."""
 _DRIVERS = ("psycopg", "psycopg2", "pg8000", "pymysql", "MySQLdb", "mariadb", "mysql.connector")
-"""Modules with a function ``connect`` that blocks; asyncio's drivers are met where SQLAlchemy uses them."""
+"""Modules with a blocking function ``connect``; asyncio's drivers are checked where SQLAlchemy uses them."""
 _LOCAL = frozenset({"localhost", "127.0.0.1", "::1", ""})
 
 
@@ -47,12 +47,12 @@ def refuse_unmarked(connection: Connection, pointed: Redirect) -> None:
     for an outer one.
 
     Raises:
-        EnvPyError: it leads elsewhere.
+        EnvPyError: The connection leads elsewhere.
     """
     table = f"{MARK}.mark" if connection.dialect.name == "postgresql" else MARK
     raw = connection.connection
     found = None
-    with contextlib.suppress(Exception):  # there is no such table, then; every driver says it in its own way
+    with contextlib.suppress(Exception):  # the table does not exist; every driver has its own error for that
         cursor = raw.cursor()
         cursor.execute(f"SELECT word FROM {table}")  # noqa: S608  # ours
         found = cursor.fetchone()
@@ -66,10 +66,10 @@ def refuse_unmarked(connection: Connection, pointed: Redirect) -> None:
 
 @contextlib.contextmanager
 def only_the_clone(pointed: Redirect) -> Iterator[list[str]]:
-    """Refuse every connection that SQLAlchemy opens to the real database, and every statement on one that is open.
+    """Refuse every connection that SQLAlchemy opens to the real database, and every statement on an open one.
 
     Yields:
-        What was refused, as URLs without passwords.
+        The refused URLs, without passwords.
     """
     real = sa.make_url(pointed.real)
     refused: list[str] = []
@@ -103,10 +103,10 @@ def only_the_clone(pointed: Redirect) -> Iterator[list[str]]:
 
 
 def redirect_config(config: AlembicConfig, pointed: Redirect) -> AlembicConfig:
-    """Return Alembic's configuration with the clone in place of the real database, wherever it is named.
+    """Return Alembic's configuration with the clone's URL in place of that of the real database, everywhere.
 
-    The given one may belong to the application; it stays as it is. A connection that the application has put into its
-    attributes leads to the real database, and is left out.
+    The given configuration may belong to the application, and is not changed. A connection that the application has put
+    into its attributes leads to the real database, and is left out.
     """
     made = copy.copy(config)
     vars(made)["file_config"] = copy.deepcopy(config.file_config)
@@ -117,12 +117,12 @@ def redirect_config(config: AlembicConfig, pointed: Redirect) -> AlembicConfig:
                 made.set_section_option(section, key, other.replace("%", "%%"))
     made.set_main_option("sqlalchemy.url", pointed.url.replace("%", "%%"))
     if made.config_file_name is not None and pointed.ini is not None:
-        made.config_file_name = str(pointed.ini)  # what is read from it by Alembic was read above
+        made.config_file_name = str(pointed.ini)  # Alembic has read the file already, above
     return made
 
 
 def redirected_url(text: str, pointed: Redirect) -> str | None:
-    """Return the clone's URL for one of the real database, with the same driver; None for other text."""
+    """Return the clone's URL for a URL of the real database, with the same driver; None for other text."""
     try:
         url = sa.make_url(text)
         if not is_same(url, sa.make_url(pointed.real)):
@@ -146,7 +146,7 @@ def redirected_url(text: str, pointed: Redirect) -> str | None:
 
 
 def files_of(pointed: Redirect) -> dict[Path, Path]:
-    """Return the real SQLite file, and the clone that takes its place; nothing for servers."""
+    """Return the real SQLite file with the clone that replaces it; empty for servers."""
     if not pointed.real.startswith("sqlite"):  # "" where no configuration names a database
         return {}
     files = [named_file(sa.make_url(url).database or "") for url in (pointed.real, pointed.url)]
@@ -154,7 +154,7 @@ def files_of(pointed: Redirect) -> dict[Path, Path]:
 
 
 def sqlite_files(texts: Iterable[str]) -> set[Path]:
-    """Find the SQLite files that URLs among some texts name."""
+    """Return the SQLite files that are named by URLs among some texts."""
     found = set()
     for text in texts:
         if text.startswith("sqlite"):
@@ -164,7 +164,7 @@ def sqlite_files(texts: Iterable[str]) -> set[Path]:
 
 
 def configured_texts(config: AlembicConfig) -> Iterator[str]:
-    """Yield all that Alembic's configuration says."""
+    """Yield all values of Alembic's configuration."""
     for section in config.file_config.sections():
         for _, value in config.file_config.items(section, raw=True):
             yield value.replace("%%", "%")
@@ -172,7 +172,7 @@ def configured_texts(config: AlembicConfig) -> Iterator[str]:
 
 @contextlib.contextmanager
 def environment_pointed(pointed: Redirect) -> Iterator[None]:
-    """Let environment variables that hold the real database's URL hold the clone's."""
+    """Set environment variables that hold the real database's URL to the clone's."""
     before = {}
     for name, value in list(os.environ.items()):
         if "://" in value and (other := redirected_url(value, pointed)) is not None:
@@ -195,7 +195,10 @@ def is_same(one: sa.URL, other: sa.URL) -> bool:
 
 
 def _leads_to(real: sa.URL, dialect: str, arguments: Any, parameters: Mapping[str, Any]) -> bool:
-    """Return whether a driver is about to connect to the real database; by its name, as a host has many."""
+    """Return whether a driver is about to connect to the real database.
+
+    Compared by its name, as a host has many names.
+    """
     if dialect == "sqlite":
         name = str(arguments[0] if arguments else parameters.get("database", ""))
         return real.get_backend_name() == "sqlite" and _file(name) == _file(real.database)
@@ -206,7 +209,7 @@ def _leads_to(real: sa.URL, dialect: str, arguments: Any, parameters: Mapping[st
 
 @contextlib.contextmanager
 def _drivers_asked(check: Callable[[Any], None]) -> Iterator[None]:
-    """Have the connections looked at that scripts open by a driver alone; of those drivers that are loaded."""
+    """Check the connections that scripts open directly through a driver, for the drivers that are loaded."""
     before = {name: sys.modules[name] for name in _DRIVERS if hasattr(sys.modules.get(name), "connect")}
     connects = {name: vars(module)["connect"] for name, module in before.items()}
     for name, module in before.items():
@@ -233,7 +236,7 @@ def _asking(connect: Callable[..., Any], check: Callable[[Any], None]) -> Callab
 
 
 def _has_reached(real: sa.URL, connection: Any) -> bool:
-    """Return whether a driver's connection leads to the real database, whoever has made it; it is asked itself."""
+    """Return whether a driver's connection leads to the real database, by a query on the connection itself."""
     kind = real.get_backend_name()
     question = _WHERE.get(kind, "SELECT database()")
     try:

@@ -1,9 +1,9 @@
-"""SQLite's procedure: one real transaction around everything that env.py and the hooks do.
+"""Makes env.py's work on SQLite one real transaction, together with that of the hooks.
 
 pysqlite begins no transaction before DDL, so ``BEGIN IMMEDIATE`` goes through the raw driver connection (protocol, 4).
-Before it, settings that cannot be changed inside a transaction: foreign keys are off, because a batch migration's
-``DROP TABLE`` would cascade; a commit is durable even when the power fails while the rollback journal is unlinked;
-there is such a journal, or a WAL; and whoever reads what became of the commit is not locked out.
+Before that, settings are changed that cannot be changed inside a transaction: foreign keys are off, because a batch
+migration's ``DROP TABLE`` would cascade; a commit is durable even when the power fails while the rollback journal is
+unlinked; there is such a journal, or a WAL; and processes that read the outcome of the commit are not locked out.
 """
 
 from __future__ import annotations
@@ -31,15 +31,17 @@ SETTINGS: Mapping[str, tuple[str, frozenset[object]]] = {
     "journal_mode": ("DELETE", frozenset({"delete", "truncate", "persist", "wal"})),
     "locking_mode": ("NORMAL", frozenset({"normal"})),
 }
-"""What holds in our transaction, unless it is one of the values behind it; put back afterwards."""
+"""The settings in our transaction, unless the current value is among the acceptable ones; restored afterwards."""
 UNSAFE_JOURNALS = frozenset({"memory", "off"})
-"""A crash while a commit writes tears the database, as nothing on the disk could undo that."""
+"""A crash while a commit writes tears the database, because nothing on the disk could undo that."""
 
 Wait = Callable[[str, float], None]
-"""Told who is in the way, and for how many seconds env.py's own connection waits; returns to try again, or raises."""
+"""Called with the processes in the way, and the seconds that env.py's connection waits; returns to try again, or
+raises."""
 
 Violation = tuple[str, str, tuple[Any, ...]]
-"""Child table, parent table, values of the child's key columns. Row ids are no use: a batch migration renumbers."""
+"""Child table, parent table, values of the child's key columns. Row ids are not used: a batch migration renumbers them.
+"""
 
 
 def query(connection: Connection, sql: str) -> list[Any]:
@@ -53,12 +55,12 @@ def query(connection: Connection, sql: str) -> list[Any]:
 
 
 def in_transaction(connection: Connection) -> bool:
-    """Return whether SQLite itself is inside a transaction, whatever SQLAlchemy believes."""
+    """Return whether SQLite itself is inside a transaction, whatever SQLAlchemy assumes."""
     return bool(connection.connection.driver_connection.in_transaction)  # type: ignore[union-attr]
 
 
 def never_commits(connection: Connection) -> bool:
-    """Return whether the driver was put into Python 3.12's ``autocommit=True``, in which commit() does nothing."""
+    """Return whether the driver is in Python 3.12's ``autocommit=True`` mode, in which commit() does nothing."""
     return getattr(_sqlite3(connection), "autocommit", None) is True
 
 
@@ -76,12 +78,12 @@ def named_file(name: str) -> Path | None:
 
 @contextlib.contextmanager
 def endings_refused(connection: Connection, is_allowed: Callable[[str], bool]) -> Iterator[None]:
-    """Let SQLite ask before it compiles a statement, whoever hands it over, also at the driver.
+    """Let SQLite call us before it compiles a statement, also for statements through the driver.
 
-    A connection has one authorizer and nobody can read it back, so the application's own one is left where it is.
+    A connection has one authorizer, which cannot be read back, so the application's own authorizer is not replaced.
 
     Args:
-        connection: Whose statements are meant; another database than SQLite is left alone.
+        connection: The connection to observe; a database other than SQLite is left alone.
         is_allowed: Called with COMMIT, ROLLBACK or BEGIN, or with "" for anything else.
     """
     if connection.dialect.name != "sqlite" or _has_callbacks(_sqlite3(connection)):
@@ -101,7 +103,10 @@ def endings_refused(connection: Connection, is_allowed: Callable[[str], bool]) -
 
 
 def _has_callbacks(driver: Any) -> bool:
-    """Return whether an authorizer, or a progress or trace callback, is set; the driver tells the collector alone."""
+    """Return whether an authorizer, or a progress or trace callback, is set.
+
+    Only the garbage collector can see them.
+    """
     known = (type, type(functools.lru_cache(print)))  # its own class, and the cache of compiled statements
     factories = {id(driver.row_factory), id(driver.text_factory)}
     held = (held for held in gc.get_referents(driver) if callable(held) and not isinstance(held, known))
@@ -110,22 +115,22 @@ def _has_callbacks(driver: Any) -> bool:
 
 def _set_authorizer(connection: Connection, authorize: Callable[..., int] | None) -> None:
     adapted: Any = connection.connection.dbapi_connection
-    if hasattr(adapted, "run_async"):  # aiosqlite, in whose own thread the connection lives
-        # Its own set_authorizer is newer than what we support.
+    if hasattr(adapted, "run_async"):  # aiosqlite, whose connection lives in its own thread
+        # Its own set_authorizer is newer than the versions that we support.
         adapted.run_async(lambda driver: driver._execute(driver._conn.set_authorizer, authorize))  # noqa: SLF001
     else:
         _sqlite3(connection).set_authorizer(authorize)
 
 
 class Procedure:
-    """What happens to env.py's connection to make its transaction a real one."""
+    """Turns the transaction of env.py's connection into a real one."""
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.busy = False
-        """Whether somebody else held the write lock when the transaction was to begin."""
+        """Whether another process held the write lock when the transaction was to begin."""
         self.writer = ""
-        """Who that was, where the system tells."""
+        """The process that held it, if the system shows it."""
         self.is_immediate = False
         """Whether the transaction is our own BEGIN IMMEDIATE, and so holds the write lock from its start."""
         self.raw: Any = connection.connection.dbapi_connection
@@ -138,7 +143,7 @@ class Procedure:
         return self.connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT"
 
     def prepare(self) -> None:
-        """Change the settings and begin, or have the transaction begun as soon as SQLAlchemy begins its own."""
+        """Change the settings and begin, or arrange to begin as soon as SQLAlchemy begins its own transaction."""
         begun = self.connection.in_transaction()
         if not begun and in_transaction(self.connection):
             query(self.connection, "ROLLBACK")  # Python 3.12's autocommit=False is always inside an empty one
@@ -189,12 +194,13 @@ class Procedure:
     def commit(self, connection: Connection, wait: Wait) -> None:
         """Commit at the driver; while other processes read the file, wait and try again.
 
-        In the default journal mode a COMMIT needs the file for itself. One that is busy has committed nothing, leaves
-        the transaction open, and can be tried again. It is polled like every lock of ours, so that a signal ends it.
+        In the default journal mode a COMMIT needs exclusive use of the file. A COMMIT that finds the file busy has
+        committed nothing, leaves the transaction open, and can be tried again. It is polled like every lock of ours, so
+        that a signal ends it.
 
         Args:
-            connection: The connection that is to be committed.
-            wait: Called each time that the file was busy. What it raises leaves the transaction rolled back.
+            connection: The connection to commit.
+            wait: Called each time that the file was busy. If it raises, the transaction is rolled back.
         """
         timeout = query(connection, "PRAGMA busy_timeout")[0][0]
         query(connection, "PRAGMA busy_timeout = 0")
@@ -219,14 +225,14 @@ class Procedure:
         return in_transaction(self.connection)
 
     def violations(self) -> Counter[Violation]:
-        """Count the rows that break a foreign key, where the application enforces them at all."""
+        """Count the rows that break a foreign key, where the application enforces foreign keys at all."""
         if not self.enforces_foreign_keys:
             return Counter()
         return Counter(self._describe(row) for row in query(self.connection, "PRAGMA foreign_key_check"))
 
     def _describe(self, violation: tuple[str, int | None, str, int]) -> Violation:
         table, row, parent, key = violation
-        if row is None:  # WITHOUT ROWID: the table and its parent are all that SQLite tells
+        if row is None:  # WITHOUT ROWID: SQLite reports the table and its parent only
             return table, parent, ()
         columns = [
             column[3]
@@ -241,21 +247,22 @@ class Procedure:
         return sorted((self.violations() - self._violations).elements(), key=repr)
 
     def leave(self) -> None:
-        """Take our listeners away and put the settings back, where the connection is still open."""
-        with contextlib.suppress(Exception):  # the listener goes with the engine, if that is gone
+        """Remove our listeners and restore the settings, if the connection is still open."""
+        with contextlib.suppress(Exception):  # the listener disappears with the engine
             event.remove(self.connection.engine, "begin", self._begin)
         if not self.connection.dialect.is_async:
             self._put_back(self.raw)
-        if not self._changed:  # else env.py keeps an async connection, which has them back when the pool gets it
+        # otherwise env.py keeps an async connection, which is restored when the pool gets it back
+        if not self._changed:
             with contextlib.suppress(Exception):
                 event.remove(self.connection.engine.pool, "checkin", self._put_back)
 
     def _put_back(self, raw: Any, _record: object = None) -> None:
-        """Put the settings back, through SQLAlchemy's own adaptation of the driver, when the pool gets the connection.
+        """Restore the settings through SQLAlchemy's adaptation of the driver, when the pool gets the connection back.
 
-        Later an async one is out of reach.
+        Later an async connection is out of reach.
         """
-        with contextlib.suppress(Exception):  # a closed connection has no settings to put back
+        with contextlib.suppress(Exception):  # a closed connection has no settings to restore
             if raw is self.raw and not getattr(raw, "driver_connection", raw).in_transaction:
                 cursor = raw.cursor()
                 while self._changed:
@@ -265,7 +272,7 @@ class Procedure:
 
 
 def summarise(violations: Iterable[Violation]) -> str:
-    """Say broken foreign keys in words: ``2 rows of "points" without their "tracks"``."""
+    """Return broken foreign keys in words: ``2 rows of "points" without their "tracks"``."""
     counted = Counter((table, parent) for table, parent, _ in violations)
     return ", ".join(
         f'{count} row{"s" if count > 1 else ""} of "{table}" without their "{parent}"'

@@ -1,4 +1,4 @@
-"""A SQLite file that other processes use: who they are, as the system lists the locks that they hold."""
+"""The processes that use a SQLite file, found in the system's list of locks."""
 
 from __future__ import annotations
 
@@ -15,33 +15,34 @@ OURSELVES = "no other process, so probably this one: a connection that env.py or
 
 
 def readers(file: str) -> str:
-    """Name the processes that read a database file.
+    """Return the processes that read a database file.
 
     Returns:
-        "process 4711 (python worker.py)", several with commas between them; "" where the system does not tell.
+        "process 4711 (python worker.py)", several separated by commas; "" where the system does not list locks.
     """
     return _users(file, "READ", {SHARED})
 
 
 def writer(file: str) -> str:
-    """Name the process that writes to a database file, in the same way."""
+    """Return the process that writes to a database file, as `readers` does."""
     return _users(file, "WRITE", {PENDING, RESERVED, SHARED})
 
 
 def _users(file: str, kind: str, places: set[int]) -> str:
-    with suppress(OSError, ValueError, IndexError):  # a system without /proc: the message does without a name
+    with suppress(OSError, ValueError, IndexError):  # a system without /proc; the message then names no process
         pids = sorted(set(_lockers(os.stat(file), kind, places)))
-        others = [pid for pid in pids if pid != os.getpid()]  # who writes reads, too
+        others = [pid for pid in pids if pid != os.getpid()]  # a process that writes also reads
         return ", ".join(dict.fromkeys(map(_named, others))) or (OURSELVES if pids else "")
     return ""
 
 
 def _lockers(file: os.stat_result, kind: str, places: set[int]) -> Iterator[int]:
-    """Yield the pids that hold one of SQLite's locks on a file."""
+    """Yield the pids of the processes that hold one of SQLite's locks on a file."""
     device = f"{os.major(file.st_dev):02x}:{os.minor(file.st_dev):02x}:"
-    rows = [line.split() for line in LOCKS.read_text().splitlines() if "->" not in line]  # an arrow: it only waits
+    # an arrow marks a process that waits
+    rows = [line.split() for line in LOCKS.read_text().splitlines() if "->" not in line]
     of_file = [row for row in rows if row[5].rpartition(":")[2] == str(file.st_ino)]
-    # A layered file system has another device number than the kernel notes down here; the bytes are SQLite's.
+    # A layered file system has another device number than the kernel lists here; the bytes identify SQLite.
     for row in [row for row in of_file if row[5].startswith(device)] or of_file:
         if row[3] == kind and int(row[6]) in places:
             yield int(row[4])

@@ -1,4 +1,4 @@
-"""What the text of a SQL statement says of transactions."""
+"""Recognises in the text of a SQL statement what it does to transactions."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ _ASIDE = re.compile(
 _BODY = re.compile(
     r"CREATE\s(?:.*\s)?(?:TRIGGER|PROCEDURE|FUNCTION|EVENT|PACKAGE)\b|BEGIN\s+NOT\s+ATOMIC", re.IGNORECASE | re.DOTALL
 )
-"""What may hold statements of its own, which do not run now."""
+"""Definitions that may contain statements, which do not run now."""
 _COMMIT = re.compile(
     r"COMMIT\b|END\b(?!\s+(?:IF|LOOP|CASE|WHILE|REPEAT))|PREPARE\s+TRANSACTION\b|BEGIN\b(?!\s+NOT\b)|START\s+TRANSACTION\b"
     r"|SET\s+(?:(?:SESSION|LOCAL)\s+|@@(?:SESSION\.|LOCAL\.)?)?AUTOCOMMIT\b|XA\s",
     re.IGNORECASE,
 )
-"""BEGIN and the like commit on MySQL what was begun before."""
+"""BEGIN and similar statements commit the open transaction on MySQL."""
 _ROLLBACK = re.compile(r"ROLLBACK\b(?!(?:\s+(?:WORK|TRANSACTION))?\s+TO\b)|ABORT\b", re.IGNORECASE)
 
 _HEAD = 100
-"""So many characters of a statement tell what it is."""
+"""The number of characters that identify a statement."""
 
 _READS = re.compile(r"(?:SELECT|SHOW|EXPLAIN|DESCRIBE|DESC|PRAGMA|VALUES|TABLE|SET|USE|FETCH)\b", re.IGNORECASE)
 _CHANGES_SCHEMA = re.compile(r"(?:CREATE|ALTER|DROP|RENAME|TRUNCATE)\b", re.IGNORECASE)
@@ -36,12 +36,12 @@ def commits(text: str) -> bool:
 
 
 def rolls_back(text: str) -> bool:
-    """Return whether a text rolls the whole transaction back; back to a savepoint does not count."""
+    """Return whether a text rolls the whole transaction back; a rollback to a savepoint does not count."""
     return any(_ROLLBACK.match(statement) for statement in _statements(text))
 
 
 def only_reads(text: str) -> bool:
-    """Return whether a text surely writes no row, unless a function that it calls does."""
+    """Return whether a text certainly writes no row, unless a function that it calls does."""
     return all(_READS.match(statement) for statement in _statements(text))
 
 
@@ -52,7 +52,7 @@ def changes_schema(text: str) -> bool:
 
 @lru_cache(maxsize=100)
 def _statements(text: str) -> tuple[str, ...]:
-    """Return how each statement of a text begins, without comments, strings and what follows the head of a routine."""
+    """Return the beginning of each statement, without comments, strings, and the body of a routine."""
     heads = []
     for statement in _ASIDE.sub(" ", text).split(";"):
         if stripped := statement.strip():

@@ -1,4 +1,4 @@
-"""Tables that keep no transaction, as MySQL and MariaDB have them: MyISAM, Aria, MEMORY and others."""
+"""Tables without transactions on MySQL and MariaDB: MyISAM, Aria, MEMORY and others."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _UNSAFE = text(
 
 
 def tables_without_transaction(connection: Connection) -> tuple[str, ...]:
-    """Name the tables whose rows no ROLLBACK takes back, each with its engine: ``notes (MyISAM)``."""
+    """Return the tables whose rows ROLLBACK does not restore, each with its engine: ``notes (MyISAM)``."""
     if connection.dialect.name not in MYSQL:
         return ()
     return tuple(f"{name} ({engine})" for name, engine in connection.execute(_UNSAFE))
 
 
 def named(tables: tuple[str, ...]) -> str:
-    """Say which tables keep no transaction; "" for none."""
+    """Return a clause that names tables without transactions; "" for none."""
     if not tables:
         return ""
     more = f" and {len(tables) - MOST_NAMED} more" if len(tables) > MOST_NAMED else ""

@@ -1,8 +1,9 @@
-"""Nobody but us ends the transaction (invariant 11).
+"""Prevents all code but ours from ending the transaction (invariant 11).
 
-While strangers' code has our connection, a COMMIT or ROLLBACK of the whole transaction is refused before it reaches the
-database: at SQLAlchemy's events, in the text of statements, at the driver's methods, and on SQLite in the database
-library itself. What ends it all the same is noticed before the next statement, which is refused then, like all others.
+While the application's code has our connection, a COMMIT or ROLLBACK of the whole transaction is refused before it
+reaches the database: at SQLAlchemy's events, in the text of statements, at the driver's methods, and on SQLite in the
+database library itself. If the transaction ends nevertheless, this is detected before the next statement, which is then
+refused, like all later ones.
 """
 
 from __future__ import annotations
@@ -33,12 +34,12 @@ DRIVERS = (
 
 
 class Endings:
-    """Watches one transaction while strangers' code runs in it.
+    """Observes one transaction while the application's code runs in it.
 
     Args:
-        connection: Ours; its transaction is open, and the row ``begun`` is written in it.
-        hold: Gives what tells whether the transaction of this moment lasts.
-        row_is_there: Tells whether that row can be seen on this connection.
+        connection: Our connection; its transaction is open, and the row ``begun`` is written in it.
+        hold: Returns the observer that knows whether the current transaction is still open.
+        row_is_there: Returns whether that row can be seen on this connection.
         note: Called with the reason when the transaction was lost, or is about to be; must be durable.
     """
 
@@ -52,11 +53,11 @@ class Endings:
         self.connection = connection
         self.raw: Any = connection.connection.dbapi_connection
         self.lost = ""
-        """How the transaction was lost; "" while it lasts."""
+        """How the transaction was lost; "" while it is open."""
         self.refused: RefusedError | None = None
-        """The first ending that was refused."""
+        """The first refused attempt to end the transaction."""
         self.is_committed = False
-        """Whether a revision has committed: the row is visible, and so the update goes forward only."""
+        """Whether a revision has committed: then the row is visible, and the update can only go forward."""
         self._hold = hold
         self._held: Held | None = None
         self._row_is_there = row_is_there
@@ -66,14 +67,14 @@ class Endings:
         self._is_watching = False
         self._failed: BaseException | None = None
 
-    # -- whose code runs
+    # -- running the application's code
 
     @contextlib.contextmanager
     def hook(self) -> Iterator[None]:
-        """Run a hook: it may neither commit nor roll back.
+        """Run a hook, which may neither commit nor roll back.
 
         Raises:
-            FietsupdateError: it has tried to, and gone on all the same.
+            FietsupdateError: The hook has tried to, and has ignored the error.
         """
         self._held = self._hold()
         with self._watching(), self._methods_refused(), sqlite.endings_refused(self.connection, self._authorize):
@@ -95,7 +96,10 @@ class Endings:
 
     @contextlib.contextmanager
     def revision(self) -> Iterator[None]:
-        """Run an Alembic revision: it may commit, as the row is committed with it (invariant 7), and not roll back."""
+        """Run an Alembic revision.
+
+        It may commit, since the row is committed with it (invariant 7), but not roll back.
+        """
         self._held, self._may_commit = self._held or self._hold(), True
         try:
             with self._watching():
@@ -105,15 +109,15 @@ class Endings:
             self._may_commit = False
 
     def look(self) -> None:
-        """Notice, without asking the server, that the transaction has ended."""
+        """Detect, without a query to the server, that the transaction has ended."""
         if self._is_watching:
             self._look(failed=False, asks=False)
 
     def check(self) -> None:
-        """See that the transaction lasts.
+        """Check that the transaction is still open.
 
         Raises:
-            EnvPyError: it does not.
+            EnvPyError: The transaction has ended.
         """
         if self.lost:
             raise EnvPyError(f"The transaction ended in the middle of the update: {self.lost}.", hint=LOOK_FOR)
@@ -143,7 +147,7 @@ class Endings:
         self._note("a database connection of its own has committed")
 
     def _explain(self, error: FietsupdateError) -> None:
-        """Give a failure the reason that the driver could not name."""
+        """Add to an error the reason that the driver could not name."""
         words, hint = f"The transaction had ended before: {self.lost}.", LOOK_FOR
         if self.refused is not None:
             words, hint = self.refused.message, self.refused.hint
@@ -154,7 +158,7 @@ class Endings:
             error.args = (error.message,)
         error.hint = hint
 
-    # -- what is seen
+    # -- observing
 
     def _is_ours(self, connection: Connection) -> bool:
         if self._is_looking:
@@ -210,7 +214,7 @@ class Endings:
 
     @contextlib.contextmanager
     def _methods_refused(self) -> Iterator[None]:
-        """Let SQLAlchemy's connection refuse, and that of the driver where it takes other methods than its own."""
+        """Let the methods of SQLAlchemy's connection refuse, and those of the driver's where it accepts attributes."""
         driver: Any = self.connection.connection.driver_connection
         with contextlib.ExitStack() as stack:
             for target, names, where in ((self.connection, OURS, ""), (driver, DRIVERS, " at the driver")):
@@ -226,7 +230,7 @@ class Endings:
 
         return refuse
 
-    # -- what follows
+    # -- reacting
 
     def _commit(self, what: str) -> None:
         if not self._may_commit:
@@ -240,10 +244,11 @@ class Endings:
         raise self.refused
 
     def _look(self, *, failed: bool, after: str = "", asks: bool = True) -> None:
-        """Notice that the transaction has ended, and that a revision has committed it."""
+        """Detect that the transaction has ended, or that a revision has committed it."""
         if self.lost or self._held is None or self._is_looking or (self._may_commit and self.is_committed):
             return
-        if self.connection.invalidated:  # it broke: the server has rolled it back, and nobody commits on it any more
+        # it broke: the server has rolled it back, and no commit on it is possible any more
+        if self.connection.invalidated:
             return
         try:
             lasts = self._held.lasts(failed=failed)

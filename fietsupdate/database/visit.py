@@ -1,4 +1,4 @@
-"""One stay inside env.py: what the engine's generators see of it, and how it goes.
+"""One visit to env.py: what the engine's generators see of it, and its course.
 
 Alembic calls `Visit.run` from within ``run_migrations()``; as a generator it stays there for the length of a whole
 transaction (protocol, 3).
@@ -31,17 +31,17 @@ if TYPE_CHECKING:
 NON_TRANSACTIONAL = {"mysql": "MySQL", "mariadb": "MariaDB", "oracle": "Oracle"}
 
 SNAPSHOTS = frozenset({"repeatable read", "serializable"})
-"""PostgreSQL's isolation levels in which a transaction sees what was there at its first statement."""
+"""PostgreSQL's isolation levels in which a transaction sees the state of its first statement."""
 
 Work = Callable[["Visit"], Iterable[RevisionStep]]
 
 
 class BusyError(Exception):
-    """Somebody else holds the database's lock; wait outside and come back. Its text names them, where that is known."""
+    """Another process holds the database's lock; wait outside and come back. The text names the process, if known."""
 
 
 class MovedError(Exception):
-    """Another process changed what was looked at, and nothing was done yet: look again in a fresh transaction."""
+    """Another process changed what was read here, before anything was done: look again in a fresh transaction."""
 
 
 def joined_session(connection: Connection) -> Session:
@@ -52,14 +52,14 @@ def joined_session(connection: Connection) -> Session:
 
 
 class Visit:
-    """One stay inside env.py: its connection, Alembic's context, and the ledger on that connection."""
+    """One visit to env.py: its connection, Alembic's context, and the ledger on that connection."""
 
     def __init__(self, script: ScriptDirectory, work: Work, *, writes: bool, wait: sqlite.Wait | None = None) -> None:
         self.script = script
         self.writes = writes
         self.failure: BaseException | None = None
         self.running = ""
-        """The Alembic revision that runs, or that failed."""
+        """The Alembic revision that is running, or that failed."""
         self.completed = False
         self.calls = 0
         self.missing_file: Path | None = None
@@ -69,22 +69,22 @@ class Visit:
         self.engine: Engine | None = None
         """The engine behind it."""
         self.home: tuple[str, ...] = ()
-        """Where that connection looks names up: env.py may have sent it elsewhere (``USE``, ``SET search_path``)."""
+        """Where that connection looks names up: env.py may have redirected it (``USE``, ``SET search_path``)."""
         self.context: MigrationContext
         self.heads: tuple[str, ...] = ()
         self.blockers = ""
-        """The sessions that kept a schema change waiting for too long."""
+        """The sessions that a schema change waited for too long."""
         self._work = work
         self._wait = wait
         self.endings: Endings | None = None
-        """What keeps strangers' code from ending the transaction, from `watch` on."""
+        """Prevents the application's code from ending the transaction, from `watch` on."""
         self._holds_session_lock = False
         self._limits: Mapping[str, str] = {}
-        """The session's own time limits, to be put back."""
+        """The session's own time limits, to be restored."""
         self._configured: Connection | None = None
         self._was_begun = False
 
-    # -- what the engine's generators use
+    # -- for the engine's generators
 
     @property
     def connection(self) -> Connection:
@@ -114,11 +114,11 @@ class Visit:
         return "env.py's engine is in AUTOCOMMIT mode" if getattr(raw, "autocommit", False) is True else ""
 
     def lock(self) -> None:
-        """Take the database's lock for this transaction; what is read from here on was not there before it was had.
+        """Take the database's lock for this transaction; everything read from here on was read while the lock was held.
 
         Raises:
-            BusyError: somebody else has it.
-            MovedError: somebody else has changed the ledger since this transaction began.
+            BusyError: Another process has the lock.
+            MovedError: Another process has changed the ledger since this transaction began.
         """
         if self._holds_session_lock:
             return
@@ -126,7 +126,7 @@ class Visit:
             raise BusyError
         if self.connection.dialect.name in MYSQL:
             self._holds_session_lock = True
-            self.connection.connection.commit()  # Alembic has read already: what it saw is older than the lock
+            self.connection.connection.commit()  # Alembic has read already, before the lock was taken
         elif self._sees_the_past and self.ledger.exists(self.connection):
             with self.nothing_done():
                 self.ledger.claim(self.connection)
@@ -139,11 +139,11 @@ class Visit:
 
     @contextlib.contextmanager
     def nothing_done(self) -> Iterator[None]:
-        """Do something at the very beginning: when another process gets in its way, leave and come back.
+        """Run the very first statements: when another process interferes, leave and come back.
 
         Raises:
-            BusyError: it writes.
-            MovedError: it has changed what is looked at here.
+            BusyError: The other process writes.
+            MovedError: The other process has changed what is read here.
         """
         try:
             yield
@@ -162,7 +162,10 @@ class Visit:
                 self.connection.exec_driver_sql("SET LOCAL synchronous_commit TO on")
 
     def take_nothing_with_it(self) -> None:
-        """End the transaction of a look: it has changed nothing, and SQLite's COMMIT would wait for readers even so."""
+        """Roll back the transaction of a visit that only read.
+
+        Even an empty COMMIT would wait for readers on SQLite.
+        """
         self.connection.connection.rollback()
 
     def commit_phase(self) -> None:
@@ -179,7 +182,7 @@ class Visit:
         direction: Direction,
         around: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext,
     ) -> Iterator[RevisionStep]:
-        """Hand Alembic the revisions to run, in the order in which they are given, each inside of a context."""
+        """Yield the steps for these revisions to Alembic, in the given order; each runs inside of a context."""
         if revisions and not self.context._has_version_table():  # noqa: SLF001  # as `alembic ensure_version` does
             self.context._ensure_version_table()  # noqa: SLF001
         lock.limit_waits(self.connection)
@@ -196,10 +199,10 @@ class Visit:
         self.context.stamp(self.script, tuple(revisions) or "base")  # type: ignore[arg-type]  # several are fine, too
 
     def refuse_broken_keys(self) -> None:
-        """Refuse to commit what breaks foreign keys that the application enforces (SQLite).
+        """Refuse to commit a change that breaks foreign keys which the application enforces (SQLite).
 
         Raises:
-            RefusedError: new violations, by table.
+            RefusedError: There are new violations; named by table.
         """
         if self.procedure is not None and (broken := self.procedure.new_violations()):
             raise RefusedError(
@@ -208,11 +211,11 @@ class Visit:
             )
 
     def watch(self, txn: str, note: Callable[[str], object]) -> None:
-        """See to it that from here on nobody but us ends the transaction (invariant 11).
+        """Ensure that from here on no other code ends the transaction (invariant 11).
 
         Args:
-            txn: The transaction, whose row is written in it by now.
-            note: Takes the reason, durably, when it was ended all the same.
+            txn: The transaction, whose row is already written in it.
+            note: Called with the reason, to store it durably, when the transaction was ended nevertheless.
         """
         connection, is_atomic = self.connection, not self.not_transactional
         is_mysql = connection.dialect.name in MYSQL
@@ -227,26 +230,26 @@ class Visit:
         self.endings = Endings(connection, hold, row_is_there, note)
 
     def still_inside(self) -> None:
-        """Check that the transaction that began is still the one that runs (SQLite can end it by itself).
+        """Check that the transaction that began is still open (SQLite can end it by itself).
 
         Raises:
-            EnvPyError: it is not.
+            EnvPyError: The transaction has ended.
         """
         if self.endings is not None:
             self.endings.look()
             self.endings.check()
 
     def hook_runs(self) -> contextlib.AbstractContextManager[None]:
-        """Keep a hook from ending the transaction.
+        """Prevent a hook from ending the transaction.
 
         Raises:
-            FietsupdateError: the hook has tried, or done it.
+            FietsupdateError: The hook has tried to, or has ended it.
         """
         if self.connection.dialect.name == "postgresql":
-            self._lifted()  # a revision's autocommit_block() may have ended the transaction that they were lifted for
+            self._lifted()  # a revision's autocommit_block() may have ended the transaction for which they were lifted
         return contextlib.nullcontext() if self.endings is None else self.endings.hook()
 
-    # -- how a visit goes
+    # -- the course of a visit
 
     def enter(self, configured: Connection, options: dict[str, Any]) -> None:
         """Prepare env.py's connection, just before Alembic's own ``configure()`` runs."""
@@ -267,7 +270,7 @@ class Visit:
             options.update(transaction_per_migration=False)
 
     def run(self, heads: tuple[str, ...], context: MigrationContext) -> Iterator[RevisionStep]:
-        """Be the function that Alembic calls from ``run_migrations()``."""
+        """Run the work; called by Alembic from ``run_migrations()``."""
         self.calls += 1
         try:
             if self.calls > 1:
@@ -290,7 +293,7 @@ class Visit:
         self.completed = True
 
     def leave(self) -> None:
-        """Take our listeners away; close what env.py forgot to close."""
+        """Remove our listeners; close what env.py forgot to close."""
         if lock.waited_in_vain(self.failure):
             self._name_blockers()
         connection = self._configured
@@ -298,10 +301,11 @@ class Visit:
         if connection is not None and not is_async and not connection.closed and not self._was_begun:
             with contextlib.suppress(Exception):
                 connection.rollback()  # "idle in transaction" would block the next schema change
-                connection.connection.rollback()  # an ending that was refused has left SQLAlchemy without a transaction
+                # a refused attempt to end it has left SQLAlchemy without a transaction
+                connection.connection.rollback()
         if self.procedure is not None:
             self.procedure.leave()
-            with contextlib.suppress(Exception):  # the listener goes with the engine, if that is gone
+            with contextlib.suppress(Exception):  # the listener disappears with the engine
                 event.remove(self.procedure.connection.engine, "commit", self._commit)
         if connection is not None and self.missing_file is not None:
             # An engine that outlives env.py (Flask-SQLAlchemy's) would go on with the database in memory.
@@ -309,7 +313,7 @@ class Visit:
         self._configured = None
 
     def _name_blockers(self) -> None:
-        """Look, on a connection of its own, at who keeps the tables from us."""
+        """Find out, on a new connection, which sessions hold the tables."""
         try:
             with self.connection.engine.connect() as connection:
                 self.blockers = lock.idle_sessions(connection)
@@ -317,15 +321,15 @@ class Visit:
             self.blockers = ""
 
     def _unlock(self) -> None:
-        """Give back a lock that belongs to the session: env.py may never close it."""
+        """Release a lock that belongs to the session: env.py may never close the session."""
         if self.calls and self.writes:
-            with contextlib.suppress(Exception):  # with the connection the lock is gone, too
+            with contextlib.suppress(Exception):  # the lock is gone with the connection
                 lock.unlock(self.connection, self._lock_name)
                 limits.restore(self.connection, self._limits)
 
     @property
     def _sees_the_past(self) -> bool:
-        """Whether this transaction may read what was committed before it had the lock, and nothing later."""
+        """Whether this transaction only sees what was committed before it had the lock."""
         if self.connection.dialect.name == "postgresql":
             return self.connection.exec_driver_sql("SHOW transaction_isolation").scalar() in SNAPSHOTS
         return self.procedure is not None and not self.procedure.is_immediate
@@ -337,7 +341,7 @@ class Visit:
     def _watched(
         self, migrate: Callable[..., None], around: Callable[[], contextlib.AbstractContextManager[None]]
     ) -> Callable[..., None]:
-        endings = None if self.not_transactional else self.endings  # elsewhere the row is committed before
+        endings = None if self.not_transactional else self.endings  # on other servers the row is committed before
 
         def run(**kw: Any) -> None:
             try:
@@ -350,7 +354,7 @@ class Visit:
         return run
 
     def _commit(self, connection: Connection) -> None:
-        """Let env.py's own commit, when all is done, wait for who reads the database (SQLite)."""
+        """Let env.py's own commit, at the end of the work, wait for readers of the database (SQLite)."""
         ours = connection.connection.dbapi_connection is self.raw
         if self.procedure is None or self._wait is None or not self.completed or not ours:
             return
@@ -358,5 +362,5 @@ class Visit:
             if sqlite.in_transaction(connection):
                 self.procedure.commit(connection, self._wait)
         except BaseException as error:
-            self.failure = error  # an env.py that swallows it has committed nothing even so
+            self.failure = error  # an env.py that ignores the error has still committed nothing
             raise

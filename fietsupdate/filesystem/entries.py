@@ -44,7 +44,7 @@ class Entries(Reading):
         return self._paths.resolve_entry(path, {} if folders is None else folders, self._changes.folders)
 
     def _target(self, path: Name) -> tuple[str, Seen | None]:
-        """Return the canonical path for a path from a script, following a symlink at its end, and the attributes there."""
+        """Return the canonical path for a path from a script, following a symlink at its end, and its attributes."""
         here = self._entry(path)
         look = self._changes.look(self._root, here)
         if look is None or look.kind != "link":

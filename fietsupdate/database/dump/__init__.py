@@ -12,10 +12,10 @@ from fietsupdate.views import Whereabouts
 
 
 def live_store(place: Whereabouts) -> Store:
-    """Return the store of the database that env.py's connection leads to; nothing is connected to yet.
+    """Return the store of the database that env.py's connection leads to; does not connect yet.
 
     Raises:
-        DatabaseError: databases of that kind cannot be copied.
+        DatabaseError: Databases of that kind cannot be copied.
     """
     store = open_store(place.url, file=place.file)
     store.visited = place.identity
@@ -23,14 +23,14 @@ def live_store(place: Whereabouts) -> Store:
 
 
 def open_store(url: str, *, file: Path | None) -> Store:
-    """Return the store of a database by its URL alone: nobody has asked whether env.py's connection leads there.
+    """Return the store of a database by its URL alone, without checking that env.py's connection leads there.
 
     Args:
         url: SQLAlchemy's URL with its password.
-        file: The database file of SQLite; found from the URL where it is not given.
+        file: The database file of SQLite; derived from the URL if None.
 
     Raises:
-        DatabaseError: databases of that kind cannot be copied.
+        DatabaseError: Databases of that kind cannot be copied.
     """
     parsed = sa.make_url(url)
     match parsed.get_backend_name():

@@ -1,8 +1,8 @@
-"""Makes an account on a server whose rights end at one database, the clone of a rehearsal, and takes it away again.
+"""Creates an account on a server whose rights end at one database, the clone of a rehearsal, and removes it again.
 
-On PostgreSQL it owns the clone and all in it that the real user may act for; elsewhere it has what PUBLIC has. On
-MariaDB it has all rights on the clone, and its routines, triggers, views and events run with no others. Only a user who
-may make accounts can make one (CREATEROLE; CREATE USER and GRANT OPTION).
+On PostgreSQL it owns the clone and all objects in it that the real user may act for; elsewhere it has the rights of
+PUBLIC. On MariaDB it has all rights on the clone, and its routines, triggers, views and events run with no others. Only
+a user who may create accounts can create it (CREATEROLE; CREATE USER and GRANT OPTION).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PREFIX = "fietsupdate_"
 CHUNK = 500
 """Objects whose owner changes in one transaction: each takes a lock, of which a server has some thousands."""
 _IN_QUERY = ("user", "password", "passwd", "passfile", "read_default_file", "read_default_group")
-"""What in a URL's query would win over the user and the password before the host."""
+"""Parameters of a URL that would override the user and the password before the host."""
 
 _NOT_ALLOWED = frozenset({1044, 1142, 1227})
 _WHO = """
@@ -54,8 +54,8 @@ SELECT oid, typowner, typtype = 'm' FROM pg_type t
     "pg_publication": "SELECT oid, pubowner, puballtables FROM pg_publication",
     "pg_largeobject": "SELECT oid, lomowner, false FROM pg_largeobject_metadata",
 }
-"""By catalog: oids and owners of what somebody has made, and whether its owner follows another's, or must be a
-superuser. Foreign servers, languages and event triggers keep theirs."""
+"""By catalog: oids and owners of user-defined objects, and whether an object's owner follows that of another, or must
+be a superuser. Foreign servers, languages and event triggers keep their owners."""
 _ALL = " UNION ALL ".join(
     sql.replace("SELECT oid", f"SELECT '{catalog}'::regclass, oid", 1) for catalog, sql in _KINDS.items()
 )
@@ -75,11 +75,11 @@ SELECT split_part(setting, '=', 1), substr(setting, strpos(setting, '=') + 1)
 
 
 class NotConfinedError(DatabaseError):
-    """There can be no such account here; the message says why. Nothing of it is left."""
+    """No such account is possible here; the message says why. Nothing of it is left."""
 
 
 def name_of(tag: str) -> str:
-    """Name the account of a rehearsal."""
+    """Return the name of a rehearsal's account."""
     return f"{PREFIX}{tag}"
 
 
@@ -88,10 +88,10 @@ class Account:
     """An account whose rights end at a clone.
 
     Args:
-        real: The real database, as the user who makes the account.
-        clone: The clone of it, there or not.
-        tag: Of the rehearsal; it names the account.
-        password: Known to nobody else.
+        real: The real database, as the user who creates the account.
+        clone: The clone of it, existing or not.
+        tag: The tag of the rehearsal; it names the account.
+        password: Known to this process only.
     """
 
     real: Store
@@ -116,10 +116,10 @@ class Account:
         return "" if self.real.dialect == "postgresql" else _mysql_name(self.real, self.name)
 
     def make(self) -> None:
-        """Make the account, before the database is cloned: it has no rights yet, or rights on what is not there.
+        """Create the account before the database is cloned, so that it has no rights on existing objects yet.
 
         Raises:
-            NotConfinedError: there can be none here.
+            NotConfinedError: No such account is possible here.
         """
         if self.real.dialect == "postgresql":
             _see_that_all_can_be_owned(self.real)
@@ -138,11 +138,11 @@ class Account:
                 self._see_that_it_connects()
 
     def take_over(self) -> None:
-        """Give the account the clone, which is loaded, and see that it can connect.
+        """Make the account the owner of the clone, which is loaded, and check that it can connect.
 
         Raises:
-            NotConfinedError: the server does not let it in.
-            DatabaseError: it cannot be given the clone, which may be half its own now.
+            NotConfinedError: The server does not let the account connect.
+            DatabaseError: The clone's owner could not be changed; it may be changed in part.
         """
         if self.real.dialect != "postgresql":
             return
@@ -157,10 +157,10 @@ class Account:
             self.clone.run(statement)
 
     def remove(self) -> None:
-        """Take the account away; the clone has gone before it. What is gone already is gone.
+        """Remove the account, after the clone was dropped. An account that does not exist is no error.
 
         Raises:
-            DatabaseError: it cannot be taken away.
+            DatabaseError: The account cannot be removed.
         """
         if self.real.dialect == "postgresql":
             if self.real.query(f"SELECT 1 FROM pg_roles WHERE rolname = {literal(self.name)}"):  # noqa: S608  # quoted
@@ -169,7 +169,7 @@ class Account:
         try:
             self.real.run(f"DROP USER IF EXISTS {self.definer}")
         except client.MySQLStatementError as error:
-            if error.number not in _NOT_ALLOWED:  # who may not drop one has made none
+            if error.number not in _NOT_ALLOWED:  # a user who may not drop an account has created none
                 raise
 
     def _see_that_it_connects(self) -> None:
@@ -180,7 +180,7 @@ class Account:
             open_store(self.url, file=None).query("SELECT 1")
 
     def _settings(self) -> Iterator[str]:
-        """Yield the statements that let sessions of the account begin like those of the real user."""
+        """Yield the statements that give the account's sessions the settings of the real user's."""
         user, is_superuser, _, path = self.clone.query(_WHO)[0]
         name, place = quoted(self.name), quoted(sa.make_url(self.clone.url).database or "")
         path = re.sub(r'"?\$user"?', lambda _: quoted(user or ""), path or "")
@@ -196,17 +196,17 @@ class Account:
             yield
         except DatabaseError as error:
             if self.real.dialect == "postgresql":
-                with contextlib.suppress(DatabaseError):  # the clone may not be there yet
+                with contextlib.suppress(DatabaseError):  # the clone may not exist yet
                     self.clone.run(f"REASSIGN OWNED BY {quoted(self.name)} TO CURRENT_USER")
             self.remove()
             raise NotConfinedError(error.message) from error
 
 
 def _see_that_all_can_be_owned(store: Store) -> None:
-    """See that this user may act for the owner of everything: else the account would have less rights than he.
+    """Check that this user may act for the owner of every object; otherwise the account would have fewer rights.
 
     Raises:
-        NotConfinedError: he may not.
+        NotConfinedError: This user may not.
     """
     if store.query(_WHO)[0][2] != "t":
         raise NotConfinedError("This user may not make roles (CREATEROLE)")
@@ -216,6 +216,6 @@ def _see_that_all_can_be_owned(store: Store) -> None:
 
 
 def _mysql_name(store: Store, name: str) -> str:
-    """Name an account that comes from where this user comes."""
+    """Return the name of an account that connects from the same host as this user."""
     ((who,),) = store.query("SELECT CURRENT_USER()")
     return f"{backquoted(name)}@{backquoted((who or '').rpartition('@')[2] or '%')}"

@@ -1,4 +1,4 @@
-"""Asks one database through its own programs: the server's command line client, or SQLite's library."""
+"""Access to one database through its own programs: the server's command line client, or SQLite's library."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class DatabaseClient(ABC):
     """One database, by its URL, as its own programs reach it: its identity, its size, its tables and rows.
 
     Attributes:
-        url: The SQLAlchemy URL of this database, password and all; never to be printed.
+        url: The SQLAlchemy URL of this database, with its password; never to be printed.
         made: Whether fietsupdate created it, beside a live one; only then may it be dropped.
-        visited: The identity of the database that env.py's connection leads to (`fietsupdate.views`); empty where
-            that could not be found out, None where it was not asked for.
+        visited: The identity of the database that env.py's connection leads to (`fietsupdate.views`); empty if unknown,
+            None if not determined.
 
     Every method raises DatabaseError with the message of the database or its program, without secrets.
     """
@@ -38,15 +38,15 @@ class DatabaseClient(ABC):
 
     @abstractmethod
     def identity(self) -> tuple[str, ...]:
-        """Return what identifies this database, as its own program reaches it; see `fietsupdate.database.identity`."""
+        """Return the identity of this database, as its own program reaches it; see `fietsupdate.database.identity`."""
 
     def refuse_another(self) -> None:
-        """Refuse to go on with a database that cannot be shown to be the one that env.py's connection leads to.
+        """Refuse a database that is not provably the one that env.py's connection leads to.
 
-        It is called before anything is dumped or replaced. What we made ourselves is known by its name.
+        Called before anything is dumped or replaced. Databases that we created are identified by their names.
 
         Raises:
-            DatabaseError: with both answers, or with why there is none.
+            DatabaseError: The identities differ, or one is unknown; the message names them.
         """
         if self.made or self.visited is None:
             return
@@ -62,11 +62,11 @@ class DatabaseClient(ABC):
 
     @abstractmethod
     def exists(self) -> bool:
-        """Return whether there is such a database, empty or not."""
+        """Return whether the database exists, empty or not."""
 
     @abstractmethod
     def size(self) -> int:
-        """Return the bytes that the database takes on disk, as its server counts them; 0 when it is not there."""
+        """Return the bytes of the database on disk, as its server counts them; 0 when it does not exist."""
 
     @abstractmethod
     def run(self, sql: str) -> None:
@@ -78,14 +78,14 @@ class DatabaseClient(ABC):
 
     @abstractmethod
     def tables(self) -> list[str]:
-        """Name the tables, sorted; a table outside of the default schema is called ``schema.table``."""
+        """Return the tables, sorted; a table outside of the default schema is called ``schema.table``."""
 
     @abstractmethod
     def row_counts(self) -> dict[str, int]:
-        """Count the rows of every table, by the names that `tables` gives."""
+        """Return the number of rows of every table, by the names of `tables`."""
 
 
 def _words(identity: tuple[str, ...]) -> str:
-    """Say an identity to people: its name, and in brackets what tells it from others of that name."""
+    """Return an identity for a message: the name, and in brackets the facts that distinguish it from others."""
     name, *rest = identity or ("no database",)
     return f"{name!r} ({', '.join(filter(None, rest))})" if any(rest) else repr(name)

@@ -1,6 +1,6 @@
-"""Finds out whether a server's database is what it was: schema, rights, settings, and rows as far as that is cheap.
+"""Determines whether a server's database has changed: schema, rights, settings, and rows as far as that is cheap.
 
-Rows of small tables are added up, those of large ones are not read: there it counts what the server itself counts
+Rows of small tables are added up, those of large tables are not read. For these, the server's own counters are compared
 (PostgreSQL: rows inserted, updated and deleted so far; MariaDB: when the table was written last).
 """
 
@@ -14,9 +14,9 @@ from fietsupdate.database.dump.digests import sums
 from fietsupdate.database.dump.store import Store
 
 LARGE = 32 << 20
-"""Bytes from which a table is not read."""
+"""The size in bytes from which a table is not read."""
 ACCOUNT = "fietsupdate_"
-"""How the names of accounts begin that are ours; see `fietsupdate.database.dump.accounts`."""
+"""The prefix of our accounts' names; see `fietsupdate.database.dump.accounts`."""
 
 _POSTGRESQL_SIZES = """
 SELECT CASE n.nspname WHEN 'public' THEN c.relname ELSE n.nspname || '.' || c.relname END, pg_table_size(c.oid),
@@ -63,12 +63,12 @@ SELECT CONCAT_WS('|', grantee, privilege_type, is_grantable) FROM information_sc
 
 @dataclass(frozen=True)
 class Facts:
-    """What was seen of a database at one moment.
+    """The facts about a database at one moment.
 
     Attributes:
-        of: By what it is, a text that is another one when that is another one.
+        of: By name, a text that differs when the fact differs.
         read: How many tables were read.
-        counted: Tables that were not read, as they are large.
+        counted: Tables that were not read because they are large.
     """
 
     of: Mapping[str, str] = field(default_factory=dict)
@@ -76,20 +76,20 @@ class Facts:
     counted: tuple[str, ...] = ()
 
     def changed(self, now: Facts) -> tuple[str, ...]:
-        """Name what is another one now."""
+        """Return the names of the facts that differ now."""
         return tuple(sorted(name for name in self.of.keys() | now.of.keys() if self.of.get(name) != now.of.get(name)))
 
 
 def facts(store: Store, *, all_roles: bool) -> Facts:
-    """Look at a database on a server; a SQLite file is looked at as a file.
+    """Return the facts about a database on a server; a SQLite file has none, since it is compared as a file.
 
     Args:
         store: The database.
-        all_roles: Whether every role of the server is looked at, if this user may make roles (PostgreSQL); else those
-            that this database names.
+        all_roles: Whether to include every role of the server, if this user may create roles (PostgreSQL); otherwise
+            only the roles that this database refers to.
 
     Raises:
-        DatabaseError: it cannot be looked at.
+        DatabaseError: The database cannot be read.
     """
     if store.file is not None:
         return Facts()

@@ -1,4 +1,4 @@
-"""Reads the ledger out of a copy of a database: out of one that was loaded, or out of the dump itself."""
+"""Reads the ledger from a copy of a database: from a loaded copy, or from the dump itself."""
 
 from __future__ import annotations
 
@@ -25,32 +25,33 @@ from fietsupdate.model import Direction, Entry, fingerprint, questions
 
 @dataclass(frozen=True)
 class Loaded:
-    """What a copy of a database says of its instance."""
+    """The ledger's facts in a copy of a database."""
 
     instance_id: str
-    """"" where it has no ledger."""
+    """"" where the copy has no ledger."""
     last: Entry | None
     """The last finished entry."""
     begun: str
-    """The transaction that is begun in it, "" for none: nobody can finish it in a copy."""
+    """The transaction that is begun in it, "" for none: it cannot be finished in a copy."""
 
     def is_at(self, instance_id: str, tip_hash: str) -> bool:
-        """Return whether it is that instance, at that tip, and nothing is begun in it."""
+        """Return whether the copy is of that instance, at that tip, and has no transaction begun."""
         last = fingerprint((self.last,)) if self.last else ""
         return (self.instance_id, last) == (instance_id, tip_hash) and not self.begun
 
 
 def loaded(store: Store, ledger: LedgerTable | None) -> Loaded:
-    """Read what a loaded copy says of its instance.
+    """Read the ledger of a loaded copy.
 
     Raises:
-        DatabaseError: it cannot be read.
+        DatabaseError: The ledger cannot be read.
     """
     if ledger is None or not {ledger.rows.name, f"{ledger.schema}.{ledger.rows.name}"} & set(store.tables()):
         return Loaded("", None, "")
     name = sa.make_url(store.url).get_dialect()().identifier_preparer.format_table
     columns = (*FIELDS, "status")
-    # A table of an earlier version has no answers: the name then means the column of the outer SELECT, which is empty.
+    # A table of an earlier version has no column answers: the name then refers to that of the outer SELECT, which is
+    # NULL.
     rows = store.query(
         f"SELECT {', '.join(columns)}, (SELECT {ANSWERS} FROM {name(ledger.rows)} AS i WHERE i.seq = o.seq) "  # noqa: S608  # our own names
         f"FROM (SELECT {', '.join(columns)}, NULL AS {ANSWERS} FROM {name(ledger.rows)}) AS o"
@@ -61,10 +62,10 @@ def loaded(store: Store, ledger: LedgerTable | None) -> Loaded:
 
 
 def dumped(store: Store, dump: Path, ledger: LedgerTable) -> Loaded | None:
-    """Read what a dump says of its instance, without loading it; None where that cannot be done.
+    """Read the ledger of a dump without loading it; return None where that is not possible.
 
     Raises:
-        DatabaseError: it cannot be read.
+        DatabaseError: The dump cannot be read.
     """
     rows = store.rows_in(dump, ledger.schema or "", ledger.rows.name)
     ids = store.rows_in(dump, ledger.schema or "", ledger.instance.name)
@@ -80,12 +81,12 @@ def _said(rows: Sequence[Mapping[str, str | None]], instance_id: str) -> Loaded:
 
 
 def ledger_in(store: Store, version_table: str, schema: str) -> LedgerTable | None:
-    """Return the ledger's table in a copy by the names that were written down, or else the only one that is there."""
+    """Return the ledger's table in a copy: by the recorded names, otherwise the only one that exists."""
     return ledger_of(version_table, schema or None, store.dialect) if version_table else _only_ledger(store)
 
 
 def _only_ledger(store: Store) -> LedgerTable | None:
-    """Find the ledger by the names of the tables: the live database cannot tell how env.py names it."""
+    """Return the ledger by the names of the tables, where the live database cannot tell how env.py names it."""
     names = [name.rpartition(".") for name in store.tables() if name.rpartition(".")[2].startswith(TABLE)]
     if len(names) != 1:
         return None

@@ -1,6 +1,6 @@
-"""What the rows of each table add up to, so that two moments of one database can be compared in little memory.
+"""Sums over the rows of each table, so that a database can be compared at two moments with little memory.
 
-The order of rows means nothing, nor does the order of columns: one that was dropped and added again stands at the end.
+Neither the order of rows nor that of columns matters: a column that was dropped and added again is the last one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from fietsupdate.database.quoting import backquoted, quoted
 from fietsupdate.errors import DatabaseError
 
 OURS = "fietsupdate_"
-"""How the names of our own tables begin."""
+"""The prefix of our own tables' names."""
 _MASK = (1 << 64) - 1
 _POSTGRESQL = """
 SELECT n.nspname, c.relname, a.attname
@@ -42,14 +42,14 @@ def is_ours(table: str) -> bool:
 
 
 def digests(store: Store, without: Mapping[str, Container[str]] | None = None) -> dict[str, str]:
-    """Give, for each table but our own, a text that is another one when its rows are others.
+    """Return, for each table but our own, a text that differs when its rows differ.
 
     Args:
         store: The database.
         without: Columns that do not count, by table.
 
     Raises:
-        DatabaseError: they cannot be read.
+        DatabaseError: The rows cannot be read.
     """
     found = sums(store, without=without) if store.file is None else _sqlite(store.file, without or {})
     return {table: digest for table, digest in found.items() if not is_ours(table)}
@@ -58,7 +58,7 @@ def digests(store: Store, without: Mapping[str, Container[str]] | None = None) -
 def sums(
     store: Store, leave_out: Container[str] = (), *, without: Mapping[str, Container[str]] | None = None
 ) -> dict[str, str]:
-    """Return such texts for the tables of a server's database, from one statement, and so of one moment.
+    """Return such texts for the tables of a server's database, from one statement, and so from one moment.
 
     Args:
         store: The database.
@@ -66,7 +66,7 @@ def sums(
         without: Columns that are not read, by table.
 
     Raises:
-        DatabaseError: they cannot be read.
+        DatabaseError: The rows cannot be read.
     """
     is_postgresql = store.dialect == "postgresql"
     rows = store.query(_POSTGRESQL if is_postgresql else _MYSQL)
@@ -90,7 +90,7 @@ def sums(
 
 
 def definitions(schema: str) -> list[str]:
-    """Divide the text of a schema into its definitions, as `Store.schema_text` separates them."""
+    """Split the text of a schema into its definitions, as `Store.schema_text` separates them."""
     return (
         schema.splitlines(keepends=True)
         if ";\n" not in schema
@@ -99,7 +99,7 @@ def definitions(schema: str) -> list[str]:
 
 
 def version_tables(environment: Environment) -> tuple[str, ...]:
-    """Name Alembic's version table, from within env.py; nothing is changed."""
+    """Return the name of Alembic's version table, read inside env.py; nothing is changed."""
     names: list[str] = []
 
     def work(visit: Visit) -> tuple[()]:
@@ -115,7 +115,7 @@ def _counted(columns: Sequence[str], table: str, without: Mapping[str, Container
 
 
 def _sqlite(file: Path, without: Mapping[str, Container[str]]) -> dict[str, str]:
-    """Add up the tables of a file; one of a module that this Python lacks holds its rows in tables of its own."""
+    """Add up the tables of a file; a virtual table whose module this Python lacks has its rows in other tables."""
     found = {}
     with closing(sqlite3.connect(file)) as connection:
         names = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite!_%' ESCAPE '!'"

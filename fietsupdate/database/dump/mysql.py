@@ -40,12 +40,12 @@ from fietsupdate.errors import DatabaseError
 from fietsupdate.model.listeners import ignore
 
 LONGEST_NAME = 64
-"""Characters of an identifier."""
+"""The most characters of an identifier."""
 END_OF_DUMP = b"-- Dump completed"
-"""The last line of every dump that is whole."""
+"""The last line of every complete dump."""
 _UNKNOWN_THREAD = 1094
 _CONTENT = ("--skip-add-locks", "--single-transaction", "--quick", "--hex-blob", "--routines", "--triggers", "--events")
-"""Without LOCK TABLES: a table whose default is a sequence could not be loaded, and nobody else is there."""
+"""Without LOCK TABLES: a table whose default is a sequence could not be loaded, and there are no other users."""
 _TABLES = (
     "SELECT table_name FROM information_schema.tables WHERE table_schema = {name} "  # noqa: S608  # filled in quoted
     f"AND table_type IN ('BASE TABLE', 'SYSTEM VERSIONED') AND table_name <> '{ASIDE}' ORDER BY table_name"
@@ -85,7 +85,7 @@ class MySQLStore(Store):
             )
 
     def identity(self) -> tuple[str, ...]:
-        """Ask the server the same question through its client."""
+        """Return the server's answer to the same query through its client."""
         return tuple(value or "" for value in client.select(self._parsed, ASKED["mysql"])[0])
 
     def exists(self) -> bool:
@@ -94,7 +94,7 @@ class MySQLStore(Store):
         return bool(client.select(self._server, sql))
 
     def size(self) -> int:
-        """Add up the bytes of tables and indexes, as the server last counted them."""
+        """Return the bytes of tables and indexes, as the server last counted them."""
         sql = (
             "SELECT COALESCE(SUM(data_length + index_length), 0) FROM information_schema.tables "  # noqa: S608
             f"WHERE table_schema = {mysql_literal(self.name)}"
@@ -135,7 +135,7 @@ class MySQLStore(Store):
         self, tag: str, folder: Path | None = None, moved: Moved = ignore, *, by_dump: bool = False, definer: str = ""
     ) -> Store:
         """Copy by dump and load, in one stream; the copy's events are switched off."""
-        del folder, by_dump  # a server's database lies where the server keeps it, and a dump is the only way
+        del folder, by_dump  # a server stores its databases itself, and a dump is the only way
         self.refuse_another()
         clone = self.sibling(CLONE, tag)
         url = sa.make_url(clone.url)
@@ -165,13 +165,13 @@ class MySQLStore(Store):
         exchange.finish()
 
     def barriers(self) -> tuple[tuple[str, str], ...]:
-        """Look at rights, at foreign keys from elsewhere, and at what the server lets this user make."""
+        """Check rights, foreign keys of other databases, and what the server lets this user create."""
         if not self.exists():
             return ()
         return tuple(barriers(self._parsed, *(sa.make_url(self.sibling(kind, "0" * 8).url) for kind in (NEW, OLD))))
 
     def cautions(self) -> tuple[str, ...]:
-        """Look at what belongs to others, is hidden from this user, or is granted on routines."""
+        """Find objects of other users, objects that are hidden from this user, and grants on routines."""
         return tuple(cautions(self._parsed))
 
     def rows_in(self, dump: Path, schema: str, table: str) -> list[dict[str, str | None]] | None:
@@ -194,14 +194,14 @@ class MySQLStore(Store):
         return MySQLStore(address.at(self._parsed, name + ending).render_as_string(hide_password=False), made=True)
 
     def drop(self) -> None:
-        """Drop the database and end the sessions that are in it."""
+        """Drop the database and end its sessions."""
         refuse_live(self)
         if self.exists():
             self._end_sessions()
             client.execute(self._server, [f"DROP DATABASE IF EXISTS {backquoted(self.name)}"])
 
     def run(self, sql: str) -> None:
-        """Execute statements; schema changes commit each by itself, as always here."""
+        """Execute statements; schema changes commit each by itself, as always on these servers."""
         script = f"START TRANSACTION;\n{sql.strip().rstrip(';')};\nCOMMIT;\n"
         client.execute_script(self._parsed, script.encode("utf-8", "surrogateescape"))
 
@@ -227,7 +227,10 @@ class MySQLStore(Store):
         return definitions_of(self._parsed)
 
     def _parts(self) -> list[AbstractContextManager[programs.Call]]:
-        """Return the calls that write the whole; routines come first, for views, where not all can be written down."""
+        """Return the calls that write the whole dump.
+
+        If some routines are hidden, routines come first, since views need them.
+        """
         content = self._content()
         if not hidden(self._parsed):
             return [client.dumping(self._parsed, *content)]

@@ -1,4 +1,4 @@
-"""What this user could not restore of a MariaDB or MySQL database, and what no dump of it holds: asked beforehand."""
+"""Checks beforehand what this user could not restore of a MariaDB or MySQL database, and what no dump contains."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ _LARGE = (
 _INSERT = re.compile(rb"^INSERT INTO `((?:[^`]|``)*)`", re.MULTILINE)
 _PIECE = 1 << 20
 _HEAD = 1024
-"""Bytes that a statement has beside a row, at the most."""
+"""The most bytes of a statement besides a row."""
 
 
 def barriers(url: sa.URL, *beside: sa.URL) -> list[tuple[str, str]]:
-    """Say why nothing at all could be restored by this user as it is, each time with what to type about it.
+    """Return the reasons why this user could restore nothing at all, each with the command that removes it.
 
     Args:
         url: The live database.
-        beside: Those that a restore makes beside it; what is in them already counts, too.
+        beside: The databases that a restore creates beside it; existing content in them counts, too.
     """
     found = [*_keys_from_elsewhere(url)]
     rights = Rights.on(url)
@@ -77,7 +77,7 @@ def _keys_from_elsewhere(url: sa.URL) -> Iterator[tuple[str, str]]:
 
 
 def cautions(url: sa.URL) -> Iterator[str]:
-    """Say what this user could not restore of what is there, and what no dump holds."""
+    """Yield what this user could not restore of the database, and what no dump contains."""
     rights, name = Rights.on(url), name_of(url)
     user = client.select(_server(url), "SELECT CURRENT_USER()")[0][0]
     hidden = scripts.hidden(url)
@@ -117,7 +117,7 @@ def oversized(url: sa.URL, dump: Path) -> Iterator[str]:
 
 
 def _longest_line(dump: Path) -> tuple[int, str]:
-    """Return the bytes of the longest line, and its table; lines that are shorter than a piece may pass."""
+    """Return the bytes of the longest line, and its table; lines that are shorter than a piece may be skipped."""
     longest, table, length, current, tail = 0, "", 0, "", b""
     with open(dump, "rb") as file:
         while piece := file.read(_PIECE):

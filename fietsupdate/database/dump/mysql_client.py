@@ -1,4 +1,4 @@
-"""Where a MariaDB or MySQL database is, in the words of its own programs: from any driver's URL to an option file."""
+"""Translates any driver's URL of a MariaDB or MySQL database into an option file for the database's own programs."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def at(url: sa.URL, database: str) -> sa.URL:
 
 
 def options(url: sa.URL) -> str:
-    """Write the option file: all that the programs need to connect, the password too.
+    """Return the option file: everything that the programs need to connect, including the password.
 
-    Options that only one family of programs knows are ``loose``: the other passes them over.
+    Options that only one family of programs knows are ``loose``: the other family ignores them.
     """
     named = {
         "user": url.username or "",
@@ -53,7 +53,7 @@ def options(url: sa.URL) -> str:
 
 @contextlib.contextmanager
 def calling(url: sa.URL, program: str, *arguments: str, hint: str = "") -> Iterator[Call]:
-    """Yield the call of a program on a server; all that is secret lies in a file that only the program can open.
+    """Yield the call of a program on a server; all secrets are in a file that only the program can open.
 
     No other option file is read: an administrator's own user and password are not the application's.
     """
@@ -98,7 +98,7 @@ def _one(url: sa.URL, name: str) -> str:
     return value if isinstance(value, str) else value[-1]
 
 
-# -- Talks to a MariaDB or MySQL server through its command line client.
+# -- Access to a MariaDB or MySQL server through its command line client.
 
 
 EVENTS = "SELECT event_name FROM information_schema.events WHERE event_schema = {} ORDER BY 1"
@@ -110,19 +110,19 @@ UNREACHED = "See that the server can be reached with the URL that env.py opens."
 CLIENTS = {"mariadb": ("mariadb", "mysql"), "mysql": ("mysql", "mariadb")}
 DUMPERS = {"mariadb": ("mariadb-dump", "mysqldump"), "mysql": ("mysqldump", "mariadb-dump")}
 LONGEST_WAIT = 60
-"""Seconds that a statement waits for somebody else's transaction; MariaDB's default is a day."""
+"""Seconds that a statement waits for another transaction; MariaDB's default is a day."""
 LARGEST = "--max-allowed-packet=1G"
 
 _PATIENCE = f"SET SESSION lock_wait_timeout = {LONGEST_WAIT};\n"
 _PLAIN = "SET SESSION sql_mode = '';\n"
-"""Our own statements are not read by the server's rules for quotes and backslashes."""
+"""Keeps the server's rules for quotes and backslashes from applying to our own statements."""
 _VERSION = re.compile(r"(?:Distrib|from|Ver) (?!10\.1[0-9] Distrib)(\d+(?:\.\d+)*)")
 _SAID = re.compile(r"ERROR (\d+) \([0-9A-Z]{5}\)(?: at line \d+)?: (.*)")
 _ROW = re.compile(r"<row>(.*?)</row>", re.DOTALL)
 _FIELD = re.compile(r'<field name="[^"]*"(?: xsi:nil="true" />|>(.*?)</field>)', re.DOTALL)
 _XML = (("&lt;", "<"), ("&gt;", ">"), ("&quot;", '"'), ("&amp;", "&"))
 _CONFUSING = frozenset("'\"\\")
-"""In a database's name, mariadb-dump 10.11 escapes these once too often when it looks for events."""
+"""Characters in a database's name that mariadb-dump 10.11 escapes once too often when it looks for events."""
 _HIDDEN = re.compile(r"insufficient privileges to SHOW CREATE (PROCEDURE|FUNCTION|PACKAGE)")
 _DENIED = frozenset({1044, 1045, 1142, 1370})
 _WAITED = 1205
@@ -142,9 +142,9 @@ _HINTS = {
     1419: "SET GLOBAL log_bin_trust_function_creators = 1, or restore as a user with SUPER.",
     1449: "CREATE USER makes the one that is missing; nothing needs to be granted to it.",
 }
-"""What to do, by the server's number of the error."""
+"""Hints by the server's error number."""
 _CLIENTS_OWN = 2
-"""The thousand of the numbers that the client gives to errors of its own."""
+"""The thousand of the numbers that the client gives to its own errors."""
 
 
 class MySQLStatementError(DatabaseError):
@@ -164,16 +164,16 @@ class MySQLStatementError(DatabaseError):
 
     @property
     def is_answer(self) -> bool:
-        """Whether the server itself refused; else the connection broke, and the statement may still run."""
+        """Whether the server itself refused; otherwise the connection broke, and the statement may still run."""
         return self.number != 0 and self.number // 1000 != _CLIENTS_OWN
 
 
 families: dict[str, tuple[str, tuple[int, ...], str]] = {}
-"""What `family` has found out, by the URL of the server without its password, which nothing here keeps."""
+"""The results of `family`, by the URL of the server without its password, so that no password is kept."""
 
 
 def family(url: str) -> tuple[str, tuple[int, ...], str]:
-    """Return what serves a URL: ``mariadb`` or ``mysql``, its version as numbers, and as it says it itself."""
+    """Return the server of a URL: ``mariadb`` or ``mysql``, its version as numbers, and its version as text."""
     parsed = sa.make_url(url).set(database="")
     server = masked(parsed.render_as_string(hide_password=True))
     if server not in families:
@@ -189,20 +189,20 @@ def _family(url: sa.URL) -> tuple[str, tuple[int, ...], str]:
 
 
 def is_mariadb(url: sa.URL) -> bool:
-    """Return whether MariaDB serves a URL."""
+    """Return whether the server of a URL is MariaDB."""
     return family(_server(url))[0] == "mariadb"
 
 
 def program_version(program: str) -> tuple[int, ...]:
-    """Ask a client program for the version of the release that it belongs to."""
+    """Return the version of the release that a client program belongs to."""
     return programs.version(program, _VERSION)
 
 
 def execute(url: sa.URL, statements: Iterable[str]) -> None:
-    """Execute statements on a server, one after the other; with a database in the URL, there.
+    """Execute statements on a server, one after the other; in the database of the URL, if it names one.
 
     Raises:
-        StatementFailedError: one of them failed; those before it were executed.
+        MySQLStatementError: A statement failed; those before it were executed.
     """
     script = "".join(f"{statement};\n" for statement in statements)
     if script:
@@ -213,24 +213,24 @@ def execute_script(url: sa.URL, script: bytes) -> None:
     """Execute a script as mariadb-dump writes it, with its DELIMITER lines.
 
     Raises:
-        StatementFailedError: a statement failed; those before it were executed.
+        MySQLStatementError: A statement failed; those before it were executed.
     """
     if script:
         _answer(url, _PATIENCE.encode() + script, "--binary-mode")
 
 
 def select(url: sa.URL, sql: str) -> Rows:
-    """Return the rows of a statement; XML is the one form in which the client writes NULL so that it can be told."""
+    """Return the rows of a statement, read as XML, the only format of the client with an unambiguous NULL."""
     text = _answer(url, f"{_PATIENCE}{_PLAIN}{sql.strip().rstrip(';')}\n;\n", "--xml").decode(errors="surrogateescape")
     return [tuple(_meant(field) for field in _FIELD.finditer(row[1])) for row in _ROW.finditer(text)]
 
 
 @contextmanager
 def loading(url: sa.URL) -> Iterator[programs.Call]:
-    """Yield the call of the client that takes a dump into the URL's database.
+    """Yield the call of the client that loads a dump into the URL's database.
 
     Raises:
-        StatementFailedError: the block fed a statement that failed.
+        MySQLStatementError: A statement of the dump failed.
     """
     hint = "If the server has gone away: a row is larger than its max_allowed_packet allows; raise that, and try again."
     with _client(url, "--binary-mode", LARGEST, hint=hint) as call:
@@ -256,7 +256,7 @@ def dumping(url: sa.URL, *arguments: str, names: Sequence[str] = ()) -> Abstract
 
 @contextmanager
 def dumping_routines(url: sa.URL) -> Iterator[programs.Call]:
-    """Yield the call of the dump program for the routines alone; those that are hidden from this user are left out."""
+    """Yield the call of the dump program for routines only; those that are hidden from this user are left out."""
     bare = ("--no-data", "--no-create-info", "--skip-triggers")
     with dumping(url, *bare, "--routines", "--force") as call:
         yield replace(call, forgiven=_HIDDEN)
@@ -264,7 +264,7 @@ def dumping_routines(url: sa.URL) -> Iterator[programs.Call]:
 
 @cache
 def _only_mysql(program: str) -> tuple[str, ...]:
-    """Return what MySQL's own program needs so that its dump can be loaded beside the original, and by MariaDB."""
+    """Return the options with which a dump of MySQL's own program can be loaded beside the original, and by MariaDB."""
     is_mariadb = b"MariaDB" in programs.output_of(programs.Call((program, "--version")))
     return () if is_mariadb else ("--set-gtid-purged=OFF", "--column-statistics=0")
 
@@ -296,5 +296,5 @@ def _meant(field: re.Match[str]) -> str | None:
 
 
 def beside(database: str) -> str:
-    """Return the pattern to grant rights on for a database and those that restores and clones make beside it."""
+    """Return the pattern for grants on a database and on those that restores and clones create beside it."""
     return re.sub(r"([%_])", r"\\\1", database) + "%"

@@ -1,4 +1,4 @@
-"""Where a dump comes from, which its head says; and what makes it fit into another place, for another user."""
+"""The origin of a dump, which its head records, and the edits that make a dump fit another database and user."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fietsupdate.database.dump import programs
 from fietsupdate.database.quoting import backquoted, mysql_literal
 
 HEAD = 16_384
-"""Bytes of a dump that are searched for its head."""
+"""The bytes of a dump that are searched for its head."""
 _OURS = b"-- fietsupdate: "
 _FROM = re.compile(rb"^-- Host: .*?    Database: (.*)$", re.MULTILINE)
 _ALTERED = re.compile(rb"^ALTER DATABASE `(?:[^`]|``)*` ")
@@ -27,17 +27,17 @@ _DEFINER = re.compile(
 
 @dataclass(frozen=True)
 class Origin:
-    """The database that was dumped, and the user who dumped it; "" where an older dump does not say."""
+    """The database that was dumped, and the user who dumped it; "" where an older dump does not record it."""
 
     database: str
     user: str = ""
-    """As ``CURRENT_USER()`` tells it."""
+    """As ``CURRENT_USER()`` returns it."""
     charset: str = ""
     collation: str = ""
 
     @classmethod
     def on(cls, url: sa.URL) -> Origin:
-        """Ask the server."""
+        """Ask the server for the origin of a dump that is made now."""
         name = url.database or ""
         sql = (
             "SELECT CURRENT_USER(), default_character_set_name, default_collation_name "  # noqa: S608
@@ -48,7 +48,7 @@ class Origin:
 
     @classmethod
     def of(cls, dump: Path) -> Origin:
-        """Read it from the head of a dump."""
+        """Read the origin from the head of a dump."""
         with open(dump, "rb") as file:
             head = file.read(HEAD)
         for line in head.splitlines():
@@ -59,7 +59,7 @@ class Origin:
         return cls(found[1].decode(errors="surrogateescape") if found else "")
 
     def signing(self) -> programs.Edit:
-        """Return what writes this into the head of a dump, after the dump program's own words."""
+        """Return the edit that writes the origin into the head of a dump, after the dump program's own lines."""
         line = _OURS + json.dumps(asdict(self), sort_keys=True).encode("ascii")
         pending = [line]
 
@@ -71,16 +71,19 @@ class Origin:
 
 @dataclass(frozen=True)
 class Heir:
-    """The user who gets what belonged to the one who dumped; all of it, where he may make nothing for others."""
+    """The new owner of objects that belonged to the user who dumped.
+
+    Of all objects, if this user may create none for others.
+    """
 
     user: str
-    """As ``CURRENT_USER()`` tells it."""
+    """As ``CURRENT_USER()`` returns it."""
     takes_all: bool
     given: set[str] = field(default_factory=set)
-    """Whose things he got."""
+    """The previous owners of the objects taken over."""
 
     def takes(self, origin: Origin, definer: str) -> bool:
-        """Return whether he gets what belongs to a user, and remember it."""
+        """Return whether the objects of a user are taken over, and remember the user."""
         taken = definer != self.user and (self.takes_all or definer == origin.user)
         if taken:
             self.given.add(definer)
@@ -88,16 +91,16 @@ class Heir:
 
 
 def fitting(origin: Origin, url: sa.URL, heir: Heir | None = None) -> programs.Edit:
-    """Return what makes a dump's lines fit into another database, and to another user.
+    """Return the edit that makes a dump's lines fit another database and user.
 
-    Seen: mariadb-dump alters the character set of the database that it dumped around some triggers, and writes its
-    name before every sequence in a default. Loaded beside, both would reach into the live database. A sequence of
-    another database stays the one of that database.
+    Seen: mariadb-dump alters the character set of the database that it dumped around some triggers, and writes its name
+    before every sequence in a default. Loaded beside, both would reach into the live database. A sequence of another
+    database stays that of the other database.
 
     Args:
-        origin: Where the lines are from.
-        url: The database that they are for.
-        heir: Who gets what belonged to others; None changes no owner.
+        origin: The origin of the lines.
+        url: The database into which they are loaded.
+        heir: The new owner of other users' objects; None changes no owner.
     """
     alter = b"ALTER DATABASE " + backquoted(url.database or "").encode("utf-8", "surrogateescape") + b" "
     own = re.escape(backquoted(origin.database).encode("utf-8", "surrogateescape"))
@@ -115,10 +118,12 @@ def fitting(origin: Origin, url: sa.URL, heir: Heir | None = None) -> programs.E
 
 
 def defined_by(definer: str, edit: programs.Edit) -> programs.Edit:
-    """Return an edit that gives every routine, view, trigger and event to one account, and then does the other one.
+    """Return an edit that sets one account as the definer of all routines, views, triggers and events.
+
+    It runs the other edit afterwards.
 
     Args:
-        definer: The account, quoted; "" gives nothing to nobody.
+        definer: The account, quoted; "" changes no definer.
         edit: The other edit.
     """
     if not definer:
@@ -128,7 +133,7 @@ def defined_by(definer: str, edit: programs.Edit) -> programs.Edit:
 
 
 def _owned_anew(origin: Origin, heir: Heir | None) -> Callable[[bytes], bytes]:
-    """Return what gives to an heir what he gets."""
+    """Return the edit that makes an heir the definer of the objects that it takes over."""
     if heir is None:
         return lambda line: line
 

@@ -1,4 +1,4 @@
-"""What a user may do on a MariaDB or MySQL server, as the server lists the grants to him and to his active role."""
+"""The rights of a user on a MariaDB or MySQL server, from the grants to the user and to the active role."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import sqlalchemy as sa
 from fietsupdate.database.dump import mysql_client as client
 
 DEFINERS = ("SUPER", "SET USER", "SET_USER_ID", "SET_ANY_DEFINER")
-"""Any of these lets a user make what belongs to another one (MariaDB; MySQL 8.0; MySQL 8.2)."""
+"""Any of these lets a user create objects that belong to another user (MariaDB; MySQL 8.0; MySQL 8.2)."""
 TABLES = ("SELECT", "INSERT", "CREATE", "ALTER", "DROP", "INDEX", "REFERENCES", "EVENT")
-"""What loading tables and exchanging them takes; EVENT to be shown that there are none."""
+"""The rights to load and exchange tables; EVENT, to see that there are no events."""
 BESIDE = ("UPDATE", "DELETE")
-"""What it takes, too, on the databases that a restore makes: rows of notes are kept in them."""
+"""Further rights on the databases that a restore creates, in which we keep rows of our own."""
 HANGING = {
     "TRIGGER": ("TRIGGER",),
     "VIEW": ("CREATE VIEW", "SHOW VIEW"),
@@ -25,7 +25,7 @@ HANGING = {
     "PACKAGE": ("CREATE ROUTINE", "ALTER ROUTINE"),
     "PACKAGE BODY": ("CREATE ROUTINE", "ALTER ROUTINE"),
 }
-"""What each kind of object beside tables takes to be dropped and made again."""
+"""The rights to drop and create each kind of object besides tables."""
 _GRANT = re.compile(r"GRANT (.+?) ON (\*|`(?:[^`]|``)*`)\.\* TO (`(?:[^`]|``)*`(?:@`(?:[^`]|``)*`)?|\S+)")
 _WILD = re.compile(r"\\(.)|(%)|(_)|(.)", re.DOTALL)
 _FIRST_WILD = re.compile(r"(?<!\\)[%_]")
@@ -34,15 +34,15 @@ SERVER = "*"
 
 @dataclass(frozen=True)
 class Grant:
-    """What a user, or his active role, was granted on the whole server or on databases."""
+    """A grant to a user, or to the active role, on the whole server or on databases."""
 
     grantee: str
     pattern: str
-    """Of database names; `SERVER` for all of it."""
+    """A pattern of database names; `SERVER` for the whole server."""
     privileges: frozenset[str]
 
     def has(self, privilege: str) -> bool:
-        """Return whether a privilege is among them."""
+        """Return whether a privilege is granted."""
         return not self.privileges.isdisjoint({privilege, "ALL PRIVILEGES"})
 
 
@@ -54,7 +54,7 @@ class Rights:
 
     @classmethod
     def on(cls, url: sa.URL) -> Rights:
-        """Ask the server."""
+        """Query the grants from the server."""
         found = [_GRANT.match(line or "") for (line,) in client.select(url.set(database=""), "SHOW GRANTS")]
         return cls(tuple(Grant(at[3], _unquoted(at[2]), frozenset(at[1].split(", "))) for at in found if at))
 
@@ -64,22 +64,22 @@ class Rights:
         return any(grant.has(privilege) for grant in (*everywhere, *self._that_count(database)))
 
     def pattern(self, database: str) -> str:
-        """Return the pattern to grant more on: the one that counts for a database, or "" where none does."""
+        """Return the pattern for further grants: the one that is in force for a database, or "" for none."""
         counting = self._that_count(database)
         return counting[0].pattern if counting else ""
 
     def _that_count(self, database: str) -> list[Grant]:
-        """Return the grants on a database: of those that fit, only each grantee's most specific one counts."""
+        """Return the grants in force for a database: of the matching ones, only each grantee's most specific counts."""
         fitting = [grant for grant in self.granted if grant.pattern != SERVER and _fits(grant.pattern, database)]
         best = {grant.grantee: grant for grant in sorted(fitting, key=_specific)}
         return list(best.values())
 
     def may_define_for_others(self) -> bool:
-        """Return whether this user can make views, triggers, routines and events that belong to another one."""
+        """Return whether this user can create views, triggers, routines and events that belong to another user."""
         return any(self.may(privilege) for privilege in DEFINERS)
 
     def lacking(self, database: str, kinds: Iterable[str] = (), more: Iterable[str] = ()) -> list[str]:
-        """Return the privileges that this user lacks to exchange the tables of a database and what hangs on them."""
+        """Return the privileges that this user lacks to exchange the tables of a database and dependent objects."""
         needed = [*TABLES, *more, *(privilege for kind in kinds for privilege in HANGING[kind])]
         return [privilege for privilege in dict.fromkeys(needed) if not self.may(privilege, database)]
 
@@ -89,13 +89,13 @@ def _unquoted(name: str) -> str:
 
 
 def _specific(grant: Grant) -> tuple[bool, int]:
-    """Order grants as the server does: the later the first wildcard comes, the more specific a pattern is."""
+    """Return a sort key for grants in the server's order: the later its first wildcard, the more specific it is."""
     wild = _FIRST_WILD.search(grant.pattern)
     return wild is None, wild.start() if wild else 0
 
 
 def _fits(pattern: str, database: str) -> bool:
-    """Match a database's name with the pattern of a grant, in which ``%`` and ``_`` stand for anything."""
+    """Return whether a database's name matches the pattern of a grant, in which ``%`` and ``_`` are wildcards."""
 
     def part(match: re.Match[str]) -> str:
         return ".*" if match[2] else "." if match[3] else re.escape(match[1] or match[4])

@@ -1,7 +1,7 @@
 r"""Reads the rows of one small table from a dump of MariaDB or MySQL, without a server.
 
 The dump programs write a table's columns, one a line, and its rows as ``INSERT INTO `t` VALUES (...),(...);``, in one
-line or one a row; within a string no line ends, as ``\n`` stands for that.
+line or one a row. A string contains no line end, which is written as ``\n``.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _VALUE = re.compile(rb"\s*(?:(?:_binary )?'((?:[^'\\]|\\.|'')*)'|([^\s,()']+))\s*([,)])", re.DOTALL)
-"""A string without its quotes, or a number or NULL; and what comes after it."""
+"""A string without its quotes, or a number or NULL; and the character after it."""
 _ESCAPED = re.compile(rb"\\(.)|''", re.DOTALL)
 _MEANT = {b"0": b"\0", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"b": b"\b", b"Z": b"\x1a"}
-"""What a backslash makes of a letter; of any other it makes that letter itself."""
+"""The meanings of letters after a backslash; any other letter means itself."""
 
 
 def rows_in(dump: Path, table: str) -> list[dict[str, str | None]]:
-    """Return the rows of a table, by column; none where the dump does not have the table.
+    """Return the rows of a table, by column; an empty list where the dump does not contain the table.
 
     Args:
-        dump: As mariadb-dump or mysqldump wrote it.
+        dump: A dump that mariadb-dump or mysqldump wrote.
         table: The table's name.
     """
     name = b"`" + table.replace("`", "``").encode() + b"`"
@@ -45,7 +45,7 @@ def _columns(lines: Iterator[bytes], name: bytes) -> list[str]:
 
 
 def _inserts(lines: Iterator[bytes], name: bytes) -> Iterator[bytes]:
-    """Yield what the statements that fill the table say; the lock on it is released after them."""
+    """Yield the rows in the statements that fill the table, up to the end of the table's section."""
     begin, end = b"INSERT INTO " + name + b" VALUES", b"-- Table structure for "
     is_inside = False
     for line in lines:

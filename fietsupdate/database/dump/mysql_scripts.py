@@ -1,4 +1,4 @@
-"""Writes down what a MariaDB or MySQL database holds beside rows, as text to compare or to execute again."""
+"""Writes down the objects of a MariaDB or MySQL database besides rows, as text to compare or to execute again."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fietsupdate.database.dump.mysql_origin import Origin, fitting
 from fietsupdate.database.quoting import backquoted, mysql_literal
 
 ASIDE = "fietsupdate_aside"
-"""The table of ours that lies in a new and in an old database, never in a live one."""
+"""Our table in a new and in an old database, never in a live one."""
 BARE = ("--no-data", "--no-create-info", "--skip-comments")
 _VIEWS = "SELECT table_name FROM information_schema.views WHERE table_schema = {} ORDER BY 1"
 _TRIGGERS = "SELECT trigger_name FROM information_schema.triggers WHERE trigger_schema = {} ORDER BY 1"
@@ -24,7 +24,8 @@ SELECT 3, 'VIEW', table_name, definer FROM information_schema.views WHERE table_
 SELECT CASE routine_type WHEN 'PACKAGE' THEN 5 ELSE 4 END, routine_type, routine_name, definer
   FROM information_schema.routines WHERE routine_schema = {0} ORDER BY 1, 2, 3
 """
-"""What belongs to a database and not to a table, in the order in which it goes; events first, as they act."""
+"""Objects that belong to a database and not to a table, in the order in which they are dropped: events first, as they
+act."""
 _HIDDEN = (
     "SELECT routine_type, routine_name, definer FROM information_schema.routines "
     "WHERE routine_schema = {} AND routine_definition IS NULL ORDER BY 1, 2"
@@ -79,9 +80,9 @@ def definitions_of(url: sa.URL) -> str:
 
 
 def script_of(url: sa.URL) -> bytes:
-    """Write down what hangs on a database that was just loaded, to be made elsewhere; events last, as they act.
+    """Return a script of the objects besides tables of a database that was just loaded; events last, as they act.
 
-    On MariaDB routines are replaced, not dropped: those who may execute one still may.
+    On MariaDB routines are replaced, not dropped: users who may execute a routine still may.
     """
     ignored = _without_views(url)
     script = _dumped(url, *BARE, "--routines", "--triggers", "--add-drop-trigger", *ignored)
@@ -93,7 +94,7 @@ def script_of(url: sa.URL) -> bytes:
 
 
 def kept_of(url: sa.URL) -> bytes:
-    """Write down what hangs on the live tables, to be kept: views as they are, also those that lead nowhere."""
+    """Return a script of the live objects besides tables, to be kept; views are included even if they are broken."""
     script = _dumped(url, *BARE, "--triggers", "--add-drop-trigger", "--events", *_without_views(url))
     with client.dumping_routines(url) as call:
         script += programs.output_of(call)
@@ -103,7 +104,7 @@ def kept_of(url: sa.URL) -> bytes:
 
 
 def triggers_of(url: sa.URL) -> bytes:
-    """Write down the triggers of the live tables, each to be dropped and made again."""
+    """Return a script of the triggers of the live tables, which drops and creates each."""
     return _dumped(url, *BARE, "--triggers", "--add-drop-trigger", *_without_views(url))
 
 

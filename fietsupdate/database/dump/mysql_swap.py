@@ -1,12 +1,14 @@
-"""Puts another database in the place of the live one where no database can be renamed: by its tables.
+"""Replaces the live database by another one where no database can be renamed: by its tables.
 
-1. The new database was loaded whole, by this user, on this server: what it holds can be made here.
-2. What else can fail is looked at before anything live is touched: rights, tables in use, foreign keys from elsewhere.
-3. One RENAME TABLE takes every live table aside and every new one to the live place; it happens or does not (MariaDB
-   since 10.6, MySQL since 8.0). Triggers stand in its way, so they go first, on both sides; if it is refused, the live
-   ones are made again. A table of ours is renamed in the same statement: where it is, tells whether it has happened.
-4. Behind it, views, triggers, routines and events are made from a script in that table. Each step can be repeated.
-5. What hung on the live tables is kept in that table, too, as text.
+1. The new database was loaded completely, by this user, on this server, so its objects can be created here.
+2. Other possible failures are checked before anything live is changed: rights, tables in use, foreign keys of other
+  databases.
+3. One RENAME TABLE moves every live table aside and every new one to the live place; it happens completely or not at
+  all (MariaDB since 10.6, MySQL since 8.0). Triggers would prevent it, so they are dropped first, on both sides; if it
+  is refused, the live ones are created again. A table of ours is renamed in the same statement; its place shows whether
+  the rename has happened.
+4. Afterwards, views, triggers, routines and events are created from a script in that table. Each step can be repeated.
+5. The old objects of the live tables are kept in that table, too, as text.
 """
 
 from __future__ import annotations
@@ -25,9 +27,9 @@ from fietsupdate.database.quoting import backquoted, mysql_literal
 from fietsupdate.errors import DatabaseError
 
 NEXT, TRIGGERS, KEPT = "next", "triggers", "kept"
-"""Rows of our table: what is made in the live place; the live triggers; all that hung on what was live before."""
+"""Rows of our table: the script for the live place; the live triggers; all objects that were live before."""
 _THESE, _THOSE = "these", "those"
-"""What an exchange that an earlier version began calls the first and the last of them."""
+"""The names of the first and the last of them in an exchange that an earlier version began."""
 _RENAMED_ROW = f"UPDATE {{}} SET name = '{NEXT}' WHERE name = '{_THESE}'"  # noqa: S608  # our own names
 _CREATE = "CREATE TABLE IF NOT EXISTS {} (name VARCHAR(16) PRIMARY KEY, script LONGBLOB NOT NULL) ENGINE = InnoDB"
 _BASE = "SELECT table_name FROM information_schema.tables WHERE table_schema = {} AND table_type <> 'VIEW' ORDER BY 1"
@@ -49,28 +51,28 @@ class TableSwap:
 
     @staticmethod
     def remember(url: sa.URL) -> None:
-        """Keep in a new database what is to be made of it beside tables."""
+        """Store in a new database the script of its objects besides tables."""
         _keep(url, NEXT, scripts.script_of(url))
 
     def is_renamed(self) -> bool:
-        """Return whether the tables have changed places."""
+        """Return whether the tables have been exchanged."""
         return _has_aside(self.old) and not any(_moves(self.new, self.old))
 
     def refuse_impossible(self) -> None:
-        """Find what would stop the exchange, while nothing live has been touched.
+        """Find everything that would prevent the exchange, before anything live is changed.
 
         Raises:
-            DatabaseError: the first such thing.
+            DatabaseError: The first obstacle.
         """
         for text, remedy in barriers(self.live, self.new, self.old):
             raise DatabaseError(text, hint=remedy)
         self._refuse_used()
 
     def rename(self) -> None:
-        """Take down the triggers, and let the tables change places.
+        """Drop the triggers, and exchange the tables.
 
         Raises:
-            DatabaseError: it was refused. Where this user may make them, the live triggers are there again.
+            DatabaseError: The server refused. The live triggers are created again, if this user may create them.
         """
         self._remember_live()
         client.execute(self.live, [f"CREATE DATABASE IF NOT EXISTS {backquoted(name_of(self.old))}"])
@@ -84,12 +86,13 @@ class TableSwap:
             client.execute(self.live, [f"RENAME TABLE {', '.join(pairs)}"])
         except client.MySQLStatementError as error:
             if error.is_answer and not self.is_renamed():
-                with suppress(client.MySQLStatementError):  # where the old place stays, it is gone on from there
+                # if the old place remains, a later call continues from there
+                with suppress(client.MySQLStatementError):
                     self._take_back()
             raise
 
     def finish(self) -> None:
-        """Make what hangs on the tables in the live place, and drop the place that is empty now."""
+        """Create the objects besides tables in the live place, and drop the new database, which is empty now."""
         there = _scripts(self.old)
         script = there.get(NEXT, there.get(_THESE) if _THOSE in there else None)
         if script is not None:
@@ -104,10 +107,10 @@ class TableSwap:
         client.execute(self.live, [f"DROP DATABASE IF EXISTS {backquoted(name_of(self.new))}"])
 
     def _refuse_used(self) -> None:
-        """See that nobody holds a live table: whatever else a lock answers (a trigger that is broken) stops no restore.
+        """Check that no session holds a live table; other answers to a lock (a broken trigger) prevent no restore.
 
         Raises:
-            StatementFailedError: somebody does.
+            MySQLStatementError: A session does.
         """
         tables = ", ".join(f"{backquoted(name_of(self.live), table)} WRITE" for table in _tables(self.live))
         try:
@@ -117,7 +120,7 @@ class TableSwap:
                 raise
 
     def _remember_live(self) -> None:
-        """Keep what hangs on the live tables, as it was before this exchange touched it for the first time."""
+        """Store the live objects besides tables, as they were before this exchange changed them for the first time."""
         there = _scripts(self.new)
         if NEXT not in there:
             client.execute(self.new, [_RENAMED_ROW.format(backquoted(name_of(self.new), ASIDE))])
@@ -126,7 +129,7 @@ class TableSwap:
             _keep(self.new, TRIGGERS, scripts.triggers_of(self.live))
 
     def _take_back(self) -> None:
-        """Make the live triggers again, and leave nothing of the exchange."""
+        """Create the live triggers again, and remove all traces of the exchange."""
         there = _scripts(self.new)
         client.execute_script(self.live, there.get(_THOSE, there.get(TRIGGERS, b"")))
         client.execute(self.live, [f"DROP DATABASE IF EXISTS {backquoted(name_of(self.old))}"])
@@ -134,7 +137,7 @@ class TableSwap:
         client.execute(self.new, [f"DELETE FROM {aside} WHERE name <> '{NEXT}'"])  # noqa: S608  # our own names
 
     def _obsolete(self) -> list[str]:
-        """Drop what hangs in the live place, but for routines that are replaced, or hidden from this user."""
+        """Return statements that drop the objects in the live place, except routines that are replaced or hidden."""
         new = {(kind, name) for kind, name, _ in scripts.hanging(self.new)} if client.is_mariadb(self.live) else set()
         replaced = new - {(kind, name) for kind, name in new if kind in {"EVENT", "TRIGGER", "VIEW"}}
         replaced |= {(kind, name) for kind, name, _ in scripts.hidden(self.live)}

@@ -1,6 +1,7 @@
-"""Compares a loaded MariaDB or MySQL database with the dump that it came from: both as the dump program's text.
+"""Compares a loaded MariaDB or MySQL database with its dump: both as the dump program's text.
 
-Memory grows with the number of tables, not of rows. Owners are left to the loading, which names what it could not give.
+Memory grows with the number of tables, not of rows. Owners are not compared; the loading reports those that it could
+not set.
 """
 
 from __future__ import annotations
@@ -16,18 +17,18 @@ from fietsupdate.database.dump import programs
 from fietsupdate.database.dump.mysql_origin import Origin, defined_by, fitting
 
 _PART = re.compile(rb"^-- [A-Z][a-z]+ (?:[a-z]+ )*for ")
-"""Begins a part: "-- Table structure for table ...", "-- Dumping events for database ..."."""
+"""The beginning of a part: "-- Table structure for table ...", "-- Dumping events for database ..."."""
 _FRAME = (b"-- ", b"--\n", b"\n", b"/*M!", b"/*!40101 SET", b"/*!40103 SET", b"/*!40014 SET", b"/*!40111 SET")
-"""What a dump is framed in; it is none of its parts."""
+"""Lines around the parts of a dump."""
 _STATUS = re.compile(rb" (?:ENABLE|DISABLE)(?: ON SLAVE)?(?= (?:COMMENT|DO) )")
 _EVENTS = "Dumping events "
 _EVENT = b"/*!50106 CREATE*/ "
 _SWITCHED = re.compile(rb"/\*!50003 SET (?:character_set_\w+|collation_connection|sql_mode) +=")
-"""What is stored anew with an event that is switched off: the session's own."""
+"""Settings of the session, which are stored anew with an event that is switched off."""
 
 
 def differences(dump: Path, url: sa.URL, dumping: programs.Call) -> Iterator[str]:
-    """Say in what a database is not as its dump.
+    """Yield the differences between a database and its dump.
 
     Args:
         dump: The dump that was loaded.
@@ -48,7 +49,7 @@ def differences(dump: Path, url: sa.URL, dumping: programs.Call) -> Iterator[str
 
 
 def _digests(lines: Iterable[bytes], origin: Origin, url: sa.URL) -> dict[str, str]:
-    """Digest each part of a dump: a table's definition, its rows, all views, events or routines."""
+    """Return the digest of each part of a dump: a table's definition, its rows, all views, events or routines."""
     edit = defined_by("CURRENT_USER", fitting(origin, url))
     parts, part = {"head": hashlib.sha256()}, "head"
     for line in lines:

@@ -1,7 +1,7 @@
-"""PostgreSQL, by pg_dump, pg_restore and psql: a database takes the live place by being renamed.
+"""PostgreSQL, by pg_dump, pg_restore and psql: a database becomes the live one by being renamed.
 
-Both renames are one transaction of the server, so there is always a live database, whole. A clone never ends anybody's
-session; a swap ends them all, as a database in use cannot be renamed.
+Both renames are one transaction of the server, so there is always a complete live database. A clone never ends a
+session; a swap ends them all, because a database in use cannot be renamed.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ from fietsupdate.errors import DatabaseError
 from fietsupdate.model.listeners import ignore
 
 LONGEST_NAME = 63
-"""Bytes of an identifier (NAMEDATALEN - 1)."""
+"""The most bytes of an identifier (NAMEDATALEN - 1)."""
 ATTEMPTS = 5
 """How often sessions are ended and the renames tried: an application may connect again in between."""
 _A_TABLE = re.compile(r"^\d+; 1259 \d+ TABLE (?!DATA |ATTACH )", re.MULTILINE)
@@ -83,7 +83,7 @@ class PostgreSQLStore(PostgreSQLClient, Store):
                 )
 
     def dump(self, dest: Path, moved: Moved = ignore) -> None:
-        """Write pg_dump's custom format: one snapshot, whoever writes meanwhile."""
+        """Write pg_dump's custom format: one snapshot, even if other sessions write meanwhile."""
         self.refuse_another()
         with _dumping(self._parsed) as call, arriving(dest) as draft:
             programs.to_file(call, draft, moved)
@@ -105,8 +105,8 @@ class PostgreSQLStore(PostgreSQLClient, Store):
     def clone(
         self, tag: str, folder: Path | None = None, moved: Moved = ignore, *, by_dump: bool = False, definer: str = ""
     ) -> Store:
-        """Copy on the server where nobody else is connected, which is fast; else by dump and restore."""
-        del folder, definer  # a server's database lies where the server keeps it, and functions run for their owner
+        """Copy on the server if no other session is connected, which is fast; otherwise by dump and restore."""
+        del folder, definer  # a server stores its databases itself, and functions run for their owner
         self.refuse_another()
         clone = self.sibling(CLONE, tag)
         with self._emerging(clone, template=not by_dump and self._is_alone()) as is_full:
@@ -117,7 +117,7 @@ class PostgreSQLStore(PostgreSQLClient, Store):
         return clone
 
     def swap(self, new: Store, tag: str) -> None:
-        """Rename both in one transaction, after the sessions of others have been ended."""
+        """Rename both in one transaction, after the sessions of other users have been ended."""
         if not isinstance(new, PostgreSQLStore):
             raise DatabaseError(f"{new.shown} is not a PostgreSQL database.")
         old = self.sibling(OLD, tag)
@@ -154,17 +154,17 @@ class PostgreSQLStore(PostgreSQLClient, Store):
         return "\n".join(line for line in text.split("\n") if not _NOISE.fullmatch(line)) + "\n"
 
     def settings(self) -> Settings:
-        """Describe comment, rights, settings and tablespaces: they are the database's own, not its content's."""
+        """Return comment, rights, settings and tablespaces: they belong to the database, not to its content."""
         used = (("tablespace", name or "") for (name,) in self.query(_TABLESPACES))
         return (*(tuple(one) for one in properties(self.query, self.name)), *used)
 
     def set_up(self, known: Settings) -> tuple[str, ...]:
-        """Return this database what was described; say what was refused."""
+        """Apply these settings to this database; return what was refused."""
         owner = self.query("SELECT pg_get_userbyid(datdba)::text FROM pg_database WHERE datname = current_database()")
         return tuple(loading.attempted(self._parsed, statements(known, self.name, owner[0][0] or "")))
 
     def barriers(self) -> tuple[tuple[str, str], ...]:
-        """Ask what this user may do here, and what keeps the database from being renamed or dropped."""
+        """Check what this user may do here, and what prevents the database from being renamed or dropped."""
         try:
             self._server.administer("SELECT 1")
         except DatabaseError as error:
@@ -172,11 +172,11 @@ class PostgreSQLStore(PostgreSQLClient, Store):
         return tuple(rights.barriers(self._parsed))
 
     def cautions(self) -> tuple[str, ...]:
-        """Look through the catalogue, and try what is computed while a dump is loaded."""
+        """Search the catalogue, and try the expressions that are computed while a dump is loaded."""
         return tuple(rights.cautions(self._parsed))
 
     def differences(self, dump: Path) -> tuple[str, ...]:
-        """Compare the script that the dump gives with the one that pg_dump writes of this database."""
+        """Compare the script of the dump with the script that pg_dump writes of this database."""
         with _dumping(self._parsed, *proof.ALIKE, form="plain") as call:
             return tuple(proof.differences(dump, call))
 
@@ -185,12 +185,12 @@ class PostgreSQLStore(PostgreSQLClient, Store):
         return loading.rows_in(dump, schema, table)
 
     def _has_tablespaces(self, settings: Settings | None) -> bool:
-        """Return whether all tablespaces of the dump's tables can be used here, as far as they are known."""
+        """Return whether all known tablespaces of the dump's tables can be used here."""
         names = [values[0] for kind, *values in settings or () if kind == "tablespace"]
         here = {name for (name,) in self._server.ask(_USABLE)}
         return set(names) <= here
 
-    # -- making and renaming
+    # -- creating and renaming
 
     @contextmanager
     def _emerging(
@@ -214,7 +214,7 @@ class PostgreSQLStore(PostgreSQLClient, Store):
         self._server.administer(sql)
 
     def _copied(self, name: str) -> bool:
-        """Copy on the server; False when somebody has connected meanwhile, or this user may not."""
+        """Copy on the server; return False when another session has connected meanwhile, or this user may not copy."""
         try:
             self._make(name, full=True)
         except PostgreSQLStatementError as error:
@@ -242,7 +242,7 @@ class PostgreSQLStore(PostgreSQLClient, Store):
                 return
 
     def _end_sessions(self, name: str) -> None:
-        """End everybody's sessions on a database; whom we may not end, the statement that comes next will name."""
+        """End all sessions on a database; the next statement will report sessions that we may not end."""
         sql = (
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "  # noqa: S608  # quoted
             f"WHERE datname = {literal(name)} AND pid <> pg_backend_pid() AND backend_type <> 'autovacuum worker'"

@@ -1,6 +1,6 @@
-"""PostgreSQL through its own programs: URLs become libpq's parameters, psql executes, errors carry their SQLSTATE.
+"""Access to PostgreSQL through its own programs: URLs become libpq's parameters, psql executes, errors have a SQLSTATE.
 
-`Server` creates and drops databases, `PostgreSQLClient` looks at one.
+`Server` creates and drops databases, `PostgreSQLClient` reads one.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ _PASSED_ON = frozenset(
         *("krbsrvname", "gsslib", "gssencmode", "gssdelegation", "load_balance_hosts"),
     )
 )
-"""What libpq knows under the same name
+"""Parameters that libpq knows under the same name
 (https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS)."""
 _SECRET = ("password", "sslpassword")
 _HOST_AND_PORT = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^:\[\]]+)(?::(\d+))?")
 
 
 def database_of(url: sa.URL) -> str:
-    """Name the database, as libpq would: it is the user's name where none is given."""
+    """Return the name of the database, as libpq determines it: the user's name where none is given."""
     return _one(url, "dbname") or url.database or _one(url, "user") or url.username or os.environ.get("PGDATABASE", "")
 
 
@@ -48,7 +48,7 @@ def at(url: sa.URL, database: str) -> sa.URL:
 
 
 def parameters(url: sa.URL) -> dict[str, str]:
-    """Translate a URL into libpq's parameters, without passwords; what libpq does not know is left out."""
+    """Return libpq's parameters for a URL, without passwords; parameters that libpq does not know are left out."""
     found = {name: _one(url, name) for name in _PASSED_ON}
     found["dbname"] = database_of(url)
     found["user"] = _one(url, "user") or url.username or ""
@@ -61,14 +61,14 @@ def parameters(url: sa.URL) -> dict[str, str]:
 
 
 def conninfo(values: Mapping[str, str]) -> str:
-    """Write parameters as one connection string."""
+    """Return parameters as one connection string."""
     quoted = (value.replace("\\", "\\\\").replace("'", "\\'") for value in values.values())
     return " ".join(f"{name}='{value}'" for name, value in zip(values, quoted, strict=True))
 
 
 @contextlib.contextmanager
 def calling(url: sa.URL, program: str, *arguments: str, hint: str = "") -> Iterator[Call]:
-    """Yield the call of a program on a database; its password lies in a file that only the program can open."""
+    """Yield the call of a program on a database; its password is in a file that only the program can open."""
     values = parameters(url)
     password = _one(url, "password") or url.password or ""
     key_password = _one(url, "sslpassword")
@@ -78,7 +78,7 @@ def calling(url: sa.URL, program: str, *arguments: str, hint: str = "") -> Itera
         if password:
             text = "*:*:*:*:" + password.replace("\\", "\\\\").replace(":", "\\:") + "\n"
             path, descriptors = stack.enter_context(secret_file(text))
-            environment |= {"PGPASSFILE": path, "PGPASSWORD": None}  # the variable would win over the file
+            environment |= {"PGPASSFILE": path, "PGPASSWORD": None}  # the variable would override the file
             values.pop("passfile", None)
         if key_password and "service" not in values:
             path, more = stack.enter_context(secret_file(f"[fietsupdate]\nsslpassword={key_password}\n"))
@@ -94,13 +94,13 @@ def calling(url: sa.URL, program: str, *arguments: str, hint: str = "") -> Itera
 
 
 def without_secrets(url: sa.URL) -> str:
-    """Render a URL for people: passwords are masked wherever they stand."""
+    """Return a URL for messages: passwords are masked wherever they occur."""
     hidden = {name: "***" for name in url.query if name in _SECRET}
     return url.update_query_dict(hidden).render_as_string(hide_password=True)
 
 
 def _hosts(url: sa.URL) -> tuple[str, str]:
-    """Return host and port as libpq takes several: ``a,b`` and ``5432,5433``; a folder is a socket's."""
+    """Return host and port, several in libpq's form: ``a,b`` and ``5432,5433``; a folder is that of a socket."""
     if socket := _one(url, "unix_sock"):  # pg8000: the socket itself
         folder, _, name = socket.rpartition("/")
         return folder, name.rpartition(".")[2]
@@ -122,12 +122,12 @@ def _one(url: sa.URL, name: str) -> str:
     return value if isinstance(value, str) else value[-1]
 
 
-# -- Talks to a PostgreSQL server through psql, and tells its errors by their SQLSTATE.
+# -- Access to a PostgreSQL server through psql; errors are distinguished by their SQLSTATE.
 
 
 PSQL = ("--no-psqlrc", "--quiet", "--no-align", "--tuples-only", "--set=ON_ERROR_STOP=1", "--set=VERBOSITY=verbose")
 MAINTENANCE = ("postgres", "template1")
-"""Databases that every server has, from which others are made, renamed and dropped."""
+"""Databases that every server has, from which other databases are created, renamed and dropped."""
 INSTALL = "Install PostgreSQL's client programs of the server's version (Debian: postgresql-client)."
 IN_USE, NOT_ALLOWED = "55006", "42501"
 
@@ -135,9 +135,9 @@ Rows = list[tuple[str | None, ...]]
 T = TypeVar("T")
 
 _PATIENT = "SET statement_timeout = 0;\nSET default_transaction_read_only = off;\n"
-"""What is set for the role or the database is meant for the application's own statements."""
+"""Settings of the role or the database are meant for the application's own statements."""
 _CONNECTION_FAILED = 2
-"""What psql ends with when it could not connect."""
+"""The exit status of psql when it could not connect."""
 _SAID = re.compile(r"(?:psql:\S+ )?[A-Z]+:\s+(?:([0-9A-Z]{5}): )?(.*)")
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _MEANT = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
@@ -152,7 +152,7 @@ _UNREACHED = (
 
 
 class PostgreSQLStatementError(DatabaseError):
-    """A statement failed, or psql could not connect; `sqlstate` is "" then."""
+    """A statement failed, or psql could not connect; then `sqlstate` is ""."""
 
     def __init__(self, failure: programs.ProgramFailedError) -> None:
         found = [_SAID.match(line) for line in failure.said]
@@ -168,10 +168,10 @@ class PostgreSQLStatementError(DatabaseError):
 
 
 def psql(url: sa.URL, sql: str, *options: str) -> bytes:
-    """Execute statements; give what they write.
+    """Execute statements; return their output.
 
     Raises:
-        StatementFailedError: one of them failed, or the database cannot be reached.
+        PostgreSQLStatementError: A statement failed, or the database cannot be reached.
     """
     program = programs.find(["psql"], INSTALL)
     with calling(url, program, *PSQL, *options, "--file=-", hint=_UNREACHED) as call:
@@ -182,7 +182,7 @@ def psql(url: sa.URL, sql: str, *options: str) -> bytes:
 
 
 def select(url: sa.URL, sql: str, *, before: str = "") -> Rows:
-    """Return the rows of a SELECT; COPY is the one form in which psql writes every value so that it can be read back.
+    """Return the rows of a SELECT, read by COPY, the only format of psql in which every value can be read back.
 
     Args:
         url: The database.
@@ -194,7 +194,7 @@ def select(url: sa.URL, sql: str, *, before: str = "") -> Rows:
 
 
 class Server:
-    """The server of a database, reached from one of its maintenance databases."""
+    """The server of a database, reached through one of its maintenance databases."""
 
     def __init__(self, url: sa.URL) -> None:
         self._url = url
@@ -232,7 +232,7 @@ SELECT n.nspname, c.relname, c.relkind FROM pg_class c JOIN pg_namespace n ON n.
    AND NOT EXISTS (SELECT FROM pg_depend e
                     WHERE e.classid = 'pg_class'::regclass AND e.objid = c.oid AND e.deptype = 'e')
 """
-"""The query for the tables that a dump holds: those that belong to extensions are in none."""
+"""The query for the tables in a dump, which does not contain those of extensions."""
 
 _TABLES = f"""
 SELECT CASE nspname WHEN 'public' THEN relname ELSE nspname || '.' || relname END, format('%I.%I', nspname, relname)
@@ -252,19 +252,19 @@ class PostgreSQLClient(DatabaseClient):
 
     @property
     def shown(self) -> str:
-        """The URL with its passwords masked, also those in its query."""
+        """The URL with its passwords masked, including those in its query."""
         return without_secrets(self._parsed)
 
     def identity(self) -> tuple[str, ...]:
-        """Ask the server the same question through psql."""
+        """Return the server's answer to the same query through psql."""
         return tuple(value or "" for value in self.query(ASKED["postgresql"])[0])
 
     def exists(self) -> bool:
-        """Look the database up in the server's list."""
+        """Return whether the server lists the database."""
         return bool(self._server.ask(f"SELECT 1 FROM pg_database WHERE datname = {literal(self.name)}"))  # noqa: S608
 
     def size(self) -> int:
-        """Ask the server how many bytes the database takes on disk."""
+        """Return the bytes of the database on disk, as the server counts them."""
         sql = f"SELECT pg_database_size(oid) FROM pg_database WHERE datname = {literal(self.name)}"  # noqa: S608
         return int((self._server.ask(sql) or [("0",)])[0][0] or 0)
 
@@ -277,7 +277,7 @@ class PostgreSQLClient(DatabaseClient):
         return select(self._parsed, sql)
 
     def tables(self) -> list[str]:
-        """Name the tables that hold rows, without those of extensions."""
+        """Return the tables with rows, without those of extensions."""
         return [name for name, _ in self._all_tables()]
 
     def row_counts(self) -> dict[str, int]:
@@ -290,7 +290,7 @@ class PostgreSQLClient(DatabaseClient):
         return {name: int(count or 0) for (name, _), (_, count) in zip(tables, rows, strict=True)}
 
     def analyze(self) -> None:
-        """Let the server count what its planner needs; no dump holds that, and it would come by itself, but later."""
+        """Update the statistics of the planner, which no dump contains; the server would do so itself, but later."""
         if tables := self._all_tables():
             psql(self._parsed, f"ANALYZE {', '.join(table for _, table in tables)};")
 
@@ -299,7 +299,7 @@ class PostgreSQLClient(DatabaseClient):
 
 
 def meant(value: str) -> str | None:
-    """Read a value of COPY's text format."""
+    """Return the meaning of a value in COPY's text format; None for NULL."""
     if value == "\\N":
         return None
     return _ESCAPED.sub(lambda match: _MEANT.get(match[1], match[1]), value) if "\\" in value else value

@@ -1,8 +1,8 @@
-"""Loads a dump of PostgreSQL for whoever restores it: what belongs to roles that are not to be had is told by name.
+"""Loads a dump of PostgreSQL as any user: objects of roles that are not available are reported by name.
 
-A dump names owners and grantees. On a new machine, or as an ordinary user, some of them are not there, or this user may
-not act for them; nothing of the data depends on that. So rights are given one by one after the content, and whoever
-loads becomes the owner where the dump's owners cannot be.
+A dump names owners and grantees. On a new machine, or for an ordinary user, some of them do not exist, or this user may
+not act for them; the data do not depend on that. So rights are granted one by one after the content is loaded, and the
+loading user becomes the owner where the dump's owners are not available.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from fietsupdate.model.listeners import ignore
 
 HINT = "Its extensions, and the roles that its policies name, must exist here; this user must be allowed to make them."
 LONGEST = 200
-"""Characters of a statement that a message repeats."""
+"""The most characters of a statement that a message repeats."""
 _RIGHTS = frozenset({"ACL", "DEFAULT ACL"})
 _LAST = frozenset(
     {"MATERIALIZED VIEW DATA", "EVENT TRIGGER", "COMMENT - EVENT TRIGGER", "SECURITY LABEL - EVENT TRIGGER"}
 )
-"""What is computed with the rights that were given, and what would listen to their giving."""
+"""Objects that are computed with the granted rights, and objects that would react to the grants."""
 _ENTRY = re.compile(rf"\d+; \d+ \d+ ({'|'.join(sorted(_RIGHTS | _LAST, reverse=True))}|\S+) ")
 _A_RIGHT = re.compile(
     r"(GRANT|REVOKE|ALTER DEFAULT PRIVILEGES|SET SESSION AUTHORIZATION|RESET SESSION AUTHORIZATION)\b"
@@ -50,15 +50,15 @@ def load(url: sa.URL, dump: Path, moved: Moved, *, tablespaces: bool) -> tuple[s
 
     Args:
         url: The database.
-        dump: In pg_dump's custom format.
-        moved: Told how many bytes were read since the last time.
+        dump: A dump in pg_dump's custom format.
+        moved: Called with the number of bytes that were read since the last call.
         tablespaces: Whether the tablespaces of its tables can be used here.
 
     Returns:
-        What did not come along, in sentences.
+        What could not be restored, in sentences.
 
     Raises:
-        DatabaseError: it could not be loaded.
+        DatabaseError: The dump could not be loaded.
     """
     contents = entries(dump)
     foreign = _foreign_owners(contents, {role or "" for (role,) in select(url, _ROLES)})
@@ -83,7 +83,10 @@ def entries(dump: Path) -> list[str]:
 
 
 def attempted(url: sa.URL, statements: Iterable[str]) -> Iterator[str]:
-    """Execute statements, each by itself; say of those that were refused why, what is refused alike only once."""
+    """Execute statements, each by itself.
+
+    Yield the refused ones with the reason, those with the same reason together.
+    """
     for reason, count, statement in refused(url, statements):
         more = f", and {int(count) - 1} more" if int(count) > 1 else ""
         yield f"{statement}{more}: {reason}"
@@ -93,7 +96,7 @@ def refused(url: sa.URL, statements: Iterable[str], before: str = "") -> list[tu
     """Execute statements, each by itself, after those in ``before``.
 
     Returns:
-        For each reason that something was refused for: the server's words, how many statements, the first of them.
+        For each reason of a refusal: the server's text, how many statements were refused, the first of them.
     """
     script = "".join(
         _ATTEMPT.format(statement=literal(one), shown=literal(" ".join(one.split())[:LONGEST])) for one in statements
@@ -125,7 +128,7 @@ def _restore(url: sa.URL, dump: Path, listed: str, *options: str, moved: Moved =
 
 
 def _rights_in(dump: Path, contents: Sequence[str]) -> Iterator[str]:
-    """Yield the statements of a dump that give and take rights."""
+    """Yield the statements of a dump that grant and revoke rights."""
     listed = _listed(contents, only=_RIGHTS)
     if not listed:
         return
@@ -139,7 +142,7 @@ def _rights_in(dump: Path, contents: Sequence[str]) -> Iterator[str]:
 
 
 def _listed(contents: Sequence[str], *, only: Collection[str] = (), leave: Collection[str] = ()) -> str:
-    """Choose entries of a table of contents by their kinds, as pg_restore takes them."""
+    """Return entries of a table of contents by their kinds, in the form that pg_restore reads."""
     kinds = [(line, _ENTRY.match(line)) for line in contents]
     return "".join(
         f"{line}\n" for line, kind in kinds if kind and kind[1] not in leave and (not only or kind[1] in only)
@@ -147,7 +150,7 @@ def _listed(contents: Sequence[str], *, only: Collection[str] = (), leave: Colle
 
 
 def _foreign_owners(contents: Sequence[str], roles: Collection[str]) -> list[str]:
-    """Name the owners in a table of contents that are none of these roles; a line ends with its entry's owner."""
+    """Return the owners in a table of contents that are none of these roles; a line ends with its entry's owner."""
     strange = {
         line.rpartition(" ")[2]
         for line in contents

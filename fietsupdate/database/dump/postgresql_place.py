@@ -1,4 +1,7 @@
-"""Makes a PostgreSQL database like another: what belongs to the database itself is in no dump that can be renamed."""
+"""Creates a PostgreSQL database with the properties of another.
+
+A dump does not contain those of the database itself.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from fietsupdate.database.quoting import literal, quoted
 
 Query = Callable[[str], list[tuple[str | None, ...]]]
 Properties = Sequence[Sequence[str]]
-"""A comment, rights and settings, each as a kind and its values; a manifest keeps them."""
+"""A comment, rights and settings, each as a kind and its values; a manifest stores them."""
 
 _PROPERTIES = """
 SELECT r.rolname, pg_encoding_to_char(d.encoding), d.datcollate, d.datctype, d.datconnlimit, t.spcname,
@@ -18,7 +21,7 @@ SELECT r.rolname, pg_encoding_to_char(d.encoding), d.datcollate, d.datctype, d.d
   FROM pg_database d JOIN pg_roles r ON r.oid = d.datdba JOIN pg_tablespace t ON t.oid = d.dattablespace
  WHERE d.datname = {name}
 """
-"""Through JSON, as every release has other columns."""
+"""Through JSON, since every release has other columns."""
 
 _RIGHTS = """
 SELECT coalesce(r.rolname, ''), a.privilege_type, a.is_grantable
@@ -45,9 +48,9 @@ _PROVIDERS = {"i": "icu", "b": "builtin"}
 
 
 def creation(query: Query, live: str, name: str, *, full: bool = False) -> str | None:
-    """Return the statement that makes a database like the live one, empty or a full copy; None without a live one.
+    """Return the statement that creates a database like the live one, empty or a full copy; None without a live one.
 
-    Only the server itself can make a full copy, and only while nobody is connected.
+    Only the server itself can make a full copy, and only while no session is connected.
     """
     rows = query(_PROPERTIES.format(name=literal(live)))
     if not rows:
@@ -60,7 +63,7 @@ def creation(query: Query, live: str, name: str, *, full: bool = False) -> str |
         f"template0 ENCODING {literal(encoding or '')} LC_COLLATE {literal(collate or '')} "
         f"LC_CTYPE {literal(ctype or '')}"
     )
-    if tablespace != "pg_default":  # to name that one takes a right which ordinary users do not have
+    if tablespace != "pg_default":  # naming the default takes a right that ordinary users do not have
         sql += f" TABLESPACE {quoted(tablespace or '')}"
     if provider in _PROVIDERS:
         kind = _PROVIDERS[provider]
@@ -69,7 +72,7 @@ def creation(query: Query, live: str, name: str, *, full: bool = False) -> str |
 
 
 def properties(query: Query, live: str) -> Properties:
-    """Describe a database's own comment, rights and settings: each with its kind, in words that any server has."""
+    """Return a database's own comment, rights and settings: each with its kind, independent of the server's version."""
     rows = query(_PROPERTIES.format(name=literal(live)))
     owner, comment, has_rights = (rows[0][0] or "", rows[0][9], rows[0][10]) if rows else ("", None, "f")
     found: list[tuple[str, ...]] = [("comment", comment)] if comment is not None else []
@@ -83,9 +86,9 @@ def properties(query: Query, live: str) -> Properties:
 
 
 def statements(known: Properties, name: str, owner: str) -> Iterator[str]:
-    """Yield the statements that make a new database's comment, rights and settings those that were described.
+    """Yield the statements that give a new database this comment, these rights and settings.
 
-    What its owner was allowed then, its owner is allowed now, whatever he is called.
+    Rights of the owner at that time are granted to the present owner, whose name may differ.
     """
     then = next((values[0] for kind, *values in known if kind == "rights"), owner)
     for kind, *values in known:

@@ -1,4 +1,4 @@
-"""What this user could not restore of a PostgreSQL database, and what no dump of it holds: asked before it matters."""
+"""Checks beforehand what this user could not restore of a PostgreSQL database, and what no dump contains."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from fietsupdate.database.dump.postgresql_client import PostgreSQLStatementError
 from fietsupdate.database.dump.postgresql_load import refused
 
 PROBED = "5s"
-"""How long an expression that calls functions of the application's own is tried."""
+"""How long an expression that calls the application's own functions is tried."""
 
 _FIRST = 16_384
-"""The least oid of what somebody has made after initdb (FirstNormalObjectId)."""
+"""The least oid of objects that were created after initdb (FirstNormalObjectId)."""
 _BARRIERS = """
 SELECT 'createdb', current_user::text, '' FROM pg_roles
  WHERE rolname = current_user AND NOT (rolcreatedb OR rolsuper)
@@ -138,13 +138,13 @@ SELECT 'materialized view', c.oid::regclass::text, format('SELECT 1 FROM (%s) AS
   FROM pg_rewrite r JOIN calls ON classid = 'pg_rewrite'::regclass AND objid = r.oid
   JOIN pg_class c ON c.oid = ev_class WHERE relkind = 'm'
 """
-"""What is computed while a dump is loaded, with nothing but pg_catalog on the search path, by functions that may rely
-on more. On an empty table nothing is called, there as here."""
+"""Expressions that are computed while a dump is loaded, with only pg_catalog on the search path, by functions that may
+need more. On an empty table nothing is called, here and there."""
 _AS_LOADED = "SET search_path = '';\n"
 
 
 def barriers(url: sa.URL) -> list[tuple[str, str]]:
-    """Say why nothing at all could be restored by this user as it is, each time with what to type about it."""
+    """Return the reasons why this user could restore nothing at all, each with the command that removes it."""
     found = []
     for kind, *names in select(url, _BARRIERS):
         text, remedy = _WALLS[kind or ""]
@@ -153,7 +153,7 @@ def barriers(url: sa.URL) -> list[tuple[str, str]]:
 
 
 def cautions(url: sa.URL) -> list[str]:
-    """Say what this user could not restore of what is there, and what no dump holds."""
+    """Return what this user could not restore of the database, and what no dump contains."""
     found = [_TOLD[kind or ""].format(*names) for kind, *names in select(url, _CAUTIONS)]
     for kind, name, sql in select(url, _EXPRESSIONS.format(first=_FIRST), before=_AS_LOADED):
         if reason := _refused(url, sql or ""):
@@ -165,9 +165,9 @@ def cautions(url: sa.URL) -> list[str]:
 
 
 def _refused(url: sa.URL, sql: str) -> str:
-    """Try an expression as it is computed while a dump is loaded; give the server's words, "" where it works."""
+    """Try an expression as it is computed while a dump is loaded; return the server's error, or ""."""
     before = f"{_AS_LOADED}SET statement_timeout = '{PROBED}';\nSET default_transaction_read_only = on;\n"
     try:
         return next((reason for reason, _, _ in refused(url, [sql], before)), "")
     except PostgreSQLStatementError:
-        return ""  # it takes longer, and so is not known
+        return ""  # it takes longer, so the result is unknown

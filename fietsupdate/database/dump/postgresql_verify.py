@@ -1,7 +1,7 @@
-"""Compares a loaded PostgreSQL database with the dump that it came from: both as pg_dump's script, in little memory.
+"""Compares a loaded PostgreSQL database with its dump: both as pg_dump's script, with little memory.
 
-Rows are counted and added up table by table, whatever their order. Owners and rights are left to the loading, which
-names what it could not give.
+Rows are counted and added up table by table, whatever their order. Owners and rights are not compared; the loading
+reports those that it could not set.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from fietsupdate.database.dump.postgresql_client import INSTALL
 
 ALIKE = ("--no-owner", "--no-acl", "--no-tablespaces")
 MOST = 10
-"""So many differing lines of the schema are told."""
+"""The most differing lines of the schema that are reported."""
 LONGEST = 200
-"""Characters of a line that are told."""
+"""The most characters of a reported line."""
 _NOISE = re.compile(rb"(--.*|SET .*;|SELECT pg_catalog\.set_config\(.*|\\(un)?restrict .*|\s*)\n?")
 _BY = re.compile(rb"-- Dumped by pg_dump version (\d+)")
 _MASK = (1 << 64) - 1
@@ -28,21 +28,21 @@ _MASK = (1 << 64) - 1
 
 @dataclass
 class Script:
-    """What a script adds up to."""
+    """The sums over a script."""
 
     rows: dict[str, tuple[int, int]] = field(default_factory=dict)
-    """By the table: how many, and a sum over their digests."""
+    """By table: the number of rows, and a sum over their digests."""
     lines: Counter[str] = field(default_factory=Counter)
-    """All else."""
+    """All other lines."""
     by: str = ""
     """The release of pg_dump that wrote it."""
 
 
 def differences(dump: Path, dumping: programs.Call) -> Iterator[str]:
-    """Say in what a database is not as its dump.
+    """Yield the differences between a database and its dump.
 
     Args:
-        dump: In pg_dump's custom format.
+        dump: A dump in pg_dump's custom format.
         dumping: The call of pg_dump that writes the database as a script, with `ALIKE`.
     """
     reading = programs.Call(
@@ -82,6 +82,6 @@ def _added_up(lines: Iterable[bytes]) -> Script:
 
 
 def _short(line: bytes) -> str:
-    """Keep a line that somebody may read, and the digest of a long one: large objects are written in such."""
+    """Return a line for a message, with a digest if the line is long: large objects are written in long lines."""
     text = line.rstrip(b"\n").decode(errors="surrogateescape")
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}... {hashlib.blake2b(line, digest_size=8).hexdigest()}"

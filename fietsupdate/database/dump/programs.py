@@ -1,7 +1,7 @@
-"""Runs the databases' own programs: secrets out of sight, memory flat, and nobody left behind.
+"""Runs the databases' own programs: no visible secrets, constant memory, and no process left behind.
 
-Everything goes through pipes that end here. When this process is killed, a program that we feed sees the end of its
-input, and one that we read from cannot write any more; on an error or a signal they are ended before we go on.
+All data goes through pipes that end here. When this process is killed, a program that we feed sees the end of its
+input, and a program that we read from cannot write any more; on an error or a signal they are ended before we go on.
 """
 
 from __future__ import annotations
@@ -31,19 +31,20 @@ PIECE = 1 << 20
 GRACE = 5.0
 """Seconds that a program has to end by itself; pg_dump uses them to cancel its query."""
 LINES = 6
-"""Lines of what a program said that an error repeats."""
+"""Lines of a program's messages that an error repeats."""
 WIDEST = 400
-"""Characters of a line that an error repeats."""
+"""The most characters of a line that an error repeats."""
 TAIL = 16_384
 _STATEMENT = re.compile(r"\A.*^-{14}$\n?", re.MULTILINE | re.DOTALL)
 Edit = Callable[[bytes], bytes]
-"""Changes the beginning of a line, of which a longer rest may follow."""
+"""Changes the beginning of a line; the rest of a long line may follow."""
 _NOT_MEANT = re.compile(r"unknown (option|variable) '(--)?loose-|^\s*Is the server running")
-"""What programs of the other family say of options that are not for them; and libpq's question, which the hint asks."""
+"""Messages of the other family's programs about options that they do not know; and libpq's question, which the hint
+asks."""
 
 
 class ProgramFailedError(DatabaseError):
-    """A program failed; `said` holds its last lines, `exit_status` what it ended with."""
+    """A program failed; `said` holds its last lines, `exit_status` its exit status."""
 
     def __init__(self, program: str, exit_status: int, said: Sequence[str], *, hint: str = "") -> None:
         text = " ".join(said) or f"it ended with status {exit_status}"
@@ -57,12 +58,12 @@ class Call:
     """One program with its arguments.
 
     Args:
-        arguments: The program's path first. They hold no secret: everybody on the machine can read them.
-        environment: Variables to set; None takes one away. No secrets either, only names of files.
+        arguments: The program's path first. They contain no secret, since every user of the machine can read them.
+        environment: Variables to set; None removes one. They contain no secrets, only names of files.
         descriptors: Open files that the program inherits.
         secrets: Texts that no message may repeat.
-        hint: What to do when it fails.
-        forgiven: Fits every line of a failure that is none.
+        hint: The hint of the error when it fails.
+        forgiven: If it matches every line of the messages, the failure is ignored.
     """
 
     arguments: tuple[str, ...]
@@ -82,7 +83,7 @@ def find(names: Sequence[str], hint: str) -> str:
     """Return the path of the first program that is installed.
 
     Raises:
-        DatabaseError: none is, with the hint.
+        DatabaseError: None is installed; with the hint.
     """
     for name in names:
         if path := shutil.which(name):
@@ -91,10 +92,10 @@ def find(names: Sequence[str], hint: str) -> str:
 
 
 def output_of(call: Call, text: str | bytes = b"") -> bytes:
-    """Run a program on a text; give all that it writes.
+    """Run a program with a text as its input; return all of its output.
 
     Raises:
-        ProgramFailedError: it ended with an error.
+        ProgramFailedError: The program ended with an error.
     """
     with _running(call, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         output, _ = child.communicate(text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text)
@@ -102,14 +103,14 @@ def output_of(call: Call, text: str | bytes = b"") -> bytes:
 
 
 def to_file(call: Call, path: Path, moved: Moved = ignore, edit: Edit | None = None) -> None:
-    """Append a program's output to a file that is there, each line as ``edit`` makes it; tell how it grows.
+    """Append a program's output to an existing file, each line changed by ``edit``; report how it grows.
 
     Raises:
-        ProgramFailedError: it ended with an error.
-        OSError: the file cannot be written.
+        ProgramFailedError: The program ended with an error.
+        OSError: The file cannot be written.
     """
     with (
-        open(path, "ab", buffering=0) as file,  # before the program, so that a signal meets it inside of its block
+        open(path, "ab", buffering=0) as file,  # before the program, so that a signal is raised inside of its block
         _running(call, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as child,
     ):
         _pour(child.stdout, file, moved, edit)
@@ -117,21 +118,21 @@ def to_file(call: Call, path: Path, moved: Moved = ignore, edit: Edit | None = N
 
 @contextlib.contextmanager
 def lines_of(call: Call) -> Iterator[Iterator[bytes]]:
-    """Yield the lines that a program writes, as they come; all of them are to be read.
+    """Yield the lines that a program writes, as they come; all of them must be read.
 
     Raises:
-        ProgramFailedError: it ended with an error.
+        ProgramFailedError: The program ended with an error.
     """
     with _running(call, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as child:
         yield iter(io.BufferedReader(cast("io.RawIOBase", child.stdout), PIECE))  # `_start` gives it no buffer
 
 
 def from_file(call: Call, path: Path, edit: Edit | None = None, moved: Moved = ignore) -> None:
-    """Feed a file to a program, each line as ``edit`` makes it; tell how far it is.
+    """Feed a file to a program, each line changed by ``edit``; report the progress.
 
     Raises:
-        ProgramFailedError: it ended with an error.
-        OSError: the file cannot be read.
+        ProgramFailedError: The program ended with an error.
+        OSError: The file cannot be read.
     """
     with (
         open(path, "rb", buffering=0) as file,
@@ -141,10 +142,10 @@ def from_file(call: Call, path: Path, edit: Edit | None = None, moved: Moved = i
 
 
 def through(source: Call, sink: Call, edit: Edit | None = None, moved: Moved = ignore) -> None:
-    """Feed one program's output to another, each line as ``edit`` makes it; tell how much it is.
+    """Feed one program's output to another, each line changed by ``edit``; report the progress.
 
     Raises:
-        ProgramFailedError: one of them ended with an error.
+        ProgramFailedError: One of them ended with an error.
     """
     with (
         _running(source, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as giver,
@@ -155,9 +156,9 @@ def through(source: Call, sink: Call, edit: Edit | None = None, moved: Moved = i
 
 @contextlib.contextmanager
 def secret_file(text: str) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Yield the path of a file of mode 0600 that only a child of ours can open, and the descriptors it needs for that.
+    """Yield the path of a file that only a child of ours can open, and the descriptors that the child needs for that.
 
-    On Linux it has no name on disk, so that nothing can be left behind; elsewhere it lies in a private folder.
+    On Linux the file has no name on disk, so that it cannot be left behind; elsewhere it is in a private folder.
     """
     data = text.encode("utf-8", "surrogateescape")
     if os.path.isdir("/proc/self/fd"):
@@ -174,7 +175,7 @@ def secret_file(text: str) -> Iterator[tuple[str, tuple[int, ...]]]:
 
 
 def version(program: str, pattern: re.Pattern[str]) -> tuple[int, ...]:
-    """Ask a program for its version; empty when it does not tell."""
+    """Return the version of a program; empty when it does not print one."""
     text = output_of(Call((program, "--version"))).decode(errors="replace")
     found = pattern.search(text)
     return tuple(int(part) for part in found[1].split(".")) if found else ()
@@ -182,7 +183,7 @@ def version(program: str, pattern: re.Pattern[str]) -> tuple[int, ...]:
 
 @contextlib.contextmanager
 def _running(call: Call, **streams: int) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a program beside a block; it has ended, and well, when the block is left without an error."""
+    """Run a program beside a block; it has ended without an error when the block is left without one."""
     with contextlib.ExitStack() as stack:
         errors = stack.enter_context(tempfile.TemporaryFile(prefix="fietsupdate-"))
         with _undisturbed():
@@ -202,10 +203,10 @@ def _start(call: Call, errors: Any, **streams: int) -> subprocess.Popen[bytes]:
         child: subprocess.Popen[bytes] = subprocess.Popen(
             call.arguments,
             env=_environment(call),
-            bufsize=0,  # every read is one call of the system: between two of them signals are obeyed
+            bufsize=0,  # every read is one system call, so that signals are handled in between
             pass_fds=call.descriptors,
             stderr=errors,
-            start_new_session=True,  # Ctrl-C is for us; and there is no terminal to ask for a password at
+            start_new_session=True,  # Ctrl-C is for us; and there is no terminal to ask for a password
             **streams,  # type: ignore[call-overload]
         )
     except OSError as error:
@@ -215,7 +216,7 @@ def _start(call: Call, errors: Any, **streams: int) -> subprocess.Popen[bytes]:
 
 @contextlib.contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Let signals wait while a program starts: else it would run, and nobody would know of it."""
+    """Defer signals while a program starts; otherwise it could run without our knowing its process."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -258,7 +259,7 @@ def _edited(pieces: Iterable[bytes], edit: Edit) -> Iterator[bytes]:
 
 
 def _feed(source: IO[bytes] | None, child: subprocess.Popen[bytes], moved: Moved, edit: Edit | None) -> None:
-    """Feed a program; when it takes no more, it has failed, and its own words say why."""
+    """Feed a program; when it accepts no more input it has failed, and its own messages tell why."""
     try:
         _pour(source, child.stdin, moved, edit)
         _close(child.stdin)
@@ -292,6 +293,6 @@ def _said(errors: Any, secrets: Sequence[str]) -> list[str]:
     text = errors.read().decode(errors="replace")
     for secret in secrets:
         text = text.replace(secret, "***")
-    text = _STATEMENT.sub("", text)  # the client of MariaDB repeats what it was fed: rows, passwords, megabytes
+    text = _STATEMENT.sub("", text)  # the client of MariaDB repeats its input: rows, passwords, megabytes
     lines = [" ".join(line.split())[:WIDEST] for line in text.splitlines()]
     return [line for line in lines if line and not _NOT_MEANT.search(line)]

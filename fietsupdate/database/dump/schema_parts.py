@@ -1,6 +1,6 @@
-"""Takes tables and columns out of the text of a schema, so that all the rest of two schemas can be compared.
+"""Removes tables and columns from the text of a schema, so that the rest of two schemas can be compared.
 
-The text is what `Store.schema_text` gives: definitions that end with ``;``, each column of a table on its own line.
+The text comes from `Store.schema_text`: definitions that end with ``;``, each column of a table on its own line.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _KEYS = re.compile(r"\s*(?:CONSTRAINT|PRIMARY|UNIQUE|FOREIGN|CHECK|KEY|INDEX|FUL
 
 
 def holds(schema: str, leave: Leave) -> bool:
-    """Return whether a table or column is there."""
+    """Return whether a table or column exists in a schema."""
     return any(
         leave.kind == TABLE or any(_is_column(line, leave.column) for line in text.splitlines()[1:])
         for text in definitions(schema)
@@ -36,7 +36,7 @@ def holds(schema: str, leave: Leave) -> bool:
 
 
 def without(schema: str, leaves: Iterable[Leave]) -> str:
-    """Return a schema without these tables and columns, and without what hangs on them: keys, indexes, sequences."""
+    """Return a schema without these tables and columns, and without their keys, indexes and sequences."""
     parts, owned = definitions(schema), _owners(schema)
     for leave in leaves:
         if leave.kind != FILES:
@@ -93,12 +93,12 @@ def _mentions(text: str, column: str) -> bool:
 
 
 def _owners(schema: str) -> dict[str, str]:
-    """Map the sequences of PostgreSQL to the columns that they count for."""
+    """Return the sequences of PostgreSQL with the columns that own them."""
     found = (_OWNED.match(text) for text in definitions(schema))
     return {_plain(one[1]): _plain(one[2]) for one in found if one}
 
 
 def _plain(name: str) -> str:
-    """Return a dotted name without quotes, and without the schema that need not be named."""
+    """Return a dotted name without quotes, and without the default schema."""
     parts = [part[1:-1] if part[0] in '"`[' else part for part in re.findall(_NAME, name)]
     return ".".join(parts).removeprefix("public.")

@@ -1,7 +1,7 @@
-"""SQLite: a database is a file, copied by the online backup API while others use it.
+"""SQLite: a database is a file, copied by the online backup API while other processes use it.
 
-A copy is one file: what the write-ahead log held is in it. Its header is the original's, so page size, ``user_version``
-and the journal mode stay what they were.
+A copy is one file, which includes the content of the write-ahead log. Its header is the original's, so page size,
+``user_version`` and the journal mode stay the same.
 """
 
 from __future__ import annotations
@@ -57,24 +57,24 @@ class SQLiteStore(Store):
         self.made = made
 
     def check(self) -> None:
-        """See that the file is there and is a database that can be read."""
+        """Check that the file exists and is a readable database."""
         self.refuse_another()
         with self._told("read"), closing(connect(self.place)) as connection:
             patiently(lambda: connection.execute("SELECT count(*) FROM sqlite_master").fetchall())
 
     def identity(self) -> tuple[str, ...]:
-        """Look at the file that is opened here."""
+        """Return the identity of the file that is opened here."""
         return identity_of_file(self.place)
 
     def exists(self) -> bool:
-        """Return whether the file is there; an empty one in the place of an old database stands for none."""
+        """Return whether the file exists; an empty file in the place of an old database means that there was none."""
         try:
             return os.stat(self.place).st_size > 0 or not self.made
         except OSError:
             return False
 
     def size(self) -> int:
-        """Add up the bytes of the file and its write-ahead log."""
+        """Return the bytes of the file and its write-ahead log."""
         total = 0
         for path in (self.place, _side(self.place, "-wal")):
             with contextlib.suppress(OSError):
@@ -94,7 +94,7 @@ class SQLiteStore(Store):
 
     def load_beside(self, dump: Path, tag: str, moved: Moved = ignore, settings: Settings | None = None) -> Store:
         """Copy a dump to a file beside the live one, with the live one's owner and mode."""
-        del settings  # a file's are in it
+        del settings  # a file contains its settings
         new = self.sibling(NEW, tag)
         new.drop()
         with self._told(f"replaced by {dump}"), arriving(new.place) as draft:
@@ -108,7 +108,7 @@ class SQLiteStore(Store):
         self, tag: str, folder: Path | None = None, moved: Moved = ignore, *, by_dump: bool = False, definer: str = ""
     ) -> Store:
         """Copy the file into a folder, by default its own."""
-        del by_dump, definer  # which are about servers
+        del by_dump, definer  # these concern servers only
         clone = self.sibling(CLONE, tag, folder)
         clone.drop()
         with self._told("cloned"), arriving(clone.place) as draft:
@@ -116,7 +116,7 @@ class SQLiteStore(Store):
         return clone
 
     def barriers(self) -> tuple[tuple[str, str], ...]:
-        """See that this user may make files beside the live one, and put another in its place."""
+        """Check that this user may create files beside the live one, and replace it."""
         folder, file = self.place.parent, self.place
         if not os.access(folder, os.W_OK | os.X_OK):
             text = f"This user may not make files in {folder}, beside the database."
@@ -131,7 +131,7 @@ class SQLiteStore(Store):
         return ()
 
     def rows_in(self, dump: Path, schema: str, table: str) -> list[dict[str, str | None]] | None:
-        """Read the table: a dump is a database itself."""
+        """Read the table; a dump is a database itself."""
         del schema
         with self._told("copied"), closing(connect(dump, "mode=ro&immutable=1")) as connection:
             if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)).fetchone():
@@ -140,7 +140,7 @@ class SQLiteStore(Store):
             return [dict(zip([column[0] for column in rows.description], map(_text, row), strict=True)) for row in rows]
 
     def swap(self, new: Store, tag: str) -> None:
-        """Rename ``new`` over the live file, of which the old name is a second link; where that cannot be, copy."""
+        """Rename ``new`` over the live file, after linking that to the old name; copy where that is not possible."""
         if new.file is None:
             raise DatabaseError(f"{new.shown} is not a SQLite file.")
         exchange = FileSwap(self.place, Path(os.path.realpath(new.file)), self.sibling(OLD, tag).place)
@@ -157,14 +157,14 @@ class SQLiteStore(Store):
         return SQLiteStore(self._url_of(place), place, made=True)
 
     def drop(self) -> None:
-        """Unlink the file, what SQLite keeps beside it, and one that was arriving when we were killed; durably."""
+        """Unlink the file, SQLite's files beside it, and an incomplete file that a killed run left; durably."""
         refuse_live(self)
         paths = (self.place, *(_side(self.place, ending) for ending in SIDES), draft_of(self.place))
         if there := [path for path in paths if os.path.lexists(path)]:
             for path in there:
                 path.unlink(missing_ok=True)
             with self._told("removed"), contextlib.suppress(FileNotFoundError):
-                sync_path(self.place.parent)  # who drops it forgets its name
+                sync_path(self.place.parent)  # the name is dropped with the folder
 
     def run(self, sql: str) -> None:
         """Execute statements, all of them in one transaction."""
@@ -175,24 +175,24 @@ class SQLiteStore(Store):
             patiently(lambda: connection.execute("COMMIT"))
 
     def query(self, sql: str) -> list[tuple[str | None, ...]]:
-        """Return rows as text; bytes are taken for UTF-8."""
+        """Return rows as text; bytes are decoded as UTF-8."""
         with self._told("read"), closing(connect(self.place)) as connection:
             rows = patiently(lambda: connection.execute(sql).fetchall())
         return [tuple(_text(value) for value in row) for row in rows]
 
     def tables(self) -> list[str]:
-        """Name the tables, without SQLite's own."""
+        """Return the tables, without SQLite's own."""
         return [str(name) for (name,) in self.query(_TABLES)]
 
     def row_counts(self) -> dict[str, int]:
-        """Count the rows of every table; virtual tables whose module is not there are passed over."""
+        """Count the rows of every table; virtual tables whose module is missing are skipped."""
         with self._told("read"), closing(connect(self.place)) as connection:
             names = patiently(lambda: connection.execute(_TABLES).fetchall())
             counts = {name: _count(connection, name) for (name,) in names}
         return {name: count for name, count in counts.items() if count is not None}
 
     def schema_text(self) -> str:
-        """Return what sqlite_master holds, one definition after the other, without accidents of quoting and layout."""
+        """Return the definitions in sqlite_master, independent of quoting and layout."""
         with self._told("read"), closing(connect(self.place)) as connection:
             return patiently(lambda: definitions(connection))
 
@@ -240,7 +240,7 @@ def _count(connection: sqlite3.Connection, table: str) -> int | None:
 
 
 def _statements(sql: str) -> Iterator[str]:
-    """Divide a script into its statements, as SQLite's own shell does."""
+    """Split a script into its statements, as SQLite's own shell does."""
     pending = ""
     for piece in sql.split(";"):
         pending += piece + ";"
@@ -258,7 +258,7 @@ def _text(value: Any) -> str | None:
     return None if value is None else str(value)
 
 
-# -- SQLite's schema as text that can be compared: accidents of quoting and layout are taken out.
+# -- SQLite's schema as text that can be compared: differences of quoting and layout are removed.
 
 
 _MASTER = """

@@ -1,4 +1,4 @@
-"""Copies SQLite files by the online backup API, and looks at what arrived."""
+"""Copies SQLite files by the online backup API, and checks the copies."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ from fietsupdate.filesystem.posix.durable import sync_path
 from fietsupdate.model.listeners import ignore
 
 PATIENCE = 30.0
-"""Seconds that we wait for somebody else's lock."""
+"""Seconds that we wait for another process's lock."""
 PAUSE = 0.05
-"""Seconds between two attempts; locks are polled, so that a signal is obeyed meanwhile."""
+"""Seconds between two attempts; locks are polled, so that a signal is handled meanwhile."""
 PAGES = 2048
-"""Pages copied before we listen to signals."""
+"""Pages that are copied before signals are handled."""
 _ABOUT_DATA = re.compile(r"(NULL|TEXT|NUMERIC) value in |CHECK constraint failed|non-unique entry|non-INT value in ")
-"""What quick_check says of rows that break a rule of the schema: the file is as whole as it was."""
+"""Messages of quick_check about rows that violate a rule of the schema: the file is as sound as it was."""
 _KNOWN_TO_THE_APPLICATION = re.compile(r"no such (collation sequence|function|module)|unknown tokenizer")
 
 T = TypeVar("T")
 
 
 def connect(path: Path, options: str = "mode=rw") -> sqlite3.Connection:
-    """Open a file that is there, without transactions of the driver's own; a missing one is never created."""
+    """Open an existing file, without implicit transactions of the driver; a missing file is never created."""
     return sqlite3.connect(f"{path.as_uri()}?{options}", uri=True, timeout=0, isolation_level=None)
 
 
 def patiently(action: Callable[[], T]) -> T:
-    """Repeat what somebody else's lock prevents, for `PATIENCE` seconds."""
+    """Repeat an action that another process's lock prevents, for `PATIENCE` seconds."""
     deadline = time.monotonic() + PATIENCE
     while True:
         try:
@@ -54,7 +54,7 @@ def patiently(action: Callable[[], T]) -> T:
 
 
 def in_use(place: Path) -> DatabaseError:
-    """Make the error of a lock that did not go away."""
+    """Return the error of a lock that was not released."""
     return DatabaseError(
         f"The database {place} is in use: somebody held its lock for {PATIENCE:.0f} s.",
         hint="Stop the application, and whatever else has the file open, then run the same command again.",
@@ -85,8 +85,8 @@ def copy_file(source: Path, target: Path, moved: Moved = ignore, *, at_rest: boo
     Args:
         source: The database; with its write-ahead log or hot journal, if it has one.
         target: An empty file.
-        moved: Told how many bytes were copied since the last time.
-        at_rest: Nobody can change the source, so that not even a lock has to be taken (read-only media).
+        moved: Called with the number of bytes that were copied since the last call.
+        at_rest: Whether no process can change the source, so that not even a lock has to be taken (read-only media).
     """
     with (
         closing(connect(source, "mode=ro&immutable=1" if at_rest else "mode=rw")) as reader,
@@ -95,16 +95,16 @@ def copy_file(source: Path, target: Path, moved: Moved = ignore, *, at_rest: boo
         writer.execute("PRAGMA journal_mode = OFF")
         writer.execute("PRAGMA synchronous = OFF")
         reader.execute("BEGIN")
-        # A read transaction of our own: the copy is of one moment, and never starts anew because somebody wrote.
+        # A read transaction of our own: the copy is of one moment, and never restarts because another process wrote.
         patiently(lambda: reader.execute("SELECT count(*) FROM sqlite_master").fetchall())
         copy(reader, writer, moved)
 
 
 def inspect(path: Path) -> None:
-    """See that every page of a file at rest is sound.
+    """Check that every page of a file at rest is sound.
 
     Raises:
-        DatabaseError: the file is damaged.
+        DatabaseError: The file is damaged.
     """
     with closing(connect(path, "mode=ro&immutable=1")) as connection:
         connection.execute("PRAGMA ignore_check_constraints = ON")
@@ -124,20 +124,20 @@ def inspect(path: Path) -> None:
         )
 
 
-# -- Puts another SQLite file in the place of the live one, so that a crash at any point leaves one of the two there.
+# -- Replaces the live SQLite file by another, so that a crash at any point leaves one of the two in its place.
 
 
 ACL = "system.posix_acl_access"
 SIDES = ("-journal", "-wal", "-shm")
-"""What SQLite keeps beside a file, by the ending of its name."""
+"""The suffixes of the files that SQLite keeps beside a database."""
 _NO_LINK = frozenset({errno.EPERM, errno.EXDEV, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EACCES})
 _NO_RENAME = frozenset({errno.EBUSY, errno.EXDEV})
-"""What rename answers where the file itself is a mount point (a single file in a container's volume)."""
+"""The errors of rename where the file itself is a mount point (a single file in a container's volume)."""
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 
 class FileSwap:
-    """Three paths in one folder, and the steps that put the second in the place of the first."""
+    """Three paths in one folder, and the steps that replace the first by the second."""
 
     def __init__(self, live: Path, new: Path, old: Path) -> None:
         self.live, self.new, self.old = live, new, old
@@ -146,7 +146,7 @@ class FileSwap:
         """Return whether the exchange was made before.
 
         Raises:
-            DatabaseError: there is nothing to put in the live place.
+            DatabaseError: There is no file to put in the live place.
         """
         if self.new.exists():
             return False
@@ -155,7 +155,7 @@ class FileSwap:
         return True
 
     def make(self) -> None:
-        """Make the exchange, or finish one that was interrupted; after an error nothing of it is left."""
+        """Make the exchange, or finish an interrupted one; after an error no trace of it is left."""
         fold_in(self.new)
         with contextlib.ExitStack() as stack:
             held = hold(self.live)
@@ -176,13 +176,13 @@ class FileSwap:
             self._replace(held)
 
     def _take_back(self) -> None:
-        """Remove the old name while it is one more link to the live file."""
+        """Remove the old name while it is a second link to the live file."""
         with contextlib.suppress(OSError):
             if self.new.exists() and os.path.samefile(self.live, self.old):
                 self.old.unlink()
 
     def _keep(self, held: sqlite3.Connection | None) -> bool:
-        """Make the old name, unless it is there; False when the live file is the new one already."""
+        """Create the old name, unless it exists; return False when the live file already is the new one."""
         if not os.path.lexists(self.old):
             self._make_old(held)
             return True
@@ -200,7 +200,7 @@ class FileSwap:
 
     def _make_old(self, held: sqlite3.Connection | None) -> None:
         if not self.live.exists():
-            self.old.touch(mode=0o600)  # stands for "there was none", so that a second call knows the first
+            self.old.touch(mode=0o600)  # means "there was none", so that a second call recognises the first
             return
         try:
             os.link(self.live, self.old)
@@ -215,7 +215,10 @@ class FileSwap:
                 adopt(draft, self.live)
 
     def _clear_sides(self, *, folded: bool) -> None:
-        """Take away what lies beside the live file: empty by now, or, of a damaged file, kept with the old one."""
+        """Remove the files beside the live one: they are empty by now.
+
+        Those of a damaged file are kept with the old one.
+        """
         for ending in SIDES:
             side = self.live.with_name(self.live.name + ending)
             if folded:
@@ -249,17 +252,17 @@ class FileSwap:
 
 
 def fold_in(path: Path) -> None:
-    """Bring what journal or log of a file hold into the file itself, which nobody else uses."""
+    """Write the content of a file's journal or log into the file itself, which no other process uses."""
     with closing(connect(path)) as connection:
         patiently(lambda: connection.execute("SELECT count(*) FROM sqlite_master").fetchall())
         patiently(lambda: connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall())
 
 
 def hold(path: Path) -> sqlite3.Connection | None:
-    """Keep everybody out of a database, with nothing left in its journal or log; None if it is missing or damaged.
+    """Lock all others out of a database, with journal and log empty; return None if it is missing or damaged.
 
-    It is taken out of WAL mode: whoever opened it meanwhile would else write a log that fits the old file to the live
-    name. In the other modes SQLite sees that its file was moved, and refuses to write.
+    It is taken out of WAL mode: a process that opened it meanwhile would otherwise write a log of the old file beside
+    the live name. In the other modes SQLite notices that its file was moved, and refuses to write.
     """
     if not path.exists():
         return None
@@ -282,7 +285,7 @@ def hold(path: Path) -> sqlite3.Connection | None:
 
 
 def adopt(path: Path, like: Path) -> bool:
-    """Return a file the owner, mode and attributes of another; False when it cannot get the owner."""
+    """Set the owner, mode and attributes of a file to those of another; return False when the owner cannot be set."""
     try:
         wanted = os.stat(like)
     except FileNotFoundError:
@@ -297,28 +300,28 @@ def adopt(path: Path, like: Path) -> bool:
             is_owned = False
     os.chmod(path, stat.S_IMODE(wanted.st_mode))
     for name in getattr(os, "listxattr", lambda _: [])(like):
-        with contextlib.suppress(OSError):  # not every attribute is ours to set
+        with contextlib.suppress(OSError):  # not every attribute can be set by this user
             os.setxattr(path, name, os.getxattr(like, name))
     return is_owned
 
 
 def _forget_inherited(path: Path, like: Path) -> None:
-    """Take away the access control list that a new file got from its folder, where the other file has none of its own.
+    """Remove the access control list that a new file got from its folder, if the other file has none.
 
-    It comes first: a mode that is given to a file with a list is what everybody in that list is allowed at the most.
+    This comes first: for a file with a list, the mode limits the rights of every user in the list.
     """
     if hasattr(os, "listxattr") and ACL in os.listxattr(path) and ACL not in os.listxattr(like):
         os.removexattr(path, ACL)
 
 
 def fingerprint_of(path: Path) -> bytes:
-    """Digest the content of a file that nobody uses."""
+    """Return a digest of the content of a file that no other process uses."""
     with closing(connect(path, "mode=ro&immutable=1")) as connection:
         return fingerprint(connection)
 
 
 def fingerprint(connection: sqlite3.Connection) -> bytes:
-    """Digest schema and rows, in memory that does not grow with them."""
+    """Return a digest of schema and rows, in memory that does not grow with them."""
     digest = hashlib.sha256()
     for row in connection.execute("SELECT type, name, sql FROM sqlite_master ORDER BY type, name"):
         digest.update(repr(row).encode("utf-8", "surrogatepass"))

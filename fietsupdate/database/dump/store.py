@@ -1,7 +1,7 @@
-"""Copies a whole database and puts a copy back: what a backup, a restore and a rehearsal have in common.
+"""Copies a whole database and restores a copy: the common part of a backup, a restore and a rehearsal.
 
-A `Store` is one database, whatever serves it. Nothing is ever loaded into the live one: a dump goes into a new place
-beside it, is looked at there, and then takes the live place in one step that either happens or does not. Programs are
+A `Store` is one database of any backend. Nothing is ever loaded into the live one: a dump is loaded into a new database
+beside it, is checked there, and then becomes the live one in one step that either happens or does not. Programs are
 used for servers (pg_dump, mariadb-dump, ...), so any driver in the URL will do.
 """
 
@@ -23,14 +23,14 @@ from fietsupdate.filesystem.posix.ownership import give_owner
 from fietsupdate.model.listeners import ignore
 
 NEW, OLD, CLONE = "new", "old", "clone"
-"""What the name of a database that we made says of it, before the tag."""
+"""The kinds of databases that we create, as their names contain them before the tag."""
 LONGEST_TAG = 24
 
 Settings = Sequence[Sequence[str]]
-"""What belongs to a database itself and is in no dump of its content: each a kind and its values, as a manifest keeps
-them."""
+"""Properties of a database itself that no dump of its content contains: each a kind and its values, as a manifest
+stores them."""
 Moved = Callable[[int], None]
-"""Told how many bytes were copied since the last time."""
+"""Called with the number of bytes that were copied since the last call."""
 
 
 class Store(DatabaseClient):
@@ -39,7 +39,7 @@ class Store(DatabaseClient):
     Attributes:
         dialect: SQLAlchemy's name of the dialect: ``sqlite``, ``postgresql``, ``mysql`` or ``mariadb``.
         file: The database file of SQLite, None for servers.
-        notes: What was not loaded along with a dump, or cannot be loaded of what was dumped, in sentences.
+        notes: What was not loaded, or cannot be loaded from the dump, in sentences.
 
     Methods that take long call ``moved`` with the number of bytes copied since the last call.
     """
@@ -50,46 +50,49 @@ class Store(DatabaseClient):
 
     @abstractmethod
     def check(self) -> None:
-        """See that the database can be reached, and that the programs are there and not older than the server."""
+        """Check that the database can be reached, and that the programs exist and are not older than the server."""
 
     def size_of_dump(self) -> int | None:
-        """Return how many bytes a dump has at the most; ``None`` where only making one tells: its format differs."""
+        """Return the most bytes of a dump; ``None`` if only making one shows it, because its format differs."""
         return None
 
     @abstractmethod
     def dump(self, dest: Path, moved: Moved = ignore) -> None:
-        """Write the whole database, as it is at one moment, into one file; complete and durable, or not there."""
+        """Write the whole database, as it is at one moment, into one file.
+
+        Afterwards the file is complete and durable, or does not exist.
+        """
 
     @abstractmethod
     def load_beside(self, dump: Path, tag: str, moved: Moved = ignore, settings: Settings | None = None) -> Store:
-        """Load a dump into a new database beside this one, and see that it arrived; one of the same tag is replaced.
+        """Load a dump into a new database beside this one, and check it; a database with the same tag is replaced.
 
         Args:
-            dump: What `dump` has written.
+            dump: A file that `dump` has written.
             tag: Names the new database.
-            moved: Told how many bytes were copied since the last time.
-            settings: What `settings` described of the dumped database; None for those of the live one.
+            moved: Called with the number of bytes that were copied since the last call.
+            settings: The result of `settings` for the dumped database; None for the settings of the live one.
         """
 
     def settings(self) -> Settings:
-        """Describe what belongs to the database itself, and so is in no dump of its content."""
+        """Return the properties of the database itself, which no dump of its content contains."""
         return ()
 
     def barriers(self) -> tuple[tuple[str, str], ...]:
-        """Say why nothing at all could be restored here by this user as it is, each time with what to do about it."""
+        """Return the reasons why this user could restore nothing at all here, each with its remedy."""
         return ()
 
     def cautions(self) -> tuple[str, ...]:
-        """Say what of the content this user could not restore, and what a dump does not hold."""
+        """Return what this user could not restore of the content, and what a dump does not contain."""
         return ()
 
     def differences(self, dump: Path) -> tuple[str, ...]:
-        """Compare this database, into which a dump was loaded, with the dump: say what is not the same."""
+        """Return the differences between this database, into which a dump was loaded, and the dump."""
         del dump
         return ()
 
     def rows_in(self, dump: Path, schema: str, table: str) -> list[dict[str, str | None]] | None:
-        """Read the rows of one small table from a dump without loading it; None where that cannot be done."""
+        """Return the rows of one small table in a dump without loading it; None where that is not possible."""
         del dump, schema, table
         return None
 
@@ -97,34 +100,35 @@ class Store(DatabaseClient):
     def clone(
         self, tag: str, folder: Path | None = None, moved: Moved = ignore, *, by_dump: bool = False, definer: str = ""
     ) -> Store:
-        """Copy this database: SQLite into ``folder``, else into a new database on the same server.
+        """Copy this database: SQLite into ``folder``, otherwise into a new database on the same server.
 
         Args:
             tag: Part of the new database's name.
-            folder: Takes a SQLite file.
-            moved: Told how many bytes were copied since the last time.
-            by_dump: Whether PostgreSQL must not copy it on the server, which lets nobody connect meanwhile.
-            definer: The account with whose rights routines, views, triggers and events of MariaDB run in the copy;
-                "" for those of the original.
+            folder: The folder for a SQLite file.
+            moved: Called with the number of bytes that were copied since the last call.
+            by_dump: Whether PostgreSQL must not copy it on the server, during which no session can connect.
+            definer: The account with whose rights routines, views, triggers and events of MariaDB run in the copy; ""
+                for those of the original.
         """
 
     @abstractmethod
     def swap(self, new: Store, tag: str) -> None:
-        """Put ``new`` in the live place, and what was live aside under a name made from the tag.
+        """Put ``new`` in the live place, and the live database aside under a name made from the tag.
 
-        Whenever it is interrupted, the live database is the old or the new one, and calling it again goes on; once
-        it has happened, calling it again does nothing.
+        Whenever it is interrupted, the live database is the old or the new one, and calling it again continues; once it
+        has happened, calling it again does nothing.
         """
 
     @abstractmethod
     def sibling(self, kind: str, tag: str, folder: Path | None = None) -> Store:
-        """Return the database of that kind (`NEW`, `OLD`, `CLONE`) and tag, there or not."""
+        """Return the database of that kind (`NEW`, `OLD`, `CLONE`) and tag, existing or not."""
 
     @abstractmethod
     def drop(self) -> None:
-        """Remove a database that we made, whoever uses it; if it is gone, nothing happens. A live one is refused.
+        """Remove a database that we created, even if it is in use; nothing happens if it does not exist.
 
-        What `open_store` gives is live. Others come from `load_beside`, `clone`, `beside`, `old` and `cloned`.
+        A live one is refused. The result of `open_store` is live. Other stores come from `load_beside`, `clone`,
+        `beside`, `old` and `cloned`.
         """
 
     @abstractmethod
@@ -132,20 +136,20 @@ class Store(DatabaseClient):
         """Return the definitions of everything but rows, in an order and a form that can be compared."""
 
     def beside(self, tag: str) -> Store | None:
-        """Return what `load_beside` made under this tag, or None."""
+        """Return the database that `load_beside` created with this tag, or None."""
         return _if_there(self.sibling(NEW, tag))
 
     def old(self, tag: str) -> Store | None:
-        """Return what was live before the `swap` of this tag, or None."""
+        """Return the database that was live before the `swap` with this tag, or None."""
         return _if_there(self.sibling(OLD, tag))
 
     def cloned(self, tag: str, folder: Path | None = None) -> Store | None:
-        """Return what `clone` made under this tag, or None."""
+        """Return the database that `clone` created with this tag, or None."""
         return _if_there(self.sibling(CLONE, tag, folder))
 
 
 def suffix(kind: str, tag: str, *, mark: str) -> str:
-    """Make the end of a name: ``_old_TAG`` or ``.old-TAG``; a long or odd tag is replaced by its hash."""
+    """Return the end of a name: ``_old_TAG`` or ``.old-TAG``; a long or odd tag is replaced by its hash."""
     if len(tag) > LONGEST_TAG or not re.fullmatch(r"[0-9A-Za-z_.-]+", tag):
         tag = hashlib.sha256(tag.encode("utf-8", "surrogateescape")).hexdigest()[:LONGEST_TAG]
     return f"{mark[0]}{kind}{mark[1]}{tag}"
@@ -184,10 +188,10 @@ def emerging(place: Store) -> Iterator[None]:
 
 
 def refuse_live(store: Store) -> None:
-    """Refuse to drop what we did not make.
+    """Refuse to drop a database that we did not create.
 
     Raises:
-        DatabaseError: it is the live database.
+        DatabaseError: It is the live database.
     """
     if not store.made:
         raise DatabaseError(f"{store.shown} was not made by fietsupdate, and is not dropped.")
@@ -197,7 +201,7 @@ def refuse_empty(store: Store) -> None:
     """Refuse a database without a single table.
 
     Raises:
-        DatabaseError: there is no table in it, or it is not there.
+        DatabaseError: The database has no table, or does not exist.
     """
     if not store.exists() or not store.tables():
         raise DatabaseError(
@@ -207,13 +211,13 @@ def refuse_empty(store: Store) -> None:
 
 
 def draft_of(dest: Path) -> Path:
-    """Name what a file is called while it is arriving."""
+    """Return the name of a file while it is incomplete."""
     return dest.with_name(f"{dest.name}.partial")
 
 
 @contextlib.contextmanager
 def arriving(dest: Path) -> Iterator[Path]:
-    """Yield a path to write to; afterwards what is there is durable and called ``dest``, after an error it is gone."""
+    """Yield a path to write to; afterwards the file is durable and called ``dest``, after an error it is deleted."""
     draft = draft_of(dest)
     draft.unlink(missing_ok=True)
     os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
