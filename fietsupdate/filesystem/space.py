@@ -47,8 +47,7 @@ def is_full(error: BaseException | None) -> bool:
 
 
 def name_disk(error: FietsupdateError, default: Path, *, needed: int = 0) -> None:
-    """Complete an error that a full disk has caused: name the file system, its free space, and the space that is
-    needed.
+    """Complete an error that a full disk has caused: name the file system, its free space, and the space needed.
 
     Args:
         error: The error; its message and its hint are completed.

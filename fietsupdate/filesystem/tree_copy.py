@@ -142,9 +142,7 @@ def _content(status: os.stat_result, linked: set[tuple[int, int]]) -> int:
 
 
 def _left_out(top: str, paths: Collection[Path]) -> frozenset[str]:
-    """Return the relative paths that are not copied: the given ones, and our own folder in the root and in mounts
-    below.
-    """
+    """Return the relative paths that are not copied: these, and our own folder in the root and in mounts below."""
     given = [os.path.realpath(path.parent) + "/" + path.name for path in paths]
     ours = [f"{folder}/{HOME}" for folder in (top, *mounted_below(top))]
     return frozenset(path[len(top) + 1 :] for path in (*given, *ours) if path.startswith(f"{top}/"))
