@@ -193,9 +193,7 @@ class FileTransaction:
             self.files.write(version_file, version_text(current))
 
     def _take_back_records(self, path: Path) -> None:
-        """Cut off the entries that an interrupted run of this transaction had appended before the database failed to
-        commit.
-        """
+        """Cut off the entries that an interrupted run of this transaction appended before the commit failed."""
         if self._is_reopened:
             for record in self._journal.forwards(Do.APPEND):
                 if path.exists():
@@ -237,8 +235,7 @@ class FileTransaction:
         self.changes.barrier.sync()
 
     def look_again(self) -> None:
-        """Record the attributes of files that other code has made or changed in this transaction, to recognise them
-        later.
+        """Record the attributes of files that other code made or changed in this transaction, to recognise them.
 
         Raises:
             FilesError: The notes could not be made durable.
@@ -363,9 +360,7 @@ class FileTransaction:
         return made.know(record, here) or self._unnoted.know(record, here)
 
     def _changed_since(self) -> Iterator[Record]:
-        """Yield a note on every file of the transaction's own whose attributes have changed since it was put in its
-        place.
-        """
+        """Yield a note on each file of the transaction's own whose attributes have changed since it was made."""
         for record in filterfalse(self.changes.own.is_not_ours, self._journal.forwards(*_WRITING)):
             now = self.changes.look(record.root, record.path)
             if now is not None and now.kind == "file" and not now.is_same(record.now):
