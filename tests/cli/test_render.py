@@ -637,3 +637,11 @@ def test_nothing_is_colored_without_a_terminal_or_when_it_is_not_wanted(environ,
     output = Output(1, environ)
     assert not output.colored
     output.close()
+
+
+def test_a_long_ladder_stays_narrow():
+    """Each update comes after the two before it: the lanes on the left are used again."""
+    ladder = [make_update(f"u{n}", *(f"u{m}" for m in (n - 1, n - 2) if m >= 0)) for n in range(300)]
+    drawn = diagram.text(diagram.Drawing(build(ladder, ["updates"])), 80)
+    assert len(drawn.splitlines()[0]) < 10
+    assert max(map(len, drawn.splitlines())) <= len("│ │ │  u299")

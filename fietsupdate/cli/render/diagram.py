@@ -119,10 +119,13 @@ class Lanes:
         return self.lanes.index(update_id)
 
     def _free(self, after: int = -1) -> int:
-        """Find an empty lane to the right of `after`, or make one."""
-        for number, lane in enumerate(self.lanes):
-            if lane is None and number > after:
-                return number
+        """Find an empty lane, the nearest one to the right of `after` first, or make one.
+
+        Lanes on the left are used again, too: a ladder of two thousand updates would drift right without end.
+        """
+        empty = [number for number, lane in enumerate(self.lanes) if lane is None]
+        if empty:
+            return next((number for number in empty if number > after), empty[-1])
         self.lanes.append(None)
         return len(self.lanes) - 1
 
