@@ -51,7 +51,7 @@ from fietsupdate.filesystem.posix.metadata import Meta
 from fietsupdate.filesystem.posix.ownership import give_owner
 from fietsupdate.filesystem.posix.regular import read_bytes
 from fietsupdate.filesystem.posix.rename import erase
-from fietsupdate.filesystem.space import BLOCK, is_full, mib, reserve_of, room, standing
+from fietsupdate.filesystem.space import BLOCK, is_full, mib, refuse_few_inodes, reserve_of, room, standing
 from fietsupdate.filesystem.tree_copy import Links, copy_tree, digest, measure
 from fietsupdate.model import fingerprint
 from fietsupdate.model.clock import now
@@ -184,6 +184,7 @@ class BackupWriter:
             refuse_shared(self.instance.site, folder)
         self.store.check()
         count, size = self._measured() if scope is Scope.FULL else (0, 0)
+        refuse_few_inodes("A backup", self.folder, count)
         dump = self.store.size() + count * BLOCK
         need, free = size + dump, room(self.folder)
         if free < need + reserve_of(need) and size and self._shares():

@@ -28,7 +28,7 @@ from fietsupdate.filesystem.ledger import LARGEST
 from fietsupdate.filesystem.paths import database_files
 from fietsupdate.filesystem.posix.durable import atomic_write, sync_path
 from fietsupdate.filesystem.posix.regular import read_bytes
-from fietsupdate.filesystem.space import BLOCK, mib, reserve_of, room
+from fietsupdate.filesystem.space import BLOCK, mib, refuse_few_inodes, reserve_of, room
 from fietsupdate.model import Event
 from fietsupdate.model.clock import now
 
@@ -106,18 +106,20 @@ class StagedRestore:
     def _refuse_narrow(self) -> None:
         """Refuse where the disk would be too full: a restore needs room for a second copy of everything."""
         backup, restorer = self.backup, self.restorer
-        need: dict[int, tuple[Path, int]] = {}
+        need: dict[int, tuple[Path, int, int]] = {}
 
-        def add(folder: Path, size: int) -> None:
+        def add(folder: Path, size: int, count: int = 1) -> None:
             device = os.stat(folder).st_dev
-            need[device] = folder, need.get(device, (folder, 0))[1] + size
+            _, bytes_, files = need.get(device, (folder, 0, 0))
+            need[device] = folder, bytes_ + size, files + count
 
         for root, count, size in needs(backup, restorer.roots):
             shared = shares_blocks(backup.dump, restore_folder(restorer.data_dir)) and root == restorer.data_dir
-            add(root, count * BLOCK + (0 if shared else size))
+            add(root, count * BLOCK + (0 if shared else size), count)
         if restorer.destination.file is not None:
             add(restorer.destination.file.parent, backup.manifest.dump.size)
-        for folder, size in need.values():
+        for folder, size, count in need.values():
+            refuse_few_inodes(f"Restoring {backup.name}", folder, count)
             reserve = reserve_of(size)
             if (free := room(folder)) < size + reserve:
                 raise FilesError(

@@ -25,7 +25,7 @@ from fietsupdate.commands.run import Run
 from fietsupdate.database.dump.store import NEW
 from fietsupdate.errors import FilesError
 from fietsupdate.filesystem.posix.rename import erase
-from fietsupdate.filesystem.space import BLOCK, RESERVE, mib, room
+from fietsupdate.filesystem.space import BLOCK, RESERVE, mib, refuse_few_inodes, room
 from fietsupdate.model import Event
 from fietsupdate.model.clock import now
 
@@ -103,6 +103,9 @@ def _files(run: Run, backup: Backup, folder: Path) -> list[str]:
 
 
 def _refuse_narrow(backup: Backup, folder: Path) -> None:
+    refuse_few_inodes(
+        f"Restoring {backup.name} into a throw-away place", folder, backup.manifest.files, stands=UNTOUCHED
+    )
     need = backup.manifest.bytes + backup.manifest.files * BLOCK
     if (free := room(folder)) < need + RESERVE:
         raise FilesError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from fietsupdate.errors import FietsupdateError, behind
+from fietsupdate.errors import UNCHANGED, FietsupdateError, FilesError, behind
 from fietsupdate.filesystem.posix.durable import DISK_FULL
 
 BLOCK = 4096
@@ -13,6 +13,9 @@ BLOCK = 4096
 
 RESERVE = 64 << 20
 """Bytes that a copy must leave free at the least."""
+
+INODES_LEFT = 1000
+"""Files that must still be possible beside a copy: journals, logs, the application's own."""
 
 SHARE = 20
 """A large copy must leave free one byte for this many of its own."""
@@ -32,6 +35,37 @@ def room(path: Path) -> int:
     """Return how many bytes this user may still write to the file system of a folder, or of the first above it."""
     found = os.statvfs(standing(path))
     return found.f_bavail * found.f_frsize
+
+
+def inodes(path: Path) -> int | None:
+    """Return how many files this user may still make in the file system of a folder, or of the first above it.
+
+    ``None`` where the file system sets no limit: btrfs and others report no inodes at all (statvfs(3), ``f_files``).
+    """
+    found = os.statvfs(standing(path))
+    return found.f_favail if found.f_files else None
+
+
+def refuse_few_inodes(what: str, folder: Path, count: int, *, stands: str = UNCHANGED) -> None:
+    """Refuse to begin where the inodes would run out half-way; bytes may be free all the same.
+
+    Args:
+        what: The subject of the message: "A backup", "Restoring NAME".
+        folder: Where the files are to be made.
+        count: Files, folders and links.
+        stands: The state of both halves, for the message.
+
+    Raises:
+        FilesError: the file system has too few inodes, with `INODES_LEFT` to stay free.
+    """
+    free = inodes(folder)
+    if free is not None and free < count + INODES_LEFT:
+        raise FilesError(
+            f"{what} makes {count:,} files in {folder}, and {INODES_LEFT:,} more are to stay possible; its file system "
+            f"has room for {free:,} (inodes; 'df -i' shows them).",
+            stands=stands,
+            hint="Remove files that are no longer needed from that file system, or use one with more inodes.",
+        )
 
 
 def standing(path: Path) -> Path:

@@ -11,6 +11,7 @@ import shutil
 import signal
 import socket
 import sqlite3
+import subprocess
 import sys
 from dataclasses import replace
 from functools import partial
@@ -39,6 +40,7 @@ from fietsupdate.filesystem import file_copy, lock
 from fietsupdate.filesystem.file_record import FileRecord
 from fietsupdate.model import Event, Policy, fingerprint
 from support.databases import MARIADB, POSTGRESQL, SQLITE, Database
+from support.mounts import mounted
 from support.notes import notes, traced
 from support.projects import Project
 from support.trees import tree
@@ -346,6 +348,24 @@ def test_space_is_checked_first_and_a_reserve_stays_free(project, monkeypatch):
     )
     assert "'fietsupdate backup prune'" in caught.value.hint
     assert (both(project), names(project)) == before
+
+
+def test_inodes_are_counted_before_anything_is_copied(project, tmp_path):
+    """Bytes are plenty, names are not: what would fail after minutes is refused at once, by backup and by restore."""
+    for number in range(100):
+        (project.data / "tracks" / str(number)).touch()
+    before = both(project)
+    with mounted(tmp_path / "disk", "nr_inodes=1050") as disk:
+        with pytest.raises(FilesError, match=r"A backup makes 10\d files in .*, and 1,000 more are to stay possible"):
+            updater(project, backup_dir=str(disk / "backups")).backup()
+        assert both(project) == before
+        assert not list(disk.rglob("*.gpx"))
+    made = updater(project).backup()
+    with mounted(tmp_path / "data") as data:
+        shutil.copytree(project.data, data, dirs_exist_ok=True, symlinks=True)
+        subprocess.run(["mount", "-o", "remount,nr_inodes=1200", data], check=True)
+        with pytest.raises(FilesError, match=r"Restoring .* makes 10\d files in .*; its file system has room for \d+ "):
+            Updater.from_config(project.ini, options={"data_dir": str(data)}).restore(str(made.path))
 
 
 def test_files_whose_blocks_are_shared_need_no_room(project, monkeypatch):

@@ -9,15 +9,14 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import count
-from pathlib import Path
 
 import pytest
 
 from support.breaking import CALLS, FULL, VERBS, every, example_application, small_application
 from support.databases import MARIADB, POSTGRESQL, SQLITE
 from support.injection import COMMIT, COMMITTED, FILES, SQL, Injection
+from support.mounts import mounted
 from support.states import files_of
 from support.truth import COMPLETE, ERRORS, UNDONE, assert_is_true, is_open, said, strike
 from support.zygote import Zygote
@@ -126,20 +125,6 @@ def test_when_the_database_does_not_answer_after_a_commit_nothing_is_guessed(
             assert bench.position() == (0 if moment == COMMIT else 1), bench.difference()
         assert bench.mended_update().code == 0
         assert bench.position() == 1, bench.difference()
-
-
-@contextmanager
-def mounted(folder: Path, options: str) -> Iterator[None]:
-    """Mount a file system in memory, where this machine allows it."""
-    done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        pytest.skip(f"mounting is not permitted here: {done.stderr.strip()}")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", folder], check=True)
 
 
 WRITES = "for n in range(100): self.files.write(f'new/{n}', bytes(20_000))"

@@ -30,7 +30,7 @@ from fietsupdate.filesystem.file_record import FileRecord
 from fietsupdate.filesystem.layout import ledger_file, make_home
 from fietsupdate.filesystem.paths import database_files
 from fietsupdate.filesystem.posix.durable import atomic_write
-from fietsupdate.filesystem.space import BLOCK, mib, reserve_of, room
+from fietsupdate.filesystem.space import BLOCK, mib, refuse_few_inodes, reserve_of, room
 from fietsupdate.filesystem.tree_copy import copy_tree, digest, measure
 from fietsupdate.views import DatabaseView
 
@@ -297,6 +297,7 @@ def find_place(real: Application, database: DatabaseView, folder: Path) -> Path:
     reserve = reserve_of(need)
     for place in places:
         if room(place.parent) >= need + reserve:
+            refuse_few_inodes("A clone", place.parent, count)
             return place
     rooms = " and ".join(f"{mib(room(place.parent))} MiB in {place.parent}" for place in places)
     raise FilesError(
