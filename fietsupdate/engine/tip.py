@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from fietsupdate.model import BASE, Begun, Direction, Entry, Step, fingerprint
+from fietsupdate.planning.applied import Applied
 from fietsupdate.planning.graph import Dag, Graph
-from fietsupdate.planning.history import applied_set, current_of
+from fietsupdate.planning.history import applied_set
 from fietsupdate.views import DatabaseView, OpenTransaction
 
 
@@ -21,7 +22,7 @@ class Tip:
         self.graph = graph
         self.tree = Dag(view.revisions)
         self.entries = list(view.entries)
-        self.applied = set(applied_set(view.entries, graph))
+        self.applied = Applied.of(applied_set(view.entries, graph), graph)
         self.have = self._known(view.alembic_current)
         self.instance_id = view.instance_id
         self.begun: Begun | None = view.begun
@@ -52,10 +53,13 @@ class Tip:
         """Return whether Alembic's version table says that the step's revisions have run."""
         return self._known(heads) == self.have_after(step)
 
+    def _applied_after(self, step: Step) -> Applied:
+        change = self.applied.plus if step.direction == Direction.UP else self.applied.minus
+        return change(step.update.update_id)
+
     def current_after(self, step: Step) -> tuple[str, ...]:
         """Return the current updates as they are when the step is done."""
-        own = {step.update.update_id}
-        return current_of(self.applied | own if step.direction == Direction.UP else self.applied - own, self.graph)
+        return self._applied_after(step).current
 
     def leads_to(self, step: Step) -> str:
         """Name the place that Alembic's own command line would be given for a step."""
@@ -70,11 +74,11 @@ class Tip:
     @property
     def current(self) -> tuple[str, ...]:
         """The current updates as of now."""
-        return current_of(self.applied, self.graph)
+        return self.applied.current
 
     def folded(self, entries: Sequence[Entry]) -> tuple[str, ...]:
         """Return the current updates as they are after further entries."""
-        return current_of(applied_set([*self.entries, *entries], self.graph), self.graph)
+        return Applied.of(applied_set(entries, self.graph, self.applied.ids), self.graph).current
 
     def header(self, txn: str, step: Step | None) -> OpenTransaction:
         """Make the header of a transaction that begins here; without a step it is a stamp."""
@@ -92,7 +96,7 @@ class Tip:
     def fold(self, entries: Sequence[Entry], revisions: Iterable[str] = ()) -> None:
         """Take finished entries into account, and the revisions that ran before them."""
         self.entries.extend(entries)
-        self.applied = set(applied_set(self.entries, self.graph))
+        self.applied = Applied.of(applied_set(entries, self.graph, self.applied.ids), self.graph)
         self.have = self.have | set(revisions)
         self.begun = None
 
@@ -100,8 +104,5 @@ class Tip:
         """Take a finished step into account."""
         self.have = self.have_after(step)
         self.entries.append(entry)
-        if step.direction == Direction.UP:
-            self.applied.add(entry.update_id)
-        else:
-            self.applied.discard(entry.update_id)
+        self.applied = self._applied_after(step)
         self.begun = None

@@ -7,8 +7,10 @@ result (invariant 10).
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -27,6 +29,8 @@ _LONGEST = 1 << 16
 """The most bytes of a line; an entry has a few hundred."""
 _MOST = 1 << 18
 """The most entries that are read: one a day for seven hundred years."""
+_PIECE = 1 << 20
+"""Bytes that are hashed at a time."""
 
 
 def look(data_dir: Path, version_file: str) -> FilesView:
@@ -68,25 +72,66 @@ def read_entries(path: Path) -> tuple[tuple[Entry, ...], bool, str]:
         return (), True, f"{path} cannot be read: {error.strerror}."
 
 
+@dataclass(frozen=True)
+class _Beginning:
+    """The beginning of a ledger, whole lines, as it was read last: a command looks several times."""
+
+    length: int
+    digest: bytes
+    """SHA-256 of those bytes."""
+    entries: tuple[Entry, ...]
+
+
+_NOTHING = _Beginning(0, hashlib.sha256().digest(), ())
+_READ: dict[Path, _Beginning] = {}
+
+
 def _read_lines(file: BinaryIO, path: Path) -> tuple[tuple[Entry, ...], bool, str]:
-    """Read entry by entry, up to the first invalid line, so that no more of a file is read than it has entries."""
-    entries: list[Entry] = []
-    lines = iter(lambda: file.readline(_LONGEST), b"")
-    for number, line in enumerate(lines, start=1):
-        if not line.endswith(b"\n"):
-            what = "longer than any entry is" if len(line) == _LONGEST else "incomplete"
-            where = f"Line {number} of {path}" if len(line) == _LONGEST else f"The last line of {path}"
-            return tuple(entries), True, f"{where} is {what}."
-        try:
-            entry = Entry.from_json(line.decode())
-        except ValueError:
-            return tuple(entries), True, f"Line {number} of {path} is not a ledger entry."
-        if entry.seq != number:
-            return tuple(entries), True, f"Line {number} of {path} has the number {entry.seq}."
-        if number > _MOST:
-            return tuple(entries), True, f"{path} has more than {_MOST} entries."
+    """Read entry by entry, up to the first invalid line, so that no more of a file is read than it has entries.
+
+    A beginning that is byte for byte as it was read last is not parsed again.
+    """
+    known, content = _known_beginning(file, _READ.get(path, _NOTHING))
+    entries, length = list(known.entries), known.length
+    damage = ""
+    for number, line in enumerate(iter(lambda: file.readline(_LONGEST), b""), start=len(entries) + 1):
+        entry, damage = _entry(line, number, path)
+        if entry is None:
+            break
         entries.append(entry)
-    return tuple(entries), True, ""
+        content.update(line)
+        length += len(line)
+    read = _READ[path] = _Beginning(length, content.digest(), tuple(entries))
+    return read.entries, True, damage
+
+
+def _known_beginning(file: BinaryIO, known: _Beginning) -> tuple[_Beginning, hashlib._Hash]:
+    """Go past the beginning that is known, with the hash of what was passed; stay at the start if it has changed."""
+    content, left = hashlib.sha256(), known.length
+    while left and (piece := file.read(min(left, _PIECE))):
+        content.update(piece)
+        left -= len(piece)
+    if not left and content.digest() == known.digest:
+        return known, content
+    file.seek(0)
+    return _NOTHING, hashlib.sha256()
+
+
+def _entry(line: bytes, number: int, path: Path) -> tuple[Entry | None, str]:
+    """Read a line of the ledger; return ``None`` and the reason for a line that is no entry."""
+    if not line.endswith(b"\n"):
+        what = "longer than any entry is" if len(line) == _LONGEST else "incomplete"
+        where = f"Line {number} of {path}" if len(line) == _LONGEST else f"The last line of {path}"
+        return None, f"{where} is {what}."
+    try:
+        entry = Entry.from_json(line.decode())
+    except ValueError:
+        return None, f"Line {number} of {path} is not a ledger entry."
+    if entry.seq != number:
+        return None, f"Line {number} of {path} has the number {entry.seq}."
+    if number > _MOST:
+        return None, f"{path} has more than {_MOST} entries."
+    return entry, ""
 
 
 def read_version(path: Path | None) -> tuple[tuple[str, ...] | None, str]:

@@ -69,13 +69,15 @@ class Pairing:
     """The same for the database."""
 
 
-def applied_set(entries: Iterable[Entry], graph: Graph) -> frozenset[str]:
+def applied_set(entries: Iterable[Entry], graph: Graph, before: Collection[str] = ()) -> frozenset[str]:
     """Fold a ledger into the updates that are applied. Ids that the graph does not know stay members.
+
+    `before` is what earlier entries add up to; the entries of one transaction must not be divided.
 
     ``up`` adds an update, ``down`` removes it. Stamp entries of one transaction replace the whole set by their updates
     and everything before those. ``version`` entries concern the application's version and change nothing here.
     """
-    applied: set[str] = set()
+    applied = set(before)
     stamping = ""
     for entry in entries:
         if entry.direction is Direction.UP:

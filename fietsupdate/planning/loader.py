@@ -1,6 +1,7 @@
 """Reads update scripts from disk into `Update` values. No script is run, so imports that fail do no harm.
 
-All faults in all folders are reported at once. The cost is one read and one parse for each script.
+All faults in all folders are reported at once. The cost is one read for each script, and one parse for each content:
+a command that looks several times parses once.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from fietsupdate.planning.metadata import Fault, FaultsError, NotPythonError, re
 
 _ONE_AT_A_TIME = threading.Lock()
 """Two threads that leave `warnings.catch_warnings` in the wrong order would silence the application for good."""
+_READ: dict[tuple[Path, str], tuple[bytes, Update]] = {}
+"""What was read last of each script, by path and name of the folder: the same content is the same update."""
 
 
 def load(folders: Sequence[Folder]) -> tuple[Update, ...]:
@@ -69,8 +72,15 @@ def _updates(folder: Folder, faults: list[Fault]) -> Iterator[Update]:
 
 
 def _read(path: Path, folder: str) -> Update:
-    """Read a script; one that is not valid Python counts as long as its metadata can be read."""
     source = _content(path)
+    known = _READ.get((path, folder))
+    if known is None or known[0] != source:
+        known = _READ[path, folder] = source, _parse(source, path, folder)
+    return known[1]
+
+
+def _parse(source: bytes, path: Path, folder: str) -> Update:
+    """Read a script; one that is not valid Python counts as long as its metadata can be read."""
     try:
         return read_script(source, path, folder)
     except NotPythonError as error:

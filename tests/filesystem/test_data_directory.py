@@ -2,7 +2,7 @@
 
 import pytest
 
-from fietsupdate.filesystem.ledger import look, version_text
+from fietsupdate.filesystem.ledger import look, read_entries, version_text
 from fietsupdate.model import Direction, Entry
 
 
@@ -82,3 +82,29 @@ def test_no_version_file_is_looked_for_when_none_is_configured(tmp_path):
 
 def test_the_version_file_is_written_one_id_a_line_without_a_newline_at_the_end():
     assert version_text(["v1", "v2"]) == "v1\nv2"
+
+
+def test_a_second_look_parses_only_what_was_added(tmp_path, monkeypatch):
+    """The hash of what is known decides: a changed byte in it, or a shorter file, is read from the start."""
+    parsed = []
+    real = Entry.from_json
+    monkeypatch.setattr(Entry, "from_json", lambda text: parsed.append(text) or real(text))
+    path = tmp_path / "ledger.jsonl"
+    lines = [f"{entry(number).to_json()}\n" for number in range(1, 6)]
+
+    def read():
+        parsed.clear()
+        entries, _, damage = read_entries(path)
+        return len(entries), len(parsed), damage
+
+    path.write_text("".join(lines[:3]))
+    assert read() == (3, 3, "")
+    assert read() == (3, 0, "")
+    path.write_text("".join(lines))
+    assert read() == (5, 2, "")
+    path.write_text("".join(lines) + '{"seq": 6')
+    assert read() == (5, 0, f"The last line of {path} is incomplete.")
+    path.write_text("".join(lines).replace("u1", "u7", 1))
+    assert read() == (5, 5, "")
+    path.write_text("".join(lines[:2]))
+    assert read() == (2, 2, "")

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from fietsupdate.errors import ScriptError
 from fietsupdate.model import RESERVED_IDS, Folder
+from fietsupdate.planning import loader
 from fietsupdate.planning.loader import load
 from fietsupdate.planning.metadata import ID_PATTERN, read_script
 
@@ -494,3 +495,20 @@ def test_a_changed_script_has_another_checksum(folder, script, tmp_path):
     script(GOOD + "# more\n")
     (after,) = load([folder])
     assert copy.checksum == before.checksum != after.checksum
+
+
+def test_the_same_content_is_parsed_once_and_a_change_is_seen(tmp_path, monkeypatch):
+    """Also one that leaves size and time as they were."""
+    parsed = []
+    real = loader.read_script
+    monkeypatch.setattr(loader, "read_script", lambda *given: parsed.append(given[1].name) or real(*given))
+    script = tmp_path / "one.py"
+    text = "update_id = 'one'\nprevious = []\nalembic_revision = {revision}\nclass Up: pass\n"
+    script.write_text(text.format(revision="'aaa'"))
+    before = script.stat()
+    folder = Folder("updates", tmp_path)
+    assert loader.load([folder]) == loader.load([folder])
+    assert parsed == ["one.py"]
+    script.write_text(text.format(revision="'bbb'"))
+    os.utime(script, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert loader.load([folder])[0].alembic_revisions == ("bbb",)

@@ -1,0 +1,68 @@
+"""The applied updates between two transactions, with those of them that are current.
+
+To compute the current updates from the applied ones takes time linear in the graph. A run of many updates needs them
+after each update: one update more or less costs its own place in the graph, and copies of three sets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from fietsupdate.planning.graph import Graph
+from fietsupdate.planning.history import unknown_of
+
+
+@dataclass(frozen=True)
+class Applied:
+    """The applied updates and what follows from them; immutable."""
+
+    graph: Graph
+    ids: frozenset[str]
+    """The applied updates; ids without a script are among them."""
+    heads: frozenset[str]
+    """The known ones among them after which no applied update comes."""
+    passed: frozenset[str]
+    """All known updates that are applied or come before an applied one."""
+
+    @classmethod
+    def of(cls, ids: Collection[str], graph: Graph) -> Applied:
+        """Compute everything from the applied ids."""
+        return cls(graph, frozenset(ids), frozenset(graph.dag.heads(ids)), graph.dag.ancestors(ids))
+
+    @property
+    def current(self) -> tuple[str, ...]:
+        """The current updates in order; unknown ids come last, sorted."""
+        return (*self.graph.dag.sort(self.heads), *unknown_of(self.ids, self.graph))
+
+    def plus(self, update_id: str) -> Applied:
+        """Return what is applied once this update is applied, too."""
+        dag, ids = self.graph.dag, self.ids | {update_id}
+        if update_id in self.passed or update_id not in dag:
+            return Applied.of(ids, self.graph)
+        added, met, waiting = {update_id}, set[str](), [update_id]
+        while waiting:
+            for parent in dag.parents[waiting.pop()]:
+                if parent in self.passed:
+                    met.add(parent)  # what comes before a passed update is no head already
+                elif parent not in added:
+                    added.add(parent)
+                    waiting.append(parent)
+        return Applied(self.graph, ids, (self.heads - met) | {update_id}, self.passed | added)
+
+    def minus(self, update_id: str) -> Applied:
+        """Return what is applied once this update is reverted."""
+        dag, ids = self.graph.dag, self.ids - {update_id}
+        if update_id not in self.heads:
+            return Applied.of(ids, self.graph)
+        gone, heads, waiting = {update_id}, set(self.heads - {update_id}), [update_id]
+        while waiting:
+            for parent in dag.parents[waiting.pop()]:
+                if any(child in self.passed and child not in gone for child in dag.children[parent]):
+                    continue
+                if parent in ids:
+                    heads.add(parent)
+                elif parent not in gone:
+                    gone.add(parent)
+                    waiting.append(parent)
+        return Applied(self.graph, ids, frozenset(heads), self.passed - gone)
