@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         UpdateState,
     )
     from fietsupdate.model.packages import PackageStatus
+    from fietsupdate.model.references import AuditReport, AuditSummary, Finding, Reference
     from fietsupdate.planning.graph import Graph
     from fietsupdate.planning.packages import Applied
     from fietsupdate.script import Estimate, UpdateScript, severity
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
 
 _PLACES = {
     "Applied": "planning.packages",
+    "AuditReport": "model.references",
+    "AuditSummary": "model.references",
     "Backup": "backup.manifest",
     "BulkFiles": "filesystem.bulk",
     "Candidate": "commands.restore",
@@ -59,6 +62,7 @@ _PLACES = {
     "Failure": "model",
     "FietsupdateError": "errors",
     "FilesCandidate": "commands.restore_files",
+    "Finding": "model.references",
     "Graph": "planning.graph",
     "Initialised": "commands.init",
     "Manifest": "backup.manifest",
@@ -67,6 +71,7 @@ _PLACES = {
     "PackageStatus": "model.packages",
     "Plan": "model",
     "Problem": "model",
+    "Reference": "model.references",
     "Rehearsal": "commands.rehearsal.report",
     "Report": "model",
     "Restored": "commands.restore",
@@ -90,6 +95,8 @@ _PLACES = {
 
 __all__ = [
     "Applied",
+    "AuditReport",
+    "AuditSummary",
     "Backup",
     "BulkFiles",
     "Candidate",
@@ -103,6 +110,7 @@ __all__ = [
     "Failure",
     "FietsupdateError",
     "FilesCandidate",
+    "Finding",
     "Graph",
     "Initialised",
     "Manifest",
@@ -111,6 +119,7 @@ __all__ = [
     "PackageStatus",
     "Plan",
     "Problem",
+    "Reference",
     "Rehearsal",
     "Report",
     "Restored",

@@ -149,6 +149,12 @@ class DataDirMissingError(FilesError):
     code = "data_dir_missing"
 
 
+class ExtraDirMissingError(FilesError):
+    """A folder that `extra_dirs` names does not exist, and rows name files in it."""
+
+    code = "extra_dir_missing"
+
+
 class OwnershipError(FilesError):
     """Root would work on another user's data directory."""
 

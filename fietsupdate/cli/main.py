@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from fietsupdate import __version__
-from fietsupdate.cli import backup, project, rehearse, restore, status, update
+from fietsupdate.cli import audit, backup, project, rehearse, restore, status, update
 from fietsupdate.cli.options import wrong
 from fietsupdate.cli.parser import Command, Program
 from fietsupdate.cli.session import Session
@@ -34,6 +34,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "heads": status.heads,
     "show": status.show,
     "graph": status.graph,
+    "audit": audit.audit,
     "stamp": update.stamp,
     "recover": update.recover,
     "rehearse": rehearse.rehearse,

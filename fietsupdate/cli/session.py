@@ -83,6 +83,14 @@ class Session:
             self.out.line(documents.document(document()))
         else:
             self.say(text())
+        self.check_output()
+
+    def check_output(self) -> None:
+        """See that the answer could be written.
+
+        Raises:
+            FietsupdateError: it could not, and not because the reader has seen enough.
+        """
         if self.out.failure is not None and not isinstance(self.out.failure, BrokenPipeError):
             from fietsupdate.errors import FietsupdateError
 

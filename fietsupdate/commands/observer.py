@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -21,6 +21,7 @@ from fietsupdate.planning.target import find
 
 if TYPE_CHECKING:
     from fietsupdate.commands.inspection import Inspection
+    from fietsupdate.model.references import AuditReport, Finding
 
 
 class Observer:
@@ -112,6 +113,32 @@ class Observer:
             found = graph.updates[find(graph, update_id, applied)]
             own = tuple(entry for entry in entries if entry.update_id == found.update_id)
             return found, found.update_id in applied, own
+
+    def audit(
+        self,
+        *,
+        content: bool = False,
+        sample: int | None = None,
+        from_backups: bool = False,
+        on_finding: Callable[[Finding], object] | None = None,
+    ) -> AuditReport:
+        """Compare rows with files, as the update scripts declare them. Changes nothing, waits for nothing.
+
+        Args:
+            content: Whether to read the content of every file whose row says its digest.
+            sample: How many of these files to read instead, chosen at random.
+            from_backups: Whether to say which backups have a copy that fits.
+            on_finding: Takes each finding as soon as it is found; without it they stand in the report.
+
+        Raises:
+            FietsupdateError: The instance cannot be looked at, or what is declared does not fit the database.
+        """
+        from fietsupdate.commands.audit import Wanted, audit
+        from fietsupdate.database.environment import Environment
+
+        wanted = Wanted(content, sample, from_backups)
+        with self._entered() as (site, graph):
+            return audit(site, graph, Environment(self.config), wanted, on_finding)
 
     @contextlib.contextmanager
     def _entered(self) -> Iterator[tuple[Application, Graph]]:

@@ -51,6 +51,11 @@ def joined_session(connection: Connection) -> Session:
     return Session(connection, join_transaction_mode="create_savepoint")
 
 
+def streams_rows(visit: Visit) -> bool:
+    """Return whether a result can stay on the server while it is read; PostgreSQL needs a transaction for that."""
+    return visit.connection.dialect.name != "postgresql" or not visit.not_transactional
+
+
 class Visit:
     """One visit to env.py: its connection, Alembic's context, and the ledger on that connection."""
 

@@ -107,10 +107,36 @@ def call(module: ModuleType, step: Step, hook: str, around: Surroundings, settin
     made = _make(module, update, step.direction)
     if isinstance(made, UpdateScript):
         made._surroundings = around  # noqa: SLF001  # ours; scripts see only what it offers
-    try:
+    with _failures_told(step, hook):
         who = f"{CLASSES[step.direction]}.{hook} of {update.update_id}"
         with children_end_here(), _input(around, who), warnings_told(around.emit):
             return getattr(made, hook)(settings)
+
+
+def stream(update: Update, hook: str, around: Surroundings, settings: Settings) -> Iterator[Any]:
+    """Yield what a hook of `Up` yields, one by one, on a fresh object of a script that is loaded if it must be.
+
+    Raises:
+        ScriptError: the script cannot be loaded.
+        UpdateFailedError: the hook raised something.
+    """
+    step = Step(update, Direction.UP, ())
+    yielded = iter(call(loaded(update) or load(update), step, hook, around, settings) or ())
+    while True:
+        with _failures_told(step, hook):
+            try:
+                one = next(yielded)
+            except StopIteration:
+                return
+        yield one
+
+
+@contextmanager
+def _failures_told(step: Step, hook: str) -> Iterator[None]:
+    """Turn whatever a hook raises into an error that names it, and the line of the script."""
+    update = step.update
+    try:
+        yield
     except KeyboardInterrupt as interrupt:
         raise as_stop(interrupt) from None
     except BaseException as error:

@@ -163,11 +163,13 @@ class Finding:
     row: Mapping[str, Any] = field(default_factory=dict)
     """The row by its primary key; empty for a stray."""
     reason: str = ""
-    """Why the file counts as missing, where it is not just absent; what was expected and found."""
-    expected: int | str | None = None
-    """The size or digest that the row says."""
+    """Why the file counts as missing, where it is not just absent."""
+    size: int | None = None
+    """The size that the row says."""
+    sha256: str | None = None
+    """The digest that the row says, where digests were looked at."""
     found: int | str | None = None
-    """The size or digest of the file."""
+    """The size or digest that the file has."""
     places: tuple[str, ...] = ()
     """Where a missing file may be, as absolute paths."""
     fits: tuple[str, ...] = ()
@@ -189,8 +191,6 @@ class ReferenceCount:
     root: str = ""
     rows: int = 0
     """Rows that name a file by it."""
-    table_rows: int | None = None
-    """All rows that the table has, where they were counted; only where no row names a file."""
     missing: int = 0
     size: int = 0
     digest: int = 0

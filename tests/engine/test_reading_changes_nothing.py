@@ -20,6 +20,8 @@ READING = [
     ["heads"],
     ["show", "one"],
     ["graph", "--mermaid"],
+    ["audit"],
+    ["audit", "--json"],
     ["update", "--dry-run"],
     ["update", "one", "--dry-run", "--checks"],
     ["downgrade", "base", "--dry-run"],

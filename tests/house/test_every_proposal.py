@@ -425,6 +425,36 @@ def test_reading_commands_that_are_proposed_answer(project):
     assert_kept(project)
 
 
+# -- rows and files
+
+
+@types("planning/references.py: fietsupdate revision --merge")
+def test_two_heads_that_declare_differently_are_merged_as_proposed(project):
+    notes(project, 1)
+    project.run("update", "--yes").succeeded()
+    put_in(project)
+    for update_id in ("a", "b"):
+        project.update(update_id, "v1", "r1", head=f"owned = ['{update_id}/**']")
+    refused = project.run("update", "heads", "--yes").exited(1)
+    command = proposes(refused, "fietsupdate revision --merge")
+    type_in(project, command).succeeded()
+    merge = next(path for path in project.updates.iterdir() if path.name not in {"upd_a.py", "upd_b.py", "upd_v1.py"})
+    merge.write_text(merge.read_text().replace("atomic =", "owned = ['a/**', 'b/**']\natomic =", 1))
+    project.run("update", "--yes").succeeded()
+    assert_kept(project)
+
+
+@types("commands/audit.py: fietsupdate status")
+def test_an_audit_of_halves_that_do_not_fit_leads_to_status(project):
+    notes(project, 1)
+    project.run("update", "--yes").succeeded()
+    put_in(project)
+    (project.data / "VERSION").write_text("elsewhere")
+    command = proposes(project.run("audit"), "fietsupdate status")
+    assert "drifted" in said(type_in(project, command).succeeded())
+    assert_kept(project)
+
+
 # -- backups and restores
 
 

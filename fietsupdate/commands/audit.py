@@ -1,0 +1,147 @@
+"""`audit`: whether every row has its file, and every file its row. It changes nothing, and waits for nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from fietsupdate.commands.inspection import Inspection, look
+from fietsupdate.commands.whereabouts import Whereabouts
+from fietsupdate.config.application import Application
+from fietsupdate.database.environment import Environment, Visit
+from fietsupdate.database.visit import streams_rows
+from fietsupdate.engine.audit import Comparison, hook_caller, roots_of
+from fietsupdate.engine.expected import Expectation
+from fietsupdate.errors import RefusedError
+from fietsupdate.model import UpdateState
+from fietsupdate.model.listeners import ignore
+from fietsupdate.model.references import AuditReport, AuditSummary, Finding, FindingKind
+from fietsupdate.planning.graph import Graph
+from fietsupdate.planning.position import locate
+from fietsupdate.planning.references import Declarations, valid_at
+
+NOTHING = (
+    "No update that is applied declares `references` or `owned`, so nothing was compared; see 'Rows and files' in the "
+    "documentation."
+)
+AT_WORK = "Another process is updating the instance: what it is changing may be among the findings."
+HALF = {
+    UpdateState.INTERRUPTED: "An update was interrupted: what it has changed may be among the findings.",
+    UpdateState.DRIFTED: "The two halves do not fit together, see `fietsupdate status`: findings may come of that.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What an audit looks at beside names and sizes."""
+
+    content: bool = False
+    """Whether the content of every file is read whose row says its digest."""
+    sample: int | None = None
+    """How many of them are read, chosen at random; ``None`` for all or none."""
+    from_backups: bool = False
+    """Whether the copies in backups are compared with what rows say."""
+
+
+def audit(
+    site: Application,
+    graph: Graph,
+    environment: Environment,
+    wanted: Wanted,
+    on_finding: Callable[[Finding], object] | None = None,
+) -> AuditReport:
+    """Compare rows with files.
+
+    Args:
+        site: The application.
+        graph: All updates.
+        environment: Its migration environment.
+        wanted: What is looked at.
+        on_finding: Takes the findings one by one; without it they stand in the report.
+
+    Raises:
+        FietsupdateError: the instance cannot be looked at, or a declaration does not fit the database.
+    """
+    seen = look(site, graph, environment)
+    declarations = declared(seen)
+    findings: list[Finding] = []
+    with comparison(site, seen, environment, declarations, wanted) as compared:
+        for finding in located(site, compared.findings(), from_backups=wanted.from_backups):
+            (on_finding or findings.append)(finding)
+        return AuditReport(_summary(seen, declarations, compared), tuple(findings))
+
+
+def declared(seen: Inspection) -> Declarations:
+    """Return what is valid at the position of an instance.
+
+    Raises:
+        RefusedError: the database is not there, or the instance is half restored.
+        PlanError: two heads contradict each other.
+    """
+    status = seen.status()
+    if seen.files.is_half_restored or not seen.database.exists:
+        problem = next((one for one in status.problems if one.blocks), None)
+        if problem is not None:
+            raise RefusedError.because(problem, stands="")
+    return valid_at(seen.graph, locate(seen.graph, seen.database, seen.files).applied)
+
+
+def comparison(
+    site: Application,
+    seen: Inspection,
+    environment: Environment,
+    declarations: Declarations,
+    wanted: Wanted,
+) -> Comparison:
+    """Read what rows name, and return what compares it with the files."""
+    site = site.with_url(seen.database.url)
+    roots = roots_of(site, [seen.database.file] if seen.database.file else [])
+    compared = Comparison(
+        declarations,
+        roots,
+        content=wanted.content,
+        sample=wanted.sample,
+        digests=wanted.from_backups,
+        since=time.time(),
+    )
+
+    def work(visit: Visit) -> tuple[()]:
+        caller = hook_caller(roots, site.settings, visit.connection, ignore)
+        expectation = Expectation(visit.connection, caller, tuple(roots.folders), streams=streams_rows(visit))
+        compared.expect(expectation)
+        return ()
+
+    if declarations:
+        environment.visit(work, writes=False, command="current")
+    return compared
+
+
+def located(site: Application, findings: Iterator[Finding], *, from_backups: bool) -> Iterator[Finding]:
+    """Add to each finding where the file may be, and which backups have one that fits."""
+    places: Whereabouts | None = None
+    for finding in findings:
+        if finding.kind is FindingKind.STRAY:
+            yield finding
+            continue
+        places = places or Whereabouts(site)
+        found = places.of(finding) if finding.kind is FindingKind.MISSING else ()
+        yield replace(finding, places=found, fits=places.fitting(finding) if from_backups else ())
+
+
+def _summary(seen: Inspection, declarations: Declarations, compared: Comparison) -> AuditSummary:
+    status = seen.status()
+    notes = [] if declarations else [NOTHING]
+    if status.state is UpdateState.UPDATING:
+        notes.append(AT_WORK)
+    elif status.state in HALF:
+        notes.append(HALF[status.state])
+    return AuditSummary(
+        counts={kind: compared.found[kind] for kind in FindingKind},
+        references=compared.counts,
+        files=dict(compared.files),
+        read=compared.read,
+        arrived=compared.arrived,
+        current=status.current,
+        notes=tuple(notes),
+    )

@@ -1,0 +1,97 @@
+"""Where a file may be that is not at its path: set aside, in quarantine, in a backup, or renamed."""
+
+from __future__ import annotations
+
+import os
+import stat
+import unicodedata
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from fietsupdate.backup.create import found
+from fietsupdate.backup.manifest import Backup, Scope
+from fietsupdate.config.application import Application
+from fietsupdate.errors import FilesError
+from fietsupdate.filesystem.hashing import digest
+from fietsupdate.filesystem.layout import home
+from fietsupdate.model.references import Finding
+
+SET_ASIDE = ("found", "quarantine")
+"""Folders of ours in which each run has one of its own, and keeps files under their paths."""
+FORMS: tuple[Literal["NFC"], Literal["NFD"]] = ("NFC", "NFD")
+"""The normal forms of Unicode in which file systems and programs write names."""
+
+
+class Whereabouts:
+    """Looks for files of one instance."""
+
+    def __init__(self, site: Application) -> None:
+        self._site = site
+        self._roots = {"": site.data_dir, **site.config.extra_dirs}
+
+    def of(self, finding: Finding) -> tuple[str, ...]:
+        """Return the absolute paths at which a file lies that may be the missing one."""
+        path = finding.path
+        if finding.reason or path.startswith("/") or ".." in path.split("/"):
+            return ()
+        return tuple(place for place in self._places(finding.root, path) if _is_file(place))
+
+    def fitting(self, finding: Finding) -> tuple[str, ...]:
+        """Return the names of the backups whose copy has the size and the digest that the row says."""
+        path = finding.path
+        if path.startswith("/") or ".." in path.split("/"):
+            return ()
+        return tuple(
+            backup.name for backup in self._backups if _fits(os.path.join(backup.tree(finding.root), path), finding)
+        )
+
+    def _places(self, root: str, path: str) -> Iterator[str]:
+        for folder in self._folders[root]:
+            yield os.path.join(folder, path)
+        for form in FORMS:
+            if (other := unicodedata.normalize(form, path)) != path:
+                yield os.path.join(self._roots[root], other)
+        for backup in self._backups:
+            yield os.path.join(backup.tree(root), path)
+
+    @cached_property
+    def _folders(self) -> dict[str, list[Path]]:
+        """The folders that may hold files under their paths, by root."""
+        return {root: list(_set_aside(folder)) for root, folder in self._roots.items()}
+
+    @cached_property
+    def _backups(self) -> tuple[Backup, ...]:
+        try:
+            backups = found(self._site).backups
+        except FilesError:
+            return ()  # this user may not look there
+        return tuple(backup for backup in backups if backup.manifest.scope is Scope.FULL)
+
+
+def _set_aside(root: Path) -> Iterator[Path]:
+    for kind in SET_ASIDE:
+        for run in _listed(home(root) / kind):
+            yield run
+            yield from _listed(run)
+
+
+def _listed(folder: Path) -> list[Path]:
+    try:
+        return sorted(path for path in folder.iterdir() if path.is_dir() and not path.is_symlink())
+    except OSError:
+        return []
+
+
+def _is_file(path: str) -> bool:
+    try:
+        return stat.S_ISREG(os.lstat(path).st_mode)
+    except (OSError, ValueError):
+        return False
+
+
+def _fits(path: str, finding: Finding) -> bool:
+    if not _is_file(path) or (finding.size is not None and os.lstat(path).st_size != finding.size):
+        return False
+    return finding.sha256 is None or digest(os.fsencode(path)).hex() == finding.sha256

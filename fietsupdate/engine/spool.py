@@ -1,0 +1,125 @@
+"""The paths that rows name, sorted on disk in a temporary SQLite database, which goes when it is closed.
+
+Memory holds a few megabytes of it, whatever number of rows there are.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Self
+
+CACHE = 8192
+"""KiB of the temporary database that are held in memory."""
+_SMALLEST, _LARGEST = -(1 << 63), (1 << 63) - 1
+
+Expected = tuple[bytes, int, Any, int | None, bytes | None]
+"""A path, the number of its reference, the key of its row, and the size and digest that the row says."""
+
+Content = tuple[str, bytes, int, Any, int | None, bytes | None]
+"""The name of a root, and the same."""
+
+
+class Spool:
+    """What rows name, by root."""
+
+    def __init__(self) -> None:
+        self._database = sqlite3.connect("", isolation_level=None)
+        for pragma in (f"cache_size = -{CACHE}", "journal_mode = OFF", "synchronous = OFF", "temp_store = FILE"):
+            self._database.execute(f"PRAGMA {pragma}")
+        self._tables: dict[str, str] = {}
+        self._database.execute("CREATE TABLE contents (root, path BLOB, rule, row, size, digest BLOB)")
+        self._database.execute("CREATE TABLE refused (path BLOB, root, rule, row, reason)")
+
+    def close(self) -> None:
+        """Forget everything."""
+        self._database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def expect(self, root: str, found: Iterable[Expected]) -> int:
+        """Take what rows name, and return how many of them there are."""
+        table = self._table(root)
+        cursor = self._database.execute("BEGIN")
+        try:
+            cursor.executemany(f"INSERT INTO {table} VALUES (?, ?, ?, ?, ?)", found)  # noqa: S608  # our own name
+        finally:  # there is no journal to roll back by; who is interrupted here forgets what was taken
+            self._database.execute("COMMIT")
+        return max(cursor.rowcount, 0)
+
+    def forget(self, rule: int) -> None:
+        """Forget what was taken of a reference."""
+        for table in self._tables.values():
+            self._database.execute(f"DELETE FROM {table} WHERE rule = ?", (rule,))  # noqa: S608
+        self._database.execute("DELETE FROM refused WHERE rule = ?", (rule,))
+
+    def refuse(self, root: str, path: bytes, rule: int, key: Any, reason: str) -> None:
+        """Take a row that names no path below its root."""
+        self._database.execute("INSERT INTO refused VALUES (?, ?, ?, ?, ?)", (path, root, rule, key, reason))
+
+    def refused(self) -> Iterator[tuple[bytes, str, int, Any, str]]:
+        """Yield the rows that name no path below their root: path, root, reference, key, reason."""
+        yield from _fetched(self._database.execute("SELECT * FROM refused ORDER BY root, path"))
+
+    @property
+    def roots(self) -> tuple[str, ...]:
+        """The roots that something is expected in."""
+        return tuple(self._tables)
+
+    def paths(self, root: str) -> Iterator[Expected]:
+        """Yield what rows name in a root, in the order of the bytes of the paths."""
+        if root in self._tables:
+            statement = f"SELECT * FROM {self._table(root)} ORDER BY path"  # noqa: S608
+            yield from _fetched(self._database.execute(statement))
+
+    def read_later(self, files: Iterable[Content]) -> None:
+        """Take files whose content is to be compared."""
+        self._database.execute("BEGIN")
+        self._database.executemany("INSERT INTO contents VALUES (?, ?, ?, ?, ?, ?)", files)
+        self._database.execute("COMMIT")
+
+    def to_read(self) -> Iterator[Content]:
+        """Yield the files whose content is to be compared, as they came."""
+        yield from _fetched(self._database.execute("SELECT * FROM contents ORDER BY rowid"))
+
+    def _table(self, root: str) -> str:
+        if root not in self._tables:
+            self._tables[root] = name = f"expected_{len(self._tables)}"
+            self._database.execute(f"CREATE TABLE {name} (path BLOB, rule INTEGER, row, size, digest BLOB)")
+        return self._tables[root]
+
+
+def _fetched(cursor: sqlite3.Cursor) -> Iterator[Any]:
+    while rows := cursor.fetchmany(1000):
+        yield from rows
+
+
+def key_of(values: Sequence[Any]) -> Any:
+    """Return what the temporary database keeps of a primary key."""
+    if len(values) == 1:
+        value = values[0]
+        if isinstance(value, bytes) or (isinstance(value, int) and _SMALLEST <= value <= _LARGEST):
+            return value
+        return value if isinstance(value, str) and value.isprintable() else plain(value)
+    return json.dumps([plain(value) for value in values])
+
+
+def row_of(names: Sequence[str], key: Any) -> Mapping[str, Any]:
+    """Return the primary key as a mapping of names and plain values."""
+    if len(names) == 1:
+        return {names[0]: plain(key)}
+    return dict(zip(names, json.loads(key), strict=True))
+
+
+def plain(value: Any) -> Any:
+    """Return a value as JSON has it; bytes as hexadecimal digits."""
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, bytes | bytearray | memoryview):
+        return bytes(value).hex()
+    return str(value).encode("utf-8", "backslashreplace").decode()
