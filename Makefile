@@ -57,7 +57,7 @@ types: $(VENV)/.group-lint  ## mypy, strict
 docs: $(VENV)/.group-docs  ## the documentation, warnings are errors
 	$(BIN)/python -m sphinx -E -W --keep-going -q -b html docs docs/_build/html
 
-wheel: $(VENV)/.group-dev  ## build through the sdist, then use the wheel where nothing else is installed
+wheel: $(VENV)/.group-release  ## build through the sdist, then use the wheel where nothing else is installed
 	.ci/wheel $(BIN)/python
 
 bench: $(VENV)/.group-test  ## the benchmarks, one after another; each prints its ratios

@@ -33,12 +33,13 @@ def one_head(graph: Graph) -> None:
 def scripts_load(instance: TemporaryInstance) -> None:
     """See that every script can be imported, and that its classes can be made and have their hooks."""
     graph = instance.graph()
-
-    def errors() -> list[str]:
-        return [error for update in graph.ordered for error in _errors(update)]
-
-    if found := instance.run(errors):
+    if found := instance.run(lambda: load_errors(graph)):
         raise AssertionError("\n".join(found))
+
+
+def load_errors(graph: Graph) -> list[str]:
+    """Import every script, and return what is wrong with it; the application must be importable."""
+    return [error for update in graph.ordered for error in _errors(update)]
 
 
 def _errors(update: Update) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""The files of docs/guides/deploy.md: each is read by the parser of its kind, and the commands in it are run."""
+"""What other programs read (docs/deploy, .github) is read by the parser of its kind, and the commands in it are run."""
 
 from __future__ import annotations
 
@@ -44,6 +44,15 @@ def checked(program: str, *args: object) -> None:
 )
 def test_the_file_fits_its_schema(schema, name):
     checked("check-jsonschema", "--builtin-schema", schema, name)
+
+
+@pytest.mark.parametrize(
+    ("schema", "pattern"), [("issue-forms", "[!c]*.yml"), ("issue-config", "config.yml")], ids=["forms", "config"]
+)
+def test_the_templates_of_issues_fit_their_schema(schema, pattern):
+    files = sorted((TOP / ".github" / "ISSUE_TEMPLATE").glob(pattern))
+    assert files
+    checked("check-jsonschema", "--builtin-schema", f"vendor.github-{schema}", *files)
 
 
 def test_the_kubernetes_objects_fit_their_schema():
