@@ -1,1 +1,1 @@
-"""Paired copies of both halves: made, kept, found, verified, and brought back."""
+"""Paired backups of both halves: made, kept, found, verified, and restored."""

@@ -1,7 +1,7 @@
-"""The backups that an update makes by itself, so that there is a way back from a step that is not atomic.
+"""The automatic backups of an update, so that there is a way back from a step that is not atomic.
 
-Such a step's dump is paired with its transaction: the vault of that is the other half, and when it is gone, the dump
-is worth nothing and goes, too.
+The dump before such a step is paired with its transaction: the transaction's vault is the other half, and when the
+vault is deleted, the dump is useless and is deleted, too.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from fietsupdate.planning.version_hooks import Versions
 
 DECLINED = "declined"
-"""What a plan says of its backup where one would be made, and somebody said no."""
+"""The plan's value for a backup that would be made, but was declined."""
 WITHOUT = "Or repeat with --no-backup: there is no way back then from an update that fails half-way."
 
 
@@ -34,9 +34,9 @@ class AutomaticBackup:
 
     Args:
         instance: The instance.
-        database: What was seen of its database.
+        database: What was found in its database.
         policy: When backups are made.
-        versions: The application's version; before a change of it both halves are copied.
+        versions: The application's version; before a change of version both halves are backed up.
     """
 
     def __init__(
@@ -51,10 +51,12 @@ class AutomaticBackup:
         self._is_new = not (database.has_ledger or database.alembic_current or database.tables)
 
     def check(self, plan: Plan) -> Plan:
-        """See that the backups of a plan can be made, before anything changes; give the plan that says so.
+        """Check that the backups of a plan can be made, before anything changes.
+
+        Return the plan with its backup filled in.
 
         Raises:
-            FietsupdateError: a program is missing, or there is not room enough.
+            FietsupdateError: A program is missing, or there is not enough space.
         """
         kind = self._kind(plan)
         if kind in set(Scope):
@@ -67,26 +69,26 @@ class AutomaticBackup:
         return replace(plan, backup=kind, backup_dir=str(self._maker.folder) if kind in set(Scope) else "")
 
     def before_run(self, plan: Plan, tip: Tip) -> None:
-        """Copy both halves before the first step, where that is wanted."""
+        """Back up both halves before the first step, if the plan requires it."""
         if plan.backup == Scope.FULL:
             self._maker.make(tip, Purpose(Scope.FULL, Reason.UPDATE, to_version=self._to_version(plan)))
             self._copied = True
             self._drop_attempts(tip)
 
     def _drop_attempts(self, tip: Tip) -> None:
-        """Take away the copies of attempts at a change of version between the first and the last.
+        """Delete the backups of all attempts at a change of version except the first and the last.
 
-        Restarted again and again, an application would fill the disk with them before it is mended.
+        An application that is restarted again and again would fill the disk with them before it is mended.
         """
         site = self._instance.site
-        with contextlib.suppress(OSError):  # what cannot be taken away now is taken away later
+        with contextlib.suppress(OSError):  # a backup that cannot be deleted now is deleted later
             directory.remove(between(found(site).backups, tip.instance_id), instance_tag(site, tip.instance_id))
 
     def before_step(self, step: Step, txn: str, tip: Tip) -> str:
-        """Dump the database before a step that is not atomic; name the backup that leads back to before the step.
+        """Dump the database before a step that is not atomic.
 
-        A step that is resumed has its backup already. So has one that nothing changed before since both halves were
-        copied in this run.
+        Return the name of the backup that leads back to before the step. A resumed step has its backup already. A step
+        needs none either if nothing was changed since both halves were backed up in this run.
         """
         if not step.not_atomic:
             return ""
@@ -99,11 +101,11 @@ class AutomaticBackup:
 
     @contextlib.contextmanager
     def tidied(self, tip: Tip) -> Iterator[None]:
-        """Take away afterwards what is worth nothing any more; only success takes away copies of both halves."""
+        """Delete useless backups afterwards; backups of both halves only after success."""
         try:
             yield
         except BaseException:
-            with contextlib.suppress(OSError):  # the failure is what has to be told
+            with contextlib.suppress(OSError):  # the failure itself must be reported
                 self.tidy(tip, None)
             raise
         self.tidy(tip, self._instance.site.config.keep)
@@ -121,7 +123,7 @@ class AutomaticBackup:
         return Scope.DATABASE.value if not_atomic else ""
 
     def _to_version(self, plan: Plan) -> str:
-        """Return the version of the application whose change a plan begins; "" for none."""
+        """Return the version of the application to which a plan begins the change; "" for none."""
         begins = plan.direction is Direction.UP and self._versions is not None and self._versions.begins
         return self._versions.installed if self._versions is not None and begins else ""
 
@@ -130,7 +132,10 @@ class AutomaticBackup:
         return backup_before(there.backups, tip.instance_id, txn, fingerprint(tuple(tip.entries)))
 
     def tidy(self, tip: Tip, keep: int | None) -> None:
-        """Take away dumps whose vault is gone, and copies of both halves beyond `keep`, ``None`` for none of those."""
+        """Delete dumps whose vault is deleted, and backups of both halves beyond `keep`.
+
+        ``None`` deletes none of those.
+        """
         site = self._instance.site
         there, word = found(site).backups, instance_tag(site, tip.instance_id)
         directory.remove(orphaned_dumps(there, site.data_dir, tip.instance_id), word)

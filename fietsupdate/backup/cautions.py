@@ -1,4 +1,4 @@
-"""Says, when a backup is made, what its restore would meet: while somebody can still do something about it."""
+"""Warns, when a backup is made, of obstacles to its restore, while the administrator can still remove them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def foretold(store: Store, place: Whereabouts, warn: Callable[[str], None]) -> tuple[str, ...]:
-    """Say what a restore by this user would meet here; return what is so wherever the backup is restored."""
+    """Warn of the obstacles to a restore by this user; return those that apply wherever the backup is restored."""
     tenants = [
         f"the ledger {one} of another instance is in the same database, and in the backup" for one in place.others
     ]
@@ -27,17 +27,17 @@ def foretold(store: Store, place: Whereabouts, warn: Callable[[str], None]) -> t
 
 
 def said(cautions: tuple[str, ...], warn: Callable[[str], None]) -> tuple[str, ...]:
-    """Say each of them as a sentence; give them back."""
+    """Report each caution as a sentence; return them."""
     for text in cautions:
         warn(f"{text[0].upper()}{text[1:]}.")
     return cautions
 
 
 def refuse_another_ledger(store: Store, dump: Path, manifest: Manifest) -> None:
-    """Make the comparison that a restore makes: what does not pass it now would not pass it then.
+    """Compare the dump's ledger as a restore does: a dump that fails now could not be restored then.
 
     Raises:
-        DatabaseError: the dump holds another ledger than env.py's connection, or none.
+        DatabaseError: The dump holds another ledger than env.py's connection, or none.
     """
     from fietsupdate.database.dump.copied_ledger import dumped, ledger_in
 
@@ -48,5 +48,5 @@ def refuse_another_ledger(store: Store, dump: Path, manifest: Manifest) -> None:
             f"The dump of {store.shown} does not hold the ledger that env.py's connection shows: it could not be "
             "restored.",
             hint="See that the version table (version_table_schema in env.py) is in the database that env.py opens, "
-            "and that nobody else changes it.",
+            "and that no other program changes it.",
         )

@@ -1,7 +1,7 @@
 """Copies both halves of an instance at one moment: the database's dump first, then the files, the manifest last.
 
-The dump comes first, as applications write a file before the row that names it and delete the row before the file.
-Whoever makes a backup holds the OS lock. Where it fails, nothing of it is left, and nothing else was touched.
+The dump comes first, because applications write a file before the row that names it and delete the row before the file.
+The caller holds the OS lock. If a backup fails, nothing of it is left, and nothing else was touched.
 """
 
 from __future__ import annotations
@@ -63,27 +63,27 @@ if TYPE_CHECKING:
 
 UNTOUCHED = "The instance and its older backups were not touched; nothing of this backup is left."
 LONGEST = 40
-"""Characters of a backup's name that say where the instance was."""
+"""The most characters of a backup's name that give the position of the instance."""
 
 
 def folder_of(site: Application) -> Path:
-    """Return the folder that backups go to."""
+    """Return the folder for backups."""
     return site.config.backup_dir or directory.default_folder(site.data_dir)
 
 
 def set_apart(site: Application) -> tuple[Path, ...]:
-    """Return the folder that backups go to, also by the name that it has where that one is a symlink."""
+    """Return the folder for backups; if it is a symlink, its target, too."""
     folder = folder_of(site)
     return folder, Path(os.path.realpath(folder))
 
 
 def refuse_dest(site: Application, folder: Path) -> None:
-    """Refuse a folder in the data directory or in a further root: a restore would take it away with all its backups.
+    """Refuse a folder in the data directory or in a further root: a restore would remove it with all its backups.
 
-    That of the configuration is known to every restore, and stays.
+    The configured folder is allowed: every restore knows it and leaves it in place.
 
     Raises:
-        FilesError: it is in one.
+        FilesError: The folder is in a root.
     """
     real = Path(os.path.realpath(folder))
     if real == Path(os.path.realpath(folder_of(site))):
@@ -99,12 +99,12 @@ def refuse_dest(site: Application, folder: Path) -> None:
 
 
 def refuse_shared(site: Application, folder: Path) -> None:
-    """Refuse a folder of the application as the folder of backups: nothing in that one is copied, or restored.
+    """Refuse a folder that contains the application's files: its content is neither copied nor restored.
 
-    Elsewhere than in the data directory and the further roots it may hold whatever it likes.
+    Outside of the data directory and the further roots the folder may hold any other files.
 
     Raises:
-        FilesError: it is a root, or is in one and holds what is no backup.
+        FilesError: The folder is a root, or is in one and holds files that are no backups.
     """
     real = Path(os.path.realpath(folder))
     for root in map(os.path.realpath, (site.data_dir, *site.config.extra_dirs.values())):
@@ -123,37 +123,37 @@ def refuse_shared(site: Application, folder: Path) -> None:
 
 
 def instance_tag(site: Application, instance_id: str) -> str:
-    """Return the word that tells unfinished backups of this instance from those of others in the same folder."""
+    """Return the word that distinguishes this instance's unfinished backups from others in the same folder."""
     return instance_id or hashlib.sha256(os.fsencode(os.path.realpath(site.data_dir))).hexdigest()[:16]
 
 
 def found(site: Application) -> Shelf:
-    """Look for backups where the configuration keeps them."""
+    """Return the backups in the configured folder."""
     return directory.look(folder_of(site))
 
 
 def orphaned_dumps(
     backups: Collection[Backup], data_dir: Path, instance_id: str, begun: Collection[str] = ()
 ) -> tuple[Backup, ...]:
-    """Return the dumps whose other half is gone.
+    """Return the dumps whose other half is deleted.
 
     Args:
-        backups: Complete ones.
+        backups: Complete backups.
         data_dir: The data directory, which holds the vaults.
-        instance_id: The instance; those of others are never given.
-        begun: Transactions that the database says are interrupted.
+        instance_id: The instance; backups of other instances are never returned.
+        begun: Transactions that are interrupted according to the database.
     """
     return outlived(backups, instance_id, {*cleanup.living(data_dir), *begun})
 
 
 @dataclass(frozen=True, slots=True)
 class Purpose:
-    """What a backup is made for."""
+    """The purpose of a backup."""
 
     scope: Scope
     reason: Reason
     txn: str = ""
-    """The transaction that it is made before."""
+    """The transaction before which it is made."""
     to_version: str = ""
     """The version of the application that the data is about to change to."""
 
@@ -174,11 +174,11 @@ class BackupWriter:
         return live_store(self.database.place)
 
     def check(self, scope: Scope) -> int:
-        """See that the programs are there, and room for everything; give the bytes of content to copy.
+        """Check that the programs exist, and that there is enough space; return the bytes of content to copy.
 
         Raises:
-            DatabaseError: a program is missing, or older than the server.
-            FilesError: there is not room enough.
+            DatabaseError: A program is missing, or older than the server.
+            FilesError: There is not enough space.
         """
         for folder in {self.folder, folder_of(self.instance.site)}:
             refuse_shared(self.instance.site, folder)
@@ -204,11 +204,11 @@ class BackupWriter:
         """Make a backup.
 
         Args:
-            tip: Where the instance is.
-            purpose: What is copied, and what for.
+            tip: The position of the instance.
+            purpose: What is copied, and for what purpose.
 
         Raises:
-            FietsupdateError: there is no new backup; nothing else was touched.
+            FietsupdateError: There is no new backup; nothing else was touched.
         """
         site = self.instance.site
         directory.make_shelf(self.folder, site.data_dir)
@@ -242,12 +242,12 @@ class BackupWriter:
 
     @property
     def _leave_out(self) -> Collection[Path]:
-        """What no tree copy holds: the application's own SQLite files, which the dump has, and the backups."""
+        """Paths that no tree copy includes: the application's own SQLite files, which the dump has, and the backups."""
         own = [Path(path) for path in database_files(self.instance.keep_out)]
         return [*own, self.folder, Path(os.path.realpath(self.folder)), *set_apart(self.instance.site)]
 
     def _shares(self) -> bool:
-        """Return whether the copies of all roots share their blocks, and so need no room."""
+        """Return whether the copies of all roots share their blocks, and so need no space."""
         return all(can_share(root, standing(self.folder)) for root in self._roots.values())
 
     def _measured(self) -> tuple[int, int]:
@@ -255,7 +255,7 @@ class BackupWriter:
         return sum(count for count, _ in measured), sum(size for _, size in measured)
 
     def _filled(self, partial: Path, tip: Tip, purpose: Purpose, expected: int) -> Manifest:
-        """Copy everything into the folder, durably, and say what it was."""
+        """Copy everything into the folder, durably, and return the manifest."""
         created_at, settings = now(), self.store.settings()
         dump, listing = self._dumped(partial), None
         if purpose.scope is Scope.FULL:
@@ -306,7 +306,7 @@ class BackupWriter:
         )
 
     def _serial(self, created_at: str) -> int:
-        """Return a number that no backup here has reached; say so where one of them is from later than now."""
+        """Return a number higher than that of every backup here; warn if one of them is dated later than now."""
         there = [*directory.look(self.folder).backups, *found(self.instance.site).backups]
         newest = max(there, key=lambda one: one.manifest.created_at, default=None)
         if newest is not None and newest.manifest.created_at > created_at:
@@ -354,7 +354,10 @@ class BackupWriter:
 
 
 def _name(version: Recorded, current: Collection[str], purpose: Purpose) -> str:
-    """Name a backup by the time, and by where the instance is; before a change of version by both versions."""
+    """Return the name of a backup: the time and the position of the instance.
+
+    Before a change of version, both versions.
+    """
     when = now()[:19].replace("-", "").replace(":", "").replace("T", "-")
     if purpose.to_version and not version.half_way_to:
         both = (re.sub(r"[^A-Za-z0-9.+_-]", "_", text)[:LONGEST] for text in (version.version, purpose.to_version))
@@ -363,7 +366,7 @@ def _name(version: Recorded, current: Collection[str], purpose: Purpose) -> str:
 
 
 def _looked_at(file: Path | None) -> FileAttributes | None:
-    """Note what a restore gives back to a database file that was lost meanwhile."""
+    """Return the attributes that a restore gives to a database file that was lost meanwhile."""
     if file is None:
         return None
     look = Meta.of(os.path.realpath(file))
@@ -371,7 +374,7 @@ def _looked_at(file: Path | None) -> FileAttributes | None:
 
 
 def _failure(error: BaseException, partial: Path | None) -> BaseException:
-    """Return the error that says what stands; a signal goes on as it is."""
+    """Return the error with the state of both halves; a signal is returned unchanged."""
     gone = partial is None or not partial.exists()
     stands = UNTOUCHED if gone else UNTOUCHED.replace("nothing of this backup is left", f"{partial} can be deleted")
     if isinstance(error, OSError):

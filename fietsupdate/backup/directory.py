@@ -1,7 +1,7 @@
-"""The folder that backups stand in: how one comes to be there as a whole, is found, and is taken away as a whole.
+"""The folder of the backups: how a backup is created, found, and deleted as a whole.
 
-A backup is made under a name that nobody takes for a backup, and gets its own by one rename, after its manifest is
-durable. It is taken away by the same rename backwards. So whatever is killed, no half of one ever counts.
+A backup is made under a name that is not a backup's, and gets its own by one rename, after its manifest is durable. It
+is deleted by the same rename backwards. So a half backup never counts, whatever is killed.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from fietsupdate.filesystem.posix.regular import read_bytes
 from fietsupdate.filesystem.posix.rename import erase
 
 LARGEST = 16 << 20
-"""Bytes that a manifest has at the most."""
+"""The most bytes of a manifest."""
 
 
 class DamagedError(ValueError):
-    """A part of a backup is missing, or is not as long as it was; its manifest can be read."""
+    """A part of a backup is missing, or has another length; its manifest can be read."""
 
     def __init__(self, backup: Backup, reason: str) -> None:
         super().__init__(reason)
@@ -36,15 +36,15 @@ class DamagedError(ValueError):
 
 
 def default_folder(data_dir: Path) -> Path:
-    """Name the folder that backups go to where the configuration names none."""
+    """Return the folder for backups where the configuration names none."""
     return home(data_dir) / "backups"
 
 
 def make_shelf(folder: Path, data_dir: Path) -> None:
-    """Make the folder for backups, unless it is there; the folders above it must be.
+    """Create the folder for backups, unless it exists; its parent must exist.
 
     Raises:
-        FilesError: it cannot be made or written.
+        FilesError: The folder cannot be created or written.
     """
     try:
         if folder == default_folder(data_dir):
@@ -63,7 +63,7 @@ def make_shelf(folder: Path, data_dir: Path) -> None:
 
 
 def _refuse_led_elsewhere(folder: Path) -> None:
-    """Refuse a symlink in a folder of somebody else, for whom root works: it could lead to anybody's files."""
+    """Refuse a symlink in another user's folder, for whom root works: it could lead to any files."""
     if user() == 0 and folder.is_symlink() and os.lstat(folder.parent).st_uid != 0:
         raise FilesError(
             f"Backups cannot go to {folder}: it is a symbolic link in a folder that belongs to "
@@ -74,15 +74,15 @@ def _refuse_led_elsewhere(folder: Path) -> None:
 
 
 def begin(folder: Path, owner: str, name: str) -> Path:
-    """Make the folder in which a backup comes to be.
+    """Create the folder in which a backup is made.
 
     Args:
-        folder: Where backups stand.
-        owner: Tells this instance's unfinished backups from others', which may be at work in the same folder.
-        name: The name that it will have.
+        folder: The folder of the backups.
+        owner: Distinguishes this instance's unfinished backups from others', which may be at work in the same folder.
+        name: The final name of the backup.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: The folder cannot be created.
     """
     partial = folder / f"{PARTIAL}{owner}-{name}"
     os.mkdir(partial, 0o700)
@@ -99,10 +99,10 @@ def free_name(folder: Path, name: str) -> str:
 def complete(partial: Path, manifest: Manifest) -> Backup:
     """Write the manifest and give the backup its name, durably. All else in it is durable already.
 
-    Another instance that shares the folder may have taken the name meanwhile: then it gets the next one.
+    Another instance in the same folder may have taken the name meanwhile: then the backup gets the next free one.
 
     Raises:
-        OSError: it cannot be written; there is no new backup then.
+        OSError: It cannot be written; then there is no new backup.
     """
     atomic_write(partial / MANIFEST, manifest.to_json().encode(), mode=0o600)
     path = partial.with_name(manifest.name)
@@ -113,10 +113,11 @@ def complete(partial: Path, manifest: Manifest) -> Backup:
 
 
 def read(path: Path) -> Backup:
-    """Read what a backup says of itself, and see that its parts are there. Its content is not looked at.
+    """Read the manifest of a backup, and check that its parts exist. Its content is not read.
 
     Raises:
-        ValueError: it is none, or a part of it is missing (`DamagedError`); the text says which, without the name.
+        ValueError: The folder is no backup, or a part of it is missing (`DamagedError`); the text says which, without
+            the name.
     """
     try:
         manifest = Manifest.from_json(read_bytes(path / MANIFEST, LARGEST).decode())
@@ -139,10 +140,10 @@ def read(path: Path) -> Backup:
 
 
 def look(folder: Path) -> Shelf:
-    """Find the backups in a folder, newest first by their own time, and what looks like one but does not count.
+    """Return the backups in a folder, newest first by their own time, and damaged or unfinished ones by name.
 
     Raises:
-        FilesError: this user may not look into the folder.
+        FilesError: This user may not read the folder.
     """
     found: list[Backup] = []
     damaged: list[Backup] = []
@@ -161,13 +162,13 @@ def look(folder: Path) -> Shelf:
 
 
 def strangers(folder: Path) -> tuple[str, ...]:
-    """Name what is in a folder of backups and is none, complete or not; nor what a file system or a mount brings."""
+    """Return the names in a folder of backups that neither we nor a file system put there."""
     names = {path.name for path in _entries(folder) if not (path.name.startswith(PARTIAL) or _is_one(path))}
     return tuple(sorted(names - {LOST_FOUND, HOME}))
 
 
 def remove(backups: Iterable[Backup], owner: str) -> tuple[str, ...]:
-    """Take backups away, each by one rename, and then erase them; give their names."""
+    """Delete backups, each by one rename before it is erased; return their names."""
     gone = []
     for backup in backups:
         path = backup.path
@@ -180,7 +181,7 @@ def remove(backups: Iterable[Backup], owner: str) -> tuple[str, ...]:
 
 
 def sweep(folder: Path, owner: str) -> tuple[str, ...]:
-    """Erase what this instance's killed backups left. Whoever calls this holds the updater's lock."""
+    """Erase the leftovers of this instance's killed backups. The caller holds the updater's lock."""
     left = [path for path in _entries(folder) if path.name.startswith(f"{PARTIAL}{owner}-")]
     for path in left:
         erase(str(path))
@@ -195,7 +196,10 @@ def parts(backup: Backup) -> Iterator[tuple[str, Path]]:
 
 
 def _renamed(partial: Path, path: Path) -> bool:
-    """Return a folder its name; False where there is another one of that name, which rename(2) does not replace."""
+    """Rename a finished backup.
+
+    Return False where the name is taken, since rename(2) does not replace a full folder.
+    """
     try:
         os.rename(partial, path)
     except OSError as error:

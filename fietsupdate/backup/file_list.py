@@ -1,4 +1,4 @@
-"""The list of the files of a backup, while it is written."""
+"""The list of a backup's files, while it is written."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fietsupdate.filesystem.posix.ownership import give_owner
 
 
 class Listing:
-    """The list of the files while it is written, one a line; it counts them, and remembers none."""
+    """The list of the files while it is written, one a line; counts them without keeping them in memory."""
 
     def __init__(self, path: Path) -> None:
         self._name = path.name
@@ -48,5 +48,5 @@ class Listing:
 
     @property
     def stored(self) -> Stored:
-        """What the manifest says of the list."""
+        """The entry of the manifest for the list."""
         return Stored(self._name, self._size, self._sha256.hexdigest())

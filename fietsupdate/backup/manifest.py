@@ -1,6 +1,6 @@
-"""The values of paired copies: what a backup says of itself, and what it says of each file in it.
+"""The values of a backup: its manifest, and the record of each file in it.
 
-A manifest is written last. A folder without one, or with one that cannot be read, is no backup.
+A manifest is written last. A folder without one, or with an unreadable one, is no backup.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import Any
 from fietsupdate.model.readback import built, parsed
 
 FORMAT = 1
-"""The format of the manifests that this version writes; it reads no newer one."""
+"""The format of the manifests that this version writes; it cannot read a newer one."""
 
 PARTIAL = ".partial-"
-"""What the name of everything begins with that is not, or no longer, a backup."""
+"""The prefix of folders that are not yet, or no longer, backups."""
 MANIFEST = "manifest.json"
 LISTING = "files.jsonl"
 LEDGER = "ledger.jsonl"
@@ -29,12 +29,12 @@ DUMP = "database.dump"
 
 
 class Scope(enum.StrEnum):
-    """How much a backup holds."""
+    """The content of a backup."""
 
     FULL = "full"
     """Both halves."""
     DATABASE = "database"
-    """The database's dump only; the other half is the vault of the transaction that it was made before."""
+    """The database's dump only; the other half is the vault of the transaction before which it was made."""
 
 
 class Reason(enum.StrEnum):
@@ -43,7 +43,7 @@ class Reason(enum.StrEnum):
     MANUAL = "manual"
     UPDATE = "update"
     AS_IS = "as_is"
-    """To keep halves that do not fit together; it is restored only where somebody names it."""
+    """To keep halves that do not fit together; restored only if it is named explicitly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class FileAttributes:
-    """What a file is beside its content."""
+    """The metadata of a file."""
 
     mode: int
     """Permission bits."""
@@ -71,7 +71,7 @@ class FileAttributes:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a backup says of itself."""
+    """The manifest of a backup."""
 
     name: str
     scope: Scope
@@ -95,9 +95,9 @@ class Manifest:
     data_dir: str
     dump: Stored
     txn: str = ""
-    """The transaction that it was made before; "" for none."""
+    """The transaction before which it was made; "" for none."""
     listing: Stored | None = None
-    """The list of the files, one `FileRecord` a line; none where only the database was copied."""
+    """The list of the files, one `FileRecord` a line; None where only the database was copied."""
     files: int = 0
     """How many files, folders and links were copied."""
     bytes: int = 0
@@ -107,38 +107,41 @@ class Manifest:
     version_file: str = ""
     """The VERSION file, relative to the data directory; "" for none."""
     database_file: FileAttributes | None = None
-    """What the database's file looked like; none on a server."""
+    """The attributes of the database's file; None on a server."""
     serial: int = 0
-    """Higher than those of all backups that stood in the same folders before; 0 in backups that were made without."""
+    """Higher than those of all earlier backups in the same folders; 0 in backups of versions without serials."""
     version_table: str = ""
-    """Alembic's version table, whose name the ledger's table shares; "" where that was not written down."""
+    """Alembic's version table, from whose name that of the ledger's table is derived; "" where it was not recorded."""
     schema: str = ""
-    """The schema that the ledger is in; "" for the one that needs no name, or where it was not written down."""
+    """The schema of the ledger; "" for the default one, or where it was not recorded."""
     settings: tuple[tuple[str, ...], ...] | None = None
-    """What belongs to the database itself, and so is not in its dump; none where that was not written down."""
+    """The properties of the database itself, which are not in its dump; None where they were not recorded."""
     cautions: tuple[str, ...] = ()
-    """What is not in the backup, and what the user who made it could not restore."""
+    """What the backup does not contain, and what the user who made it could not restore."""
     to_version: str = ""
-    """The version of the application that was installed, where it was made before a change to that; "" elsewhere."""
+    """The version of the application that was installed, for a backup before a change to this version; "" otherwise."""
     half_way_to: str = ""
-    """The version that had changed the data already, and had not completed the change; "" where none had."""
+    """The version that had changed the data already, and had not completed the change; "" for none."""
     format: int = FORMAT
 
     @property
     def order(self) -> tuple[int, str, str]:
-        """What backups are ordered by, older ones first: a clock can be set back, and names say nothing."""
+        """The sort key of backups, older ones first: a clock can be set back, and names are no order."""
         return self.serial, self.created_at, self.name
 
     @property
     def versions(self) -> str:
-        """The application's version that the data belongs to, and the one that it was to become; "" for unknown."""
+        """The application's version that the data belongs to, and the one that it was about to change to.
+
+        "" if unknown.
+        """
         half_way = f", half way to {self.half_way_to}" if self.half_way_to else ""
         to = f" to {self.to_version}" if self.to_version not in {"", self.half_way_to} else ""
         return f"{self.app_version}{half_way}{to}" if self.app_version else ""
 
     @property
     def is_pair(self) -> bool:
-        """Whether it holds both halves of one moment: somewhere to go back to."""
+        """Whether it holds both halves of one moment, so that it can be restored alone."""
         return self.scope is Scope.FULL and self.reason is not Reason.AS_IS
 
     def to_json(self) -> str:
@@ -147,10 +150,10 @@ class Manifest:
 
     @classmethod
     def from_json(cls, text: str) -> Manifest:
-        """Read it back.
+        """Read a manifest back.
 
         Raises:
-            ValueError: the text is no manifest, one of a newer format, or one that names what is not in the backup.
+            ValueError: The text is no manifest, has a newer format, or names parts that are not in the backup.
         """
         try:
             values: dict[str, Any] = parsed(text)
@@ -177,10 +180,10 @@ class Manifest:
         return manifest
 
     def refuse_elsewhere(self) -> None:
-        """See that every name is one of a part of the backup: what is read, copied or given a look lies in its folder.
+        """Check that all names are those of parts of the backup, so that no file outside its folder is read.
 
         Raises:
-            ValueError: names the first that is not.
+            ValueError: Names the first other part.
         """
         own = {self.dump.name: DUMP, **({self.listing.name: LISTING} if self.listing else {})}
         strange = [name for name, known in own.items() if name != known]
@@ -204,13 +207,13 @@ class Backup:
 
     @property
     def size(self) -> int:
-        """Bytes of content that it holds, the dump's included."""
+        """Bytes of content that it holds, including the dump's."""
         listing = self.manifest.listing
         return self.manifest.bytes + self.manifest.dump.size + (listing.size if listing else 0)
 
     @property
     def name(self) -> str:
-        """What ``fietsupdate restore`` calls it."""
+        """The name of the backup for ``fietsupdate restore``."""
         return self.path.name
 
     @property
@@ -230,7 +233,7 @@ class Backup:
 
     @property
     def ledger(self) -> Path:
-        """The copy of the data directory's ledger; absent where that had none."""
+        """The copy of the data directory's ledger; missing where the data directory had none."""
         return self.path / LEDGER
 
     def tree(self, root: str) -> Path:
@@ -240,22 +243,22 @@ class Backup:
 
 @dataclass(frozen=True, slots=True)
 class Shelf:
-    """What one look at a folder of backups found."""
+    """The content of a folder of backups at one moment."""
 
     folder: Path
     backups: tuple[Backup, ...]
-    """The complete ones, newest first; see `Manifest.order`."""
+    """The complete backups, newest first; see `Manifest.order`."""
     broken: Mapping[str, str]
-    """Names of what does not count as a backup, each with the reason."""
+    """Names of folders that do not count as backups, each with the reason."""
     damaged: tuple[Backup, ...] = ()
     """Those among them whose manifests can be read."""
     spent: frozenset[str] = frozenset()
-    """Names of dumps whose other half, the vault of one update, is known to be gone: nothing is restored by them."""
+    """Names of dumps whose other half, the vault of one update, is known to be deleted: they cannot be restored."""
 
     def passed_over(self, backup: Backup | None) -> dict[str, str]:
-        """Name what was a backup of both halves, and is damaged, and perhaps newer than this one; each with the reason.
+        """Return the damaged backups of both halves that may be newer than this one, each with the reason.
 
-        One whose manifest cannot be read is dated by its name, which begins with a time.
+        A backup whose manifest cannot be read is dated by its name, which begins with a time.
         """
         dated = {one.name: one for one in self.damaged}
         return {

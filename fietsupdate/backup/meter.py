@@ -1,4 +1,4 @@
-"""How far a long copy has come, how fast it goes, and how long it will take: a few events a second at the most."""
+"""Measures the progress of a long copy, its speed and the remaining time; a few events a second at most."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any
 INTERVAL = 0.5
 """Seconds between two events."""
 GUESS = 200
-"""Before one in so many bytes is done, how long the rest will take is anybody's guess."""
+"""Before one in so many bytes is done, the remaining time cannot be estimated."""
 
 
 class ByteMeter:
-    """Counts bytes; called with the number of bytes since the last time.
+    """Counts bytes; called with the number of bytes since the last call.
 
     Args:
-        tell: Told, now and then and at the end, of ``done`` and ``total`` (bytes), ``rate`` (bytes a second) and
-            ``left`` (seconds; 0 as long as nobody can tell).
-        total: Bytes that are expected; ``None`` where nobody can tell.
-        clock: Seconds, increasing.
+        tell: Called now and then and at the end with ``done`` and ``total`` (bytes), ``rate`` (bytes a second) and
+            ``left`` (seconds; 0 as long as it is unknown).
+        total: The expected number of bytes; ``None`` if unknown.
+        clock: Returns seconds, increasing.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class ByteMeter:
         self.done = 0
 
     def __call__(self, moved: int) -> None:
-        """Count."""
+        """Add bytes, and report the progress if it is due."""
         self.done += moved
         now = self._clock()
         if now - self._told >= INTERVAL:
@@ -40,7 +40,7 @@ class ByteMeter:
             self._tell(self._details(now))
 
     def finish(self) -> None:
-        """Report that all is done; what was expected was only an estimate."""
+        """Report that all is done; the expected number was only an estimate."""
         self.total = self.done
         self._tell(self._details(self._clock()))
 

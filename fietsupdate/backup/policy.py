@@ -1,9 +1,9 @@
-"""Which backups stay. Counted are complete ones of this instance, in the order in which they were made.
+"""Which backups are kept. Only complete backups of this instance count, in the order in which they were made.
 
-What many attempts at one update have left counts as one: the first of them is from before anything was tried, the
-last has the newest files; those between go first. So failing updates push out neither that first one nor what was
-there before them. The copy from before the last change of the application's version stays beside those: it is what
-older code can go back to, and daily backups must not push it out before somebody has noticed.
+The backups of several attempts at one update count as one: the first is from before any attempt, the last has the
+newest files; those between are deleted first. So failing updates displace neither that first one nor earlier backups.
+The backup from before the last change of the application's version is kept in addition: older code can go back to it,
+and daily backups must not displace it before a problem is noticed.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ def excess(backups: Iterable[Backup], keep: int | None, instance_id: str) -> tup
     """Return the backups of both halves that need not be kept, oldest first.
 
     Args:
-        backups: Complete ones, of whatever instance.
+        backups: Complete backups, of any instance.
         keep: How many to keep, at least 1; ``None`` for all.
-        instance_id: The instance; those of others are never given.
+        instance_id: The instance; backups of other instances are never returned.
     """
     if keep is None:
         return ()
@@ -46,11 +46,11 @@ def excess(backups: Iterable[Backup], keep: int | None, instance_id: str) -> tup
 
 
 def between(backups: Iterable[Backup], instance_id: str) -> tuple[Backup, ...]:
-    """Return the copies before a change of version that are neither of the first nor of the last attempt at it.
+    """Return the backups before a change of version that belong neither to the first nor to the last attempt at it.
 
     Args:
-        backups: Complete ones, of whatever instance.
-        instance_id: The instance; those of others are never given.
+        backups: Complete backups, of any instance.
+        instance_id: The instance; backups of other instances are never returned.
     """
     attempts: dict[tuple[object, ...], list[Backup]] = {}
     for one in sorted(backups, key=lambda one: one.manifest.order):
@@ -60,11 +60,11 @@ def between(backups: Iterable[Backup], instance_id: str) -> tuple[Backup, ...]:
 
 
 def outlived(backups: Iterable[Backup], instance_id: str, living: Collection[str]) -> tuple[Backup, ...]:
-    """Return the dumps whose other half is gone: the vault of the transaction that they were made before.
+    """Return the dumps whose other half is deleted: the vault of the transaction before which they were made.
 
     Args:
-        backups: Complete ones, of whatever instance.
-        instance_id: The instance; those of others are never given.
+        backups: Complete backups, of any instance.
+        instance_id: The instance; backups of other instances are never returned.
         living: The transactions that are open, or whose vault is kept.
     """
     return tuple(
@@ -79,14 +79,15 @@ def outlived(backups: Iterable[Backup], instance_id: str, living: Collection[str
 def useless(
     backups: Iterable[Backup], entries: Sequence[Entry], open_txn: str, kept: Collection[str]
 ) -> frozenset[str]:
-    """Name the dumps that lead nowhere any more, as far as the data directory alone can tell.
+    """Return the names of the dumps that cannot be restored any more, as far as the data directory alone can tell.
 
-    One that is not known to be of this instance is never named, nor one whose update the database may still hold open.
+    A dump that is not known to be of this instance is never returned, nor a dump whose update may still be open in the
+    database.
 
     Args:
-        backups: Complete ones, of whatever instance.
+        backups: Complete backups, of any instance.
         entries: The ledger in the data directory.
-        open_txn: The transaction that lies open; "" for none.
+        open_txn: The open transaction; "" for none.
         kept: The transactions that are finished, and whose vault is kept.
     """
     ends = {entry.seq: fingerprint((entry,)) for entry in entries}
@@ -102,10 +103,10 @@ def useless(
 
 
 def backup_before(backups: Iterable[Backup], instance_id: str, txn: str, tip_hash: str) -> Backup | None:
-    """Return the backup that leads back to before a transaction: its own dump, else the newest of both halves.
+    """Return the backup that leads back to before a transaction: its own dump, otherwise the newest of both halves.
 
     Args:
-        backups: Complete ones, newest first.
+        backups: Complete backups, newest first.
         instance_id: The instance.
         txn: The transaction.
         tip_hash: `fietsupdate.model.fingerprint` of the ledger before it.
@@ -117,40 +118,40 @@ def backup_before(backups: Iterable[Backup], instance_id: str, txn: str, tip_has
 
 
 def _attempt(backup: Backup) -> tuple[object, ...]:
-    """Return what all backups made before attempts at one update have in common; every other one stands alone."""
+    """Return a key that all backups before attempts at one update share; every other backup has its own."""
     manifest = backup.manifest
     if manifest.reason is Reason.UPDATE:
         return manifest.tip_seq, manifest.tip_hash
     return (backup.path,)
 
 
-# -- Which backup leads back where, and what stands against restoring one: values in, answers out.
+# -- Which backup leads back where, and what prevents restoring one: values in, answers out.
 
 
 class Despite(enum.StrEnum):
-    """What a restore is made in spite of, when somebody says so."""
+    """The reasons against a restore that can be overruled."""
 
     INSTANCE = "instance"
     """The backup is of another instance."""
     VERSION = "version"
     """This code does not know the updates that the backup is at."""
     DAMAGE = "damage"
-    """The backup is not as it was made."""
+    """The backup has changed since it was made."""
     RUNNING = "running"
-    """The application runs."""
+    """The application is running."""
     TENANTS = "tenants"
     """Other instances have their tables in the same database."""
 
 
 @dataclass(frozen=True, slots=True)
 class RestoreTarget:
-    """Where a backup is to be restored, as it was seen."""
+    """The place where a backup is to be restored, as it was found."""
 
     graph: Graph
     database: DatabaseView
     files: FilesView
     is_bare: bool
-    """Whether the data directory holds nothing, our own folder apart."""
+    """Whether the data directory is empty, apart from our own folder."""
     extra_dirs: Collection[str]
     """Names of the configured further roots."""
     kept: Collection[str]
@@ -158,16 +159,16 @@ class RestoreTarget:
     distribution: str = ""
     """The application's distribution; "" where the configuration names none."""
     installed: str = ""
-    """The version of it that is installed."""
+    """The installed version of the distribution."""
 
 
 def obstacles(
     manifest: Manifest, ledger: Sequence[Entry], ground: RestoreTarget
 ) -> Iterator[tuple[Despite | None, Problem]]:
-    """Yield what stands against restoring a backup, and what would have to be said to do it all the same.
+    """Yield the problems that prevent restoring a backup, each with the reason that overrules it.
 
     Args:
-        manifest: What the backup says of itself.
+        manifest: The manifest of the backup.
         ledger: The ledger in the backup.
         ground: Where it would be restored.
     """
@@ -196,12 +197,12 @@ def too_new(manifest: Manifest, ledger: Sequence[Entry], ground: RestoreTarget) 
 
 
 def newest_version(manifest: Manifest, ledger: Sequence[Entry]) -> str:
-    """Return the newest version of the application that has changed the data in a backup; "" for unknown."""
+    """Return the newest version of the application that has changed the data in a backup; "" if unknown."""
     return recorded(ledger).newest or manifest.app_version
 
 
 def _in_the_database(manifest: Manifest, place: Whereabouts) -> Iterator[tuple[Despite | None, Problem]]:
-    """Yield what stands against it inside of the database that would be replaced."""
+    """Yield the problems inside of the database that would be replaced."""
     if manifest.schema and place.search_path and manifest.schema not in place.search_path:
         yield None, _other_schema(manifest, place)
     if place.others:
@@ -209,10 +210,10 @@ def _in_the_database(manifest: Manifest, place: Whereabouts) -> Iterator[tuple[D
 
 
 def is_same_instance(manifest: Manifest, ledger: Sequence[Entry], ground: RestoreTarget) -> bool:
-    """Return whether a backup is of the instance that is there, or nothing is there at all.
+    """Return whether a backup is of the existing instance, or there is no instance yet.
 
     An instance has an id from its first update on. Before that, and where one half is new, the ledger in the data
-    directory tells, or at last the path of the data directory.
+    directory decides, or finally the path of the data directory.
     """
     database, files = ground.database, ground.files
     if files.entries and ledger and not same(files.entries[0], ledger[0]):
@@ -228,12 +229,12 @@ def is_same_instance(manifest: Manifest, ledger: Sequence[Entry], ground: Restor
 
 
 def has_vault(manifest: Manifest, database: DatabaseView, files: FilesView, kept: Collection[str]) -> bool:
-    """Return whether the other half of a dump is there: its transaction, open or kept, and nothing after it."""
+    """Return whether the other half of a dump exists: its transaction, open or kept, with nothing after it."""
     if files.transaction is not None or files.unreadable_header:
         return files.transaction is not None and files.transaction.txn == manifest.txn
     if manifest.txn in kept:
         return bool(files.entries) and files.entries[-1].txn == manifest.txn
-    # It was begun in the database, and cut off before it came to the files.
+    # It was begun in the database, and interrupted before it reached the files.
     begun = database.begun is not None and database.begun.txn == manifest.txn
     return begun and fingerprint(files.entries) == manifest.tip_hash
 
@@ -241,18 +242,18 @@ def has_vault(manifest: Manifest, database: DatabaseView, files: FilesView, kept
 def restorable(
     backups: Iterable[Backup], database: DatabaseView, files: FilesView, kept: Collection[str]
 ) -> list[Backup]:
-    """Return the backups, in their order, whose both halves are there."""
+    """Return the backups, in their order, of which both halves exist."""
     return [one for one in backups if one.manifest.is_pair or has_vault(one.manifest, database, files, kept)]
 
 
 def nearest(backups: Iterable[Manifest], pairing: Pairing, files: FilesView, database: DatabaseView) -> Manifest | None:
-    """Return the newest backup of both halves that is nearest to where the older half is, or the only one that is left.
+    """Return the newest backup of both halves among those nearest to the position of the older half, or None.
 
     Args:
-        backups: What the backups say of themselves.
+        backups: The manifests of the backups.
         pairing: How the two halves fit together.
-        files: What was seen of the data directory.
-        database: What was seen of the database.
+        files: What was found in the data directory.
+        database: What was found in the database.
     """
     longer = max(files.entries, database.entries, key=len)
     hashes = {entry.seq: fingerprint((entry,)) for entry in longer}
@@ -269,7 +270,7 @@ def nearest(backups: Iterable[Manifest], pairing: Pairing, files: FilesView, dat
 
 
 def _strange(manifest: Manifest, database: DatabaseView) -> list[str]:
-    """Return the revisions that the tree does not have; nothing is known of it where the database was not seen."""
+    """Return the revisions that the tree does not have; an empty list where the database was not read."""
     return [one for one in manifest.alembic if database.revisions and one not in database.revisions]
 
 
@@ -345,7 +346,7 @@ def _newer_version(manifest: Manifest, version: str, ground: RestoreTarget) -> P
 
 
 def fitting_hint(problem: Problem, fitting: str, ground: RestoreTarget) -> Problem:
-    """Return the problem of a backup that is too new, with the one to take instead in its hint."""
+    """Return the problem of a backup that is too new, with the backup to use instead in its hint."""
     say = (
         f"Go back to {fitting}, the newest one that {ground.distribution} {ground.installed} fits: "
         f"`fietsupdate restore {fitting}`."

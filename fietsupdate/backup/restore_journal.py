@@ -1,8 +1,8 @@
-"""The journal of a restore: what is exchanged for what, and how far it has come.
+"""The journal of a restore: what is exchanged for what, and how far the restore has come.
 
 It is written whole, atomically and durably, before each stage begins; so after a crash its stage is the one that may
-have begun, and every stage can be repeated. With `Stage.DATABASE` the restore is past the point from which it only
-goes forward. Before that, and at `Stage.DONE`, what lies there is rubbish.
+have begun, and every stage can be repeated. From `Stage.DATABASE` on the restore can only go forward. Before that, and
+at `Stage.DONE`, its leftovers are garbage.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from fietsupdate.views import OpenRestore
 
 FORMAT = 1
 LARGEST = 64 << 20
-"""Bytes that the journal has at the most: a few hundred for each mount point, and for what must stay."""
+"""The most bytes of the journal: a few hundred for each mount point, and for each path that must stay."""
 _TAG = re.compile("[0-9a-f]{8}")
 NAME = "journal"
 LEDGER = "ledger.jsonl"
-"""The ledger that the data directory will have."""
+"""The future ledger of the data directory."""
 
 
 class Stage(enum.StrEnum):
     """How far a restore has come: the stage that has begun, or is about to."""
 
     STAGING = "staging"
-    """Everything is being brought beside the live places; nothing live was touched."""
+    """Everything is copied beside the live places; nothing live was touched."""
     DATABASE = "database"
     """The databases are exchanged."""
     OUT = "out"
@@ -48,14 +48,14 @@ class Stage(enum.StrEnum):
     PLAYBACK = "playback"
     """In place of the last two: the file changes of a transaction are undone."""
     LEDGER = "ledger"
-    """What is left of transactions is put away, and the data directory gets its ledger."""
+    """Leftovers of transactions are removed, and the data directory gets its ledger."""
     DONE = "done"
-    """Both halves are restored; what was live before is cleared away."""
+    """Both halves are restored; what was live before is deleted."""
 
 
 @dataclass(frozen=True, slots=True)
 class RestoreJournal:
-    """What the journal of a restore says."""
+    """The content of a restore's journal."""
 
     backup: str
     """Name of the backup."""
@@ -66,18 +66,18 @@ class RestoreJournal:
     database: str
     """The URL of the database, with the password masked."""
     txn: str = ""
-    """The transaction that is played back, where only the database's dump was in the backup."""
+    """The transaction that is played back, where the backup contains the database's dump only."""
     units: tuple[Unit, ...] = ()
     has_ledger: bool = False
     """Whether the data directory will have a ledger."""
 
     @property
     def is_past_return(self) -> bool:
-        """Whether something live may have been touched, and not everything is in its place."""
+        """Whether live data may have been touched, and not everything is in its place."""
         return self.stage not in {Stage.STAGING, Stage.DONE}
 
     def at(self, stage: Stage) -> RestoreJournal:
-        """Return the same at another stage."""
+        """Return the journal with another stage."""
         return replace(self, stage=stage)
 
     def of_root(self, name: str) -> tuple[Unit, ...]:
@@ -89,8 +89,8 @@ def write(data_dir: Path, restoration: RestoreJournal) -> None:
     """Write the journal, durably.
 
     Raises:
-        FilesError: it could not be made durable.
-        OSError: it could not be written; the stage of before stands.
+        FilesError: It could not be made durable.
+        OSError: It could not be written; the previous stage remains.
     """
     body = json.dumps({"format": FORMAT, **asdict(restoration)}, sort_keys=True)
     text = f"{body}\n{zlib.crc32(body.encode()):08x}\n"
@@ -98,10 +98,10 @@ def write(data_dir: Path, restoration: RestoreJournal) -> None:
 
 
 def read(data_dir: Path) -> RestoreJournal | None:
-    """Read the journal; None where there is none.
+    """Read the journal; return None where there is none.
 
     Raises:
-        FilesError: it is damaged, or of a format that this version does not know.
+        FilesError: It is damaged, or of a format that this version does not know.
     """
     path = restore_folder(data_dir) / NAME
     try:
@@ -123,7 +123,7 @@ def read(data_dir: Path) -> RestoreJournal | None:
 
 
 def look(data_dir: Path) -> OpenRestore | None:
-    """Read the journal, for a view."""
+    """Return the interrupted restore, for a view."""
     try:
         found = read(data_dir)
     except FilesError as error:
@@ -134,7 +134,7 @@ def look(data_dir: Path) -> OpenRestore | None:
 
 
 def remove(data_dir: Path) -> None:
-    """Remove the journal and its folder: the restore is over."""
+    """Remove the journal and its folder, because the restore is over."""
     folder = restore_folder(data_dir)
     (folder / NAME).unlink(missing_ok=True)
     sync_path(folder)

@@ -1,11 +1,12 @@
 """Takes a restore from any stage to its end: the same code for the run that began it and for the next start.
 
-1. The journal says what may have begun; every stage can be repeated, and is durable before the next is written down.
-2. The databases are exchanged first. That is one step that either happens or does not, and the only one that others
-   can prevent (a session that cannot be ended, a missing right): if it fails before it has happened, the restore is
-   withdrawn, and nothing live was touched. Behind it there is only work on our own file system.
-3. Behind it, too, a half restored instance is one whose journal lies open: `status` says so, every command that
-   changes something finishes it first. Without the journal, the ledgers would tell that the halves differ; and where
+1. The journal records the stage that may have begun; every stage can be repeated, and is durable before the next is
+   recorded.
+2. The databases are exchanged first. That is one step that either happens or does not, and the only one that other
+   programs can prevent (a session that cannot be ended, a missing right): if it fails before it has happened, the
+   restore is withdrawn, and nothing live was touched. All later work is on our own file system.
+3. After that, too, a half restored instance has an open journal: `status` reports it, and every command that
+   changes something finishes it first. Without the journal, the ledgers would show that the halves differ; and where
    a transaction is played back, ordinary recovery would do the same, as the database has its tip from before.
 4. What was live before is kept, whole, until both halves are in place.
 """
@@ -47,7 +48,7 @@ GO_ON = "Mend the cause, then type 'fietsupdate recover': it goes on where the r
 
 @dataclass(frozen=True)
 class Restorer:
-    """Works on one instance. Whoever has it holds the lock of the data directory."""
+    """Restores one instance. The caller holds the lock of the data directory."""
 
     site: Application
     environment: Environment
@@ -66,7 +67,7 @@ class Restorer:
 
     @cached_property
     def destination(self) -> Destination:
-        """Where env.py connects to."""
+        """The database that env.py connects to."""
         from fietsupdate.database.inspect import destination
 
         return destination(self.environment)
@@ -79,7 +80,7 @@ class Restorer:
         return live_store(self.destination.place)
 
     def is_of(self, beside: Store, manifest: Manifest) -> bool:
-        """Return whether a loaded database is where a manifest says that it was."""
+        """Return whether a loaded database is at the position in a manifest."""
         from fietsupdate.database.dump.copied_ledger import ledger_in, loaded
 
         place = self.destination.place
@@ -89,17 +90,17 @@ class Restorer:
         return loaded(beside, ledger_in(beside, *named)).is_at(manifest.instance_id, manifest.tip_hash)
 
     def settle(self) -> bool:
-        """End what an interrupted restore left: finish it, or sweep away what it had only staged.
+        """End an interrupted restore: finish it, or delete what it had only staged.
 
         Returns:
-            Whether it had touched something live, and is complete now.
+            Whether it had touched live data, and is complete now.
 
         Raises:
-            FietsupdateError: it cannot be finished; the journal stays.
+            FietsupdateError: It cannot be finished; the journal stays.
         """
         found = restore_journal.read(self.data_dir)
         if found is None:
-            erase(str(restore_folder(self.data_dir)))  # it was cut off before its journal was there
+            erase(str(restore_folder(self.data_dir)))  # it was interrupted before it had a journal
             return False
         if found.stage is Stage.STAGING:
             self.sweep(found)
@@ -112,7 +113,7 @@ class Restorer:
         return was_half
 
     def sweep(self, found: RestoreJournal) -> None:
-        """Take away what was staged. A database that cannot be reached keeps its part, and the journal with it."""
+        """Delete the staged copies. If a database cannot be reached, its copy stays, and so does the journal."""
         self._clear_roots(found)
         try:
             self._drop(found, NEW)
@@ -122,9 +123,9 @@ class Restorer:
         restore_journal.remove(self.data_dir)
 
     def withdraw(self, found: RestoreJournal) -> bool:
-        """Return a restore up that has touched nothing live; False where the disk does not even take that.
+        """Give up a restore that has touched nothing live; return False where even that cannot be written to the disk.
 
-        The journal says so before anything of what was staged is gone. What cannot be swept now, the next command does.
+        The journal is changed before anything staged is deleted. The next command deletes what cannot be deleted now.
         """
         try:
             restore_journal.write(self.data_dir, found.at(Stage.STAGING))
@@ -135,13 +136,13 @@ class Restorer:
         return True
 
     def forward(self, found: RestoreJournal) -> tuple[Path, ...]:
-        """Take a restore to its end; signals wait.
+        """Take a restore to its end; signals are deferred.
 
         Returns:
-            What stood in the way of the files, and where it is now.
+            Files that were in the way, at their new places.
 
         Raises:
-            FietsupdateError: it cannot be finished; ``stands`` says what is so now.
+            FietsupdateError: It cannot be finished; ``stands`` tells the state.
         """
         strange: list[Path] = []
         if found.is_past_return:
@@ -210,13 +211,13 @@ class Restorer:
         return files.play_back(set_aside=files.header.own_connections)
 
     def reopened(self) -> FileTransaction | None:
-        """Open the transaction that lies open, if there is one."""
+        """Open the open transaction, if there is one."""
         file = self.destination.file
         keep_out = () if file is None else (file,)
         return FileTransaction.reopen(self.data_dir, roots=self.site.config.extra_dirs, keep_out=keep_out)
 
     def _replace_ledger(self, found: RestoreJournal) -> None:
-        """Put away the transactions of what was live before, and give the data directory the backup's ledger."""
+        """Remove the transactions of what was live before, and give the data directory the backup's ledger."""
         cleanup.discard(self.data_dir)
         staged, path = restore_folder(self.data_dir) / restore_journal.LEDGER, ledger_file(self.data_dir)
         if not found.has_ledger:
@@ -226,7 +227,7 @@ class Restorer:
         sync_many([path, path.parent, staged.parent])
 
     def _clear(self, found: RestoreJournal) -> None:
-        """Remove what was live before; both halves are in place."""
+        """Delete what was live before; both halves are in place."""
         try:
             self._clear_roots(found)
             cleanup.sweep(self.data_dir)
@@ -243,18 +244,21 @@ class Restorer:
             ) from error
 
     def _clear_roots(self, found: RestoreJournal) -> None:
-        """Erase what is staged and what was moved out. Rubbish in a root that is gone need stop nobody."""
+        """Erase what is staged and what was moved out.
+
+        Garbage in a root that is missing must not prevent the restore.
+        """
         with self._as_owner():
             for name, root in self.roots.items():
                 for path in swap.clear(root, found.of_root(name), found.tag):
                     self._warn(f"{path} holds what this user may not delete: what was there before the restore.")
 
     def _as_owner(self) -> AbstractContextManager[None]:
-        """Work with the rights of the owner of the journal, who can have written what it names (invariant 12)."""
+        """Work with the rights of the journal's owner, who can have forged its content (invariant 12)."""
         return acting_as(os.lstat(restore_folder(self.data_dir)))
 
     def _drop_or_name(self, found: RestoreJournal) -> None:
-        """Drop the databases that are not needed any more; one that cannot be dropped is named, and stops nothing."""
+        """Drop the databases that are not needed any more; warn of one that cannot be dropped, without failing."""
         for kind in (NEW, OLD):
             try:
                 self._drop(found, kind)
@@ -263,7 +267,7 @@ class Restorer:
                 self._warn(f"{left}, which is not needed any more, could not be removed; drop it. {error.message}")
 
     def _drop(self, found: RestoreJournal, *kinds: str) -> None:
-        """Remove databases that this restore has made, also what is left of one that was not complete."""
+        """Remove databases that this restore has created, including incomplete ones."""
         if self.destination.shown != masked(found.database):
             self._warn(f"A database that a restore has made beside {found.database} may still be there.")
             return
@@ -273,7 +277,7 @@ class Restorer:
     # -- failures
 
     def _failed(self, found: RestoreJournal, error: FietsupdateError | OSError) -> FietsupdateError:
-        """Withdraw the restore where nothing live was touched; else say what is half done."""
+        """Withdraw the restore where nothing live was touched; otherwise describe the half-done state."""
         if found.stage is Stage.DATABASE and self._is_untouched(found) and self.withdraw(found):
             stands, hint = "Nothing was changed: what was restored is removed again.", getattr(error, "hint", "")
         else:
@@ -286,7 +290,7 @@ class Restorer:
         return FilesError(f"The system refused: {error.strerror}{where}.", stands=stands, hint=hint)
 
     def _is_untouched(self, found: RestoreJournal) -> bool:
-        """Tell, for sure, whether the databases were not exchanged, not even in part."""
+        """Return whether the databases were certainly not exchanged, not even in part."""
         try:
             return self.store.old(found.tag) is None and self.store.beside(found.tag) is not None
         except FietsupdateError:
@@ -296,7 +300,7 @@ class Restorer:
         """Return the roots that a restore works on.
 
         Raises:
-            FilesError: one of them is not configured any more.
+            FilesError: One of them is not configured any more.
         """
         names = dict.fromkeys(unit.root for unit in found.units)
         if missing := [name for name in names if name not in self.roots]:

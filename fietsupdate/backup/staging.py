@@ -1,7 +1,7 @@
-"""Brings the files of a backup to the file systems of the live ones, from where they can be moved into place.
+"""Copies the files of a backup to the file systems of the live ones, from where they can be moved into place.
 
-Everything is as the listing says, also where the backup lies on a file system that knows no owners or no attributes,
-or was carried there by a program that lost them.
+Everything gets the attributes in the listing, even if the backup lies on a file system without owners or attributes, or
+was copied there by a program that lost them.
 """
 
 from __future__ import annotations
@@ -45,18 +45,18 @@ def stage(
     """Copy the trees of a backup, durably; nothing live is touched.
 
     Args:
-        backup: A verified one.
+        backup: A verified backup.
         roots: The live roots, by name.
-        units: What will be exchanged.
-        warn: Told, in words, of what could not be copied.
-        moved: Told how many bytes were copied since the last time.
+        units: The folders whose entries will be exchanged.
+        warn: Called with a sentence about each file that could not be copied.
+        moved: Called with the number of bytes that were copied since the last call.
 
     Returns:
-        The units, with what each folder shall look like afterwards.
+        The units, with the final attributes of each folder.
 
     Raises:
-        FilesError: something in the backup does not fit to what must stay here.
-        OSError: the disk is full, or something else cannot be written.
+        FilesError: A file in the backup conflicts with one that must stay here.
+        OSError: The disk is full, or a file cannot be written.
     """
     links = Links()
     for name, tree in parts(backup):
@@ -98,13 +98,13 @@ def shares_blocks(source: Path, folder: Path) -> bool:
 
 
 def give_look(path: str, look: FileAttributes, backup: Backup) -> None:
-    """Give a file that is to be moved into place the mode, owner and attributes that the backup recorded of another."""
+    """Give a file that is to be moved into place the recorded mode, owner and attributes of another."""
     meta = harmless(Meta(look.mode, look.uid, look.gid, 0, look.xattrs), os.lstat(backup.path))
     attainable(meta).apply(path, time=False)
 
 
 def _fixed(units: Sequence[Unit]) -> Iterator[tuple[Unit, str]]:
-    """Yield what stays as it is, itself and all that is in it on its file system."""
+    """Yield the entries that stay as they are, with all their content on the same file system."""
     entered = {unit.path for unit in units if unit.path != unit.top}
     for unit in units:
         for name in unit.stays:
@@ -113,7 +113,7 @@ def _fixed(units: Sequence[Unit]) -> Iterator[tuple[Unit, str]]:
 
 
 class _Listed:
-    """Makes what is staged look as the listing says, and learns what it says of the folders that stay."""
+    """Gives the staged files the attributes in the listing, and collects those of the folders that stay."""
 
     def __init__(
         self, backup: Backup, roots: Mapping[str, Path], units: Sequence[Unit], warn: Callable[[str], None]
@@ -125,13 +125,13 @@ class _Listed:
         self._metas: dict[tuple[str, str], Meta] = {}
         self._closed: dict[tuple[str, str], list[tuple[str, int]]] = {}
         self._others: list[str] = []
-        """What comes back, but cannot belong to whom it belonged."""
+        """Files that are restored, but cannot have their previous owner."""
 
     def follow(self) -> None:
         """Go through the listing.
 
         Raises:
-            FilesError: it is damaged, or does not fit to what must stay here.
+            FilesError: The listing is damaged, or conflicts with a file that must stay here.
         """
         try:
             for record in records(self._backup):
@@ -149,9 +149,9 @@ class _Listed:
             ) from error
 
     def finished(self, unit: Unit) -> Unit:
-        """Return a unit with what its folder, and those that come into it, shall look like afterwards."""
+        """Return a unit with the final attributes of its folder, and of those that are moved into it."""
         key, live = (unit.root, unit.path), os.stat(unit.live(self._roots[unit.root]))
-        is_ours = user() in {0, live.st_uid}  # nobody else changes its look: it stays as it is
+        is_ours = user() in {0, live.st_uid}  # no other user can change its attributes, so they stay
         meta = self._metas.get(key) if is_ours else None
         return replace(unit, meta=meta, closed=tuple(self._closed.get(key, ())))
 
@@ -174,13 +174,13 @@ class _Listed:
 
 
 def _refused(path: str, xattrs: Mapping[str, str]) -> list[str]:
-    """Name the attributes that a staged entry did not get; access control lists are among them."""
+    """Return the attributes that a staged entry did not get, including access control lists."""
     there = read_xattrs(path) if os.path.lexists(path) else xattrs
     return [name for name in sorted(xattrs) if there.get(name) != xattrs[name]]
 
 
 class _Places:
-    """Where the entries of one root are staged."""
+    """The places where the entries of one root are staged."""
 
     def __init__(self, root: Path, units: Sequence[Unit]) -> None:
         self._units = {unit.path for unit in units}
@@ -189,16 +189,16 @@ class _Places:
             top: f"{restore_folder(Path(os.path.realpath(root), top))}/{swap.NEW}" for top in [*self._tops, ""]
         }
         self._folder = ""
-        """The last folder of which it is known that no symlink leads to it."""
+        """The last folder that is known not to be reached through a symlink."""
 
     def is_unit(self, path: str) -> bool:
         return path in self._units
 
     def staged(self, path: str) -> str:
-        """Name the place of an entry.
+        """Return the place of an entry.
 
         Raises:
-            ValueError: a symlink in the backup leads from there to elsewhere.
+            ValueError: A symlink in the backup leads from there to elsewhere.
         """
         top = next((top for top in self._tops if path.startswith(f"{top}/")), "")
         place = f"{self._new[top]}/{path[len(top) + 1 :] if top else path}"
@@ -211,22 +211,22 @@ class _Places:
 
 
 def _give(path: str, meta: Meta) -> None:
-    """Give an entry its look, in one call where it has it already."""
+    """Set the attributes of an entry; one call suffices where they are right already."""
     try:
         status = os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
-        return  # it must not be restored here, or is damaged, which somebody has agreed to
+        return  # it must not be restored here, or is damaged, which the administrator has accepted
     same = (status.st_mode & 0o7777, status.st_uid, status.st_gid, status.st_mtime_ns)
     if same != (meta.mode, meta.uid, meta.gid, meta.mtime_ns) or meta.xattrs:
         attainable(meta).apply(path)
 
 
 def harmless(meta: Meta, writer: os.stat_result) -> Meta:
-    """Leave out what would let another user's program run as somebody else: who wrote the backup can have asked for it.
+    """Remove attributes that would let a program run as another user, since the backup's owner may have forged them.
 
     Args:
-        meta: What the backup says.
-        writer: Who owns it.
+        meta: The attributes in the backup.
+        writer: The status of the backup's folder, with its owner.
     """
     if user() != 0 or writer.st_uid == 0:
         return meta
@@ -238,7 +238,10 @@ def harmless(meta: Meta, writer: os.stat_result) -> Meta:
 
 
 def attainable(meta: Meta) -> Meta:
-    """Return what this user can give: what becomes his own stays open to him, and to no group that it was closed to."""
+    """Return the attributes that this user can set.
+
+    A file that becomes this user's own is opened to no further group.
+    """
     own = user()
     if not own:
         return meta

@@ -1,13 +1,13 @@
-"""Exchanges what is in whole roots for what was staged beside it; a crash at any point does no harm.
+"""Exchanges the content of whole roots for what was staged beside it; a crash at any point does no harm.
 
 1. Until `move_out` begins nothing live is touched; what is staged is durable by then.
 2. What was live is moved, never deleted, until `clear`.
-3. Each step can be repeated at will: what has moved is no longer there to be moved.
+3. Each step can be repeated at will: an entry that has moved is no longer there to be moved.
 4. All of a step is durable when it returns, so the next one never overtakes it.
 5. What must stay is not moved: mount points, the application's SQLite files, the backups, our own folder.
 
-A root may be a mount point, which cannot be renamed, and may hold others. So the entries in it are moved, on the file
-system that they are on; a folder that holds something that must stay is not moved either, but what is in it.
+A root may be a mount point, which cannot be renamed, and may contain others. So the entries in it are moved, on the
+file system that they are on. A folder that contains something that must stay is not moved either; its other content is.
 """
 
 from __future__ import annotations
@@ -42,36 +42,37 @@ from fietsupdate.filesystem.posix.rename import copy_file, erase, place
 
 NEW, OLD = "new", "old"
 _ELSEWHERE = frozenset({errno.EXDEV, errno.EBUSY})
-"""What rename(2) answers for another file system, a bind mount, a folder of an overlay's lower layer; a mount point."""
+"""The errors of rename(2) for another file system, a bind mount, a folder of an overlay's lower layer; a mount point.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """A folder that stays while the entries in it are exchanged."""
+    """A folder that stays while its entries are exchanged."""
 
     root: str
     """Name of the root; "" is the data directory."""
     path: str
     """Relative to the root; "" is the root itself."""
     top: str
-    """The root or mount point, relative to the root, on whose file system it is; its new and old entries are there."""
+    """The root or mount point, relative to the root, that contains it; its new and old entries are there."""
     stays: tuple[str, ...]
     """Names of entries that are not moved."""
     meta: Meta | None = None
-    """What the folder shall look like afterwards; None leaves it as it is."""
+    """The final attributes of the folder; None leaves them unchanged."""
     closed: tuple[tuple[str, int], ...] = ()
-    """Folders that come in, by name, with the mode that closes each to its owner: it is given when they are there."""
+    """Folders that are moved in, by name, with the mode that closes each to its owner; set when they are in place."""
 
     def live(self, root: Path) -> str:
-        """Name the folder itself."""
+        """Return the folder itself."""
         return _join(os.path.realpath(root), self.path)
 
     def new(self, root: Path) -> str:
-        """Name the folder of what will be moved in."""
+        """Return the folder of the entries to move in."""
         return self._beside(root, NEW)
 
     def old(self, root: Path) -> str:
-        """Name the folder of what was moved out."""
+        """Return the folder of the entries that were moved out."""
         return self._beside(root, OLD)
 
     def _beside(self, root: Path, name: str) -> str:
@@ -80,17 +81,17 @@ class Unit:
 
 
 def units_of(name: str, root: Path, keep: Iterable[Path]) -> tuple[Unit, ...]:
-    """Divide a root into the folders whose entries are exchanged, those above first.
+    """Divide a root into the folders whose entries are exchanged, parents first.
 
     Args:
         name: The root's name; "" is the data directory.
         root: The root.
-        keep: Absolute paths of what must stay, whether it is there or not; what is not below the root does not count.
+        keep: Absolute paths that must stay, whether they exist or not; paths outside of the root do not count.
     """
     real = os.path.realpath(root)
     inside = (_below(real, path) for path in map(_canonical, keep) if path.startswith(f"{real}/"))
     named = {path for path in inside if HOME not in path.split("/")}
-    staying = {path for path in named if named.isdisjoint(_above(path))}  # what is in one of them stays with it
+    staying = {path for path in named if named.isdisjoint(_above(path))}  # a path inside of one of them stays with it
     points = (_below(real, point) for point in mounted_below(real))
     mounts = {point for point in points if not _is_ours(point, staying)} | {""}
     entered = {above for path in {*mounts, *staying} for above in _above(path)} | mounts
@@ -105,10 +106,12 @@ def units_of(name: str, root: Path, keep: Iterable[Path]) -> tuple[Unit, ...]:
 
 
 def prepare(root: Path, units: Sequence[Unit]) -> None:
-    """Make the folders, durably, that take what is staged and what is moved out; what was staged before is erased.
+    """Create the folders for the staged entries and for those that are moved out, durably.
+
+    Earlier staged entries are erased.
 
     Raises:
-        FilesError: something cannot be created, or could not be made durable.
+        FilesError: A folder cannot be created, or could not be made durable.
     """
     made: list[str] = []
     for top in tops(root, units):
@@ -122,7 +125,7 @@ def prepare(root: Path, units: Sequence[Unit]) -> None:
 
 
 def complete(root: Path, units: Sequence[Unit]) -> None:
-    """Make the folders for the entries of units that are not file systems of their own, where nothing was staged."""
+    """Create the folders for the entries of units that are no file systems of their own, where nothing was staged."""
     made: list[Path] = []
     for unit in units:
         if unit.path != unit.top:
@@ -131,16 +134,16 @@ def complete(root: Path, units: Sequence[Unit]) -> None:
 
 
 def tops(root: Path, units: Iterable[Unit]) -> list[Path]:
-    """Name the root and the mount points in it."""
+    """Return the root and the mount points in it."""
     real = os.path.realpath(root)
     return [Path(_join(real, top)) for top in dict.fromkeys(unit.top for unit in units)]
 
 
 def refuse_unmovable(root: Path, units: Iterable[Unit]) -> None:
-    """Find out before anything is touched whether this user can move what is there, and put something in its place.
+    """Check before anything is touched that this user can move the entries, and replace them.
 
     Raises:
-        FilesError: names the first entry that cannot be moved.
+        FilesError: Names the first entry that cannot be moved.
     """
     for unit in units:
         folder = unit.live(root)
@@ -155,11 +158,11 @@ def refuse_unmovable(root: Path, units: Iterable[Unit]) -> None:
 
 
 def move_out(root: Path, units: Iterable[Unit], tag: str) -> None:
-    """Move what is live away, durably.
+    """Move live entries away, durably.
 
     Raises:
-        FilesError: it could not be made durable.
-        OSError: an entry cannot be moved; those before it have moved, and the step can be repeated.
+        FilesError: A move could not be made durable.
+        OSError: An entry cannot be moved; those before it have moved, and the step can be repeated.
     """
     mover = _Mover(root, tag)
     for unit in units:
@@ -172,20 +175,20 @@ def move_out(root: Path, units: Iterable[Unit], tag: str) -> None:
 
 
 def move_in(root: Path, units: Sequence[Unit], tag: str) -> tuple[Path, ...]:
-    """Move what was staged to its place, durably, and make the folders that stayed look as they shall.
+    """Move staged entries to their places, durably, and set the final attributes of the folders that stayed.
 
     Returns:
-        Where that is now what somebody has put in the way meanwhile.
+        Entries that another program has put in the way meanwhile, at their new places.
 
     Raises:
-        FilesError: it could not be made durable.
-        OSError: an entry cannot be moved; those before it have moved, and the step can be repeated.
+        FilesError: A move could not be made durable.
+        OSError: An entry cannot be moved; those before it have moved, and the step can be repeated.
     """
     mover = _Mover(root, tag)
     for unit in units:
         live, new = unit.live(root), unit.new(root)
         for name in _names(new, unit.stays):
-            _open_own(f"{new}/{name}")  # `Unit.closed` knows its mode
+            _open_own(f"{new}/{name}")  # `Unit.closed` has its mode
             mover.move(f"{new}/{name}", f"{live}/{name}")
         mover.touched |= {live, new}
     give_looks(root, units)
@@ -194,23 +197,23 @@ def move_in(root: Path, units: Sequence[Unit], tag: str) -> tuple[Path, ...]:
 
 
 def give_looks(root: Path, units: Sequence[Unit]) -> None:
-    """Make the folders that stayed look as they shall; to be repeated when something of ours was removed from them."""
+    """Set the final attributes of the folders that stayed; to be repeated when files of ours were removed from them."""
     for unit in reversed(units):
         for name, mode in unit.closed:
-            with suppress(FileNotFoundError):  # it was taken away meanwhile
+            with suppress(FileNotFoundError):  # it was removed meanwhile
                 os.chmod(f"{unit.live(root)}/{name}", mode)
         if unit.meta is not None:
             unit.meta.apply(unit.live(root))
 
 
 def clear(root: Path, units: Sequence[Unit], tag: str) -> tuple[Path, ...]:
-    """Erase what was staged and what was moved out; it can be repeated.
+    """Erase what was staged and what was moved out; can be repeated.
 
     Returns:
-        Where that is now which this user may not delete: folders of others in a folder of his.
+        Folders that this user may not delete, because they belong to other users, at their new places.
 
     Raises:
-        FilesError: a file system is mounted in there, which was not when the restore began; nothing was erased.
+        FilesError: A file system is mounted in there, which was not when the restore began; nothing was erased.
     """
     kept: list[Path] = []
     for top in tops(root, units):
@@ -227,14 +230,14 @@ def clear(root: Path, units: Sequence[Unit], tag: str) -> tuple[Path, ...]:
             except PermissionError:
                 kept.append(_put_away(top, folder / name, f"{tag}-{name}"))
         if folder.is_dir():
-            sync_many([folder])  # the journal, which tells of them, goes next
+            sync_many([folder])  # the journal, which names them, is removed next
         if top != Path(os.path.realpath(root)) or units[0].root:
             _leave(top)
     return tuple(kept)
 
 
 def _put_away(top: Path, folder: Path, name: str) -> Path:
-    """Move a folder of ours to where rubbish lies that only somebody else can delete."""
+    """Move a folder of ours to the garbage that only another user can delete."""
     make_folder(done_folder(top))
     place = Path(_free(str(done_folder(top) / name)))
     os.rename(folder, place)
@@ -243,14 +246,17 @@ def _put_away(top: Path, folder: Path, name: str) -> Path:
 
 
 def _open_own(path: str) -> None:
-    """Open a folder of ours that its own mode closes: else it could not be moved, nor anything in it be erased."""
+    """Make a folder of ours writable whose own mode prevents that.
+
+    Otherwise it could not be moved, nor its content erased.
+    """
     status = os.lstat(path)
     if stat.S_ISDIR(status.st_mode) and status.st_uid == user() and ~status.st_mode & 0o300:
         os.chmod(path, stat.S_IMODE(status.st_mode) | 0o300)
 
 
 class _Mover:
-    """Moves entries, remembers what has to be made durable, and what stood in the way."""
+    """Moves entries, remembers what has to be made durable, and which files were in the way."""
 
     def __init__(self, root: Path, tag: str) -> None:
         self._found = found_folder(Path(os.path.realpath(root)), tag)
@@ -264,9 +270,9 @@ class _Mover:
         sync_many(sorted(self.touched))
 
     def move(self, source: str, target: str) -> None:
-        """Move an entry: by its name or, where that cannot be, folder by folder and byte by byte.
+        """Move an entry: by rename or, where that is impossible, folder by folder and byte by byte.
 
-        What is at the target already is this entry, whose move was interrupted, or else is set aside.
+        An existing target is the same entry, whose move was interrupted; otherwise it is set aside.
         """
         try:
             place(source, target)
@@ -297,7 +303,7 @@ class _Mover:
             erase(draft)
             self._copy(source, draft, target)
             place(draft, target)
-            sync_many([folder])  # the old name goes when the new one is there for good
+            sync_many([folder])  # the old name is removed when the new one is durable
             os.unlink(source)
         else:
             meta = Meta.of(source)
@@ -312,7 +318,7 @@ class _Mover:
         self.touched |= {target, folder, os.path.dirname(source)}
 
     def _copy(self, source: str, draft: str, target: str) -> None:
-        """Copy a file; another name of one that was copied already becomes another name of that copy."""
+        """Copy a file; another name of a file that was copied already becomes another name of that copy."""
         status = os.lstat(source)
         key = status.st_dev, status.st_ino
         if first := self._copied.get(key):
@@ -334,7 +340,7 @@ def _mount_point_stays() -> Iterator[None]:
 
 
 def _leave(top: Path) -> None:
-    """Remove our own folder where nothing is left in it; the folder that it is in keeps its time."""
+    """Remove our own folder if it is empty; the folder that contains it keeps its time."""
     with suppress(FileNotFoundError, NotADirectoryError):
         before = os.stat(top)
         for folder in (restore_folder(top), home(top)):
@@ -344,7 +350,7 @@ def _leave(top: Path) -> None:
 
 
 def _is_copy(source: str, target: str) -> bool:
-    """Return whether the move of a file was interrupted when its copy was whole, and the file still there."""
+    """Return whether the move of a file was interrupted when its copy was complete, and the file still there."""
     ours, there = seen(source), seen(target)
     if ours is None or there is None or os.lstat(source).st_dev == os.lstat(target).st_dev:
         return False
@@ -356,7 +362,7 @@ def _names(folder: str, stays: Collection[str]) -> list[str]:
 
 
 def _free(path: str) -> str:
-    """Return a name that is not taken: an interrupted move, or somebody at work, may have put something there."""
+    """Return a name that is not taken: an interrupted move, or another program, may have created a file."""
     return next(name for name in (path, *(f"{path}~{n}" for n in range(1, 10_000))) if not os.path.lexists(name))
 
 
@@ -366,7 +372,7 @@ def _is_folder(path: str) -> bool:
 
 
 def _is_ours(point: str, staying: Collection[str]) -> bool:
-    """Return whether a mount point lies in something that stays as a whole: the backups may be on a volume."""
+    """Return whether a mount point lies in a path that stays as a whole: the backups may be on a volume."""
     return HOME in point.split("/") or any(f"{point}/".startswith(f"{path}/") for path in staying)
 
 

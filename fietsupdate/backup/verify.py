@@ -1,4 +1,4 @@
-"""Tells whether a backup still holds what its manifest and its listing say, byte by byte."""
+"""Checks whether a backup still has the content in its manifest and its listing, byte by byte."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from fietsupdate.filesystem.tree_copy import digest, measure
 from fietsupdate.model.listeners import ignore
 
 LONGEST = 1 << 26
-"""Characters of a line of the listing."""
+"""The most characters of a line of the listing."""
 MOST = 100
-"""After so many differences nobody reads on."""
+"""The number of differences after which the check stops."""
 
 _KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "folder", stat.S_IFLNK: "link"}
 
@@ -29,10 +29,10 @@ def verify(backup: Backup, moved: Callable[[int], None] = ignore) -> tuple[str, 
 
     Args:
         backup: The backup.
-        moved: Told how many bytes were read since the last time.
+        moved: Called with the number of bytes that were read since the last call.
 
     Returns:
-        What is wrong with it, `MOST` at the most; nothing for a good one.
+        What is wrong with it, at most `MOST`; empty for a sound backup.
     """
     wrong: list[str] = []
     for text in _differences(backup, moved):
@@ -47,7 +47,7 @@ def records(backup: Backup) -> Iterator[FileRecord]:
     """Yield the listing of a backup, in the order in which it was copied.
 
     Raises:
-        ValueError: a line is none, or leads out of the backup.
+        ValueError: A line is no record, or leads out of the backup.
     """
     if backup.manifest.listing is None:
         return
@@ -60,7 +60,7 @@ def records(backup: Backup) -> Iterator[FileRecord]:
 
 
 def arrived(backup: Backup, roots: Mapping[str, Path]) -> Iterator[str]:
-    """Compare what was restored with the listing: kinds, content, modes, owners, times, attributes, hard links."""
+    """Compare restored files with the listing: kinds, content, modes, owners, times, attributes, hard links."""
     for record in records(backup):
         path = os.path.join(roots[record.root], record.path).rstrip("/")
         if reason := _difference(record, path, roots.__getitem__, ignore) or _look(record, path):
@@ -71,7 +71,7 @@ def arrived(backup: Backup, roots: Mapping[str, Path]) -> Iterator[str]:
 
 
 def _look(record: FileRecord, path: str) -> str:
-    """Say in what one entry does not look as it did; "" for nothing."""
+    """Return how the attributes of one entry differ; "" for no difference."""
     if record.kind == "hardlink":
         return ""
     meta = Meta.of(path)
@@ -117,7 +117,7 @@ def _is(path: Path, part: Stored, moved: Callable[[int], None]) -> bool:
 
 
 def _difference(record: FileRecord, path: str, tree_of: Callable[[str], Path], moved: Callable[[int], None]) -> str:
-    """Say what is wrong with one entry; "" when nothing is."""
+    """Return what is wrong with one entry, or ""."""
     try:
         status = os.lstat(path)
         kind = _KINDS.get(stat.S_IFMT(status.st_mode), "")

@@ -1,6 +1,8 @@
-"""Answers what a script asks while it runs: from the plan, and for what the plan could not know, by what was given.
+"""Answer the questions that a script asks while it runs, from the plan or from the given answers.
 
-An answer is noted durably before the hook gets it, so that a run that goes on later gives the same one.
+A question that the plan did not know is answered from the given answers alone.
+
+An answer is stored durably before the hook receives it, so that a resumed run gives the same answer.
 """
 
 from __future__ import annotations
@@ -20,10 +22,10 @@ class Answering:
 
     Args:
         step: The step, with the answers of its plan.
-        given: The answers that somebody has given.
-        note: Writes all answers down, durably, when there is one more.
-        tell: Told of each further answer: the question, and who answered it.
-        warn: Told where a default is taken that no plan has shown.
+        given: The answers that were given before the run.
+        note: Called with all answers, to store them durably, when there is one more.
+        tell: Called with each further question and its answer.
+        warn: Called with a warning where a default is used for a question that no plan has shown.
     """
 
     step: Step
@@ -38,14 +40,14 @@ class Answering:
 
     @property
     def entry(self) -> Answers:
-        """The answers as the ledger keeps them."""
+        """The answers in the form of the ledger."""
         return questions.sorted_answers(self.known)
 
     def __call__(self, question: Question) -> str:
-        """Return the answer to a question; the same one whenever it is asked in this update.
+        """Return the answer to a question; the same answer each time it is asked in this update.
 
         Raises:
-            UpdateFailedError: There is none, or none that the question takes.
+            UpdateFailedError: There is no answer, or the question does not accept it.
         """
         if question.name not in self.known:
             self._learn(question)
@@ -65,7 +67,7 @@ class Answering:
             answer = Answer(question.name, question.default, Source.DEFAULT)
         if answer is None:
             raise UpdateFailedError(
-                f"it asks what nobody has answered: {question.text or question.name} [{question.name}]",
+                f"it asks a question without an answer: {question.text or question.name} [{question.name}]",
                 hint=f"Add --answer {question.name}=VALUE to the command, or set {VARIABLE}{question.name.upper()}.",
             )
         if wrong := wrong or questions.wrong_answer(answer.value, question.choices):

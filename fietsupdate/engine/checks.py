@@ -1,7 +1,7 @@
 """The checks around a run: the scripts' own ``check`` hooks, and those of the modules that `checks` names.
 
-All pre-checks run before the first change, and all failures are told together. Post-checks run when every update of
-the run stands in both halves; what fails there undoes nothing.
+All pre-checks run before the first change, and all failures are reported together. Post-checks run when every update of
+the run is complete in both halves; a failure there undoes nothing.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ MODULES = (
 )
 
 PRE, POST = "pre_check", "post_check"
-"""What the names of the functions begin with."""
+"""The prefixes of the functions' names."""
 
 
 def modules(plan: Plan) -> dict[str, ModuleType]:
-    """Load every script of a plan, and see that its class and hooks are there.
+    """Load every script of a plan, and check that its class and hooks exist.
 
     Raises:
-        ScriptError: names every script that cannot run.
+        ScriptError: Names every script that cannot run.
     """
     loaded, errors = _loaded(plan)
     _refuse(errors)
@@ -62,20 +62,20 @@ class Checks:
 
     site: Application
     settings: Settings
-    """What hooks get, the database's URL among it."""
+    """The settings that hooks receive, including the database's URL."""
     tell: Callable[[Event], None]
     given: GivenAnswers = NONE_GIVEN
-    """The answers that somebody has given to the scripts' questions."""
+    """The answers that were given to the scripts' questions."""
 
     def before(self, plan: Plan) -> dict[str, ModuleType]:
-        """Load the scripts of a plan and run all its pre-checks, which may look, and are kept from writing files.
+        """Load the scripts of a plan and run all its pre-checks, which may read, but are prevented from writing files.
 
         Returns:
             The loaded scripts, by update id.
 
         Raises:
-            ScriptError: scripts cannot be loaded, and that is all that is wrong; names all of them.
-            ChecksFailedError: names everything that failed.
+            ScriptError: Scripts cannot be loaded, and no check failed; names all of them.
+            ChecksFailedError: Names everything that failed.
         """
         loaded, errors = _loaded(plan)
         if plan:
@@ -86,10 +86,10 @@ class Checks:
         return loaded
 
     def after(self, plan: Plan, done: Sequence[str], current: Sequence[str]) -> None:
-        """Run the post-checks of a plan that was carried out.
+        """Run the post-checks after a plan was carried out.
 
         Raises:
-            PostChecksFailedError: names all that failed; nothing is undone.
+            PostChecksFailedError: Names all failures; nothing is undone.
         """
         errors = self._of_application(POST) if plan or done else []
         if errors:
@@ -146,7 +146,7 @@ class Checks:
         return errors
 
     def _called(self, function: Callable[[Settings], object], name: str) -> list[FietsupdateError]:
-        """Call one check: what it raises is its failure, what it returns are its warnings."""
+        """Call one check: an exception is a failure, the returned texts are warnings."""
         try:
             emit = self._emitter("", "")
             told = hooks.warnings_told(emit)
@@ -164,16 +164,16 @@ class Checks:
         return []
 
     def _input(self, name: str) -> AbstractContextManager[None]:
-        """Return what keeps a check from waiting for somebody who is not there."""
+        """Return the context that keeps a check from waiting for input when no administrator is present."""
         emit = self._emitter("", "")
         return no_input(hooks.reading(emit, name)) if self.given.unattended else nullcontext()
 
 
 def _functions(name: str) -> list[Callable[[Settings], object]]:
-    """Import a module of checks and give its checks, in the order in which they stand in it.
+    """Import a module of checks and return its checks, in the order of their definitions.
 
     Raises:
-        ConfigError: it cannot be imported, or has none.
+        ConfigError: The module cannot be imported, or has no checks.
     """
     try:
         with put_back(), stdout_on_stderr():
@@ -219,7 +219,7 @@ def _loaded(plan: Plan) -> tuple[dict[str, ModuleType], list[FietsupdateError]]:
 
 
 def _refuse(errors: Sequence[FietsupdateError]) -> None:
-    """Report everything that stands against a run, at once."""
+    """Raise one error for everything that prevents a run."""
     if not errors:
         return
     messages = "\n".join(error.message for error in errors)

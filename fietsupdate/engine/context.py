@@ -1,7 +1,7 @@
-"""The instance that the engine works on: both halves, whom to tell, and how long to wait.
+"""The context of the engine's work: both halves of an instance, the receiver of events, and how long to wait.
 
-Whoever holds one has entered the configuration (`fietsupdate.config.application.activated`); whoever changes anything
-through it holds the OS lock.
+The configuration must be entered (`fietsupdate.config.application.activated`) while a `Context` is used, and the OS
+lock must be held for every change.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ PAUSE = 0.2
 
 
 def actor() -> str:
-    """Name who runs this process: ``user@host``."""
+    """Return the user of this process: ``user@host``."""
     try:
         user = getpass.getuser()
-    except (OSError, KeyError):  # a uid without a name, as containers have it
+    except (OSError, KeyError):  # a user id without a name, as in containers
         user = str(os.getuid())
     return f"{user}@{socket.gethostname()}"[:255]
 
@@ -50,7 +50,7 @@ def make_entry(
     app_version: str,
     answers: Answers = (),
 ) -> Entry:
-    """Make a ledger entry that is finished now."""
+    """Return a ledger entry that is finished now."""
     return Entry(
         seq=seq,
         txn=txn,
@@ -68,7 +68,7 @@ def make_entry(
 
 @dataclass(frozen=True)
 class Context:
-    """Both halves of one installed application, and the people who wait for it."""
+    """Both halves of one installed application, with the receiver of events."""
 
     site: Application
     environment: Environment
@@ -81,9 +81,9 @@ class Context:
     keep_out: tuple[Path, ...] = ()
     """The application's own SQLite files: no script may touch them."""
     given: GivenAnswers = NONE_GIVEN
-    """The answers that somebody has given to the scripts' questions."""
+    """The answers that were given to the scripts' questions."""
     keep_warning: Callable[[str, str], None] = lambda _txn, _text: None
-    """Keeps a warning of a transaction until a run has come to its end."""
+    """Keeps a warning of a transaction until a run has reached its end."""
 
     @property
     def data_dir(self) -> Path:
@@ -95,14 +95,14 @@ class Context:
         self.emit(Event(event=event, time=now(), text=text, details=details or {}, **names))
 
     def visit(self, work: Work, *, command: str) -> Visit:
-        """Enter env.py to change something; wait outside of it while somebody else has the database's lock.
+        """Enter env.py to change something; wait outside of it while another process holds the database's lock.
 
         Raises:
-            LockedError: the lock is still taken after `lock_timeout`.
-            FietsupdateError: see `Environment.visit`.
+            LockedError: The lock is still taken after `lock_timeout`.
+            FietsupdateError: See `Environment.visit`.
         """
         writer = Patience(self, self.lock_timeout, "Another process holds the database's lock or writes to it")
-        readers = Patience(self, self.lock_timeout, "The database cannot commit while somebody reads it")
+        readers = Patience(self, self.lock_timeout, "The database cannot commit while another process reads it")
         while True:
             try:
                 return self.environment.visit(work, writes=True, command=command, wait=readers)
@@ -115,9 +115,9 @@ class Patience:
     """Waits for other processes that use the database, a moment at each call, until the time is over.
 
     Args:
-        instance: Whom to tell.
+        instance: The instance, whose listener is informed.
         seconds: How long to wait, from the first call on.
-        reason: What is said when the time is over.
+        reason: The message when the time is over.
     """
 
     instance: Context
@@ -125,7 +125,8 @@ class Patience:
     reason: str
     deadline: float | None = None
     stopped: bool = field(init=False)
-    """Whether a signal had arrived before: it is why there is something to undo, and must not keep it from being so."""
+    """Whether a signal had arrived before: it is the reason for undoing the transaction, and must not interrupt that.
+    """
 
     def __post_init__(self) -> None:
         self.stopped = self.instance.signals.pending is not None
@@ -134,12 +135,12 @@ class Patience:
         """Wait a moment.
 
         Args:
-            who: Those who are waited for; "" where nobody knows.
-            at_least: Seconds that are waited whatever the lock timeout is.
+            who: The processes that are waited for; "" if unknown.
+            at_least: Seconds to wait even if the lock timeout is shorter.
 
         Raises:
-            LockedError: the time is over.
-            Stop: a signal has arrived.
+            LockedError: The time is over.
+            Stop: A signal has arrived.
         """
         if not self.stopped:
             self.instance.signals.raise_pending()

@@ -1,4 +1,4 @@
-"""Which version of the application the data of an instance belongs to, also where an earlier upgrader has kept it."""
+"""Determines the version of the application that the data belongs to, including the record of an earlier upgrader."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from fietsupdate.planning.version_hooks import Recorded, is_mark, is_version, re
 
 
 def recorded_in(site: Application, entries: Sequence[Entry]) -> Recorded:
-    """Return what is recorded of the application's version.
+    """Return what is recorded about the application's version.
 
-    Until the ledger holds a change of version of its own, the file of an earlier upgrader says where the data began.
+    Until the ledger holds a change of version of its own, the file of an earlier upgrader gives the first version.
 
     Raises:
-        ConfigError: that file cannot be read, or holds no version.
+        ConfigError: That file cannot be read, or holds no version.
     """
     name = site.config.data_version_file
     return recorded(entries, "" if not name or any(map(is_mark, entries)) else _earlier(name, site.data_dir / name))

@@ -1,7 +1,7 @@
-"""What scripts themselves say of the time and the space that they need: ``estimate(config)``.
+"""The estimates of scripts for the time and the space that they need: ``estimate(config)``.
 
-An estimate is asked for when somebody is about to say yes, and never stands in the way: one that fails, or that gives
-what is no estimate, is told and counts as none.
+Estimates are requested before the administrator confirms a plan, and never prevent an update: a failing or invalid
+estimate is reported and otherwise ignored.
 """
 
 from __future__ import annotations
@@ -29,29 +29,29 @@ FORMS = "a fietsupdate.Estimate, a mapping with 'seconds' and 'bytes', a number 
 
 @dataclass(frozen=True, slots=True)
 class Estimates:
-    """What the scripts of a plan say together."""
+    """The estimates of all scripts of a plan."""
 
     steps: int
     """How many updates the plan has."""
     given: Mapping[str, Estimate]
-    """By update id; those that say nothing are not in it."""
+    """By update id; without the scripts that have no estimate."""
     failures: Mapping[str, str]
-    """By update id: why an estimate could not be had."""
+    """By update id: why an estimate failed."""
 
     @property
     def seconds(self) -> float | None:
-        """Their sum; ``None`` where no script says anything of time."""
+        """The sum of the times; ``None`` where no script estimates its time."""
         return _sum(one.seconds for one in self.given.values())
 
     @property
     def bytes(self) -> int | None:
-        """Their sum; ``None`` where no script says anything of space."""
+        """The sum of the sizes; ``None`` where no script estimates its space."""
         found = _sum(one.bytes for one in self.given.values())
         return None if found is None else round(found)
 
     @property
     def silent(self) -> int:
-        """How many updates give no estimate."""
+        """The number of updates without an estimate."""
         return self.steps - len(self.given)
 
 
@@ -64,15 +64,15 @@ def ask(
     *,
     answers: GivenAnswers = NONE_GIVEN,
 ) -> Estimates:
-    """Call ``estimate(config)`` of every step that has one. It may look, and is kept from writing files.
+    """Call ``estimate(config)`` of every step that has one. It may read, but is prevented from writing files.
 
     Args:
-        plan: What will be done.
+        plan: The plan.
         modules: The loaded scripts, by update id.
-        settings: What hooks get.
+        settings: The settings that hooks receive.
         data_dir: The data directory.
         further: The further roots.
-        answers: The answers that somebody has given to the scripts' questions.
+        answers: The answers that were given to the scripts' questions.
     """
     given: dict[str, Estimate] = {}
     failures: dict[str, str] = {}
@@ -94,10 +94,10 @@ def ask(
 
 
 def _read(step: Step, answer: Any) -> Estimate | None:
-    """Understand what a script answered.
+    """Return the estimate in a script's return value, or None.
 
     Raises:
-        ScriptError: it is no estimate.
+        ScriptError: The value is no estimate.
     """
     if answer is None or isinstance(answer, Estimate):
         values: Mapping[str, Any] = {} if answer is None else {"seconds": answer.seconds, "bytes": answer.bytes}

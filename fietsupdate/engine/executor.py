@@ -1,7 +1,7 @@
 """Runs a plan: one transaction across both halves for each step.
 
-What a step came to is read back on a fresh connection afterwards, whatever env.py said (protocol, 3.7); only then
-does the next one begin. Whoever makes an `Executor` holds the OS lock.
+The outcome of a step is read back on a fresh connection afterwards, whatever env.py reported (protocol, 3.7); only then
+does the next step begin. The caller of an `Executor` holds the OS lock.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ if TYPE_CHECKING:
 
 
 class Backups(Protocol):
-    """Makes the backups of one run; `fietsupdate.backup.automatic.AutomaticBackup` does."""
+    """Makes the backups of one run; implemented by `fietsupdate.backup.automatic.AutomaticBackup`."""
 
     def before_run(self, plan: Plan, tip: Tip) -> None:
-        """Copy both halves before the first step, where the plan says so."""
+        """Back up both halves before the first step, if the plan requires it."""
 
     def before_step(self, step: Step, txn: str, tip: Tip) -> str:
         """Return the name of the backup that leads back to before a step; "" for none."""
 
     def tidied(self, tip: Tip) -> contextlib.AbstractContextManager[None]:
-        """Remove backups that are worth nothing any more at the end of the run."""
+        """Remove backups that have become useless at the end of the run."""
 
 
 class Executor:
@@ -51,8 +51,8 @@ class Executor:
 
     Args:
         instance: The instance.
-        view: What was seen of its database.
-        bytes_needed: Returns how many bytes a step needed when it was rehearsed, 0 where that is not known.
+        view: What was found in its database.
+        bytes_needed: Returns how many bytes a step needed in its rehearsal, 0 if unknown.
     """
 
     def __init__(
@@ -67,14 +67,14 @@ class Executor:
         """Run every step of a plan.
 
         Args:
-            plan: What to do.
+            plan: The plan.
             modules: The loaded scripts, by update id.
-            done: Takes the id of each update as soon as it is known that both halves have it.
+            done: Extended by the id of each update as soon as it is known that both halves have it.
             backups: Makes the backups.
 
         Raises:
-            PlanChangedError: somebody else moved the instance; nothing of the next step was done.
-            FietsupdateError: a step failed; ``stands`` says what became of it.
+            PlanChangedError: Another process has updated the instance; nothing of the next step was done.
+            FietsupdateError: A step failed; ``stands`` tells its outcome.
         """
         if plan.steps:
             self.instance.environment.target = self.tip.leads_to(plan.steps[0])
@@ -93,7 +93,7 @@ class Executor:
         """Create the ledger and name the instance, committed before the first transaction begins.
 
         Args:
-            asks: Whether something may ask: then a ledger of an earlier version gets its column for answers.
+            asks: Whether scripts may ask questions: then a ledger of an earlier version gets its column for answers.
         """
         if self._has_ledger:
             if asks and not self.instance.environment.sees(lambda ledger, connection: ledger.keeps_answers(connection)):
@@ -127,7 +127,7 @@ class Executor:
             raise not_committed("the ledger's column for answers", stands=UNCHANGED)
 
     def adopt(self, adoption: Adoption) -> None:
-        """Give an instance without ledger its first entries."""
+        """Write the first entries of an instance without a ledger."""
         self.stamp(adoption.update_ids, adoption.revisions)
         details = {"update_ids": list(adoption.update_ids), "revisions": list(adoption.revisions)}
         self.instance.tell("adopted", adoption.reason, details)
@@ -176,7 +176,7 @@ class Executor:
     def _settled(
         self, work: Callable[[], object], files: Callable[[], FileTransaction | None]
     ) -> tuple[BaseException | None, Settled]:
-        """Do the work, then read back what it came to. Signals stay deferred until the caller has told that, too."""
+        """Do the work, then read back its outcome. Signals stay deferred until the caller has reported that, too."""
         failure: BaseException | None = None
         signals = self.instance.signals
         try:
@@ -186,13 +186,13 @@ class Executor:
         except BaseException as error:  # noqa: BLE001  # hooks and env.py may raise anything
             failure = error
         signals.deferred = True
-        opened = files() or reopen_files(self.instance)  # it may have been stopped while it began
+        opened = files() or reopen_files(self.instance)  # the work may have been stopped while the transaction began
         return failure, Settled(Outcome.UNDONE) if opened is None else settle(self.instance, opened)
 
     def _note(self, begun: Begun, failure: BaseException | None, first_failure: str) -> None:
-        """Write the failure of an interrupted update into its row; the rest of the row stays as the database has it.
+        """Store the failure of an interrupted update in its row, without changing the rest of the row.
 
-        What the first run failed with is kept until its phase is through: later failures are often its consequence.
+        The error of the first run is kept until its phase is complete: later errors are often its consequence.
         """
 
         def work(visit: Visit) -> Iterable[RevisionStep]:
@@ -202,7 +202,8 @@ class Executor:
             commit_where_needed(visit)
             return ()
 
-        with contextlib.suppress(FietsupdateError):  # it failed once already; the row is there without the words too
+        # the update has failed already, and the row exists without the error, too
+        with contextlib.suppress(FietsupdateError):
             self.instance.visit(work, command="upgrade")
 
     def stamp(
@@ -216,14 +217,14 @@ class Executor:
         """Set the current updates without running any hook.
 
         Args:
-            update_ids: What is applied from now on, with all that it builds on; () for nothing.
+            update_ids: The updates that are applied from now on, with all that they build on; () for none.
             revisions: Alembic revisions that run first (baseline).
-            copy: Copy the database's whole ledger into a data directory that has lost its own.
-            alembic: What Alembic's version table shall say, without running anything; None leaves it as it is.
+            copy: Whether to copy the database's whole ledger into a data directory that has lost its own.
+            alembic: The new content of Alembic's version table, without running any revision; None leaves it unchanged.
 
         Raises:
-            PlanChangedError: nothing was done.
-            FietsupdateError: it failed; ``stands`` says what is so now.
+            PlanChangedError: Nothing was done.
+            FietsupdateError: The stamp failed; ``stands`` tells the state.
         """
         txn, started = str(uuid.uuid4()), time.monotonic()
         made: list[Entry] = []
@@ -259,11 +260,11 @@ class Executor:
         visit.still_inside()
 
     def accept(self) -> None:
-        """Record the interrupted update as finished: somebody has completed both halves by hand.
+        """Record the interrupted update as finished, since the administrator has completed both halves by hand.
 
         Raises:
-            RefusedError: nothing is interrupted.
-            PlanChangedError: somebody else moved the instance; nothing was done.
+            RefusedError: No update is interrupted.
+            PlanChangedError: Another process has updated the instance; nothing was done.
         """
         begun = self.tip.begun
         if begun is None:
@@ -288,7 +289,7 @@ class Executor:
         self.tip.fold(made)
 
     def _accepted(self, begun: Begun, files: FileTransaction) -> Entry:
-        """Return the entry of an update that somebody has finished by hand."""
+        """Return the entry of an update that was finished by hand."""
         return make_entry(
             begun.seq,
             begun.txn,
@@ -301,7 +302,7 @@ class Executor:
         )
 
     def _whole(self, work: Callable[[], object], opened: Sequence[FileTransaction]) -> None:
-        """Do something that has no steps; raise unless both halves have all of it."""
+        """Run work that has no steps; raise an error unless it is complete in both halves."""
         failure, settled = self._settled(work, lambda: opened[-1] if opened else None)
         if settled.outcome is not Outcome.DONE or failure is not None:
             raise failure_of(None, failure, settled, StepProgress(0, 0), disk=Disk(self.instance.data_dir))
@@ -324,7 +325,7 @@ class Executor:
 
 @contextlib.contextmanager
 def _adding(progress: StepProgress) -> Iterator[None]:
-    """Have an error say how far the plan had come."""
+    """Add to an error how far the plan had come."""
     try:
         yield
     except FietsupdateError as error:
@@ -333,7 +334,7 @@ def _adding(progress: StepProgress) -> Iterator[None]:
 
 
 def _unsettled_failure(before: Begun | None, after: Begun | None) -> str:
-    """Return what an earlier run of this update failed with, if this one has come no further; "" otherwise."""
+    """Return the error of an earlier run of this update, if this run has come no further; "" otherwise."""
     if before is None or after is None or before.finished != after.finished:
         return ""
     return before.failure

@@ -1,4 +1,4 @@
-"""What stands after a failure, in words: what happened, what both halves are at, what to type."""
+"""The errors of failed updates: what happened, the state of both halves, and what to type."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class StepProgress:
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """What is known of the disk that an update writes to."""
+    """The facts about the disk that an update writes to."""
 
     data_dir: Path
     needed: int = 0
@@ -42,14 +42,14 @@ class Disk:
 
 @dataclass(frozen=True, slots=True)
 class WayOn:
-    """How a step that broke off half-way can go on, or back."""
+    """How a step that was interrupted half-way can go on, or back."""
 
     resume: str
-    """The command that goes on with it."""
+    """The command that resumes it."""
     back: str = ""
     """The backup that leads back to before the step; "" for none."""
     first_failure: str = ""
-    """What an earlier run failed with at the same place; "" for none."""
+    """The error of an earlier run at the same place; "" for none."""
 
 
 def failure_of(
@@ -61,15 +61,15 @@ def failure_of(
     disk: Disk,
     way_on: WayOn | None = None,
 ) -> FietsupdateError:
-    """Make the error of a transaction that did not go the whole way.
+    """Return the error of a transaction that is not complete.
 
     Args:
         step: The step, or None for a stamp.
-        failure: What was raised; None when env.py returned as if all were well.
-        settled: What recovery found.
+        failure: The exception; None when env.py returned without an error.
+        settled: The result of recovery.
         progress: How far the plan had come.
-        disk: What is known of the disk, should it be full.
-        way_on: How a step that broke off half-way goes on.
+        disk: The facts about the disk, in case it is full.
+        way_on: How a step that was interrupted half-way goes on.
     """
     what = step.update.update_id if step else "the stamp"
     stands = _stands(what, step, settled) + str(progress)
@@ -80,7 +80,7 @@ def failure_of(
     error.stands = stands
     if is_full(failure):
         name_disk(error, disk.data_dir, needed=disk.needed)
-    if error is not failure:  # which has a cause of its own, that '--traceback' shows
+    if error is not failure:  # it has a cause of its own, which '--traceback' shows
         error.__cause__ = failure
     if settled.outcome is Outcome.BEGUN and way_on is not None:
         error.hint = _ways(way_on, error.hint, settled)
@@ -88,7 +88,7 @@ def failure_of(
 
 
 def not_committed(what: str, *, stands: str = "") -> UpdateFailedError:
-    """Make the error of an env.py that returns as if all were well, and leaves nothing in the database."""
+    """Return the error for an env.py that returns without an error, but has committed nothing."""
     return UpdateFailedError(f"{NO_COMMIT.format(what=what)}.", stands=stands, hint=LOOK_AT_ENV)
 
 
@@ -114,7 +114,7 @@ def _stands(what: str, step: Step | None, settled: Settled) -> str:
     way = "reverted" if step is not None and step.direction == Direction.DOWN else "applied"
     reason = f" ({step.not_atomic})" if step is not None and step.not_atomic else ""
     files = "what it did to files after that part was undone" if settled.phase_undone else "nothing was undone"
-    is_news = settled.phase_undone or not reason  # an update that is not atomic has said that its rows stand
+    is_news = settled.phase_undone or not reason  # for a non-atomic update, the step's own reason says this already
     unknown = f" Rows of it may stand, too: {settled.reason}." if is_news and settled.reason else ""
     return (
         f"{what} is half {way}: the database has committed a part of it{reason}; {files}, and every replaced file is "
@@ -123,7 +123,7 @@ def _stands(what: str, step: Step | None, settled: Settled) -> str:
 
 
 def undone(what: str, settled: Settled) -> str:
-    """Say what stands of a transaction whose ledger row is not there: what was looked at, no more (invariant 13)."""
+    """Return what remains of a transaction without a ledger row: only what was checked (invariant 13)."""
     if not settled.reason and not settled.unseen:
         return f"Nothing of {what} stands: it was rolled back, and its file changes are undone.{_set_aside(settled)}"
     rows = f" Rows that it wrote may stand: {settled.reason}; so nothing was deleted." if settled.reason else ""
@@ -142,7 +142,7 @@ def _set_aside(settled: Settled) -> str:
 
 
 def _ways(way_on: WayOn, hint: str, settled: Settled) -> str:
-    """Say how to go on; a revision that broke in its middle cannot run again, so there the way back comes first."""
+    """Return how to go on; after a broken revision, which cannot run again, the way back comes first."""
     back = f"'fietsupdate restore {way_on.back}' takes both halves back to before it." if way_on.back else ""
     on = f"When the cause is mended, '{way_on.resume}' goes on where it stopped."
     broken = settled.begun is not None and bool(settled.begun.running)

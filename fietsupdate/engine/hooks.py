@@ -1,7 +1,7 @@
-"""Update scripts when they really run: loaded by path, a fresh object for each hook.
+"""Runs update scripts: loaded by path, with a fresh object for each hook.
 
-Whatever a hook raises becomes an `UpdateFailedError` that names the script's own file and line; `SystemExit` too, so
-that ``sys.exit(0)`` in a hook is a failure like any other. Only a signal passes through as it is.
+Every exception of a hook becomes an `UpdateFailedError` that names the script's own file and line; `SystemExit` too, so
+that ``sys.exit(0)`` in a hook is a failure like any other. Only a signal passes through unchanged.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def load(update: Update) -> ModuleType:
     """Import an update script by its path, under a name of its own in `sys.modules`.
 
     Raises:
-        ScriptError: the script cannot be imported; says where.
+        ScriptError: The script cannot be imported; names the line.
     """
     name = _module_name(update)
     spec = importlib.util.spec_from_file_location(name, update.path)
@@ -58,10 +58,10 @@ def load(update: Update) -> ModuleType:
 
 
 def inspect(update: Update, direction: Direction) -> ModuleType:
-    """Load a script and see that its class can be made and has both hooks.
+    """Load a script and check that its class can be instantiated and has both hooks.
 
     Raises:
-        ScriptError: something is missing.
+        ScriptError: Something is missing.
     """
     module = version_hooks.module_of(update) if direction is Direction.VERSION else load(update)
     made = _make(module, update, direction)
@@ -75,7 +75,7 @@ def inspect(update: Update, direction: Direction) -> ModuleType:
 
 
 def loaded(update: Update) -> ModuleType | None:
-    """Return the module of a script that this process has loaded, without running it anew."""
+    """Return the module of a script that this process has loaded, without running it again."""
     return sys.modules.get(_module_name(update))
 
 
@@ -85,12 +85,12 @@ def has(module: ModuleType, direction: Direction, hook: str) -> bool:
 
 
 def only_warns(module: ModuleType, direction: Direction, hook: str) -> bool:
-    """Return whether the script says that its ``check`` or ``verify`` warns where it fails."""
+    """Return whether the script declares that a failure of its ``check`` or ``verify`` is only a warning."""
     return script.only_warns(getattr(getattr(module, CLASSES[direction], None), hook, None))
 
 
 def is_empty(module: ModuleType, direction: Direction, hook: str) -> bool:
-    """Return whether the script leaves a hook as our base class has it, which does nothing."""
+    """Return whether the script does not override a hook, so that it does nothing."""
     made = getattr(module, CLASSES[direction], None)
     names = (hook, "__init__")
     return all(getattr(made, name, None) is getattr(UpdateScript, name, None) for name in names)
@@ -100,8 +100,8 @@ def call(module: ModuleType, step: Step, hook: str, around: Surroundings, settin
     """Call one hook on a fresh object.
 
     Raises:
-        UpdateFailedError: the hook raised something.
-        Stop: a signal arrived.
+        UpdateFailedError: The hook raised an exception.
+        Stop: A signal arrived.
     """
     update = step.update
     made = _make(module, update, step.direction)
@@ -152,19 +152,22 @@ def _failures_told(step: Step, hook: str) -> Iterator[None]:
 
 
 def _input(around: Surroundings, who: str) -> AbstractContextManager[None]:
-    """Return what keeps a hook from waiting for somebody who is not there."""
+    """Return the context that keeps a hook from waiting for input when no administrator is present."""
     return no_input(reading(around.emit, who)) if around.unattended else nullcontext()
 
 
 def reading(emit: Callable[[str, str, dict[str, Any]], object], who: str) -> Callable[[], None]:
-    """Return what warns that a hook or check reads what nobody types."""
-    text = f"{who} reads standard input or the terminal, and nobody is there: it got nothing. self.ask(...) asks ahead."
+    """Return a function that warns that a hook or check reads input although there is none."""
+    text = f"{who} reads standard input or the terminal, but gets nothing: the run is unattended. Use self.ask(...)."
     return lambda: (emit("warning", text, {}), None)[1]
 
 
 @contextmanager
 def warnings_told(emit: Callable[[str, str, dict[str, Any]], object]) -> Iterator[None]:
-    """Let ``warnings.warn("...")`` of a hook or check be a warning like ``self.warn``; Python's own kinds are none."""
+    """Report ``warnings.warn("...")`` of a hook or check like ``self.warn``.
+
+    Warnings of other categories go to Python.
+    """
     before = warnings.showwarning
 
     def told(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:

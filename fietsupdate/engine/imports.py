@@ -1,8 +1,8 @@
-"""Looks up what update scripts import, and imports nothing: neither a script nor what it names runs.
+"""Checks the imports of update scripts without importing anything: neither a script nor its imports run.
 
-A module is searched for by Python's own finders; a name in a module that is not loaded, in its source. Only what was
-looked for and not found is told. What only running the code could tell (a module-level ``__getattr__``, a compiled
-module, a package that changes its own path) counts as there.
+A module is searched for by Python's own finders; a name in a module that is not loaded, in its source. Only an import
+that was searched for and not found is reported. Names that only running the code could provide (a module-level
+``__getattr__``, a compiled module, a package that changes its own path) count as found.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from fietsupdate.planning.loader import unwarned
 _UNPREDICTABLE = re.compile(
     r"__path__|__getattr__|__dict__|\b(?:modules|meta_path|globals|locals|vars|exec|eval|setattr)\b|\bimport\s*\*"
 )
-"""What in a module's source may bring names and modules that do not stand there."""
+"""Patterns in a module's source that may define names and modules dynamically."""
 
 
 class _MissingError(Exception):
-    """Something is not there; its text says what."""
+    """A module or name is missing; the text says which."""
 
 
 class _UnknownError(Exception):
@@ -34,7 +34,7 @@ class _UnknownError(Exception):
 
 
 def failing_imports(updates: Iterable[Update], applied: Iterable[str]) -> tuple[FailingImport, ...]:
-    """Return the first import of each script that is not there, in the order of the updates.
+    """Return the first import of each script that cannot be found, in the order of the updates.
 
     Args:
         updates: The scripts.
@@ -56,14 +56,14 @@ def _first(imports: Iterable[Import], resolver: _Resolver) -> Iterator[tuple[Imp
 
 
 class _Resolver:
-    """Answers each question once: thousands of scripts import the same few modules."""
+    """Resolves imports, each once: thousands of scripts import the same few modules."""
 
     def __init__(self) -> None:
         self._answers: dict[tuple[str, str, bool], str] = {}
         self._found: dict[str, ModuleType | ModuleSpec] = {}
 
     def missing(self, one: Import) -> str:
-        """Return what of an import is not there, in words; "" where it is, or where that cannot be known."""
+        """Return which module or name of an import is missing, in words; "" if none is, or if that is unknown."""
         key = (one.module, one.name, one.is_relative)
         if key not in self._answers:
             self._answers[key] = self._missing(one)
@@ -105,7 +105,7 @@ class _Resolver:
         return found
 
     def _path(self, package: str) -> list[str] | None:
-        """Return where the modules of a package lie; ``None`` where it is none."""
+        """Return where the modules of a package are; ``None`` if the module is no package."""
         found = self._module(package)
         if isinstance(found, ModuleType):
             path = vars(found).get("__path__")
@@ -148,12 +148,12 @@ def _spec(name: str, path: list[str] | None) -> ModuleSpec | None:
 def _listed(path: Iterable[str]) -> list[str]:
     try:
         return list(path)
-    except Exception as error:  # a namespace package looks its parent up, which is not loaded
+    except Exception as error:  # a namespace package looks up its parent, which is not loaded
         raise _UnknownError from error
 
 
 def _predictable(spec: ModuleSpec) -> str:
-    """Return the source of a module that brings nothing but what stands there."""
+    """Return the source of a module that defines no names dynamically."""
     if spec.loader is None or isinstance(spec.loader, NamespaceLoader):
         return ""
     if not isinstance(spec.loader, SourceFileLoader) or spec.origin is None:
@@ -168,7 +168,7 @@ def _predictable(spec: ModuleSpec) -> str:
 
 
 def _names(source: str, where: str) -> frozenset[str]:
-    """Return every name that a module binds anywhere: what a function binds may become the module's own."""
+    """Return every name that a module binds anywhere, since a name that a function binds may become the module's."""
     try:
         with unwarned():
             tree = ast.parse(source)

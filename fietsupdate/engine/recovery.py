@@ -1,8 +1,8 @@
-"""What became of a transaction, and what follows from it.
+"""Determines the outcome of a transaction, and acts on it.
 
 The same code runs after an exception, after a signal, and at the next start after a crash (protocol, 6). The database
-decides, on a fresh connection and under its lock; where it cannot be asked, or answers something that does not fit
-the header on disk, nothing is touched (invariant 8).
+decides, on a fresh connection and under its lock. Where it cannot be asked, or its answer does not fit the header on
+disk, nothing is touched (invariant 8).
 """
 
 from __future__ import annotations
@@ -32,44 +32,45 @@ if TYPE_CHECKING:
 
 
 class Outcome(enum.Enum):
-    """What a transaction came to, as the database tells it."""
+    """The outcome of a transaction, according to the database."""
 
     UNDONE = "undone"
-    """The database has committed nothing of it; the files are back."""
+    """The database has committed nothing of it; the files are restored."""
     DONE = "done"
     """Both halves have all of it."""
     BEGUN = "begun"
-    """Something of it is committed: it goes forward, never back (invariant 7)."""
+    """A part of it is committed: it can only go forward, never back (invariant 7)."""
 
 
 @dataclass(frozen=True)
 class Settled:
-    """What a transaction came to, and what stood in the way of playing it back."""
+    """The outcome of a transaction, and the obstacles to playing it back."""
 
     outcome: Outcome
     found: tuple[Path, ...] = ()
-    """What playback has set aside: what is not the transaction's own work and, with a `reason`, all that it made."""
+    """The files that playback has set aside: those that are not the transaction's own and, with a `reason`, all that it
+    made."""
     begun: Begun | None = None
     phase_undone: bool = False
-    """Whether what came after the last committed phase was undone, so that its hook runs again on the same files."""
+    """Whether the changes after the last committed phase were undone, so that its hook runs again on the same files."""
     reason: str = ""
-    """Why rows of it may stand although the ledger row does not tell of them, a part of a sentence: nothing was deleted
-    then. "" where that cannot be."""
+    """Why rows of it may exist although the ledger row does not show them, as a part of a sentence; then nothing was
+    deleted. "" where that is impossible."""
     unseen: str = ""
-    """What is not undone, as it was not watched or has no place any more, in sentences; "" where nothing is known."""
+    """What is not undone, because it was not observed or has no place any more, in sentences; "" for nothing known."""
 
     @property
     def details(self) -> dict[str, object]:
-        """What an event tells of it."""
+        """The details for an event."""
         found = [str(path) for path in self.found]
         return {"outcome": self.outcome.value, "found": found, "reason": self.reason, "unseen": self.unseen}
 
 
 def settle(instance: Context, files: FileTransaction) -> Settled:
-    """Ask the database what became of the open transaction, and finish or undo its file half.
+    """Ask the database for the outcome of the open transaction, and finish or undo its file half.
 
     Raises:
-        InDoubtError: the database cannot be asked, or its answer does not fit. Nothing was touched.
+        InDoubtError: The database cannot be asked, or its answer does not fit. Nothing was touched.
     """
     header = files.header
     answer, begun, unsafe = _ask(instance, header)
@@ -92,13 +93,13 @@ def settle(instance: Context, files: FileTransaction) -> Settled:
 
 
 def _reason(header: OpenTransaction, files: FileTransaction, unsafe: tuple[str, ...]) -> str:
-    """Say why rows of a transaction may stand that its ledger row does not tell of (invariants 11 and 13)."""
+    """Return why rows of a transaction may exist that its ledger row does not show (invariants 11 and 13)."""
     own = "its hooks work on database connections of their own" if header.own_connections else ""
     return files.notes.unknown or table_engines.named(unsafe) or own
 
 
 def _finish(files: FileTransaction) -> None:
-    """End the file half of a transaction whose row was seen done (invariant 6)."""
+    """End the file half of a transaction whose row is done (invariant 6)."""
     header = files.header
     try:
         files.finish(keep_vault=not header.atomic)
@@ -111,15 +112,15 @@ def _finish(files: FileTransaction) -> None:
 
 
 def warn_of_rubbish(instance: Context, txn: str = "") -> None:
-    """Warn of what ended transactions have removed, or one of them, and this user may not delete."""
+    """Warn of files that ended transactions, or one of them, have removed, and that this user may not delete."""
     for folder in cleanup.rubbish(instance.data_dir):
         if txn in {"", folder.name}:
             text = f"{folder} holds what an update removed and this user may not delete."
-            instance.tell("warning", f"{text} Nobody needs it any more: have root delete it.")
+            instance.tell("warning", f"{text} It is not needed any more: have root delete it.")
 
 
 def _only_hooks_ran(header: OpenTransaction, begun: Begun | None, files: FileTransaction) -> bool:
-    """Return whether hooks with connections of their own ran alone, and none of them was seen to commit."""
+    """Return whether only hooks with connections of their own ran, and none of them was seen to commit."""
     return header.own_connections and begun is not None and not begun.finished and not files.notes.foreign_commit
 
 
@@ -134,17 +135,17 @@ def _at_phase_boundary(begun: Begun, files: FileTransaction, reason: str, unseen
 
 
 def _with_displaced(settled: Settled, files: FileTransaction) -> Settled:
-    """Report what playing back could not put in its place: it is kept, and is neither the update's nor in the way."""
+    """Report files that playback could not put in their place: they are kept, and do not belong to the update."""
     kept = {path for one in files.undone for _, path in one.homeless}
     found = tuple(path for path in settled.found if path not in kept)
     return replace(settled, found=found, unseen=" ".join(filter(None, [settled.unseen, *displaced(files.undone)])))
 
 
 def _phase_is_uncommitted(begun: Begun, files: FileTransaction) -> bool:
-    """Return whether the database has committed nothing of the phase that broke off: its hook will run again.
+    """Return whether the database has committed nothing of the interrupted phase, whose hook will then run again.
 
-    Then its changes to files are taken back to where the last committed phase ended, as its rows were by the database;
-    otherwise it would meet its own changes (invariant 7, phase by phase).
+    Then its changes to files are taken back to the end of the last committed phase, as its rows were by the database;
+    otherwise the hook would meet its own changes (invariant 7, phase by phase).
     """
     committed_by_hook = files.notes.foreign_commit and Phase.PRE in files.notes.finished_phases
     return Phase.PRE in begun.finished and not begun.running and not committed_by_hook
@@ -164,10 +165,10 @@ def commit_where_needed(visit: Visit) -> None:
 
 
 def _ask(instance: Context, header: OpenTransaction) -> tuple[str | None, Begun | None, tuple[str, ...]]:
-    """Read the transaction's row: first without the lock, as a row that is seen done is done.
+    """Read the transaction's row: first without the lock, since a row that is seen done is done.
 
     Returns:
-        The row's status, the row where it is begun, and the tables that keep no transaction.
+        The row's status, the row if it is begun, and the tables without transactions.
     """
     seen = instance.environment.peek(lambda ledger, connection: _answer(ledger, connection, header))
     if seen is not None and seen[0] == DONE:
@@ -184,7 +185,7 @@ def _ask(instance: Context, header: OpenTransaction) -> tuple[str | None, Begun 
         return ()
 
     def look_under_lock(visit: Visit) -> Iterable[RevisionStep]:
-        visit.lock()  # only under the lock does a missing row mean that no COMMIT is still on its way
+        visit.lock()  # only under the lock does a missing row mean that no COMMIT is still running
         with visit.nothing_done():
             nothing = look(visit)
         visit.take_nothing_with_it()
@@ -200,7 +201,7 @@ def _ask(instance: Context, header: OpenTransaction) -> tuple[str | None, Begun 
 
 @contextmanager
 def _failures_are_doubt(header: OpenTransaction) -> Iterator[None]:
-    """Turn what keeps the database from answering into a doubt about the transaction; signals pass."""
+    """Turn errors that keep the database from answering into a doubt about the transaction; signals pass."""
     try:
         yield
     except (Stop, InDoubtError):

@@ -1,7 +1,7 @@
-"""Where an instance stands between two transactions: the ledger's tip, what is applied, what Alembic has.
+"""The position of an instance between two transactions: the ledger's tip, the applied updates, Alembic's revisions.
 
-It is read once, moves with each finished transaction, and is compared with the database under the lock before the
-next one begins.
+It is read once, advanced by each finished transaction, and compared with the database under the lock before the next
+one begins.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Tip:
         self.begun: Begun | None = view.begun
 
     def _known(self, heads: Iterable[str]) -> frozenset[str]:
-        """Return what the database has when it is at these heads; heads that the tree does not know have no past."""
+        """Return the revisions of a database at these heads; heads that the tree does not know are left out."""
         return self.tree.ancestors(head for head in heads if head in self.tree)
 
     def fits(self, heads: Sequence[str], rows: Sequence[Entry | Begun]) -> bool:
@@ -37,7 +37,7 @@ class Tip:
         After an interrupted update the schema may be anywhere between two revisions; only the row is compared then.
 
         Args:
-            heads: What Alembic's version table says.
+            heads: The content of Alembic's version table.
             rows: The ledger's rows from the last known one on.
         """
         expected = [entry.txn for entry in self.entries[-1:]] + ([self.begun.txn] if self.begun else [])
@@ -50,7 +50,7 @@ class Tip:
         return self.have | set(step.revisions) if step.direction == Direction.UP else self.have - set(step.revisions)
 
     def reached(self, heads: Sequence[str], step: Step) -> bool:
-        """Return whether Alembic's version table says that the step's revisions have run."""
+        """Return whether Alembic's version table shows that the step's revisions have run."""
         return self._known(heads) == self.have_after(step)
 
     def _applied_after(self, step: Step) -> Applied:
@@ -58,11 +58,11 @@ class Tip:
         return change(step.update.update_id)
 
     def current_after(self, step: Step) -> tuple[str, ...]:
-        """Return the current updates as they are when the step is done."""
+        """Return the current updates after the step."""
         return self._applied_after(step).current
 
     def leads_to(self, step: Step) -> str:
-        """Name the place that Alembic's own command line would be given for a step."""
+        """Return the target that Alembic's own command line would be given for a step."""
         heads = self.tree.heads(self.have_after(step))
         return heads[0] if len(heads) == 1 else "heads" if heads else BASE
 
@@ -73,15 +73,15 @@ class Tip:
 
     @property
     def current(self) -> tuple[str, ...]:
-        """The current updates as of now."""
+        """The current updates at this moment."""
         return self.applied.current
 
     def folded(self, entries: Sequence[Entry]) -> tuple[str, ...]:
-        """Return the current updates as they are after further entries."""
+        """Return the current updates after further entries."""
         return Applied.of(applied_set(entries, self.graph, self.applied.ids), self.graph).current
 
     def header(self, txn: str, step: Step | None) -> OpenTransaction:
-        """Make the header of a transaction that begins here; without a step it is a stamp."""
+        """Return the header of a transaction that begins here; a stamp if there is no step."""
         return OpenTransaction(
             txn=txn,
             instance_id=self.instance_id,

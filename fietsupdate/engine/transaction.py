@@ -1,6 +1,6 @@
-"""The way of one step through its transaction, from the row ``begun`` to the row ``done``.
+"""Takes one step through its transaction, from the row ``begun`` to the row ``done``.
 
-All stations of an atomic step lie inside one visit to env.py, and so inside one database transaction (protocol, 3).
+All stages of an atomic step happen inside one visit to env.py, and so inside one database transaction (protocol, 3).
 Where the database cannot hold all of it together, each phase is committed with its place in the row (protocol, 5);
 hooks of scripts that are not atomic run outside of env.py, with no transaction and no lock of ours around them.
 """
@@ -48,11 +48,11 @@ class PlanChangedError(Exception):
 
 
 def take(visit: Visit, tip: Tip) -> None:
-    """Lock, and see that the instance is where the plan begins.
+    """Lock, and check that the instance is where the plan begins.
 
     Raises:
-        BusyError: somebody else has the lock.
-        PlanChangedError: it has moved.
+        BusyError: Another process holds the lock.
+        PlanChangedError: The instance has moved.
     """
     visit.lock()
     with visit.nothing_done():
@@ -69,13 +69,13 @@ def open_files(instance: Context, tip: Tip, txn: str, step: Step | None) -> File
 
 
 def reopen_files(instance: Context) -> FileTransaction | None:
-    """Open the file half that an interrupted run left; None where it left nothing."""
+    """Open the file half that an interrupted run left; return None if there is none."""
     roots, keep_out = instance.site.config.extra_dirs, instance.keep_out
     return FileTransaction.reopen(instance.data_dir, roots=roots, keep_out=keep_out)
 
 
 def guard_of(instance: Context, tell: Callable[[str, str], None]) -> Guard | None:
-    """Return what journals plain Python file calls, ``None`` where the configuration says that nothing does."""
+    """Return the guard that journals plain Python file calls; ``None`` if the configuration disables it."""
     return Guard(lambda text: tell("warning", text)) if instance.site.config.guard else None
 
 
@@ -90,7 +90,7 @@ class StepTransaction:
     txn: str
     seq: int
     finished: list[Phase]
-    """Phases that are complete, also those of an earlier, interrupted run."""
+    """Phases that are complete, including those of an earlier, interrupted run."""
     resumed: bool
     started: float = field(default_factory=time.monotonic)
     began_at: str = field(default_factory=now)
@@ -113,11 +113,11 @@ class StepTransaction:
         self.guard = guard_of(self.instance, self.tell)
 
     def run(self) -> None:
-        """Go all the way; on return env.py says that it has committed.
+        """Run all stages; on return env.py reports that it has committed.
 
         Raises:
-            PlanChangedError: the instance has moved; nothing was done.
-            FietsupdateError: something failed; what stands is for `fietsupdate.engine.recovery` to find out.
+            PlanChangedError: The instance has moved; nothing was done.
+            FietsupdateError: A stage failed; `fietsupdate.engine.recovery` determines the outcome.
         """
         with self.guard or nullcontext():
             if self.step.update.atomic:
@@ -130,7 +130,7 @@ class StepTransaction:
         step = self.step
         names = {"update_id": step.update.update_id, "direction": str(step.direction), "phase": str(self.phase)}
         if event == "warning" and self.files is not None:
-            with self.files.changes.at_work():  # it is no change of the hook's
+            with self.files.changes.at_work():  # not a change of the hook's
                 self.instance.keep_warning(self.txn, text)
         self.instance.tell(event, text, details, txn=self.txn, **names)
 
@@ -163,7 +163,7 @@ class StepTransaction:
             answers=self.answering.entry,
         )
 
-    # -- stations
+    # -- stages
 
     def _begin(self, visit: Visit) -> None:
         take(visit, self.tip)
@@ -171,14 +171,14 @@ class StepTransaction:
         self.files = reopen_files(self.instance) if self.resumed else None
         self.files = self.files or open_files(self.instance, self.tip, self.txn, self.step)
         self.answering.known |= self.files.notes.answers
-        if not self.resumed:  # after the header: where that is missing, no row was ever written
+        if not self.resumed:  # after the header: without a header, no row was ever written
             begun = replace(self._entry(), finished_at=self.began_at)
             visit.ledger.insert(visit.connection, [begun], status=BEGUN)
         visit.watch(self.txn, self.files.notes.note_unknown)
         self.finished += [phase for phase in self.files.notes.finished_phases if phase not in self.finished]
 
     def _mine(self, visit: Visit) -> None:
-        """Lock, and write the finished phases into our own row: nobody else may have touched it."""
+        """Lock, and write the finished phases into our own row, which no other process may have changed."""
         visit.lock()
         visit.make_durable()
         self._note(visit)
@@ -186,7 +186,7 @@ class StepTransaction:
 
     def _note(self, visit: Visit) -> None:
         if not visit.ledger.note(visit.connection, self.txn, self.finished):
-            raise EnvPyError("The ledger row of this update is gone, or finished by somebody else.")
+            raise EnvPyError("The ledger row of this update is gone, or finished by another process.")
 
     def _alembic(self, visit: Visit) -> Iterator[RevisionStep]:
         self.phase = Phase.ALEMBIC
@@ -218,7 +218,7 @@ class StepTransaction:
                 "The ledger row of this update vanished from its own transaction.",
                 hint="Something in the update ends the transaction: look for ROLLBACK, COMMIT, 'INSERT OR ROLLBACK'.",
             )
-        self.instance.signals.deferred = True  # from here on only the database knows (protocol, 3.7)
+        self.instance.signals.deferred = True  # from here on only the database knows the outcome (protocol, 3.7)
         commit_where_needed(visit)
 
     # -- hooks on our connection: one visit for the whole step
@@ -235,9 +235,9 @@ class StepTransaction:
         self._end(visit)
 
     def _phase_ends(self, visit: Visit, phase: Phase) -> None:
-        """Write a finished phase into the row: whatever commits in the middle commits that with it.
+        """Write a finished phase into the row, so that any commit in the middle includes it.
 
-        Where revisions would commit the phase anyway, it is committed here; without any, one commit is enough.
+        Where revisions would commit the phase anyway, it is committed here; without revisions, one commit is enough.
         """
         commits = visit.not_transactional and self.step.revisions
         if commits:
@@ -267,7 +267,7 @@ class StepTransaction:
         return ()
 
     def _check_begun(self) -> None:
-        """See that the row is there before a hook commits anything on a connection of its own."""
+        """Check that the row exists before a hook commits anything on a connection of its own."""
 
         def is_there(ledger: LedgerTable, connection: Connection) -> bool:
             return any(row.txn == self.txn for row in ledger.since(connection, self.seq))
@@ -297,7 +297,7 @@ class StepTransaction:
 
     @property
     def open_files(self) -> FileTransaction:
-        """The file half, which is open from the first station on."""
+        """The file half, which is open from the first stage on."""
         if self.files is None:
             raise EnvPyError("A hook was to run before its transaction began.")
         return self.files

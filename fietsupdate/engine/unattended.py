@@ -1,7 +1,7 @@
-"""Standard input while hooks run and nobody is there: empty, so that whoever reads it comes to its end at once.
+"""Standard input of hooks in an unattended run: empty, so that reading it ends at once.
 
-``input()`` in a script of old would wait for ever in a service, and at a terminal for somebody who has said ``--yes``
-and gone home. What tries to read is told; it gets no answer. So is what opens the terminal itself, as getpass does.
+``input()`` in an old script would wait for ever in a service, and at a terminal after ``--yes``, when the administrator
+has left. An attempt to read is reported and gets no input. So is opening the terminal itself, as getpass does.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager, suppress
 TERMINAL = "/dev/tty"
 
 _READING: list[Callable[[], None]] = []
-"""Told when the terminal is opened; empty while that is allowed."""
+"""Called when the terminal is opened; empty while that is allowed."""
 _installed = False
 
 
@@ -34,17 +34,17 @@ class Empty(io.TextIOBase):
         self._told: Callable[[], None] | None = told
 
     def tell_once(self) -> None:
-        """Say that something wants to read, the first time."""
+        """Report that something wants to read, the first time."""
         told, self._told = self._told, None
         if told is not None:
             told()
 
     def readable(self) -> bool:
-        """Return True: it is read, and found to be empty."""
+        """Return True: the file can be read, and is empty."""
         return True
 
     def isatty(self) -> bool:
-        """Return False: nobody types anything."""
+        """Return False: it is no terminal."""
         return False
 
     def fileno(self) -> int:
@@ -52,25 +52,25 @@ class Empty(io.TextIOBase):
         return 0
 
     def read(self, _size: int | None = -1, /) -> str:
-        """Return nothing."""
+        """Return the empty string."""
         self.tell_once()
         return ""
 
     def readline(self, _size: int = -1, /) -> str:  # type: ignore[override]  # as TextIOBase documents it
-        """Return nothing."""
+        """Return the empty string."""
         self.tell_once()
         return ""
 
     @property
     def buffer(self) -> io.BytesIO:
-        """The bytes of it: none."""
+        """The bytes of the file: none."""
         self.tell_once()
         return io.BytesIO()
 
 
 @contextmanager
 def no_input(told: Callable[[], None]) -> Iterator[None]:
-    """Let nothing that runs inside wait for somebody to type.
+    """Prevent code that runs inside from waiting for input.
 
     Args:
         told: Called when something tries to read.
@@ -82,17 +82,17 @@ def no_input(told: Callable[[], None]) -> Iterator[None]:
         stack.enter_context(_descriptor_empty())
         _READING.append(empty.tell_once)
         stack.callback(_READING.remove, empty.tell_once)
-        sys.stdin = empty  # as much of a file as those who read need
+        sys.stdin = empty  # enough of a file for its readers
         stack.callback(setattr, sys, "stdin", before)
         yield
 
 
 @contextmanager
 def _descriptor_empty() -> Iterator[None]:
-    """Point descriptor 0 at /dev/null: for child processes, and for what reads past `sys.stdin`."""
+    """Point descriptor 0 at /dev/null: for child processes, and for code that bypasses `sys.stdin`."""
     try:
         saved = os.dup(0)
-    except OSError:  # closed: nobody can read there
+    except OSError:  # descriptor 0 is closed, so it cannot be read
         yield
         return
     try:

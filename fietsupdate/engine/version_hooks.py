@@ -1,7 +1,7 @@
 """Version hooks: functions of the application that run once, when its version crosses a range.
 
-They are looked for only where the version has moved, in the modules that ``version_hooks`` stands for, in that order.
-Inside of a module the order is that of the definitions.
+They are collected only where the version has changed, from the modules of ``version_hooks``, in that order. Inside of a
+module the order is that of the definitions.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _MARK = "__fietsupdate_versions__"
 
 @dataclass(frozen=True, slots=True)
 class HookRange:
-    """What the decorator says of a function."""
+    """The arguments of the decorator of a function."""
 
     old: str
     new: str
@@ -56,19 +56,19 @@ def version_upgrade(
     """Let a function of a hook module run once, when the application's version crosses a range.
 
     It is called as ``function(script, config)``: `script` is an `UpdateScript` with ``connection``, ``files``, ``tell``
-    and the rest, `config` the settings. One that can be called without arguments is called without, as Kolibri does
-    it. The function itself stays as it is.
+    and the rest, `config` the settings. A function that can be called without arguments is called without, as in
+    Kolibri. The function itself is not changed.
 
     Args:
-        old_version: Kolibri's name for `old`; a bare version, ``"0.6.4"``, means that one.
+        old_version: Kolibri's name for `old`; a bare version, ``"0.6.4"``, means exactly this version.
         new_version: Kolibri's name for `new`.
         old: PEP 440 specifiers for the version that the data belongs to, ``"<0.6.4"``; "" matches every version.
         new: The same for the version that is installed, ``">=1.0.0"``.
         atomic: Whether it works on `script.connection` alone, so that files and database commit together; by default
-            it does where it takes `script`.
+            true if the function takes `script`.
         every: Whether it runs at each change of version that both ends match, not once.
-        repeat: Whether it runs again where the data was taken back to before the version that ran it, and the range
-            is crossed again.
+        repeat: Whether it runs again when the data was taken back to before the version that ran it, and the range is
+            crossed again.
 
     Raises:
         TypeError: One end is named twice.
@@ -85,24 +85,24 @@ def version_upgrade(
 
 
 def _specifier(kolibri: str | None) -> str:
-    """Return a range of Kolibri's as PEP 440 writes it; "" for all versions."""
+    """Return Kolibri's notation of a range as PEP 440 specifiers; "" for all versions."""
     text = (kolibri or "").strip()
     parts = ("" if part.strip() == "*" else part.strip() for part in text.split(","))
     return ",".join(f"=={part}" if part[:1].isdigit() else part for part in parts if part)
 
 
 def look(site: Application, entries: Sequence[Entry], begun: Begun | None, *, is_new: bool = False) -> Versions | None:
-    """Compare the installed version with the recorded one; None where the configuration names no distribution.
+    """Compare the installed version with the recorded one; return None where the configuration names no distribution.
 
     Args:
         site: The entered configuration.
-        entries: The ledger.
+        entries: The entries of the ledger.
         begun: The interrupted transaction, if there is one.
-        is_new: Whether the database holds nothing: then no file says what version the data belongs to.
+        is_new: Whether the database is empty: then the version file of an earlier upgrader does not count.
 
     Raises:
-        ConfigError: the version cannot be compared, a plugin is not there, or a hook module cannot be imported.
-        ScriptError: a hook says something that is no version range.
+        ConfigError: The version cannot be compared, a plugin is missing, or a hook module cannot be imported.
+        ScriptError: A hook has an invalid version range.
     """
     config = site.config
     if not config.distribution:
@@ -123,11 +123,11 @@ def look(site: Application, entries: Sequence[Entry], begun: Begun | None, *, is
 
 
 def load(modules: Iterable[HookModule]) -> Iterator[VersionHook]:
-    """Import the hook modules and give their hooks, in the order in which they run.
+    """Import the hook modules and yield their hooks, in the order in which they run.
 
     Raises:
-        ConfigError: a module cannot be imported.
-        ScriptError: a hook says something that is no version range.
+        ConfigError: A module cannot be imported.
+        ScriptError: A hook has an invalid version range.
     """
     imported = [(module.name, _imported(module.name, module.said)) for module in modules]
     for name, module in imported:
@@ -135,10 +135,10 @@ def load(modules: Iterable[HookModule]) -> Iterator[VersionHook]:
 
 
 def module_of(update: Update) -> ModuleType:
-    """Make what the engine runs for a hook: a module like a loaded update script, whose class calls the function.
+    """Return the module that the engine runs for a hook: like a loaded update script, its class calls the function.
 
     Raises:
-        ScriptError: the function is not there.
+        ScriptError: The function does not exist.
     """
     made = ModuleType(f"fietsupdate_versions.{update.update_id}")
     setattr(made, CLASS, UpdateScript if VERSION_MARK in update.update_id else _class_around(_function(update)))
@@ -160,10 +160,10 @@ def _class_around(function: Callable[..., object]) -> type[UpdateScript]:
 
 
 def takes(function: Callable[..., object]) -> int:
-    """Return how many arguments a hook is called with: none where it can do without, else `script` and `config`.
+    """Return the number of arguments for a hook: none if it can be called so, otherwise `script` and `config`.
 
     Raises:
-        TypeError: it can be called neither way.
+        TypeError: It can be called neither way.
     """
     signature = inspect.signature(function)
     if not any(one.kind is inspect.Parameter.VAR_POSITIONAL for one in signature.parameters.values()):
@@ -202,7 +202,7 @@ def _hooks_of(name: str, module: ModuleType) -> Iterator[VersionHook]:
     checksum = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
     for attribute, function in vars(module).items():
         mark = getattr(function, _MARK, None) if callable(function) else None
-        # What a module has imported from another one is that one's hook.
+        # A function that a module has imported from another one is the other module's hook.
         if mark is None or (function.__module__, function.__qualname__) != (name, attribute):
             continue
         yield _hook(f"{name}:{attribute}", mark, function, path=path, checksum=checksum)

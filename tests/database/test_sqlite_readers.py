@@ -84,7 +84,7 @@ def test_who_never_stops_reading_is_named_and_both_halves_are_as_before(project,
     project.update("v2", "v1", "r1", up_post="self.files.move('a.txt', 'b.txt')")
     with somebody_at(project) as reader:
         told = project.run("update", "--yes", "--lock-timeout", "0").exited(8).told
-        assert f"cannot commit while somebody reads it: process {reader.pid} (python" in told
+        assert f"cannot commit while another process reads it: process {reader.pid} (python" in told
         assert "Nothing of v2 stands" in told
         project.run("check").exited(3)
     assert (project.data / "a.txt").read_text() == "a"

@@ -307,7 +307,7 @@ def test_what_the_plan_could_not_read_is_told_there_and_gets_its_default_with_a_
 def test_without_an_answer_it_fails_is_undone_and_says_what_to_type(project):
     project.update("v1", (), None, up_pre=f"self.files.write('a', b'')\n{COMPUTED.format(None)}")
     updater = Updater.from_config(project.ini)
-    with pytest.raises(UpdateFailedError, match=r"it asks what nobody has answered: Which 3\? \[which\]") as caught:
+    with pytest.raises(UpdateFailedError, match=r"it asks a question without an answer: Which 3\? \[which\]") as caught:
         updater.update()
     assert caught.value.hint == "Add --answer which=VALUE to the command, or set FIETSUPDATE_ANSWER_WHICH."
     assert caught.value.stands.startswith("Nothing of v1 stands")
@@ -318,7 +318,7 @@ def test_without_an_answer_it_fails_is_undone_and_says_what_to_type(project):
 def test_a_check_may_ask_too_and_fails_before_anything_where_nobody_answers(project):
     project.update("v1", (), None, up_more=f"def check(self, config):\n    self.tell({COMPUTED.format(None)})")
     updater = Updater.from_config(project.ini)
-    with pytest.raises(ChecksFailedError, match="it asks what nobody has answered"):
+    with pytest.raises(ChecksFailedError, match="it asks a question without an answer"):
         updater.update()
     told = []
     updater.update(answers={"which": "y"}, on_event=lambda event: told.append((event.event, event.text)))
@@ -438,7 +438,7 @@ def test_a_version_hook_may_ask_too_though_no_plan_knows_it(project):
     project.run("update", "--yes").succeeded()
     versions.install(project, "1.0")
     refused = project.run("update", "--yes").exited(1)
-    assert "it asks what nobody has answered: Who? [who]" in refused.told
+    assert "it asks a question without an answer: Who? [who]" in refused.told
     assert "Add --answer who=VALUE to the command" in refused.told
     project.database.execute("ALTER TABLE fietsupdate_ledger DROP COLUMN answers")
     project.run("update", "--yes", "--answer", "who=Ann").succeeded()
@@ -527,7 +527,9 @@ def test_a_hook_that_reads_the_keyboard_gets_nothing_and_a_warning(project, read
     report = Updater.from_config(project.ini).update()
     assert (project.data / "eof").exists()
     (warning,) = report.warnings
-    assert warning.startswith("Up.pre_alembic of v1 reads standard input or the terminal, and nobody is there")
+    assert warning.startswith(
+        "Up.pre_alembic of v1 reads standard input or the terminal, but gets nothing: the run is unattended."
+    )
     assert sys.stdin is stdin
 
 

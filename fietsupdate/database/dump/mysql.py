@@ -89,7 +89,7 @@ class MySQLStore(Store):
         return tuple(value or "" for value in client.select(self._parsed, ASKED["mysql"])[0])
 
     def exists(self) -> bool:
-        """Look the database up in the server's list."""
+        """Return whether the server lists the database."""
         sql = f"SELECT 1 FROM information_schema.schemata WHERE schema_name = {mysql_literal(self.name)}"  # noqa: S608
         return bool(client.select(self._server, sql))
 
@@ -210,7 +210,7 @@ class MySQLStore(Store):
         return client.select(self._parsed, sql)
 
     def tables(self) -> list[str]:
-        """Name the tables, without views, sequences and our own note beside a database that is not live."""
+        """Return the tables, without views, sequences and our own table in a database that is not live."""
         return [name or "" for (name,) in client.select(self._server, _TABLES.format(name=mysql_literal(self.name)))]
 
     def row_counts(self) -> dict[str, int]:
@@ -253,7 +253,7 @@ class MySQLStore(Store):
         client.execute(self._parsed, [sql])
 
     def _end_sessions(self) -> None:
-        """End what is left of a program that was killed while it loaded: it would write on."""
+        """End sessions that are left of a program that was killed while it loaded: they would go on writing."""
         sql = f"SELECT id FROM information_schema.processlist WHERE db = {mysql_literal(self.name)}"  # noqa: S608
         for (number,) in client.select(self._server, sql):
             try:

@@ -104,7 +104,7 @@ def cautions(url: sa.URL) -> Iterator[str]:
 
 
 def oversized(url: sa.URL, dump: Path) -> Iterator[str]:
-    """Say which row of a dump is larger than what the server takes at once."""
+    """Yield a warning about a row of a dump that is larger than what the server accepts at once."""
     if not client.select(_server(url), _LARGE.format(mysql_literal(name_of(url)))):
         return
     most = int(client.select(_server(url), "SELECT @@global.max_allowed_packet")[0][0] or 0)

@@ -46,24 +46,27 @@ def name_of(url: sa.URL) -> str:
 
 
 def hanging(url: sa.URL) -> list[tuple[str, str, str]]:
-    """List what belongs to a database and not to a table, each with kind, name and owner; in the order to drop it."""
+    """Return the objects of a database besides tables, each with kind, name and owner.
+
+    In the order in which to drop them.
+    """
     rows = client.select(url.set(database=""), _HANGING.format(mysql_literal(name_of(url))))
     return [(kind or "", name or "", definer or "") for _, kind, name, definer in rows]
 
 
 def hidden(url: sa.URL) -> list[tuple[str, str, str]]:
-    """List the routines of others of which this user sees no more than the name; as `hanging` lists them."""
+    """Return the routines of other users of which this user sees only the name; in the form of `hanging`."""
     rows = client.select(url.set(database=""), _HIDDEN.format(mysql_literal(name_of(url))))
     return [(kind or "", name or "", definer or "") for kind, name, definer in rows]
 
 
 def views(url: sa.URL) -> list[str]:
-    """Name the views, sorted."""
+    """Return the names of the views, sorted."""
     return [name or "" for (name,) in client.select(url, _VIEWS.format(mysql_literal(name_of(url))))]
 
 
 def triggers(url: sa.URL) -> list[str]:
-    """Name the triggers, sorted."""
+    """Return the names of the triggers, sorted."""
     return [name or "" for (name,) in client.select(url, _TRIGGERS.format(mysql_literal(name_of(url))))]
 
 

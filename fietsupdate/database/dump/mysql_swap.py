@@ -155,7 +155,7 @@ def disable_events(url: sa.URL) -> None:
 
 
 def charset(url: sa.URL) -> tuple[str, str] | None:
-    """Return the default character set and collation of a database, None where it is not there."""
+    """Return the default character set and collation of a database; None where it does not exist."""
     rows = client.select(url.set(database=""), _CHARSET.format(mysql_literal(name_of(url))))
     return (rows[0][0] or "", rows[0][1] or "") if rows else None
 
@@ -204,7 +204,7 @@ def _moves(source: sa.URL, target: sa.URL, *, but: str = "") -> Iterator[str]:
 
 
 def _bring_defaults(url: sa.URL, source: sa.URL) -> None:
-    """Let defaults take their numbers from the sequences that came along (a rename leaves them where they were)."""
+    """Let defaults use the sequences that came along (a rename leaves defaults on the old ones)."""
     name, before, after = mysql_literal(name_of(url)), backquoted(name_of(source)) + ".", backquoted(name_of(url)) + "."
     for table, column, default in client.select(url, _DEFAULTS.format(name)):
         if default and before in default:

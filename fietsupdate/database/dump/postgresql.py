@@ -196,7 +196,7 @@ class PostgreSQLStore(PostgreSQLClient, Store):
     def _emerging(
         self, place: PostgreSQLStore, *, template: bool = False, settings: Settings | None = None
     ) -> Iterator[bool]:
-        """Make a database like this one, full if it could be copied on the server; after an error it is gone."""
+        """Create a database like this one, full if it could be copied on the server; after an error it is dropped."""
         with emerging(place):
             is_full = template and self._copied(place.name)
             if not is_full:
