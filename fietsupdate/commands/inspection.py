@@ -11,7 +11,7 @@ from fietsupdate.config.application import Application
 from fietsupdate.database.environment import Environment
 from fietsupdate.database.inspect import look as look_at_database
 from fietsupdate.errors import FilesError, RefusedError
-from fietsupdate.filesystem import ledger
+from fietsupdate.filesystem import ledger, run_file
 from fietsupdate.filesystem.layout import check_home, restore_folder
 from fietsupdate.filesystem.ledger import read_entries
 from fietsupdate.filesystem.posix.ownership import check_readable
@@ -46,7 +46,8 @@ class Inspection:
     def status(self, *, locked_by_us: bool = False) -> Status:
         """Diagnose what was seen."""
         found = diagnose(self.graph, self.database, self.files, locked_by_us=locked_by_us, versions=self.versions)
-        return replace(found, last_failure=self.files.failure)
+        run = run_file.look(self.files.data_dir) if self.files.holder and not locked_by_us else None
+        return replace(found, last_failure=self.files.failure, run=run)
 
     def plan(self, target: str | None, direction: Direction, *, below_baseline: bool = False) -> Plan:
         """Plan from what was seen."""

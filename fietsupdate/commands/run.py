@@ -16,6 +16,7 @@ from fietsupdate.backup.restorer import Restorer
 from fietsupdate.commands.inspection import Inspection, look
 from fietsupdate.commands.maintenance import check_service, maintenance_mode, tidied
 from fietsupdate.commands.replan import refuse_another, restless
+from fietsupdate.commands.working import told
 from fietsupdate.config.application import Application
 from fietsupdate.database.environment import Environment
 from fietsupdate.database.inspect import application_tables
@@ -57,7 +58,6 @@ HARMLESS = frozenset({"plan", "waiting", "warning"})
 
 COMMANDS = {Direction.UP: "update", Direction.DOWN: "downgrade"}
 
-
 ENDS_FAILURE = frozenset({*COMMANDS.values(), "stamp", "restore"})
 """Commands after whose success nothing is told any more of a failure before."""
 
@@ -95,6 +95,8 @@ class Run:
     """The interrupted update that this run has undone before it does it again, with the same answers; at most one."""
     keeping: list[Path] = field(default_factory=list)
     """The data directory that keeps warnings, while this run changes something; nothing else."""
+    watchers: list[Listener] = field(default_factory=list)
+    """Told of everything that happens while this run holds the lock."""
     at_work: list[Event] = field(default_factory=list)
     """The event that says which update is at work, and in which phase; nothing between two of them."""
 
@@ -113,6 +115,8 @@ class Run:
             self.at_work[:] = [event]
         elif event.event == "update_finished":
             self.at_work.clear()
+        for watcher in self.watchers:
+            watcher(event)
         self.listener(event)
 
     def _keep(self, txn: str, text: str) -> None:
@@ -249,6 +253,7 @@ class Run:
         self.signals.raise_pending()
         with (
             lock.hold(self.site.data_dir, timeout=self.lock_timeout, on_wait=on_wait, command=f"fietsupdate {command}"),
+            told(self.site.data_dir, command, self.watchers, self.signals),
             tidied(self.site, self.signals, self.tell),
         ):
             settle_files(self.site, self.tell)
@@ -325,7 +330,7 @@ class Run:
             signals=self.signals,
             emit=self.tell,
             lock_timeout=self.lock_timeout,
-            keep_out=_own_files(database),
+            keep_out=() if database.file is None else (database.file,),  # the SQLite database: no script may touch it
             given=self.given,
             keep_warning=self._keep,
         )
@@ -384,13 +389,6 @@ class Run:
             names = {"update_id": files.header.update_id, "txn": files.header.txn}
             instance.tell("recovered", settled.outcome.value, settled.details, **names)
         return self.look()
-
-
-def _own_files(database: DatabaseView) -> tuple[Path, ...]:
-    """Name the application's own SQLite database, which no script may touch."""
-    if database.file is None:
-        return ()
-    return (database.file,)
 
 
 def _since(started: float) -> int:

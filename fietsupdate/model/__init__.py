@@ -22,6 +22,7 @@ from fietsupdate.model.policy import Policy as Policy  # the rooms take every va
 from fietsupdate.model.questions import NO_ASKS, Answer, Answers, Asks, Question
 from fietsupdate.model.readback import built, parsed
 from fietsupdate.model.references import NOTHING_DECLARED, Declared
+from fietsupdate.model.run_state import RunView
 
 BASE = "base"
 """The state before any update. As ``update_id`` of a stamp entry, it means that no update is applied."""
@@ -350,6 +351,8 @@ class Status:
     """The last run that failed, if none has succeeded since."""
     failing_imports: tuple[FailingImport, ...] = ()
     """The imports of scripts that fail, if the caller asked for them."""
+    run: RunView | None = None
+    """The run that another process is at, as far as it tells."""
 
 
 @dataclass(frozen=True, slots=True)

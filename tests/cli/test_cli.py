@@ -452,6 +452,7 @@ def test_status_as_json_has_the_documented_keys(fiets, updater):
         ],
         "last_failure": None,
         "failing_imports": [],
+        "run": None,
     }
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from fietsupdate.cli.render import backups, packages
+from fietsupdate.cli.render import backups, packages, working
 from fietsupdate.errors import EXIT_CODES, FietsupdateError
 from fietsupdate.model import Entry, Event, Failure, Plan, Status, Step, Update
 from fietsupdate.model.questions import Question
@@ -41,6 +41,7 @@ def status(answer: Status) -> dict[str, Any]:
         "problems": [asdict(problem) for problem in answer.problems],
         "last_failure": _failure(answer.last_failure),
         "failing_imports": [asdict(one) for one in answer.failing_imports],
+        "run": working.document(answer.run),
     }
 
 

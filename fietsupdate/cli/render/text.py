@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from fietsupdate.cli.render import backups, packages, questions, steps
+from fietsupdate.cli.render import backups, packages, questions, steps, working
 from fietsupdate.cli.render.layout import count, duration, labelled, several, table, wrapped
 from fietsupdate.model import BASE, Direction, Entry, Failure, Plan, Problem, Status, Step, Update, UpdateState
 from fietsupdate.model.leaves import listed
@@ -56,6 +56,7 @@ def _facts(answer: Status) -> list[tuple[str, str]]:
     unknown = f"{several(answer.unknown)} (applied, but there is no such script)" if answer.unknown else ""
     return [
         ("State", f"{answer.state} - {_meaning(answer)}"),
+        ("Run", working.line(answer.run) if answer.run else ""),
         ("Current", several(answer.current, "no update yet")),
         ("Heads", several(answer.heads, "there are no updates")),
         *packages.facts(answer),

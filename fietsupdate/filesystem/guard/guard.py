@@ -36,6 +36,7 @@ from fietsupdate.filesystem.guard.threads import CalledCode, Left, Whose
 from fietsupdate.filesystem.journal.changes import Changes
 from fietsupdate.filesystem.journal.undo import ANY_TIME
 from fietsupdate.filesystem.posix import descriptors
+from fietsupdate.filesystem.run_file import is_own_thread
 from fietsupdate.filesystem.transaction import FileTransaction
 
 _TEST = "fietsupdate.guard"
@@ -312,7 +313,7 @@ _ACTIONS: Mapping[str, Callable[[_Watch, tuple[Any, ...]], None]] = MappingProxy
 def _hook(event: str, arguments: tuple[Any, ...]) -> None:
     if not _awake:
         return
-    if event not in _ACTIONS or is_reading(event, arguments):
+    if event not in _ACTIONS or is_reading(event, arguments) or is_own_thread():
         return
     if _left and event in PATHS:
         _keep_away(event, arguments)

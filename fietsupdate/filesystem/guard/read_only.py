@@ -26,6 +26,7 @@ from fietsupdate.errors import FilesError
 from fietsupdate.filesystem.guard.audit_events import PATHS, is_reading, names, paths_of
 from fietsupdate.filesystem.guard.threads import CalledCode, Whose
 from fietsupdate.filesystem.posix import descriptors
+from fietsupdate.filesystem.run_file import is_own_thread
 
 _NAMES = frozenset({"os.rename", "os.remove", "os.rmdir", "shutil.rmtree", "os.mkdir", "os.symlink"})
 """Events that change a name itself, wherever a symlink of this name may lead."""
@@ -180,7 +181,7 @@ def _looked_at(real: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _hook(event: str, arguments: tuple[Any, ...]) -> None:
-    if not _fences or event not in _EVENTS or is_reading(event, arguments):
+    if not _fences or event not in _EVENTS or is_reading(event, arguments) or is_own_thread():
         return
     for fence in [fence for fence in _fences if fence.holds]:
         _confront(fence, event, arguments)

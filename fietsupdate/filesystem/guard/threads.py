@@ -26,8 +26,9 @@ from weakref import WeakSet
 GRACE = 0.2
 """Seconds that a thread may still need to end when the code that started it has returned."""
 
-_HARMLESS = frozenset({("tqdm._monitor", "TMonitor")})
-"""Classes of threads that never end by themselves and touch no file: tqdm's only reads the clock."""
+_HARMLESS = frozenset({("tqdm._monitor", "TMonitor"), ("fietsupdate.filesystem.run_file", "Heartbeat")})
+"""Classes of threads that never end by themselves and change no file of the application: tqdm's only reads the clock,
+ours, which starts again after a fork, writes the run file."""
 
 _started: WeakSet[threading.Thread] = WeakSet()
 """Threads that called code has started, now or in an earlier call."""

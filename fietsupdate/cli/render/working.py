@@ -1,0 +1,69 @@
+"""A run that another process is at: what it does, how far it is, how long it takes, and whether it still lives.
+
+Every sentence says what was looked at, and no more (invariant 13).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from fietsupdate.model.run_state import FINISHING, RunState, RunView
+
+PHASES = {"pre": "pre hook", "alembic": "Alembic", "post": "post hook", FINISHING: "finishing"}
+"""The phases of an update, as people call them."""
+COPIES = {"backup": "backup", "restore": "restore", "clone": "clone"}
+"""The phases in which a half, or both, are copied."""
+_PROCESSES = {
+    "stopped": "process stopped",
+    "gone": "process gone",
+    "running": "process there",
+    "": "process not to be seen from here",
+}
+
+
+def line(run: RunView) -> str:
+    """Return "working: convert, post hook, 61 %, 14 minutes left", or since when there is no sign of life."""
+    doing = ", ".join(_doing(run.state))
+    if not run.is_hung:
+        return f"working: {doing}"
+    return f"no sign of life for {span(run.silent)} ({_PROCESSES.get(run.process, run.process)}); last: {doing}"
+
+
+def _doing(state: RunState) -> list[str]:
+    what = state.update_id or state.command
+    copies = COPIES.get(state.phase, "")
+    if copies:
+        copies += f" of the {state.part}" if state.part else ""
+        what = f"{what}, {copies}" if what != state.phase else (copies if state.part else what)
+    phase = PHASES.get(state.phase, "")
+    percent = f"{state.percent} %" if state.percent is not None else _done(state)
+    left = f"{span(state.left)} left" if state.left else ""
+    return [part for part in (what, phase, percent, left) if part]
+
+
+def _done(state: RunState) -> str:
+    """Say how much is done where it is not known of how much."""
+    return f"{state.done} {state.unit}".strip() if state.done else ""
+
+
+def span(seconds: float) -> str:
+    """Return a length of time in one unit, as people say it: "40 seconds", "1 minute", "14 minutes", "3 hours"."""
+    for unit, size in (("hour", 3600), ("minute", 60)):
+        if seconds >= 1.5 * size:
+            return f"{round(seconds / size)} {unit}s"
+    number = round(seconds)
+    if number >= 60:  # noqa: PLR2004  # seconds
+        return "1 minute"
+    return f"{number} second{'' if number == 1 else 's'}"
+
+
+def document(run: RunView | None) -> dict[str, Any] | None:
+    """Return the object ``run`` of ``status --json``."""
+    if run is None:
+        return None
+    state = asdict(run.state)
+    for inner in ("beat", "boot", "namespace", "born"):
+        del state[inner]
+    shown = {"percent": run.state.percent, "silent": round(run.silent, 1), "hung": run.is_hung}
+    return {**state, **shown, "process": run.process or None}

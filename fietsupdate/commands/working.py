@@ -1,0 +1,114 @@
+"""Tells other processes what a run is at: folds its events into the state that the run file holds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from fietsupdate.filesystem import run_file
+from fietsupdate.model import Event, Phase
+from fietsupdate.model.listeners import Listener
+from fietsupdate.model.run_state import FINISHING, RunState
+from fietsupdate.process import Signals
+
+_LONGEST = 200
+"""Characters of a text that are kept."""
+_SETTLED = 1.0
+"""Seconds after which a rate is more than chance."""
+_PHASES = {
+    "backup_begun": "backup",
+    "restore_begun": "restore",
+    "cloning": "clone",
+    "backup_part": "backup",
+    "restore_part": "restore",
+}
+_LAST = Phase.POST.value
+_ENDS = frozenset({"update_finished", "update_undone", "backup_finished", "recovered", "finished"})
+"""Events after which nothing is at work until another one says what."""
+
+
+class Working:
+    """The state of a run, by its events so far.
+
+    Args:
+        state: Where it begins.
+        clock: Seconds, increasing.
+    """
+
+    def __init__(self, state: RunState, clock: Callable[[], float] = time.monotonic) -> None:
+        self.state = state
+        self._clock = clock
+        self._since = 0.0
+        self._first = 0
+
+    def __call__(self, event: Event) -> None:
+        """Take one event."""
+        kind, details = event.event, event.details
+        if kind == "progress":
+            self._progress(event)
+        elif kind == "plan":
+            self.state = replace(self.state, step=0, steps=len(details.get("steps", ())))
+        elif kind == "update_begun":
+            names = {"update_id": event.update_id[:_LONGEST], "direction": event.direction}
+            self._at("", step=self.state.step + 1, **names)
+        elif kind == "phase_begun":
+            self._at(event.phase)
+        elif kind == "phase_finished":
+            self._at(FINISHING if event.phase == _LAST else event.phase)
+        elif kind in _PHASES:
+            self._at(_PHASES[kind], part=event.text if kind not in {"backup_begun", "restore_begun"} else "")
+        elif kind in _ENDS:
+            self._at("", update_id="", direction="")
+
+    def _at(self, phase: str, *, part: str = "", **values: str | int) -> None:
+        """Enter a phase, of which nothing is done yet."""
+        nothing = {"done": 0, "total": 0, "unit": "", "rate": 0, "left": 0}
+        self.state = replace(self.state, phase=phase, part=part, **nothing, **values)  # type: ignore[arg-type]
+
+    def _progress(self, event: Event) -> None:
+        details = event.details
+        done, total = int(details.get("done") or 0), int(details.get("total") or 0)
+        if details.get("unit") == "bytes":
+            rate, left, unit = int(details.get("rate") or 0), int(details.get("left") or 0), "bytes"
+        else:
+            unit = event.text[:_LONGEST]
+            rate, left = self._pace(done, total, unit)
+        self.state = replace(self.state, done=done, total=total, unit=unit, rate=rate, left=left)
+
+    def _pace(self, done: int, total: int, unit: str) -> tuple[int, int]:
+        """Return how many items are done in a second, and how many seconds the rest takes; 0 where it is a guess."""
+        now = self._clock()
+        if unit != self.state.unit or done < self.state.done or not self.state.total + self.state.done:
+            self._since, self._first = now, done
+        seconds = now - self._since
+        if seconds < _SETTLED or done <= self._first:
+            return 0, 0
+        rate = (done - self._first) / seconds
+        return round(rate), round((total - done) / rate) if total > done else 0
+
+
+@contextmanager
+def told(data_dir: Path, command: str, listeners: list[Listener], signals: Signals) -> Iterator[None]:
+    """Tell other processes of a run as long as the block lasts.
+
+    Args:
+        data_dir: The data directory, whose lock is held.
+        command: What runs.
+        listeners: Those whom the run tells its events.
+        signals: They wait while the telling begins and ends.
+    """
+    working = Working(run_file.begun(command))
+    file = run_file.kept(data_dir, lambda: working.state)
+    with signals.held():
+        file.__enter__()
+    listeners.append(working)
+    try:
+        signals.raise_pending()
+        yield
+    finally:
+        listeners.remove(working)
+        with signals.held():
+            file.__exit__(None, None, None)

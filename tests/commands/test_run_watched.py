@@ -1,0 +1,188 @@
+"""What other processes see of a run that is at work."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from fietsupdate.filesystem import run_file
+from fietsupdate.filesystem.layout import make_home
+from fietsupdate.filesystem.lock import hold
+from fietsupdate.model import Event
+from fietsupdate.model.run_state import HUNG
+from support.notes import revisions
+from support.projects import Project, result_of
+
+PATIENCE = 30.0
+FORKS = "import os\nchild = os.fork()\nif not child: os._exit(0)\nos.waitpid(child, 0)\n"
+
+
+def until(answer: Callable[[], object]) -> object:
+    """Ask again and again, and return the first answer that is one."""
+    end = time.monotonic() + PATIENCE
+    while not (found := answer()):
+        assert time.monotonic() < end
+        os.sched_yield()
+        time.sleep(0.02)
+    return found
+
+
+class Gate:
+    """A FIFO at which a hook waits until the test opens it."""
+
+    def __init__(self, project: Project) -> None:
+        self.path = project.root / "gate"
+        os.mkfifo(self.path)
+        self.code = f"open({str(self.path)!r}).read()"
+
+    def open(self) -> None:
+        """Let the hook go on."""
+        self.path.write_text("")
+
+
+@pytest.fixture
+def gate(project: Project) -> Gate:
+    revisions(project)
+    made = Gate(project)
+    slow = "import fietsupdate.script\nfietsupdate.script.PROGRESS_INTERVAL = 0\n"
+    loop = f"for number in self.progress(range(100), description='tracks'):\n    if number == 61: {made.code}"
+    project.update("first", (), "r1")
+    project.update("convert", "first", "r2", up_post=f"{slow}{FORKS}{loop}")
+    return made
+
+
+@pytest.fixture
+def running(project: Project, gate: Gate) -> Iterator[object]:
+    """An update that waits in its post hook, and has told that."""
+    child = project.start("update", "--yes")
+    try:
+        until(lambda: (seen := run_file.look(project.data)) and seen.state.done == 61)
+        yield child
+    finally:
+        child.kill()
+        child.communicate()
+
+
+def grow_old(project: Project, seconds: float) -> None:
+    """Let the last heartbeat be so long ago."""
+    file = project.data / ".fietsupdate" / "run.json"
+    state = json.loads(file.read_text())
+    file.write_text(json.dumps({**state, "beat": round((time.monotonic() - seconds) * 1000)}))
+
+
+def test_status_tells_what_another_process_is_at(project, running, gate):
+    answer = project.run("status", "--json").succeeded().json
+    run = answer["run"]
+    assert answer["state"] == "updating"
+    assert (run["command"], run["update_id"], run["phase"], run["step"], run["steps"]) == (
+        *("update", "convert", "post"),
+        *(2, 2),
+    )
+    assert (run["done"], run["total"], run["percent"], run["unit"]) == (61, 100, 61, "tracks")
+    assert (run["pid"], run["hung"], run["process"]) == (running.pid, False, "running")
+    assert "working: convert, post hook, 61 %" in project.run("status").succeeded().stdout
+    gate.open()
+    result_of(running).succeeded()
+    assert project.run("status", "--json").json["run"] is None
+    assert not [path for path in (project.data / ".fietsupdate").iterdir() if "run.json" in path.name]
+
+
+def test_a_run_goes_on_beating_in_a_long_hook_that_has_forked(project, running):
+    first = run_file.look(project.data).state.beat
+    assert until(lambda: run_file.look(project.data).state.beat > first)
+
+
+def test_a_stopped_run_gives_no_sign_of_life(project, running):
+    running.send_signal(signal.SIGSTOP)
+    until(lambda: run_file.look(project.data).process == "stopped")
+    grow_old(project, HUNG + 160)
+    said = " ".join(project.run("status").succeeded().stdout.split())
+    assert "no sign of life for 3 minutes (process stopped); last: convert, post hook, 61 %" in said
+    assert project.run("status", "--json").json["run"]["hung"] is True
+
+
+def test_what_a_killed_run_has_left_is_no_run(project, running):
+    running.kill()
+    running.wait()
+    assert (project.data / ".fietsupdate" / "run.json").exists()
+    assert run_file.look(project.data) is None
+    assert project.run("status", "--json").json["run"] is None
+    project.run("recover", "--yes").succeeded()
+    assert not (project.data / ".fietsupdate" / "run.json").exists()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b"", b"[]", b"nonsense", b'{"command": 1}', b'{"command": "\xff"}', b"x" * 100_000, b"[" * 10_000],
+)
+def test_a_run_file_that_makes_no_sense_is_none(tmp_path, text):
+    (make_home(tmp_path) / "run.json").write_bytes(text)
+    with hold(tmp_path, timeout=0, on_wait=print, command="fietsupdate update"):
+        assert run_file.look(tmp_path) is None
+
+
+def test_a_run_file_cannot_make_a_reader_wait_or_follow(tmp_path):
+    os.mkfifo(make_home(tmp_path) / "run.json")
+    assert run_file.read(tmp_path) is None
+    os.unlink(tmp_path / ".fietsupdate" / "run.json")
+    os.symlink("/dev/zero", tmp_path / ".fietsupdate" / "run.json")
+    assert run_file.read(tmp_path) is None
+
+
+def test_a_text_of_a_hook_cannot_move_the_cursor(tmp_path):
+    make_home(tmp_path)
+    state = run_file.begun("update")
+    with (
+        hold(tmp_path, timeout=0, on_wait=print, command="fietsupdate update"),
+        run_file.kept(tmp_path, lambda: state),
+    ):
+        file = tmp_path / ".fietsupdate" / "run.json"
+        file.write_text(file.read_text().replace('"unit": ""', '"unit": "\\u001b[31m"'))
+        assert run_file.read(tmp_path).unit == "\\x1b[31m"
+
+
+def test_a_run_whose_folder_cannot_be_written_tells_nothing_and_goes_on(tmp_path, monkeypatch):
+    def full(*_: object, **__: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    make_home(tmp_path)
+    real = os.open
+    monkeypatch.setattr(os, "open", lambda path, *a, **k: full() if path == ".run.json.new" else real(path, *a, **k))
+    with run_file.kept(tmp_path, lambda: run_file.begun("update")):
+        assert run_file.read(tmp_path) is None
+
+
+def test_the_state_of_a_run_is_the_fold_of_its_events():
+    from fietsupdate.commands.working import Working
+
+    time_of = iter([0.0, 10.0])
+    working = Working(run_file.begun("update"), clock=lambda: next(time_of))
+    for kind, names in (
+        ("plan", {"details": {"steps": ["a", "b"]}}),
+        ("backup_begun", {"text": "2026"}),
+        ("backup_part", {"text": "database"}),
+        ("progress", {"text": "dumped", "details": {"done": 5, "total": 10, "unit": "bytes", "rate": 1, "left": 5.0}}),
+    ):
+        working(Event(kind, "", **names))
+    state = working.state
+    assert (state.steps, state.phase, state.part, state.percent, state.left) == (2, "backup", "database", 50, 5)
+    for kind, names in (
+        ("backup_finished", {}),
+        ("update_begun", {"update_id": "a", "direction": "up"}),
+        ("phase_begun", {"phase": "pre"}),
+        ("progress", {"text": "tracks", "details": {"done": 0, "total": 100}}),
+        ("progress", {"text": "tracks", "details": {"done": 20, "total": 100}}),
+    ):
+        working(Event(kind, "", **names))
+    state = working.state
+    assert (state.update_id, state.step, state.phase, state.part) == ("a", 1, "pre", "")
+    assert (state.percent, state.rate, state.left) == (20, 2, 40)
+    working(Event("phase_finished", "", phase="post"))
+    assert (working.state.phase, working.state.percent) == ("finishing", None)
+    working(Event("update_finished", ""))
+    assert (working.state.update_id, working.state.phase) == ("", "")
