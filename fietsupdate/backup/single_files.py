@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from fietsupdate.backup.selection import MOST_NAMED, Selection, damaged
-from fietsupdate.backup.staging import attainable, harmless
+from fietsupdate.backup.staging import harmless
 from fietsupdate.errors import FilesError
 from fietsupdate.filesystem.file_copy import ContentCopier
 from fietsupdate.filesystem.file_record import FileRecord
@@ -23,7 +23,7 @@ from fietsupdate.filesystem.journal.record import Do, Record
 from fietsupdate.filesystem.place import Place
 from fietsupdate.filesystem.posix import durable
 from fietsupdate.filesystem.posix.folders import Folders, path_of
-from fietsupdate.filesystem.posix.metadata import Meta
+from fietsupdate.filesystem.posix.metadata import Meta, attainable
 from fietsupdate.filesystem.posix.rename import NEW, open_file
 from fietsupdate.filesystem.transaction import FileTransaction
 

@@ -24,7 +24,7 @@ from fietsupdate.filesystem.file_copy import FICLONE
 from fietsupdate.filesystem.file_record import FileRecord
 from fietsupdate.filesystem.layout import restore_folder
 from fietsupdate.filesystem.posix.identity import user
-from fietsupdate.filesystem.posix.metadata import Meta, read_xattrs
+from fietsupdate.filesystem.posix.metadata import Meta, attainable, read_xattrs
 from fietsupdate.filesystem.posix.rename import erase
 from fietsupdate.filesystem.tree_copy import Links, copy_tree, measure
 from fietsupdate.model.listeners import ignore
@@ -235,22 +235,6 @@ def harmless(meta: Meta, writer: os.stat_result) -> Meta:
     mode &= ~0 if meta.gid == writer.st_gid or not mode & stat.S_IXGRP else ~stat.S_ISGID
     xattrs = {name: value for name, value in meta.xattrs.items() if not name.startswith(_PRIVILEGED)}
     return replace(meta, mode=mode, xattrs=xattrs)
-
-
-def attainable(meta: Meta) -> Meta:
-    """Return the attributes that this user can set.
-
-    A file that becomes this user's own is opened to no further group.
-    """
-    own = user()
-    if not own:
-        return meta
-    if meta.uid != own:
-        meta = replace(meta, uid=own, mode=meta.mode | 0o600)
-    if meta.gid not in {os.getegid(), *os.getgroups()}:
-        others = (meta.mode & 0o007) << 3
-        meta = replace(meta, gid=os.getegid(), mode=meta.mode & ~0o2070 | meta.mode & others)
-    return meta
 
 
 def _refuse_another_kind(backup: Backup, record: FileRecord) -> None:

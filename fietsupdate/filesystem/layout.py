@@ -18,6 +18,9 @@ from fietsupdate.filesystem.posix.ownership import as_user, give_owner, set_time
 HOME = ".fietsupdate"
 """Our folder in the data directory and in every further root; no script may touch it."""
 
+QUARANTINE = "quarantine"
+"""The folder in ours that files without a row are put into."""
+
 LEDGER = "ledger.jsonl"
 """The data directory's copy of the ledger, in our folder."""
 
@@ -66,6 +69,16 @@ def kept_folder(root: Path) -> Path:
 def found_folder(root: Path, txn: str) -> Path:
     """Return the folder of files that one playback did not recognise."""
     return root / HOME / "found" / txn
+
+
+def quarantine_folder(root: Path) -> Path:
+    """Return the folder of what was put into quarantine, one folder in it for each time."""
+    return root / HOME / QUARANTINE
+
+
+def is_quarantined(path: str) -> bool:
+    """Return whether a path in a root is in the quarantine."""
+    return path.startswith(f"{HOME}/{QUARANTINE}/")
 
 
 def restore_folder(root: Path) -> Path:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from fietsupdate.filesystem.layout import HOME, LEDGER
+from fietsupdate.filesystem.layout import HOME, LEDGER, QUARANTINE
 from fietsupdate.filesystem.posix.metadata import Meta, Seen
 from fietsupdate.model.readback import built, parsed
 
@@ -174,7 +174,7 @@ class Record:
         if self.do is Do.APPEND:
             _refuse(path for path in inside if path != f"{HOME}/{LEDGER}")
         elif self.path or self.do not in _OF_ROOTS:
-            _refuse(path for path in inside if not _is_below(path))
+            _refuse(path for path in inside if not (_is_below(path) or (self.do is Do.FOLDER and path == HOME)))
         for path, kind in ((self.draft, "drafts"), (self.vault, "vault")):
             if path:
                 _refuse_not_own(path, f"{HOME}/txn/{txn}/{kind}/")
@@ -186,7 +186,10 @@ def _refuse(paths: Iterable[str]) -> None:
 
 
 def _is_below(path: str) -> bool:
-    return HOME not in (parts := path.split("/")) and "\0" not in path and not _NO_PARTS & set(parts)
+    parts = path.split("/")
+    if parts[0] == HOME and parts[1:2] == [QUARANTINE]:
+        parts = parts[2:]
+    return HOME not in parts and "\0" not in path and not _NO_PARTS & set(parts)
 
 
 def _refuse_not_own(path: str, folder: str) -> None:

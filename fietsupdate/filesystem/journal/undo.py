@@ -20,6 +20,7 @@ from fietsupdate.filesystem.journal.found import SetAside, bring
 from fietsupdate.filesystem.journal.kept import complete
 from fietsupdate.filesystem.journal.record import Do, Record
 from fietsupdate.filesystem.journal.undone import Undone
+from fietsupdate.filesystem.layout import is_quarantined
 from fietsupdate.filesystem.paths import Paths
 from fietsupdate.filesystem.posix.folders import IN_THE_WAY, Folders, Slot, folder_above
 from fietsupdate.filesystem.posix.identity import user
@@ -175,7 +176,7 @@ class _Undo:
                 return
             if there.inode != was.inode and was.may_be(here):  # the file was never moved
                 return
-            if self.is_outside:  # the file came from outside, where its name is taken now
+            if self.is_outside or is_quarantined(self.record.other):  # the name is taken, and what has it stays
                 self._keep(target)
                 return
             self._to_found(self.path)
@@ -190,6 +191,8 @@ class _Undo:
             return
         if was is not None and was.kind == there.kind == "folder" and self._is_empty(target):
             self._put_back(target, place)  # the folder was removed, and playback has just created it again
+        elif is_quarantined(self.record.path):  # released, and replaced by another program, whose file stays
+            self.strange.append(Path(target))
         else:  # another program has replaced our file
             self._to_found(target)
 

@@ -11,7 +11,7 @@ import os
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from fietsupdate.filesystem.posix.folders import IN_THE_WAY, Folders, Where, by_proc, pinned, split
@@ -120,6 +120,22 @@ class Meta:
             _write_xattrs(by_proc(where), self.xattrs)
         if time and status.st_mtime_ns != self.mtime_ns:
             set_mtime(where, self.mtime_ns)
+
+
+def attainable(meta: Meta) -> Meta:
+    """Return the attributes that this user can set.
+
+    A file that becomes this user's own is opened to no further group.
+    """
+    own = user()
+    if not own:
+        return meta
+    if meta.uid != own:
+        meta = replace(meta, uid=own, mode=meta.mode | 0o600)
+    if meta.gid not in {os.getegid(), *os.getgroups()}:
+        others = (meta.mode & 0o007) << 3
+        meta = replace(meta, gid=os.getegid(), mode=meta.mode & ~0o2070 | meta.mode & others)
+    return meta
 
 
 def set_mode(where: Where, mode: int) -> None:

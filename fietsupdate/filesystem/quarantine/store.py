@@ -1,0 +1,182 @@
+"""The quarantines of an instance: found, listed, and deleted for good.
+
+The part in the data directory names the roots in which a quarantine has parts. A further root may be another
+instance's, too: what the data directory does not name there is left alone.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fietsupdate.filesystem.layout import quarantine_folder
+from fietsupdate.filesystem.place import Place
+from fietsupdate.filesystem.posix.durable import sync_path
+from fietsupdate.filesystem.posix.folders import Folders
+from fietsupdate.filesystem.posix.metadata import seen_below
+from fietsupdate.filesystem.posix.rename import erase
+from fietsupdate.filesystem.quarantine.manifest import FILES, HeldFile, Origin, entries, read_origin
+
+GONE = ".deleted-"
+"""What the name of a quarantine begins with that is being deleted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantine:
+    """Files that were put away together."""
+
+    origin: Origin
+    """That of its part in the data directory."""
+    parts: Mapping[str, Path]
+    """Its folders, by root."""
+    absent: tuple[str, ...] = ()
+    """Roots in which its part is not there: not mounted, or not configured any more."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        return self.origin.name
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What one look at the quarantines found."""
+
+    quarantines: tuple[Quarantine, ...]
+    """Newest first, by their serials."""
+    damaged: Mapping[str, str] = field(default_factory=dict)
+    """Folders that cannot be read as a quarantine, each with the reason."""
+
+
+def look(roots: Mapping[str, Path]) -> Look:
+    """Find the quarantines of an instance.
+
+    Args:
+        roots: The roots by name; "" is the data directory.
+    """
+    found: list[Quarantine] = []
+    damaged: dict[str, str] = {}
+    for name in _names(roots[""]):
+        folder = quarantine_folder(roots[""]) / name
+        try:
+            found.append(_quarantine(read_origin(folder), roots))
+        except ValueError as error:
+            damaged[str(folder)] = str(error)
+    found.sort(key=lambda one: (one.origin.serial, one.name), reverse=True)
+    return Look(tuple(found), damaged)
+
+
+def held(quarantine: Quarantine) -> Iterator[tuple[Place, HeldFile]]:
+    """Yield the files that are still in a quarantine.
+
+    Raises:
+        ValueError: A manifest of it is damaged.
+    """
+    for root, folder in quarantine.parts.items():
+        folders = Folders()
+        try:
+            real = os.path.realpath(folder)
+            for entry in entries(folder):
+                if isinstance(entry, HeldFile) and seen_below(folders, f"{real}/{FILES}/{entry.path}") is not None:
+                    yield Place(root, entry.path), entry
+        finally:
+            folders.close()
+
+
+def free_name(stem: str, roots: Mapping[str, Path]) -> str:
+    """Return a name for a new quarantine: this one, or with a number behind it where it is taken in any root."""
+
+    def is_free(name: str) -> bool:
+        places = (quarantine_folder(root) / taken for root in roots.values() for taken in (name, f"{GONE}{name}"))
+        return not any(map(os.path.lexists, places))
+
+    return next(filter(is_free, (stem, *(f"{stem}-{number}" for number in range(2, 10_000)))))
+
+
+def next_serial(found: Look) -> int:
+    """Return the serial of a new quarantine."""
+    return max((one.origin.serial for one in found.quarantines), default=0) + 1
+
+
+def made_at(found: Look) -> dict[str, str]:
+    """Return when each quarantine was made, at the latest time that it or an older one says: clocks are set back."""
+    times: dict[str, str] = {}
+    latest = ""
+    for one in reversed(found.quarantines):
+        latest = max(latest, one.origin.created_at)
+        times[one.name] = latest
+    return times
+
+
+def delete(quarantine: Quarantine) -> None:
+    """Delete a quarantine for good: in each root it first loses its name, in the data directory last.
+
+    Raises:
+        OSError: Something cannot be deleted; what is left is deleted by `sweep`.
+    """
+    for root in sorted(quarantine.parts, reverse=True):
+        folder = quarantine.parts[root]
+        gone = folder.with_name(f"{GONE}{folder.name}")
+        os.rename(folder, gone)
+        sync_path(folder.parent)
+        erase(str(gone))
+        _drop(folder.parent)
+
+
+def sweep(roots: Mapping[str, Path]) -> None:
+    """Go on deleting what was cut off while it was deleted. Whoever calls this holds the lock.
+
+    Raises:
+        OSError: Something cannot be deleted.
+    """
+    for root in roots.values():
+        folder = quarantine_folder(root)
+        for name in _listed(folder):
+            if name.startswith(GONE):
+                erase(str(folder / name))
+        _drop(folder)
+
+
+def _quarantine(origin: Origin, roots: Mapping[str, Path]) -> Quarantine:
+    parts: dict[str, Path] = {}
+    for root in origin.roots:
+        folder = quarantine_folder(roots[root]) / origin.name if root in roots else None
+        if folder is not None and (not root or _is_part(folder, root, origin)):
+            parts[root] = folder
+    return Quarantine(origin, parts, tuple(root for root in origin.roots if root not in parts))
+
+
+def _is_part(folder: Path, root: str, origin: Origin) -> bool:
+    """Return whether a folder in a further root is a part of this instance's quarantine."""
+    try:
+        there = read_origin(folder)
+    except ValueError:
+        return False
+    same = (there.instance_id, there.created_at) == (origin.instance_id, origin.created_at)
+    return same and there.root == root
+
+
+def _names(root: Path) -> list[str]:
+    return [name for name in _listed(quarantine_folder(root)) if not name.startswith(GONE)]
+
+
+def _listed(folder: Path) -> list[str]:
+    """List a folder, not through a symlink; one that is not there has no entries."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return []
+    try:
+        return sorted(os.listdir(descriptor))
+    finally:
+        os.close(descriptor)
+
+
+def _drop(folder: Path) -> None:
+    try:
+        os.rmdir(folder)
+    except OSError:
+        return
+    sync_path(folder.parent)
