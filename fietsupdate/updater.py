@@ -221,8 +221,8 @@ class Updater(Keeper):
         """Return the backups in the configured folder. No database is needed."""
         from fietsupdate.commands.backup import listed
 
-        with activated(self.config) as site:
-            return listed(site)
+        with activated(self.config) as application:
+            return listed(application)
 
     def verify_backup(
         self, name: str | None = None, *, restore: bool = False, on_event: Listener | None = None
@@ -240,8 +240,8 @@ class Updater(Keeper):
         """
         from fietsupdate.commands.backup import verified
 
-        with activated(self.config) as site:
-            answer = verified(site, name, on_event or ignore)
+        with activated(self.config) as application:
+            answer = verified(application, name, on_event or ignore)
         if not restore or answer.wrong:
             return answer
         from fietsupdate.commands.prove import prove

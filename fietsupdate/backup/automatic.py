@@ -42,7 +42,7 @@ class AutomaticBackup:
     def __init__(
         self, instance: Context, database: DatabaseView, policy: Policy, versions: Versions | None = None
     ) -> None:
-        self._maker = BackupWriter(instance, database, folder_of(instance.site))
+        self._maker = BackupWriter(instance, database, folder_of(instance.application))
         self._instance = instance
         self._policy = policy
         self._versions = versions
@@ -80,9 +80,11 @@ class AutomaticBackup:
 
         An application that is restarted again and again would fill the disk with them before it is mended.
         """
-        site = self._instance.site
+        application = self._instance.application
         with contextlib.suppress(OSError):  # a backup that cannot be deleted now is deleted later
-            directory.remove(between(found(site).backups, tip.instance_id), instance_tag(site, tip.instance_id))
+            directory.remove(
+                between(found(application).backups, tip.instance_id), instance_tag(application, tip.instance_id)
+            )
 
     def before_step(self, step: Step, txn: str, tip: Tip) -> str:
         """Dump the database before a step that is not atomic.
@@ -108,7 +110,7 @@ class AutomaticBackup:
             with contextlib.suppress(OSError):  # the failure itself must be reported
                 self.tidy(tip, None)
             raise
-        self.tidy(tip, self._instance.site.config.keep)
+        self.tidy(tip, self._instance.application.config.keep)
 
     def _kind(self, plan: Plan) -> str:
         steps = plan.steps[1:] if self._resumes else plan.steps
@@ -128,7 +130,7 @@ class AutomaticBackup:
         return self._versions.installed if self._versions is not None and begins else ""
 
     def _way_back(self, txn: str, tip: Tip) -> Backup | None:
-        there = found(self._instance.site)
+        there = found(self._instance.application)
         return backup_before(there.backups, tip.instance_id, txn, fingerprint(tuple(tip.entries)))
 
     def tidy(self, tip: Tip, keep: int | None) -> None:
@@ -136,9 +138,9 @@ class AutomaticBackup:
 
         ``None`` deletes none of those.
         """
-        site = self._instance.site
-        there, word = found(site).backups, instance_tag(site, tip.instance_id)
-        directory.remove(orphaned_dumps(there, site.data_dir, tip.instance_id), word)
+        application = self._instance.application
+        there, word = found(application).backups, instance_tag(application, tip.instance_id)
+        directory.remove(orphaned_dumps(there, application.data_dir, tip.instance_id), word)
         gone = directory.remove(excess(there, keep, tip.instance_id), word)
         if gone:
             self._instance.tell("backups_pruned", ", ".join(gone), {"names": list(gone)})

@@ -66,18 +66,18 @@ LONGEST = 40
 """The most characters of a backup's name that give the position of the instance."""
 
 
-def folder_of(site: Application) -> Path:
+def folder_of(application: Application) -> Path:
     """Return the folder for backups."""
-    return site.config.backup_dir or directory.default_folder(site.data_dir)
+    return application.config.backup_dir or directory.default_folder(application.data_dir)
 
 
-def set_apart(site: Application) -> tuple[Path, ...]:
+def set_apart(application: Application) -> tuple[Path, ...]:
     """Return the folder for backups; if it is a symlink, its target, too."""
-    folder = folder_of(site)
+    folder = folder_of(application)
     return folder, Path(os.path.realpath(folder))
 
 
-def refuse_dest(site: Application, folder: Path) -> None:
+def refuse_dest(application: Application, folder: Path) -> None:
     """Refuse a folder in the data directory or in a further root: a restore would remove it with all its backups.
 
     The configured folder is allowed: every restore knows it and leaves it in place.
@@ -86,9 +86,9 @@ def refuse_dest(site: Application, folder: Path) -> None:
         FilesError: The folder is in a root.
     """
     real = Path(os.path.realpath(folder))
-    if real == Path(os.path.realpath(folder_of(site))):
+    if real == Path(os.path.realpath(folder_of(application))):
         return
-    for root in (site.data_dir, *site.config.extra_dirs.values()):
+    for root in (application.data_dir, *application.config.extra_dirs.values()):
         if real.is_relative_to(os.path.realpath(root)):
             raise FilesError(
                 f"Backups cannot go to {folder}: it is in {root}, whose files a restore replaces, these backups among "
@@ -98,7 +98,7 @@ def refuse_dest(site: Application, folder: Path) -> None:
             )
 
 
-def refuse_shared(site: Application, folder: Path) -> None:
+def refuse_shared(application: Application, folder: Path) -> None:
     """Refuse a folder that contains the application's files: its content is neither copied nor restored.
 
     Outside of the data directory and the further roots the folder may hold any other files.
@@ -107,7 +107,7 @@ def refuse_shared(site: Application, folder: Path) -> None:
         FilesError: The folder is a root, or is in one and holds files that are no backups.
     """
     real = Path(os.path.realpath(folder))
-    for root in map(os.path.realpath, (site.data_dir, *site.config.extra_dirs.values())):
+    for root in map(os.path.realpath, (application.data_dir, *application.config.extra_dirs.values())):
         if not real.is_relative_to(root) or HOME in real.relative_to(root).parts:
             continue
         names = directory.strangers(real)
@@ -122,14 +122,14 @@ def refuse_shared(site: Application, folder: Path) -> None:
             )
 
 
-def instance_tag(site: Application, instance_id: str) -> str:
+def instance_tag(application: Application, instance_id: str) -> str:
     """Return the word that distinguishes this instance's unfinished backups from others in the same folder."""
-    return instance_id or hashlib.sha256(os.fsencode(os.path.realpath(site.data_dir))).hexdigest()[:16]
+    return instance_id or hashlib.sha256(os.fsencode(os.path.realpath(application.data_dir))).hexdigest()[:16]
 
 
-def found(site: Application) -> Shelf:
+def found(application: Application) -> Shelf:
     """Return the backups in the configured folder."""
-    return directory.look(folder_of(site))
+    return directory.inspect_directory(folder_of(application))
 
 
 def orphaned_dumps(
@@ -180,8 +180,8 @@ class BackupWriter:
             DatabaseError: A program is missing, or older than the server.
             FilesError: There is not enough space.
         """
-        for folder in {self.folder, folder_of(self.instance.site)}:
-            refuse_shared(self.instance.site, folder)
+        for folder in {self.folder, folder_of(self.instance.application)}:
+            refuse_shared(self.instance.application, folder)
         self.store.check()
         count, size = self._measured() if scope is Scope.FULL else (0, 0)
         refuse_few_inodes("A backup", self.folder, count)
@@ -210,16 +210,16 @@ class BackupWriter:
         Raises:
             FietsupdateError: There is no new backup; nothing else was touched.
         """
-        site = self.instance.site
-        directory.make_shelf(self.folder, site.data_dir)
-        directory.sweep(self.folder, instance_tag(site, tip.instance_id))
+        application = self.instance.application
+        directory.make_shelf(self.folder, application.data_dir)
+        directory.sweep(self.folder, instance_tag(application, tip.instance_id))
         size = self.check(purpose.scope)
         cautions = foretold(self.store, self.database.place, self._warn)
-        name = directory.free_name(self.folder, _name(recorded_in(site, tip.entries), tip.current, purpose))
+        name = directory.free_name(self.folder, _name(recorded_in(application, tip.entries), tip.current, purpose))
         self.instance.tell("backup_begun", name, {"scope": purpose.scope.value, "bytes": size})
         partial = None
         try:
-            partial = directory.begin(self.folder, instance_tag(site, tip.instance_id), name)
+            partial = directory.begin(self.folder, instance_tag(application, tip.instance_id), name)
             manifest = self._filled(partial, tip, purpose, size)
             cautions += said(self.store.notes, self._warn)
             backup = directory.complete(partial, replace(manifest, name=name, cautions=cautions))
@@ -238,13 +238,13 @@ class BackupWriter:
 
     @property
     def _roots(self) -> dict[str, Path]:
-        return {"": self.instance.data_dir, **self.instance.site.config.extra_dirs}
+        return {"": self.instance.data_dir, **self.instance.application.config.extra_dirs}
 
     @property
     def _leave_out(self) -> Collection[Path]:
         """Paths that no tree copy includes: the application's own SQLite files, which the dump has, and the backups."""
         own = [Path(path) for path in database_files(self.instance.keep_out)]
-        return [*own, self.folder, Path(os.path.realpath(self.folder)), *set_apart(self.instance.site)]
+        return [*own, self.folder, Path(os.path.realpath(self.folder)), *set_apart(self.instance.application)]
 
     def _shares(self) -> bool:
         """Return whether the copies of all roots share their blocks, and so need no space."""
@@ -274,12 +274,12 @@ class BackupWriter:
             listing=listing.stored,
             files=listing.count,
             bytes=listing.bytes,
-            extra_dirs=tuple(self.instance.site.config.extra_dirs),
+            extra_dirs=tuple(self.instance.application.config.extra_dirs),
         )
 
     def _position(self, tip: Tip, purpose: Purpose, created_at: str, dump: Stored) -> Manifest:
-        entries, site = tuple(tip.entries), self.instance.site
-        version = recorded_in(site, entries)
+        entries, application = tuple(tip.entries), self.instance.application
+        version = recorded_in(application, entries)
         unmoved = entries == self.database.entries
         return Manifest(
             name="",
@@ -296,10 +296,10 @@ class BackupWriter:
             half_way_to=version.half_way_to,
             tool_version=__version__,
             dialect=self.database.dialect,
-            data_dir=str(site.data_dir),
+            data_dir=str(application.data_dir),
             dump=dump,
             txn=purpose.txn,
-            version_file=site.config.version_file,
+            version_file=application.config.version_file,
             database_file=_looked_at(self.database.file),
             version_table=self.database.place.version_table,
             schema=self.database.place.schema,
@@ -307,7 +307,7 @@ class BackupWriter:
 
     def _serial(self, created_at: str) -> int:
         """Return a number higher than that of every backup here; warn if one of them is dated later than now."""
-        there = [*directory.look(self.folder).backups, *found(self.instance.site).backups]
+        there = [*directory.inspect_directory(self.folder).backups, *found(self.instance.application).backups]
         newest = max(there, key=lambda one: one.manifest.created_at, default=None)
         if newest is not None and newest.manifest.created_at > created_at:
             when = newest.manifest.created_at[:19].replace("T", " ")
@@ -329,7 +329,7 @@ class BackupWriter:
 
     def _files(self, partial: Path, pace: ByteMeter) -> Listing:
         self.instance.tell("backup_part", "files")
-        if self.instance.site.config.extra_dirs:
+        if self.instance.application.config.extra_dirs:
             make_folder(partial / DIRS)
         links = Links()
         with Listing.written(partial / LISTING) as listing:

@@ -139,7 +139,7 @@ def read(path: Path) -> Backup:
     return backup
 
 
-def look(folder: Path) -> Shelf:
+def inspect_directory(folder: Path) -> Shelf:
     """Return the backups in a folder, newest first by their own time, and damaged or unfinished ones by name.
 
     Raises:

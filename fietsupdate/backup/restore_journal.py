@@ -122,7 +122,7 @@ def read(data_dir: Path) -> RestoreJournal | None:
         ) from error
 
 
-def look(data_dir: Path) -> OpenRestore | None:
+def open_restore(data_dir: Path) -> OpenRestore | None:
     """Return the interrupted restore, for a view."""
     try:
         found = read(data_dir)

@@ -50,7 +50,7 @@ GO_ON = "Mend the cause, then type 'fietsupdate recover': it goes on where the r
 class Restorer:
     """Restores one instance. The caller holds the lock of the data directory."""
 
-    site: Application
+    application: Application
     environment: Environment
     signals: Signals
     tell: Callable[[Event], None]
@@ -58,12 +58,12 @@ class Restorer:
     @property
     def data_dir(self) -> Path:
         """The data directory."""
-        return self.site.data_dir
+        return self.application.data_dir
 
     @property
     def roots(self) -> Mapping[str, Path]:
         """The data directory, by the name "", and the further roots."""
-        return {"": self.site.data_dir, **self.site.config.extra_dirs}
+        return {"": self.application.data_dir, **self.application.config.extra_dirs}
 
     @cached_property
     def destination(self) -> Destination:
@@ -214,7 +214,7 @@ class Restorer:
         """Open the open transaction, if there is one."""
         file = self.destination.file
         keep_out = () if file is None else (file,)
-        return FileTransaction.reopen(self.data_dir, roots=self.site.config.extra_dirs, keep_out=keep_out)
+        return FileTransaction.reopen(self.data_dir, roots=self.application.config.extra_dirs, keep_out=keep_out)
 
     def _replace_ledger(self, found: RestoreJournal) -> None:
         """Remove the transactions of what was live before, and give the data directory the backup's ledger."""

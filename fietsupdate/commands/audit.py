@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from fietsupdate.commands.inspection import Inspection, look
+from fietsupdate.commands.inspection import Inspection, inspect_instance
 from fietsupdate.commands.whereabouts import Whereabouts
 from fietsupdate.config.application import Application
 from fietsupdate.database.environment import Environment, Visit
@@ -45,7 +45,7 @@ class Wanted:
 
 
 def audit(
-    site: Application,
+    application: Application,
     graph: Graph,
     environment: Environment,
     wanted: Wanted,
@@ -54,7 +54,7 @@ def audit(
     """Compare rows with files.
 
     Args:
-        site: The application.
+        application: The application.
         graph: All updates.
         environment: Its migration environment.
         wanted: What is looked at.
@@ -63,40 +63,40 @@ def audit(
     Raises:
         FietsupdateError: the instance cannot be looked at, or a declaration does not fit the database.
     """
-    seen = look(site, graph, environment)
-    declarations = declared(seen)
+    inspection = inspect_instance(application, graph, environment)
+    declarations = declared(inspection)
     findings: list[Finding] = []
-    with comparison(site, seen, environment, declarations, wanted) as compared:
-        for finding in located(site, compared.findings(), from_backups=wanted.from_backups):
+    with comparison(application, inspection, environment, declarations, wanted) as compared:
+        for finding in located(application, compared.findings(), from_backups=wanted.from_backups):
             (on_finding or findings.append)(finding)
-        return AuditReport(_summary(seen, declarations, compared), tuple(findings))
+        return AuditReport(_summary(inspection, declarations, compared), tuple(findings))
 
 
-def declared(seen: Inspection) -> Declarations:
+def declared(inspection: Inspection) -> Declarations:
     """Return what is valid at the position of an instance.
 
     Raises:
         RefusedError: the database is not there, or the instance is half restored.
         PlanError: two heads contradict each other.
     """
-    status = seen.status()
-    if seen.files.is_half_restored or not seen.database.exists:
+    status = inspection.status()
+    if inspection.files.is_half_restored or not inspection.database.exists:
         problem = next((one for one in status.problems if one.blocks), None)
         if problem is not None:
             raise RefusedError.because(problem, stands="")
-    return valid_at(seen.graph, locate(seen.graph, seen.database, seen.files).applied)
+    return valid_at(inspection.graph, locate(inspection.graph, inspection.database, inspection.files).applied)
 
 
 def comparison(
-    site: Application,
-    seen: Inspection,
+    application: Application,
+    inspection: Inspection,
     environment: Environment,
     declarations: Declarations,
     wanted: Wanted,
 ) -> Comparison:
     """Read what rows name, and return what compares it with the files."""
-    site = site.with_url(seen.database.url)
-    roots = roots_of(site, [seen.database.file] if seen.database.file else [])
+    application = application.with_url(inspection.database.url)
+    roots = roots_of(application, [inspection.database.file] if inspection.database.file else [])
     compared = Comparison(
         declarations,
         roots,
@@ -107,7 +107,7 @@ def comparison(
     )
 
     def work(visit: Visit) -> tuple[()]:
-        caller = hook_caller(roots, site.settings, visit.connection, ignore)
+        caller = hook_caller(roots, application.settings, visit.connection, ignore)
         expectation = Expectation(visit.connection, caller, tuple(roots.folders), streams=streams_rows(visit))
         compared.expect(expectation)
         return ()
@@ -117,20 +117,20 @@ def comparison(
     return compared
 
 
-def located(site: Application, findings: Iterator[Finding], *, from_backups: bool) -> Iterator[Finding]:
+def located(application: Application, findings: Iterator[Finding], *, from_backups: bool) -> Iterator[Finding]:
     """Add to each finding where the file may be, and which backups have one that fits."""
     places: Whereabouts | None = None
     for finding in findings:
         if finding.kind is FindingKind.STRAY:
             yield finding
             continue
-        places = places or Whereabouts(site)
+        places = places or Whereabouts(application)
         found = places.of(finding) if finding.kind is FindingKind.MISSING else ()
         yield replace(finding, places=found, fits=places.fitting(finding) if from_backups else ())
 
 
-def _summary(seen: Inspection, declarations: Declarations, compared: Comparison) -> AuditSummary:
-    status = seen.status()
+def _summary(inspection: Inspection, declarations: Declarations, compared: Comparison) -> AuditSummary:
+    status = inspection.status()
     notes = [] if declarations else [NOTHING]
     if status.state is UpdateState.UPDATING:
         notes.append(AT_WORK)

@@ -25,8 +25,8 @@ class Author(Runner):
         """
         from fietsupdate.commands.revision import draft
 
-        with self._entered() as (site, graph):
-            return draft(self.config, graph, site.folders, update_id, **options)
+        with self._entered() as (application, graph):
+            return draft(self.config, graph, application.folders, update_id, **options)
 
     def ahead_of(self, path: Path) -> str:
         """Say what to do where the database has the Alembic revision of a new script already; "" where it has not.

@@ -29,7 +29,7 @@ from fietsupdate.config.application import Application
 from fietsupdate.engine.tip import Tip
 from fietsupdate.errors import UNCHANGED, FilesError, RefusedError, UsageError
 from fietsupdate.filesystem.journal import cleanup
-from fietsupdate.filesystem.ledger import look as look_at_files
+from fietsupdate.filesystem.ledger import inspect_files
 from fietsupdate.model import Event
 from fietsupdate.model.clock import now
 from fietsupdate.model.listeners import Listener
@@ -78,70 +78,72 @@ def make(run: Run, dest: Path | None, *, as_is: bool = False) -> Backup:
     Raises:
         FietsupdateError: there is no new backup.
     """
-    with run.stoppable([]):
+    with run.interruptible([]):
         run.check_hands()
         if dest is not None:
-            refuse_shared(run.site, dest)
-            refuse_dest(run.site, dest)
+            refuse_shared(run.application, dest)
+            refuse_dest(run.application, dest)
         with run.locked("backup"):
-            seen = run.look()
-            reason = Reason.AS_IS if as_is and keeps_by(seen) == KEEP_AS_IS else Reason.MANUAL
+            inspection = run.inspect()
+            reason = Reason.AS_IS if as_is and keeps_by(inspection) == KEEP_AS_IS else Reason.MANUAL
             if reason is Reason.MANUAL:
-                refuse(seen)
-            maker = BackupWriter(run.instance(seen.database), seen.database, dest or folder_of(run.site))
-            backup = maker.make(Tip(run.graph, seen.database), Purpose(Scope.FULL, reason))
+                refuse(inspection)
+            writer = BackupWriter(
+                run.context(inspection.database), inspection.database, dest or folder_of(run.application)
+            )
+            backup = writer.make(Tip(run.graph, inspection.database), Purpose(Scope.FULL, reason))
             if dest is None and reason is Reason.MANUAL:
-                _pruned(run, seen, run.site.config.keep, done=f"The backup {backup.name} is complete. ")
+                _pruned(run, inspection, run.application.config.keep, done=f"The backup {backup.name} is complete. ")
     return backup
 
 
 KEEP, KEEP_AS_IS = "fietsupdate backup", "fietsupdate backup --as-is"
 
 
-def keeps_by(seen: Inspection) -> str:
+def keeps_by(inspection: Inspection) -> str:
     """Return the command that makes a copy of what is there now; "" where none can."""
-    codes = {problem.code for problem in seen.status(locked_by_us=True).problems} & NO_PAIR
-    if not seen.database.exists or codes - KEEPABLE:
+    codes = {problem.code for problem in inspection.status(locked_by_us=True).problems} & NO_PAIR
+    if not inspection.database.exists or codes - KEEPABLE:
         return ""
     return KEEP_AS_IS if codes else KEEP
 
 
-def refuse(seen: Inspection) -> None:
+def refuse(inspection: Inspection) -> None:
     """Refuse to copy halves that do not belong to one moment.
 
     Raises:
         RefusedError: with what to type first.
     """
-    for problem in seen.status(locked_by_us=True).problems:
+    for problem in inspection.status(locked_by_us=True).problems:
         if problem.code in NO_PAIR:
             error = RefusedError.because(problem)
-            if keeps_by(seen) == KEEP_AS_IS:
+            if keeps_by(inspection) == KEEP_AS_IS:
                 error.hint += f" To keep both halves as they are until then: '{KEEP_AS_IS}'."
             raise error
-    if not seen.database.exists:
+    if not inspection.database.exists:
         raise RefusedError(
-            f"There is nothing to copy yet: the database file {seen.database.file} does not exist.",
+            f"There is nothing to copy yet: the database file {inspection.database.file} does not exist.",
             stands=UNCHANGED,
             hint="fietsupdate update",
         )
 
 
-def listed(site: Application) -> Shelf:
+def listed(application: Application) -> Shelf:
     """Look for backups where the configuration keeps them, and see which lead nowhere any more.
 
     No database is needed.
     """
-    there, files = found(site), look_at_files(site.data_dir, site.config.version_file)
+    there, files = found(application), inspect_files(application.data_dir, application.config.version_file)
     open_txn = files.transaction.txn if files.transaction else files.unreadable_header
-    gone = useless(there.backups, files.entries, open_txn, cleanup.living(site.data_dir))
+    gone = useless(there.backups, files.entries, open_txn, cleanup.living(application.data_dir))
     return replace(there, spent=gone)
 
 
-def chosen(site: Application, name: str | None) -> Backup:
+def chosen(application: Application, name: str | None) -> Backup:
     """Find a backup.
 
     Args:
-        site: The entered configuration.
+        application: The entered configuration.
         name: Its name, or the path of its folder; ``None`` for the newest of both halves.
 
     Raises:
@@ -150,7 +152,7 @@ def chosen(site: Application, name: str | None) -> Backup:
     """
     if name is not None and os.sep in name:
         return _read(Path(name))
-    there = found(site)
+    there = found(application)
     if name is None:
         whole = (backup for backup in there.backups if backup.manifest.is_pair)
         if (newest := next(whole, None)) is not None:
@@ -174,9 +176,9 @@ def _refuse_damaged_only(there: Shelf) -> None:
         FilesError: with the names.
     """
     if damaged := there.passed_over(None):
-        told = "; ".join(f"{name}: {reason}" for name, reason in damaged.items())
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in damaged.items())
         raise FilesError(
-            f"No backup in {there.folder} is complete: {told}.",
+            f"No backup in {there.folder} is complete: {reasons}.",
             stands=UNCHANGED,
             hint="fietsupdate backup",
         )
@@ -193,21 +195,21 @@ def _read(path: Path) -> Backup:
         raise _damaged(path, error) from error
 
 
-def verified(site: Application, name: str | None, tell: Listener) -> Verified:
+def verified(application: Application, name: str | None, listener: Listener) -> Verified:
     """Read a backup from end to end; nothing is changed, and no lock is taken.
 
     Args:
-        site: The entered configuration.
+        application: The entered configuration.
         name: As for `chosen`.
-        tell: Told how far it is.
+        listener: Told how far it is.
 
     Raises:
         UsageError: there is none of this name.
         FilesError: it is damaged, or was never finished.
     """
-    there = found(site)
-    backup = chosen(site, name)
-    pace = ByteMeter(lambda details: tell(Event("progress", now(), text="read", details=details)), backup.size)
+    there = found(application)
+    backup = chosen(application, name)
+    pace = ByteMeter(lambda details: listener(Event("progress", now(), text="read", details=details)), backup.size)
     wrong = verify(backup, pace)
     pace.finish()
     return Verified(backup, wrong, there.passed_over(backup) if name is None else {})
@@ -223,23 +225,23 @@ def prune(run: Run, keep: int | None) -> tuple[str, ...]:
     Raises:
         FietsupdateError: the instance cannot be looked at or locked.
     """
-    with run.stoppable([]):
+    with run.interruptible([]):
         run.check_hands()
         with run.locked("backup prune"):
-            return _pruned(run, run.look(), keep)
+            return _pruned(run, run.inspect(), keep)
 
 
 def to_prune(run: Run, keep: int | None) -> tuple[str, ...]:
     """Name what `prune` would take away; nothing is changed, and no lock is taken."""
-    seen, there = run.look(), found(run.site)
-    partial = f"{PARTIAL}{instance_tag(run.site, seen.database.instance_id)}-"
+    inspection, there = run.inspect(), found(run.application)
+    partial = f"{PARTIAL}{instance_tag(run.application, inspection.database.instance_id)}-"
     left = sorted(name for name in there.broken if name.startswith(partial))
-    return (*left, *(backup.name for backup in _unwanted(there, seen, keep)))
+    return (*left, *(backup.name for backup in _unwanted(there, inspection, keep)))
 
 
-def _pruned(run: Run, seen: Inspection, keep: int | None, done: str = "") -> tuple[str, ...]:
-    there, word = found(run.site), instance_tag(run.site, seen.database.instance_id)
-    unwanted = _unwanted(there, seen, keep)
+def _pruned(run: Run, inspection: Inspection, keep: int | None, done: str = "") -> tuple[str, ...]:
+    there, word = found(run.application), instance_tag(run.application, inspection.database.instance_id)
+    unwanted = _unwanted(there, inspection, keep)
     try:
         swept = directory.sweep(there.folder, word)
         gone = directory.remove(unwanted, word)
@@ -251,17 +253,20 @@ def _pruned(run: Run, seen: Inspection, keep: int | None, done: str = "") -> tup
             hint="Mend the cause, then type 'fietsupdate backup prune'.",
         ) from error
     if gone:
-        run.tell(Event("backups_pruned", now(), text=", ".join(gone), details={"names": list(gone)}))
+        run.emit(Event("backups_pruned", now(), text=", ".join(gone), details={"names": list(gone)}))
     return (*swept, *gone)
 
 
-def _unwanted(there: Shelf, seen: Inspection, keep: int | None) -> tuple[Backup, ...]:
-    whole = excess(there.backups, keep, seen.database.instance_id)
-    return (*whole, *orphaned_dumps(there.backups, seen.files.data_dir, seen.database.instance_id, _begun(seen)))
+def _unwanted(there: Shelf, inspection: Inspection, keep: int | None) -> tuple[Backup, ...]:
+    whole = excess(there.backups, keep, inspection.database.instance_id)
+    return (
+        *whole,
+        *orphaned_dumps(there.backups, inspection.files.data_dir, inspection.database.instance_id, _begun(inspection)),
+    )
 
 
-def _begun(seen: Inspection) -> Collection[str]:
-    return (seen.database.begun.txn,) if seen.database.begun else ()
+def _begun(inspection: Inspection) -> Collection[str]:
+    return (inspection.database.begun.txn,) if inspection.database.begun else ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,13 +44,13 @@ class StagedRestore:
     run: Run
     restorer: Restorer
     backup: Backup
-    seen: Inspection
+    inspection: Inspection
 
     def go(self) -> tuple[Path, ...]:
         """Stage, commit, and go forward; give what stood in the way."""
         run, data_dir = self.run, self.restorer.data_dir
         begun = self.begun()
-        run.tell(Event("restore_begun", now(), text=self.backup.name, details={"path": str(self.backup.path)}))
+        run.emit(Event("restore_begun", now(), text=self.backup.name, details={"path": str(self.backup.path)}))
         staged = begun
         try:
             make_folder(restore_folder(data_dir), shared=False)
@@ -93,7 +93,7 @@ class StagedRestore:
     def _keep(self, tag: str, root: str) -> list[Path]:
         """Name what must stay where it is: the databases, the backups, and the other roots."""
         restorer = self.restorer
-        own = [*set_apart(restorer.site), self.backup.path, Path(os.path.realpath(self.backup.path))]
+        own = [*set_apart(restorer.application), self.backup.path, Path(os.path.realpath(self.backup.path))]
         own += _beside(self.backup)
         others = [path for name, path in restorer.roots.items() if name != root]
         own += [*others, *(Path(os.path.realpath(path)) for path in others)]
@@ -129,35 +129,35 @@ class StagedRestore:
                 )
 
     def _stage(self, begun: RestoreJournal) -> RestoreJournal:
-        restorer, backup, tell = self.restorer, self.backup, self.run.tell
-        tell(Event("restore_part", now(), text="database"))
+        restorer, backup, listener = self.restorer, self.backup, self.run.emit
+        listener(Event("restore_part", now(), text="database"))
         if restorer.destination.file is None:
             restorer.store.check()
         pace = self._pace("loaded", backup.manifest.dump.size)
         beside = restorer.store.load_beside(backup.dump, begun.tag, pace, backup.manifest.settings)
         pace.finish()
         for text in (*backup.manifest.cautions, *beside.notes):
-            tell(Event("warning", now(), text=f"{text[0].upper()}{text[1:]}."))
+            listener(Event("warning", now(), text=f"{text[0].upper()}{text[1:]}."))
         if beside.file is not None and backup.manifest.database_file is not None and not restorer.store.exists():
             give_look(os.path.realpath(beside.file), backup.manifest.database_file, backup)
         self._refuse_another_position(begun)
         if backup.manifest.scope is Scope.DATABASE:
             self._open_vault()
             return begun
-        tell(Event("restore_part", now(), text="files"))
+        listener(Event("restore_part", now(), text="files"))
         pace = self._pace("restored", backup.manifest.bytes)
         units = stage(
             backup,
             restorer.roots,
             begun.units,
-            warn=lambda text: tell(Event("warning", now(), text=f"{text}.")),
+            warn=lambda text: listener(Event("warning", now(), text=f"{text}.")),
             moved=pace,
         )
         pace.finish()
         return replace(begun, units=units, has_ledger=self._has_staged_ledger())
 
     def _pace(self, verb: str, expected: int) -> ByteMeter:
-        return ByteMeter(lambda details: self.run.tell(Event("progress", now(), text=verb, details=details)), expected)
+        return ByteMeter(lambda details: self.run.emit(Event("progress", now(), text=verb, details=details)), expected)
 
     def _refuse_another_position(self, begun: RestoreJournal) -> None:
         """See that the loaded database is where the manifest says that it was."""
@@ -173,7 +173,7 @@ class StagedRestore:
     def _open_vault(self) -> None:
         """Open the transaction that will be played back, if it is kept, and see that it can be."""
         data_dir, txn = self.restorer.data_dir, self.backup.manifest.txn
-        was_kept = self.seen.files.transaction is None and txn in cleanup.living(data_dir)
+        was_kept = self.inspection.files.transaction is None and txn in cleanup.living(data_dir)
         if was_kept:
             cleanup.open_again(data_dir, txn)
         try:
@@ -196,7 +196,7 @@ class StagedRestore:
 def _beside(backup: Backup) -> list[Path]:
     """Name the other backups in the folder of one: they stay, wherever that is."""
     real = Path(os.path.realpath(backup.path)).parent
-    return [other.path for other in directory.look(real).backups]
+    return [other.path for other in directory.inspect_directory(real).backups]
 
 
 def _told(error: BaseException, stands: str) -> BaseException:

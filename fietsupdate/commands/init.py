@@ -88,8 +88,8 @@ def init(
         values["alembic_config"] = alembic_config
     added = _addition(target, section, values)
     folder = _check(target, section, added)
-    with _undone_on_failure() as made:
-        script = _baseline(folder, heads, created, made)
+    with _undone_on_failure() as created_paths:
+        script = _baseline(folder, heads, created, created_paths)
         _append(target.path, added)
     return Initialised(target.path, section, folder, script, likely[0], tuple(likely[1:]))
 
@@ -118,9 +118,9 @@ def _target(ini: Path | None, toml: Path | None, alembic_section: str, alembic_c
         return table
     if alembic_config and (ini or toml):
         return Ini.read(ini) if ini else Toml.read(toml)  # type: ignore[arg-type]  # one of them is there
-    shown = " or ".join(str(path) for path in (ini, toml) if path)
+    names = " or ".join(str(path) for path in (ini, toml) if path)
     raise ConfigError(
-        f"Alembic is not configured: there is no [{alembic_section}] section in {shown}.",
+        f"Alembic is not configured: there is no [{alembic_section}] section in {names}.",
         stands="Nothing was written.",
         hint="Set it up with `alembic init alembic`, name its file with -c and its section with -n, or the callable "
         "that configures it with --alembic-config package.module:callable.",
@@ -200,28 +200,28 @@ def _pair(source: Ini | Toml) -> tuple[Ini | None, Toml | None]:
     return (source, None) if isinstance(source, Ini) else (None, source)
 
 
-def _baseline(folder: Path, heads: Sequence[str], created: datetime, made: list[Path]) -> Path | None:
+def _baseline(folder: Path, heads: Sequence[str], created: datetime, created_paths: list[Path]) -> Path | None:
     """Make the folder, and the script unless there are scripts: then the application has its first one already."""
     if not folder.exists():
         folder.mkdir()
-        made.append(folder)
+        created_paths.append(folder)
         give_owner(folder, folder.parent.stat())
     place = Folder(folder.name, folder)
     if load([place]):
         return None
     draft = ScriptDraft(new_id(), created, alembic_revisions=tuple(heads), kind=ScriptKind.BASELINE)
     script = write(draft, place)
-    made.append(script)
+    created_paths.append(script)
     return script
 
 
 @contextmanager
 def _undone_on_failure() -> Iterator[list[Path]]:
-    made: list[Path] = []
+    created_paths: list[Path] = []
     try:
-        yield made
+        yield created_paths
     except BaseException as error:
-        for path in reversed(made):
+        for path in reversed(created_paths):
             with suppress(OSError):
                 path.rmdir() if path.is_dir() else path.unlink()
         if isinstance(error, OSError):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from fietsupdate.config.application import Application
 from fietsupdate.database.environment import Environment
-from fietsupdate.database.inspect import look as look_at_database
+from fietsupdate.database.inspect import inspect_database
 from fietsupdate.errors import FilesError, RefusedError
 from fietsupdate.filesystem import ledger, run_file
 from fietsupdate.filesystem.layout import check_home, restore_folder
@@ -45,9 +45,9 @@ class Inspection:
 
     def status(self, *, locked_by_us: bool = False) -> Status:
         """Diagnose what was seen."""
-        found = diagnose(self.graph, self.database, self.files, locked_by_us=locked_by_us, versions=self.versions)
-        run = run_file.look(self.files.data_dir) if self.files.holder and not locked_by_us else None
-        return replace(found, last_failure=self.files.failure, run=run)
+        status = diagnose(self.graph, self.database, self.files, locked_by_us=locked_by_us, versions=self.versions)
+        run = run_file.read_run(self.files.data_dir) if self.files.holder and not locked_by_us else None
+        return replace(status, last_failure=self.files.failure, run=run)
 
     def plan(self, target: str | None, direction: Direction, *, below_baseline: bool = False) -> Plan:
         """Plan from what was seen."""
@@ -76,7 +76,7 @@ class Inspection:
         return self.lies_open or bool(self.files.warnings) or any(one is not None for one in left)
 
 
-def look(site: Application, graph: Graph, environment: Environment) -> Inspection:
+def inspect_instance(application: Application, graph: Graph, environment: Environment) -> Inspection:
     """Look at both halves; change nothing, wait for nothing (invariant 10).
 
     The halves are looked at one after the other. Where the files have changed meanwhile, another process was at work
@@ -86,30 +86,30 @@ def look(site: Application, graph: Graph, environment: Environment) -> Inspectio
         DatabaseError: the database cannot be looked at.
         FilesError: this user may not look at the files.
     """
-    check_readable(site.data_dir)
-    check_home(site.data_dir)
-    files = look_at_files(site)
+    check_readable(application.data_dir)
+    check_home(application.data_dir)
+    files = inspect_data_dir(application)
     if files.restore is not None and files.restore.is_half:
         return Inspection(graph, files, unseen(files.restore.database))
     for _ in range(MOST_LOOKS):
-        database, before = look_at_database(environment), files
-        files = look_at_files(site)
+        database, before = inspect_database(environment), files
+        files = inspect_data_dir(application)
         if files == before:
             break
-    versions = _versions(site, graph, files, database)
+    versions = _versions(application, graph, files, database)
     if database.begun is not None:
-        files = replace(files, way_back=_way_back(site, database, database.begun))
+        files = replace(files, way_back=_way_back(application, database, database.begun))
     elif not is_same_ledger(files, database):
-        files = replace(files, way_back=_nearest(site, graph, files, database))
+        files = replace(files, way_back=_nearest(application, graph, files, database))
     else:
-        files = replace(files, way_back=_before_pending(site, graph, files, database))
+        files = replace(files, way_back=_before_pending(application, graph, files, database))
     return Inspection(graph, files, database, versions)
 
 
-def look_at_files(site: Application) -> FilesView:
+def inspect_data_dir(application: Application) -> FilesView:
     """Read what the data directory says, with the restore that lies open in it, if one does."""
-    files = ledger.look(site.data_dir, site.config.version_file)
-    return replace(files, restore=_open_restore(site.data_dir))
+    files = ledger.inspect_files(application.data_dir, application.config.version_file)
+    return replace(files, restore=_open_restore(application.data_dir))
 
 
 def _open_restore(data_dir: Path) -> OpenRestore | None:
@@ -122,7 +122,7 @@ def _open_restore(data_dir: Path) -> OpenRestore | None:
         pass  # reading the journal says what is wrong
     from fietsupdate.backup import restore_journal
 
-    return restore_journal.look(data_dir)
+    return restore_journal.open_restore(data_dir)
 
 
 def unseen(shown_url: str, *, dialect: str = "", url: str = "", file: Path | None = None) -> DatabaseView:
@@ -140,26 +140,26 @@ def unseen(shown_url: str, *, dialect: str = "", url: str = "", file: Path | Non
     )
 
 
-def _versions(site: Application, graph: Graph, files: FilesView, database: DatabaseView) -> Versions | None:
+def _versions(application: Application, graph: Graph, files: FilesView, database: DatabaseView) -> Versions | None:
     """Compare the versions; most applications name no distribution, and need not wait for what would do it."""
-    if not site.config.distribution:
+    if not application.config.distribution:
         return None
-    from fietsupdate.engine.version_hooks import look as look_at_versions
+    from fietsupdate.engine.version_hooks import versions_of
 
     entries = database.entries or settled_entries(files, database)
     is_new = not (database.has_ledger or database.alembic_current or database.tables)
-    found = look_at_versions(site.with_url(database.url), entries, database.begun, is_new=is_new)
-    if found is not None and found.too_new:
-        return replace(found, way_back=_fitting(site, graph, database, found.installed))
-    return found
+    versions = versions_of(application.with_url(database.url), entries, database.begun, is_new=is_new)
+    if versions is not None and versions.too_new:
+        return replace(versions, way_back=_fitting(application, graph, database, versions.installed))
+    return versions
 
 
-def _fitting(site: Application, graph: Graph, database: DatabaseView, installed: str) -> str:
+def _fitting(application: Application, graph: Graph, database: DatabaseView, installed: str) -> str:
     """Name the newest backup that the installed version of the application fits; "" where there is none."""
     from fietsupdate.backup.policy import newest_version
     from fietsupdate.planning.version_hooks import is_older
 
-    for backup in _backups(site):
+    for backup in _backups(application):
         what = backup.manifest
         changed_by = newest_version(what, read_entries(backup.ledger)[0])
         ours = what.is_pair and what.instance_id == database.instance_id
@@ -168,24 +168,24 @@ def _fitting(site: Application, graph: Graph, database: DatabaseView, installed:
     return ""
 
 
-def _nearest(site: Application, graph: Graph, files: FilesView, database: DatabaseView) -> str:
+def _nearest(application: Application, graph: Graph, files: FilesView, database: DatabaseView) -> str:
     """Name the backup that brings halves together which do not fit."""
     from fietsupdate.backup.policy import nearest
 
-    manifests = [backup.manifest for backup in _backups(site)]
+    manifests = [backup.manifest for backup in _backups(application)]
     there = nearest(manifests, compare(files, database, graph), files, database)
     return there.name if there is not None else ""
 
 
-def _way_back(site: Application, database: DatabaseView, begun: Begun) -> str:
+def _way_back(application: Application, database: DatabaseView, begun: Begun) -> str:
     """Name the backup that leads back to before an interrupted update."""
     from fietsupdate.backup.policy import backup_before
 
-    back = backup_before(_backups(site), database.instance_id, begun.txn, fingerprint(database.entries))
+    back = backup_before(_backups(application), database.instance_id, begun.txn, fingerprint(database.entries))
     return back.name if back is not None else ""
 
 
-def _before_pending(site: Application, graph: Graph, files: FilesView, database: DatabaseView) -> str:
+def _before_pending(application: Application, graph: Graph, files: FilesView, database: DatabaseView) -> str:
     """Name the newest backup from before the database went past a pending update; "" where it did not."""
     applied = locate(graph, database, files).applied
     tree = RevisionTree.of(database, graph)
@@ -194,7 +194,7 @@ def _before_pending(site: Application, graph: Graph, files: FilesView, database:
     here = fingerprint(database.entries)
     fits = (
         one.name
-        for one in _backups(site)
+        for one in _backups(application)
         if one.manifest.is_pair
         and one.manifest.instance_id == database.instance_id
         and one.manifest.tip_hash == here
@@ -203,11 +203,11 @@ def _before_pending(site: Application, graph: Graph, files: FilesView, database:
     return next(fits, "")
 
 
-def _backups(site: Application) -> tuple[Backup, ...]:
+def _backups(application: Application) -> tuple[Backup, ...]:
     """Find the backups; somebody who may not look for them is told of none."""
     from fietsupdate.backup.create import found
 
     try:
-        return found(site).backups
+        return found(application).backups
     except FilesError:
         return ()

@@ -34,7 +34,7 @@ ENDED_BY_SIGNAL = range(129, 193)
 """How a shell tells that its command was killed."""
 
 
-def check_service(site: Application) -> None:
+def check_service(application: Application) -> None:
     """Refuse what `maintenance_mode` would refuse; change nothing.
 
     Raises:
@@ -42,20 +42,20 @@ def check_service(site: Application) -> None:
         ConfigError: The maintenance file lies where it cannot.
         FilesError: It could not be created.
     """
-    _check_place(site)
-    _refuse_while_running(site.config)
+    _check_place(application)
+    _refuse_while_running(application.config)
 
 
 @contextmanager
-def maintenance_mode(site: Application, signals: Signals, tell: Listener, *, command: str) -> Iterator[None]:
+def maintenance_mode(application: Application, signals: Signals, listener: Listener, *, command: str) -> Iterator[None]:
     """Refuse while the application runs; keep its maintenance file up as long as the block lasts.
 
     Whoever calls holds the lock of the data directory. A maintenance file that somebody else has put there stays.
 
     Args:
-        site: The entered configuration.
+        application: The entered configuration.
         signals: They wait while the file is created or removed.
-        tell: Told, as a ``warning``, of a file that is not ours, or that cannot be removed.
+        listener: Told, as a ``warning``, of a file that is not ours, or that cannot be removed.
         command: What runs, for whoever reads the file: ``update``, ``downgrade``, ``restore``.
 
     Raises:
@@ -63,63 +63,64 @@ def maintenance_mode(site: Application, signals: Signals, tell: Listener, *, com
         ConfigError: The maintenance file lies where it cannot.
         FilesError: It cannot be created.
     """
-    check_service(site)
-    path = site.config.maintenance
+    check_service(application)
+    path = application.config.maintenance
     try:
         if path is not None:
             with signals.held():
-                if maintenance.is_noted(site.data_dir):
-                    _take_down(site, signals, tell, killed=True)
-                _put_up(path, site, tell, command)
+                if maintenance.is_noted(application.data_dir):
+                    _take_down(application, signals, listener, killed=True)
+                _put_up(path, application, listener, command)
             signals.raise_pending()
         yield
     finally:
-        _take_down(site, signals, tell)
+        _take_down(application, signals, listener)
 
 
 @contextmanager
-def tidied(site: Application, signals: Signals, tell: Listener) -> Iterator[None]:
+def without_stale_file(application: Application, signals: Signals, listener: Listener) -> Iterator[None]:
     """Remove, when the block ends, the maintenance file of a run that was killed; arguments as for `maintenance_mode`.
 
     And that of a run that was stopped, should a second signal have come while the first one was obeyed.
     """
-    left = maintenance.is_noted(site.data_dir)
+    left = maintenance.is_noted(application.data_dir)
     try:
         yield
     except Stop:
-        if not left and maintenance.is_noted(site.data_dir):
-            _take_down(site, signals, tell)
+        if not left and maintenance.is_noted(application.data_dir):
+            _take_down(application, signals, listener)
         raise
     finally:
         if left:
-            _take_down(site, signals, tell, killed=True)
+            _take_down(application, signals, listener, killed=True)
 
 
-def _take_down(site: Application, signals: Signals, tell: Listener, *, killed: bool = False) -> None:
+def _take_down(application: Application, signals: Signals, listener: Listener, *, killed: bool = False) -> None:
     with signals.held():
         try:
-            removed = maintenance.take_down(site.data_dir, site.config.maintenance)
+            removed = maintenance.take_down(application.data_dir, application.config.maintenance)
         except (OSError, FilesError) as error:
-            stays = maintenance.left_behind(site.data_dir) or site.config.maintenance
+            stays = maintenance.left_behind(application.data_dir) or application.config.maintenance
             _warn(
-                tell, f"The maintenance file {stays} could not be removed: {str(error).rstrip('.')}. Remove it by hand."
+                listener,
+                f"The maintenance file {stays} could not be removed: {str(error).rstrip('.')}. Remove it by hand.",
             )
             return
         if removed is not None and killed:
-            _warn(tell, f"A run that was killed had left the maintenance file {removed}; it is removed now.")
+            _warn(listener, f"A run that was killed had left the maintenance file {removed}; it is removed now.")
 
 
-def _put_up(path: Path, site: Application, tell: Listener, command: str) -> None:
+def _put_up(path: Path, application: Application, listener: Listener, command: str) -> None:
     who = LockHolder(os.getpid(), socket.gethostname(), now(), f"fietsupdate {command}")
-    if not maintenance.put_up(path, site.data_dir, who):
-        _warn(tell, f"The maintenance file {path} was there before; it is left as it is, also afterwards.")
+    if not maintenance.put_up(path, application.data_dir, who):
+        _warn(listener, f"The maintenance file {path} was there before; it is left as it is, also afterwards.")
 
 
-def _check_place(site: Application) -> None:
-    path = site.config.maintenance
+def _check_place(application: Application) -> None:
+    path = application.config.maintenance
     if path is None:
         return
-    for root in (site.data_dir, *site.config.extra_dirs.values()):
+    for root in (application.data_dir, *application.config.extra_dirs.values()):
         if Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root)):
             raise ConfigError(
                 f"The maintenance file {path} lies in {root}, where all files belong to updates and backups.",
@@ -187,5 +188,5 @@ def _answer(command: str, folder: Path) -> tuple[int, str]:
     return code, NO_ANSWERS.get(code, "")
 
 
-def _warn(tell: Listener, text: str) -> None:
-    tell(Event("warning", now(), text=text))
+def _warn(listener: Listener, text: str) -> None:
+    listener(Event("warning", now(), text=text))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 from fietsupdate.config.application import Application, activated
 from fietsupdate.config.config import Config, load_config
 from fietsupdate.filesystem.last_failure import noted
-from fietsupdate.filesystem.ledger import look as look_at_files
+from fietsupdate.filesystem.ledger import inspect_files
 from fietsupdate.model import Entry, Failure, Status, Update, UpdateState
 from fietsupdate.planning.graph import Graph, build
 from fietsupdate.planning.history import applied_set
@@ -64,9 +64,9 @@ class Observer:
         Raises:
             FietsupdateError: The configuration, a script, the graph or the database cannot be read.
         """
-        with self._entered() as (site, graph):
-            found = self._seen(site, graph).status()
-            return _with_imports(found, graph) if imports else found
+        with self._entered() as (application, graph):
+            status = self._seen(application, graph).status()
+            return _with_imports(status, graph) if imports else status
 
     def state(self) -> UpdateState:
         """Return the state in one word."""
@@ -84,19 +84,19 @@ class Observer:
 
     def history(self) -> tuple[Entry, ...]:
         """Return the ledger, oldest entry first: the data directory's copy or, without one, the database's."""
-        with self._entered() as (site, _graph):
-            return self._entries(site)
+        with self._entered() as (application, _graph):
+            return self._entries(application)
 
     def last_failure(self) -> Failure | None:
         """Return the last run that failed, if none has succeeded since. No database is needed."""
-        with self._entered() as (site, _graph):
-            return noted(site.data_dir)
+        with self._entered() as (application, _graph):
+            return noted(application.data_dir)
 
     def applied(self) -> tuple[Applied, ...]:
         """Return the updates that are applied, in the order in which they were; those without a script among them."""
-        with self._entered() as (site, graph):
-            seen = self._seen(site, graph)
-            return applied_of(graph, seen.status().applied, seen.database.entries)
+        with self._entered() as (application, graph):
+            inspection = self._seen(application, graph)
+            return applied_of(graph, inspection.status().applied, inspection.database.entries)
 
     def show(self, update_id: str) -> tuple[Update, bool, tuple[Entry, ...]]:
         """Return an update, whether it is applied, and its own ledger entries.
@@ -107,12 +107,12 @@ class Observer:
         Raises:
             TargetError: There is none, or several.
         """
-        with self._entered() as (site, graph):
-            entries = self._entries(site)
+        with self._entered() as (application, graph):
+            entries = self._entries(application)
             applied = applied_set(entries, graph)
-            found = graph.updates[find(graph, update_id, applied)]
-            own = tuple(entry for entry in entries if entry.update_id == found.update_id)
-            return found, found.update_id in applied, own
+            update = graph.updates[find(graph, update_id, applied)]
+            own = tuple(entry for entry in entries if entry.update_id == update.update_id)
+            return update, update.update_id in applied, own
 
     def audit(
         self,
@@ -137,40 +137,40 @@ class Observer:
         from fietsupdate.database.environment import Environment
 
         wanted = Wanted(content, sample, from_backups)
-        with self._entered() as (site, graph):
-            return audit(site, graph, Environment(self.config), wanted, on_finding)
+        with self._entered() as (application, graph):
+            return audit(application, graph, Environment(self.config), wanted, on_finding)
 
     @contextlib.contextmanager
     def _entered(self) -> Iterator[tuple[Application, Graph]]:
-        with activated(self.config) as site:
-            release, updates = self.config.release, load(site.folders)
+        with activated(self.config) as application:
+            release, updates = self.config.release, load(application.folders)
             if release is not None:
                 updates = tuple(update for update in updates if release.brings(update.update_id))
-            yield site, build(updates, [folder.name for folder in site.folders])
+            yield application, build(updates, [folder.name for folder in application.folders])
 
-    def _look(self) -> Inspection:
-        with self._entered() as (site, graph):
-            return self._seen(site, graph)
+    def _inspect(self) -> Inspection:
+        with self._entered() as (application, graph):
+            return self._seen(application, graph)
 
-    def _seen(self, site: Application, graph: Graph) -> Inspection:
-        from fietsupdate.commands.inspection import look
+    def _seen(self, application: Application, graph: Graph) -> Inspection:
+        from fietsupdate.commands.inspection import inspect_instance
         from fietsupdate.database.environment import Environment
 
-        return look(site, graph, Environment(self.config))
+        return inspect_instance(application, graph, Environment(self.config))
 
-    def _entries(self, site: Application) -> tuple[Entry, ...]:
-        files = look_at_files(site.data_dir, site.config.version_file)
+    def _entries(self, application: Application) -> tuple[Entry, ...]:
+        files = inspect_files(application.data_dir, application.config.version_file)
         if files.has_ledger and not files.damaged and not files.transaction and not files.unreadable_header:
             return files.entries
-        return self._look().database.entries
+        return self._inspect().database.entries
 
 
-def _with_imports(found: Status, graph: Graph) -> Status:
+def _with_imports(status: Status, graph: Graph) -> Status:
     """Add what the scripts import and is not there, as a note: it stops only who must run such a script."""
     from fietsupdate.engine.imports import failing_imports
     from fietsupdate.planning.script_problems import import_missing
 
-    failing = failing_imports(graph.ordered, found.applied)
+    failing = failing_imports(graph.ordered, status.applied)
     if not failing:
-        return found
-    return replace(found, failing_imports=failing, problems=(*found.problems, import_missing(failing)))
+        return status
+    return replace(status, failing_imports=failing, problems=(*status.problems, import_missing(failing)))

@@ -20,11 +20,18 @@ def outlook(run: Run, plan: Plan, *, ask: bool) -> Outlook:
     Raises:
         ScriptError: a script that is to be asked cannot be loaded.
     """
-    rehearsal = last(run.site.data_dir)
+    rehearsal = last(run.application.data_dir)
     if rehearsal is not None and not rehearsal.is_for(plan):
         rehearsal = None
     if not ask or not plan.steps or (rehearsal is not None and rehearsal.failure is None):
         return Outlook(rehearsal)
-    site = run.site.with_url(run.look().database.url)
-    asked = estimates.ask(plan, modules(plan), site.settings, site.data_dir, site.config.extra_dirs, answers=run.given)
+    application = run.application.with_url(run.inspect().database.url)
+    asked = estimates.ask(
+        plan,
+        modules(plan),
+        application.settings,
+        application.data_dir,
+        application.config.extra_dirs,
+        answers=run.given,
+    )
     return Outlook(rehearsal, asked)

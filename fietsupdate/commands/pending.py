@@ -10,7 +10,7 @@ from fietsupdate.config.application import activated, is_at_work
 from fietsupdate.config.config import Config, command_line, load_config
 from fietsupdate.database.errors import alembic_refusal
 from fietsupdate.errors import FietsupdateError
-from fietsupdate.filesystem.ledger import look as look_at_files
+from fietsupdate.filesystem.ledger import inspect_files
 from fietsupdate.planning.graph import build
 from fietsupdate.planning.history import applied_set, closed
 from fietsupdate.planning.loader import load
@@ -64,9 +64,9 @@ def _configured(alembic: Any) -> Config:
 
 
 def _waiting(config: Config) -> Sequence[str]:
-    with activated(config) as site:
-        graph = build(load(site.folders), [folder.name for folder in site.folders])
-        files = look_at_files(site.data_dir, config.version_file)
+    with activated(config) as application:
+        graph = build(load(application.folders), [folder.name for folder in application.folders])
+        files = inspect_files(application.data_dir, config.version_file)
         entries = settled_entries(files, None)
         applied = applied_set(entries, graph) if entries else closed(files.version or (), graph)
         return [update.update_id for update in graph.ordered if update.update_id not in applied]

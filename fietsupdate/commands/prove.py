@@ -40,9 +40,9 @@ def prove(run: Run, backup: Backup) -> Proof:
     Raises:
         FietsupdateError: it could not even be brought there, as a restore could not.
     """
-    folder = folder_of(run.site)
-    directory.make_shelf(folder, run.site.data_dir)
-    with run.stoppable([]), _alone(folder):
+    folder = folder_of(run.application)
+    directory.make_shelf(folder, run.application.data_dir)
+    with run.interruptible([]), _alone(folder):
         notes, wrong = _database(run, backup)
         if backup.manifest.scope is Scope.FULL:
             wrong += _files(run, backup, folder)
@@ -64,10 +64,10 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 def _database(run: Run, backup: Backup) -> tuple[tuple[str, ...], list[str]]:
-    restorer = Restorer(run.site, run.environment, run.signals, run.tell)
+    restorer = Restorer(run.application, run.environment, run.signals, run.emit)
     refuse_barred(restorer.destination.place)
     store, tag = restorer.store, f"proof{backup.manifest.instance_id[:8]}"
-    run.tell(Event("restore_part", now(), text="database"))
+    run.emit(Event("restore_part", now(), text="database"))
     pace = _pace(run, "loaded", backup.manifest.dump.size)
     try:
         beside = store.load_beside(backup.dump, tag, pace, backup.manifest.settings)
@@ -81,9 +81,9 @@ def _database(run: Run, backup: Backup) -> tuple[tuple[str, ...], list[str]]:
 
 
 def _files(run: Run, backup: Backup, folder: Path) -> list[str]:
-    place = folder / f"{PARTIAL}{instance_tag(run.site, backup.manifest.instance_id)}-proof"
+    place = folder / f"{PARTIAL}{instance_tag(run.application, backup.manifest.instance_id)}-proof"
     _refuse_narrow(backup, folder)
-    run.tell(Event("restore_part", now(), text="files"))
+    run.emit(Event("restore_part", now(), text="files"))
     pace = _pace(run, "restored", backup.manifest.bytes)
     erase(str(place))
     try:
@@ -117,4 +117,4 @@ def _refuse_narrow(backup: Backup, folder: Path) -> None:
 
 
 def _pace(run: Run, verb: str, expected: int) -> ByteMeter:
-    return ByteMeter(lambda details: run.tell(Event("progress", now(), text=verb, details=details)), expected)
+    return ByteMeter(lambda details: run.emit(Event("progress", now(), text=verb, details=details)), expected)

@@ -86,22 +86,22 @@ class Purged:
         return sum(one.bytes for one in self.quarantines)
 
 
-def roots_of(site: Application) -> dict[str, Path]:
+def roots_of(application: Application) -> dict[str, Path]:
     """Return all roots of an instance by name; "" is the data directory."""
-    return {"": site.data_dir, **site.config.extra_dirs}
+    return {"": application.data_dir, **application.config.extra_dirs}
 
 
-def listed(site: Application, name: str | None = None) -> QuarantineList:
+def listed(application: Application, name: str | None = None) -> QuarantineList:
     """Say what is in quarantine; no database is needed, and nothing changes.
 
     Args:
-        site: The entered configuration.
+        application: The entered configuration.
         name: The one whose files are listed, too; ``None`` for all, without their files.
 
     Raises:
         UsageError: There is none of this name.
     """
-    there = _look(site)
+    there = _look(application)
     chosen = there.quarantines if name is None else (_named(there, name),)
     held = tuple(_held(one, with_paths=name is not None) for one in chosen)
     return QuarantineList(held, {} if name is not None else there.damaged)
@@ -117,17 +117,17 @@ def release(run: Run, words: Sequence[str]) -> ReleasedFiles:
     Raises:
         FietsupdateError: What went wrong; nothing was changed.
     """
-    with run.stoppable([]):
+    with run.interruptible([]):
         run.check_hands()
         with run.locked("quarantine release"):
             seen = settled(run, "quarantine release")
-            there = _look(run.site)
+            there = _look(run.application)
             names = {one.name for one in there.quarantines}
-            places = {placed(word, roots_of(run.site)): False for word in words if word not in names}
+            places = {placed(word, roots_of(run.application)): False for word in words if word not in names}
             chosen = [one for one in there.quarantines if places or not words or one.name in words]
             done = _released(run, seen, chosen, set(words) & names, places)
     details = {"files": done.files, "bytes": done.bytes, "quarantines": [*done.names], "occupied": [*done.occupied]}
-    run.tell(Event("finished", now(), details=details))
+    run.emit(Event("finished", now(), details=details))
     return done
 
 
@@ -139,7 +139,7 @@ def _released(
     occupied: list[str] = []
     if not chosen:
         return ReleasedFiles(0, 0, (), ())
-    with files_only(run.instance(seen.database), seen.database, "fietsupdate quarantine release") as transaction:
+    with files_only(run.context(seen.database), seen.database, "fietsupdate quarantine release") as transaction:
         for one in chosen:
             wanted = selector({} if one.name in whole else places)
             try:
@@ -154,9 +154,9 @@ def _released(
     return ReleasedFiles(files, size, tuple(names), tuple(dict.fromkeys(occupied)))
 
 
-def purgeable(site: Application, older_than: timedelta | None, names: Sequence[str]) -> Purged:
+def purgeable(application: Application, older_than: timedelta | None, names: Sequence[str]) -> Purged:
     """Say what `purge` would delete; change nothing."""
-    return Purged(tuple(map(_held, _chosen(_look(site), older_than, names))))
+    return Purged(tuple(map(_held, _chosen(_look(application), older_than, names))))
 
 
 def purge(run: Run, older_than: timedelta | None, names: Sequence[str]) -> Purged:
@@ -170,17 +170,17 @@ def purge(run: Run, older_than: timedelta | None, names: Sequence[str]) -> Purge
     Raises:
         FietsupdateError: What went wrong; what was not deleted is whole.
     """
-    with run.stoppable([]):
+    with run.interruptible([]):
         run.check_hands()
         with run.locked("quarantine purge"):
-            store.sweep(roots_of(run.site))
-            chosen = _chosen(_look(run.site), older_than, names)
+            store.sweep(roots_of(run.application))
+            chosen = _chosen(_look(run.application), older_than, names)
             done = Purged(tuple(map(_held, chosen)))
             with run.signals.held():
                 for one in chosen:
                     _delete(one)
     details = {"purged": [one.name for one in done.quarantines], "files": done.files, "bytes": done.bytes}
-    run.tell(Event("finished", now(), details=details))
+    run.emit(Event("finished", now(), details=details))
     return done
 
 
@@ -205,15 +205,15 @@ def settled(run: Run, command: str) -> Inspection:
     Raises:
         FietsupdateError: What stands against changing files.
     """
-    seen = run.settled_for(command)
+    seen = run.settled_out_of_service(command)
     for problem in seen.status(locked_by_us=True).problems:
         if problem.blocks or problem.code in {"interrupted", "transaction_doubt"}:
             raise RefusedError.because(problem)
     return seen
 
 
-def _look(site: Application) -> Look:
-    roots = roots_of(site)
+def _look(application: Application) -> Look:
+    roots = roots_of(application)
     for root in roots.values():
         check_home(root)
     return store.look(roots)

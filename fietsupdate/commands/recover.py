@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fietsupdate.commands.inspection import Inspection
-from fietsupdate.commands.replan import once, restless
+from fietsupdate.commands.replan import concurrent_change, without_replanning
 from fietsupdate.commands.run import Run
 from fietsupdate.engine.executor import Executor
 from fietsupdate.errors import FietsupdateError, RefusedError
@@ -25,36 +25,36 @@ def recover(run: Run, *, accept: bool, purge: bool) -> Report:
     Raises:
         FietsupdateError: An update is half done, and only the update itself, or a hand, can end it.
     """
-    with run.stoppable([]):
+    with run.interruptible([]):
         run.check_hands()
         with run.locked("recover"):
-            seen = run.settled_for("recover")
-            engine = Executor(run.instance(seen.database), seen.database)
-            before = engine.tip.current
+            inspection = run.settled_out_of_service("recover")
+            executor = Executor(run.context(inspection.database), inspection.database)
+            before = executor.tip.current
             if accept:
-                once(engine.accept)
-                last_failure.forget(run.site.data_dir)
-            elif seen.database.begun is not None:
-                raise _unfinished(seen)
+                without_replanning(executor.accept)
+                last_failure.forget(run.application.data_dir)
+            elif inspection.database.begun is not None:
+                raise _unfinished(inspection)
             if purge:
-                cleanup.purge(run.site.data_dir)
-            _sweep_clones(run, seen.database)
-            run.automatic_backup(seen).tidy(engine.tip, None)
-        plan = Plan(Direction.UP, (), (), before, engine.tip.current)
-    return Report(plan, (), engine.tip.current, warnings=tuple(run.warned))
+                cleanup.purge(run.application.data_dir)
+            _sweep_clones(run, inspection.database)
+            run.automatic_backup(inspection).tidy(executor.tip, None)
+        plan = Plan(Direction.UP, (), (), before, executor.tip.current)
+    return Report(plan, (), executor.tip.current, warnings=tuple(run.warned))
 
 
 def _sweep_clones(run: Run, database: DatabaseView) -> None:
     """Remove what rehearsals have left that were killed."""
     from fietsupdate.commands.rehearsal.removal import sweep
 
-    for failure in sweep(run.site.data_dir, database.url, database.file):
-        run.tell(Event("warning", now(), text=failure))
+    for failure in sweep(run.application.data_dir, database.url, database.file):
+        run.emit(Event("warning", now(), text=failure))
 
 
-def _unfinished(seen: Inspection) -> FietsupdateError:
+def _unfinished(inspection: Inspection) -> FietsupdateError:
     """Make the error of a recovery that cannot end an update: only the update itself, or a hand, can."""
-    for problem in seen.status(locked_by_us=True).problems:
+    for problem in inspection.status(locked_by_us=True).problems:
         if problem.code == "interrupted":
             return RefusedError.because(problem, stands="Nothing was changed: a part of it is committed already.")
-    return restless(())
+    return concurrent_change(())

@@ -23,7 +23,7 @@ from fietsupdate.commands.rehearsal.comparison import Watch
 from fietsupdate.commands.rehearsal.report import Rehearsal, RehearsalFailure, Seclusion, rehearsed, store
 from fietsupdate.commands.run import Run
 from fietsupdate.commands.sandbox import Apart
-from fietsupdate.commands.trips import Legs
+from fietsupdate.commands.trips import Trial
 from fietsupdate.database.dump.digests import version_tables
 from fietsupdate.database.redirect import configured_texts, sqlite_files
 from fietsupdate.errors import FietsupdateError, FilesError, PlanError, RefusedError, StoppedError
@@ -60,7 +60,7 @@ def rehearse(run: Run, target: str | None, *, round_trip: bool) -> Rehearsal | N
     """
     work = _Rehearsing(run, target, round_trip=round_trip)
     try:
-        with run.stoppable([]):
+        with run.interruptible([]):
             return work.all()
     except FietsupdateError as error:
         if isinstance(error, StoppedError):
@@ -85,24 +85,26 @@ class _Rehearsing:
 
     def all(self) -> Rehearsal | None:
         """Do everything."""
-        seen = self.run.look()
-        if seen.files.holder is None and not self._agreed(seen):  # what another process is at work on is waited for
+        inspection = self.run.inspect()
+        if inspection.files.holder is None and not self._agreed(
+            inspection
+        ):  # what another process is at work on is waited for
             return None
         self.run.check_hands()
         began = time.monotonic()
         with ExitStack() as stack:
-            stack.callback(self._end_in_peace)
+            stack.callback(self._raise_deferred)
             with self.run.locked("rehearse"):
-                seen = self.run.look()
-                self.plan = self._agreed(seen)
+                inspection = self.run.inspect()
+                self.plan = self._agreed(inspection)
                 if not self.plan:
                     return None
-                clone = stack.enter_context(cloned(self.run.site, seen.database, self._tell, self._left))
-                stack.callback(self._begin_to_end)
+                clone = stack.enter_context(cloned(self.run.application, inspection.database, self._tell, self._left))
+                stack.callback(self._defer_signals)
                 self.stands = NOT_RUN
                 self._make(clone)
-            made = round((time.monotonic() - began) * 1000)
-            report = replace(self._report(clone), clone_ms=made)
+            cloning_ms = round((time.monotonic() - began) * 1000)
+            report = replace(self._report(clone), clone_ms=cloning_ms)
             store(clone.folder, report)
         return replace(report, clone_left=self.left)
 
@@ -121,34 +123,34 @@ class _Rehearsing:
     def _left(self, where: str) -> None:
         self.left = where
 
-    def _begin_to_end(self) -> None:
+    def _defer_signals(self) -> None:
         """Let a signal wait while the clone is removed."""
         self.run.signals.deferred = True
 
-    def _end_in_peace(self) -> None:
+    def _raise_deferred(self) -> None:
         self.run.signals.deferred = False
         self.run.signals.raise_pending()
 
     def _tell(self, event: str, text: str, details: object) -> None:
-        self.run.tell(Event(event, now(), text=text, details=details if isinstance(details, dict) else {}))
+        self.run.emit(Event(event, now(), text=text, details=details if isinstance(details, dict) else {}))
 
-    def _agreed(self, seen: Inspection) -> Plan:
+    def _agreed(self, inspection: Inspection) -> Plan:
         """Make the plan, and refuse what cannot be rehearsed.
 
         Raises:
             RefusedError: what `update` would refuse, or an interrupted run lies open.
             PlanError: there is no way back for the round trip.
         """
-        if seen.lies_open or seen.database.begun is not None:
+        if inspection.lies_open or inspection.database.begun is not None:
             raise RefusedError(
                 "An interrupted update lies open: there is nothing to begin a rehearsal from.",
                 hint="Type `fietsupdate recover` or `fietsupdate update` first.",
             )
-        seen.refuse()
-        plan = self.run.answered(seen, seen.plan(self.target, Direction.UP))
+        inspection.refuse()
+        plan = self.run.answered(inspection, inspection.plan(self.target, Direction.UP))
         lacking = list(filter(None, map(_no_way_back, plan.steps)))
         if self.round_trip:
-            self.run.answered(seen, _reverted(plan))
+            self.run.answered(inspection, _reverted(plan))
         if self.round_trip and lacking:
             raise PlanError(
                 "\n".join(lacking),
@@ -162,19 +164,19 @@ class _Rehearsing:
         files = self._sqlite_files(clone)
         apart = Apart(self.run, clone, files)
         watch = Watch.begin(
-            [self.run.site.data_dir, *self.run.site.config.extra_dirs.values()],
+            [self.run.application.data_dir, *self.run.application.config.extra_dirs.values()],
             files,
-            left_out(self.run.site, None),
+            left_out(self.run.application, None),
             clone.real_store if clone.database.exists and clone.store.file is None else None,
             all_roles=clone.account is None,
         )
 
-        def work(tell: Callable[[Event], None]) -> Rehearsal:
-            on_clone = replace(self.run, site=clone.site, policy=None, listener=tell)
+        def work(listener: Callable[[Event], None]) -> Rehearsal:
+            on_clone = replace(self.run, application=clone.application, policy=None, listener=listener)
             clone.rename_instance()  # an env.py that ignores where it is pointed to is no failure of the updates
             bookkeeping = frozenset(version_tables(on_clone.environment))
-            legs = Legs(clone, on_clone, self.plan, self.target, bookkeeping)
-            return legs.go(report, round_trip=self.round_trip)
+            trial = Trial(clone, on_clone, self.plan, self.target, bookkeeping)
+            return trial.go(report, round_trip=self.round_trip)
 
         self.stands = NOT_COMPARED
         try:
@@ -188,9 +190,13 @@ class _Rehearsing:
 
     def _sqlite_files(self, clone: Clone) -> set[Path]:
         """Find the SQLite files of the real instance: its database, and what else the configuration names."""
-        site = self.run.site
-        texts = [*configured_texts(self.run.environment.alembic), *_texts(dict(site.settings)), *os.environ.values()]
-        texts += [argument.partition("=")[2] for argument in site.config.x]
+        application = self.run.application
+        texts = [
+            *configured_texts(self.run.environment.alembic),
+            *_texts(dict(application.settings)),
+            *os.environ.values(),
+        ]
+        texts += [argument.partition("=")[2] for argument in application.config.x]
         return sqlite_files(texts) | ({clone.database.file} if clone.database.file else set())
 
 

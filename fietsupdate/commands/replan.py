@@ -25,15 +25,15 @@ def refuse_another(plan: Plan, agreed: Plan) -> None:
         )
 
 
-def once(action: Callable[[], None]) -> None:
+def without_replanning(action: Callable[[], None]) -> None:
     """Do something for which no new plan can be made."""
     try:
         action()
     except PlanChangedError as error:
-        raise restless(()) from error
+        raise concurrent_change(()) from error
 
 
-def restless(done: Sequence[str]) -> RefusedError:
+def concurrent_change(done: Sequence[str]) -> RefusedError:
     """Return the error of an instance that is never where the plan begins."""
     return RefusedError(
         "The instance moves while it is to be changed: somebody else is at work on its database.",

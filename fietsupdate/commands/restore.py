@@ -21,7 +21,7 @@ from fietsupdate.backup.restorer import Restorer
 from fietsupdate.backup.verify import verify
 from fietsupdate.commands.backup import chosen, keeps_by
 from fietsupdate.commands.bring_back import StagedRestore
-from fietsupdate.commands.inspection import Inspection, look_at_files, unseen
+from fietsupdate.commands.inspection import Inspection, inspect_data_dir, unseen
 from fietsupdate.commands.maintenance import check_service, maintenance_mode
 from fietsupdate.commands.run import Run
 from fietsupdate.errors import UNCHANGED, DatabaseError, RefusedError, UsageError
@@ -66,11 +66,11 @@ class Candidate:
     """Newer ones that the installed code is too old for, where the newest was asked for: names, and why."""
 
 
-def candidates(run: Run, seen: Inspection | None = None) -> tuple[Backup, ...]:
+def candidates(run: Run, inspection: Inspection | None = None) -> tuple[Backup, ...]:
     """Return the backups that can be restored here, newest first; change nothing, wait for nothing."""
-    seen = seen or _look(run)
-    kept = cleanup.living(run.site.data_dir)
-    return tuple(restorable(found(run.site).backups, seen.database, seen.files, kept))
+    inspection = inspection or _inspect(run)
+    kept = cleanup.living(run.application.data_dir)
+    return tuple(restorable(found(run.application).backups, inspection.database, inspection.files, kept))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ class FoundBackup:
     """Newer ones that are passed over, as the installed code is too old for them: names, and why."""
 
 
-def find(run: Run, name: str | None, seen: Inspection, despite: Collection[Despite]) -> FoundBackup:
+def find(run: Run, name: str | None, inspection: Inspection, despite: Collection[Despite]) -> FoundBackup:
     """Find a backup by its name or path; ``None`` is the newest that can be restored here.
 
     Where the configuration names a distribution, it is the newest that the installed version fits; if none does, the
@@ -94,13 +94,13 @@ def find(run: Run, name: str | None, seen: Inspection, despite: Collection[Despi
         UsageError: there is none.
     """
     if name is not None:
-        return FoundBackup(chosen(run.site, name))
-    if there := candidates(run, seen):
-        by_version = run.site.config.distribution and Despite.VERSION not in despite
-        backup, unfit = _newest_that_fits(there, ground_of(run, seen)) if by_version else (there[0], {})
-        return FoundBackup(backup, found(run.site).passed_over(backup), unfit)
+        return FoundBackup(chosen(run.application, name))
+    if there := candidates(run, inspection):
+        by_version = run.application.config.distribution and Despite.VERSION not in despite
+        backup, unfit = _newest_that_fits(there, restore_target(run, inspection)) if by_version else (there[0], {})
+        return FoundBackup(backup, found(run.application).passed_over(backup), unfit)
     raise UsageError(
-        f"There is no backup in {folder_of(run.site)} that can be restored.", hint="fietsupdate backup list"
+        f"There is no backup in {folder_of(run.application)} that can be restored.", hint="fietsupdate backup list"
     )
 
 
@@ -116,26 +116,26 @@ def check(run: Run, name: str | None, despite: Collection[Despite]) -> Candidate
         FietsupdateError: what stands against it.
     """
     run.check_hands()
-    seen = _look(run)
-    if seen.files.is_half_restored:
-        seen.refuse()
-    there = find(run, name, seen, despite)
+    inspection = _inspect(run)
+    if inspection.files.is_half_restored:
+        inspection.refuse()
+    there = find(run, name, inspection, despite)
     backup = there.backup
-    refuse(run, backup, seen, despite)
+    refuse(run, backup, inspection, despite)
     if Despite.RUNNING not in despite:
-        check_service(run.site)
+        check_service(run.application)
     StagedRestore(
-        run, Restorer(run.site, run.environment, run.signals, run.tell), backup, seen
+        run, Restorer(run.application, run.environment, run.signals, run.emit), backup, inspection
     ).begun()  # finds obstacles
-    roots = {"": run.site.data_dir, **run.site.config.extra_dirs}
+    roots = {"": run.application.data_dir, **run.application.config.extra_dirs}
     taken = tuple(roots[root] for root in ("", *backup.manifest.extra_dirs))
     return Candidate(
         backup,
-        seen.database.shown_url,
-        seen.database.dialect,
+        inspection.database.shown_url,
+        inspection.database.dialect,
         taken,
         there.damaged,
-        keeps_by=keeps_by(seen),
+        keeps_by=keeps_by(inspection),
         too_new=there.too_new,
     )
 
@@ -151,65 +151,65 @@ def restore(run: Run, name: str | None, despite: Collection[Despite]) -> Restore
     Raises:
         FietsupdateError: what went wrong; ``stands`` says what both halves are at now.
     """
-    with run.stoppable([]):
+    with run.interruptible([]):
         run.check_hands()
-        left = restore_journal.look(run.site.data_dir)
+        left = restore_journal.open_restore(run.application.data_dir)
         with run.locked("restore"):  # which finishes what was cut off
             if left is not None and left.is_half and name in {None, left.backup}:
-                done = Restored(left.backup, run.look().status(locked_by_us=True).current)
+                done = Restored(left.backup, run.inspect().status(locked_by_us=True).current)
             else:
                 with _out_of_service(run, despite):
                     done = _restored(run, name, despite)
-    run.tell(Event("finished", now(), details={"restored": done.name, "current": list(done.current)}))
+    run.emit(Event("finished", now(), details={"restored": done.name, "current": list(done.current)}))
     return done
 
 
 def _restored(run: Run, name: str | None, despite: Collection[Despite]) -> Restored:
-    seen = _look(run)
-    there = find(run, name, seen, despite)
+    inspection = _inspect(run)
+    there = find(run, name, inspection, despite)
     backup = there.backup
-    refuse(run, backup, seen, despite)
+    refuse(run, backup, inspection, despite)
     for damaged, reason in there.damaged.items():
-        run.tell(Event("warning", now(), text=f"Passed over, as it is damaged: backup {damaged}: {reason}."))
+        run.emit(Event("warning", now(), text=f"Passed over, as it is damaged: backup {damaged}: {reason}."))
     for unfit, reason in there.too_new.items():
-        run.tell(Event("warning", now(), text=f"Passed over, as it is too new: backup {unfit}: {reason}"))
+        run.emit(Event("warning", now(), text=f"Passed over, as it is too new: backup {unfit}: {reason}"))
     _refuse_damage(run, backup, despite)
-    restorer = Restorer(run.site, run.environment, run.signals, run.tell)
-    strange = StagedRestore(run, restorer, backup, seen).go()
+    restorer = Restorer(run.application, run.environment, run.signals, run.emit)
+    strange = StagedRestore(run, restorer, backup, inspection).go()
     return Restored(backup.name, backup.manifest.current, strange)
 
 
-def refuse(run: Run, backup: Backup, seen: Inspection, despite: Collection[Despite]) -> None:
+def refuse(run: Run, backup: Backup, inspection: Inspection, despite: Collection[Despite]) -> None:
     """Refuse to restore a backup where something stands against it.
 
     Raises:
         RefusedError: the first thing that nobody has said to do it in spite of.
     """
-    refuse_shared(run.site, folder_of(run.site))
-    ground = ground_of(run, seen)
-    for what, problem in obstacles(backup.manifest, ledger_of(backup), ground):
+    refuse_shared(run.application, folder_of(run.application))
+    target = restore_target(run, inspection)
+    for what, problem in obstacles(backup.manifest, ledger_of(backup), target):
         if what is None or what not in despite:
-            if what is Despite.VERSION and ground.distribution:
-                fits = next((one.name for one in candidates(run, seen) if _is_free(one, ground)), "")
-                raise RefusedError.because(fitting_hint(problem, fits, ground))
+            if what is Despite.VERSION and target.distribution:
+                fits = next((one.name for one in candidates(run, inspection) if _is_free(one, target)), "")
+                raise RefusedError.because(fitting_hint(problem, fits, target))
             raise RefusedError.because(problem)
-    refuse_barred(seen.database.place)
+    refuse_barred(inspection.database.place)
 
 
-def _newest_that_fits(there: Sequence[Backup], ground: RestoreTarget) -> tuple[Backup, dict[str, str]]:
+def _newest_that_fits(there: Sequence[Backup], target: RestoreTarget) -> tuple[Backup, dict[str, str]]:
     """Return the newest backup that the installed code fits, and why not those before it; if none, the newest."""
     unfit: dict[str, str] = {}
     for backup in there:
-        problem = too_new(backup.manifest, ledger_of(backup), ground)
+        problem = too_new(backup.manifest, ledger_of(backup), target)
         if problem is None:
             return backup, unfit
         unfit[backup.name] = problem.message
     return there[0], {}
 
 
-def _is_free(backup: Backup, ground: RestoreTarget) -> bool:
+def _is_free(backup: Backup, target: RestoreTarget) -> bool:
     """Return whether nothing stands against restoring a backup."""
-    return not any(True for _ in obstacles(backup.manifest, ledger_of(backup), ground))
+    return not any(True for _ in obstacles(backup.manifest, ledger_of(backup), target))
 
 
 def ledger_of(backup: Backup) -> Sequence[Entry]:
@@ -217,17 +217,17 @@ def ledger_of(backup: Backup) -> Sequence[Entry]:
     return read_entries(backup.ledger)[0]
 
 
-def ground_of(run: Run, seen: Inspection) -> RestoreTarget:
+def restore_target(run: Run, inspection: Inspection) -> RestoreTarget:
     """Return what a backup would be restored over."""
     return RestoreTarget(
         graph=run.graph,
-        database=seen.database,
-        files=seen.files,
-        is_bare=_is_bare(run.site.data_dir),
-        extra_dirs=run.site.config.extra_dirs,
-        kept=cleanup.living(run.site.data_dir),
-        distribution=run.site.config.distribution,
-        installed=run.site.app_version,
+        database=inspection.database,
+        files=inspection.files,
+        is_bare=_is_bare(run.application.data_dir),
+        extra_dirs=run.application.config.extra_dirs,
+        kept=cleanup.living(run.application.data_dir),
+        distribution=run.application.config.distribution,
+        installed=run.application.app_version,
     )
 
 
@@ -246,16 +246,16 @@ def refuse_barred(place: Whereabouts) -> None:
         raise RefusedError.because(Problem("not_restorable", text, remedy))
 
 
-def _look(run: Run) -> Inspection:
+def _inspect(run: Run) -> Inspection:
     """Look at both halves; a database that cannot be read will do, as it will be replaced."""
     try:
-        return run.look()
+        return run.inspect()
     except DatabaseError:
-        restorer = Restorer(run.site, run.environment, run.signals, run.tell)
+        restorer = Restorer(run.application, run.environment, run.signals, run.emit)
         at = restorer.destination
         if at.file is None:
             _refuse_silent(restorer)
-        files = look_at_files(run.site)
+        files = inspect_data_dir(run.application)
         unread = unseen(at.shown, dialect=restorer.store.dialect, url=at.place.url, file=at.file)
         return Inspection(run.graph, files, replace(unread, place=at.place))
 
@@ -278,24 +278,24 @@ def _out_of_service(run: Run, despite: Collection[Despite]) -> Iterator[None]:
     if Despite.RUNNING in despite:
         yield
         return
-    with maintenance_mode(run.site, run.signals, run.tell, command="restore"):
+    with maintenance_mode(run.application, run.signals, run.emit, command="restore"):
         yield
 
 
 def _refuse_damage(run: Run, backup: Backup, despite: Collection[Despite]) -> None:
-    pace = ByteMeter(lambda details: run.tell(Event("progress", now(), text="verified", details=details)), backup.size)
+    pace = ByteMeter(lambda details: run.emit(Event("progress", now(), text="verified", details=details)), backup.size)
     wrong = verify(backup, pace)
     pace.finish()
     if not wrong:
         return
-    shown = "; ".join(wrong[:MOST_NAMED]) + ("; and more" if len(wrong) > MOST_NAMED else "")
+    listed = "; ".join(wrong[:MOST_NAMED]) + ("; and more" if len(wrong) > MOST_NAMED else "")
     if Despite.DAMAGE in despite:
-        run.tell(Event("warning", now(), text=f"The backup {backup.name} is damaged: {shown}."))
+        run.emit(Event("warning", now(), text=f"The backup {backup.name} is damaged: {listed}."))
         return
     raise RefusedError.because(
         Problem(
             "backup_damaged",
-            f"The backup {backup.name} is not as it was made: {shown}.",
+            f"The backup {backup.name} is not as it was made: {listed}.",
             "Restore another one: 'fietsupdate backup list' shows them. To restore what is left of this one, add "
             "--despite damage.",
         )

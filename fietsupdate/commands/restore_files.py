@@ -14,7 +14,7 @@ from fietsupdate.backup.selection import Selection, holds, refuse_different, sel
 from fietsupdate.backup.single_files import bring_back
 from fietsupdate.commands.backup import chosen
 from fietsupdate.commands.inspection import Inspection
-from fietsupdate.commands.restore import ground_of, ledger_of
+from fietsupdate.commands.restore import ledger_of, restore_target
 from fietsupdate.commands.run import Run
 from fietsupdate.engine.files_only import files_only
 from fietsupdate.errors import UNCHANGED, RefusedError, UsageError
@@ -61,7 +61,7 @@ def check(run: Run, name: str | None, paths: Sequence[str], despite: Collection[
         FietsupdateError: what stands against it.
     """
     run.check_hands()
-    selection = _selection(run, run.look(), name, paths, despite)
+    selection = _selection(run, run.inspect(), name, paths, despite)
     return FilesCandidate(selection.backup, selection.files, selection.present_files, selection.bytes)
 
 
@@ -77,58 +77,58 @@ def restore_files(run: Run, name: str | None, paths: Sequence[str], despite: Col
     Raises:
         FietsupdateError: what went wrong; nothing was changed.
     """
-    with run.stoppable([]):
+    with run.interruptible([]):
         run.check_hands()
         with run.locked(COMMAND.removeprefix("fietsupdate ")):
-            seen = run.look()
-            selection = _selection(run, seen, name, paths, despite)
+            inspection = run.inspect()
+            selection = _selection(run, inspection, name, paths, despite)
             if selection.missing:
-                _bring_back(run, seen, selection)
+                _bring_back(run, inspection, selection)
     done = RestoredFiles(selection.backup.name, selection.files, selection.present_files)
     details = {"restored": done.name, "files": [*done.files], "present": [*done.present]}
-    run.tell(Event("finished", now(), details=details))
+    run.emit(Event("finished", now(), details=details))
     return done
 
 
-def _bring_back(run: Run, seen: Inspection, selection: Selection) -> None:
+def _bring_back(run: Run, inspection: Inspection, selection: Selection) -> None:
     def tell(text: str) -> None:
-        run.tell(Event("warning", now(), text=text))
+        run.emit(Event("warning", now(), text=text))
 
     pace = ByteMeter(
-        lambda details: run.tell(Event("progress", now(), text="restored", details=details)), selection.bytes
+        lambda details: run.emit(Event("progress", now(), text="restored", details=details)), selection.bytes
     )
-    with files_only(run.instance(seen.database), seen.database, COMMAND) as files:
+    with files_only(run.context(inspection.database), inspection.database, COMMAND) as files:
         bring_back(selection, files, warn=tell, moved=pace)
     pace.finish()
 
 
 def _selection(
-    run: Run, seen: Inspection, name: str | None, paths: Sequence[str], despite: Collection[Despite]
+    run: Run, inspection: Inspection, name: str | None, paths: Sequence[str], despite: Collection[Despite]
 ) -> Selection:
-    _refuse_open(seen)
-    roots: Mapping[str, Path] = {"": run.site.data_dir, **run.site.config.extra_dirs}
+    _refuse_open(inspection)
+    roots: Mapping[str, Path] = {"": run.application.data_dir, **run.application.config.extra_dirs}
     places = [placed(path, roots) for path in paths]
     _refuse_own(run, places)
-    backup = _newest(run, seen, places) if name is None else chosen(run.site, name)
-    _refuse_other_instance(run, seen, backup, despite)
-    own = () if seen.database.file is None else (seen.database.file,)
+    backup = _newest(run, inspection, places) if name is None else chosen(run.application, name)
+    _refuse_other_instance(run, inspection, backup, despite)
+    own = () if inspection.database.file is None else (inspection.database.file,)
     selection = select(backup, places, roots, own)
     refuse_different(selection)
     return selection
 
 
-def _refuse_open(seen: Inspection) -> None:
+def _refuse_open(inspection: Inspection) -> None:
     """Refuse while an update or a restore is half done: which files belong to the rows is not settled then."""
-    transaction = seen.files.transaction
+    transaction = inspection.files.transaction
     if transaction is not None and transaction.files_only:
         return  # under the lock it is settled first
-    for problem in seen.status(locked_by_us=True).problems:
+    for problem in inspection.status(locked_by_us=True).problems:
         if problem.code in {"interrupted", "transaction_doubt", "restore_interrupted"}:
             raise RefusedError.because(problem)
 
 
 def _refuse_own(run: Run, places: Sequence[Place]) -> None:
-    own = run.site.config.version_file
+    own = run.application.config.version_file
     if own and Place("", own) in places:
         raise UsageError(
             f"{own} says which updates the instance is at, and does not come back alone.",
@@ -137,26 +137,26 @@ def _refuse_own(run: Run, places: Sequence[Place]) -> None:
         )
 
 
-def _refuse_other_instance(run: Run, seen: Inspection, backup: Backup, despite: Collection[Despite]) -> None:
-    for what, problem in obstacles(backup.manifest, ledger_of(backup), ground_of(run, seen)):
+def _refuse_other_instance(run: Run, inspection: Inspection, backup: Backup, despite: Collection[Despite]) -> None:
+    for what, problem in obstacles(backup.manifest, ledger_of(backup), restore_target(run, inspection)):
         if what is Despite.INSTANCE and what not in despite:
             raise RefusedError.because(problem)
 
 
-def _newest(run: Run, seen: Inspection, places: Sequence[Place]) -> Backup:
+def _newest(run: Run, inspection: Inspection, places: Sequence[Place]) -> Backup:
     """Return the newest backup of this instance that has all of these files.
 
     Raises:
         UsageError: there is none.
     """
-    ground = ground_of(run, seen)
-    for backup in found(run.site).backups:
+    target = restore_target(run, inspection)
+    for backup in found(run.application).backups:
         manifest = backup.manifest
         fits = manifest.scope is Scope.FULL and manifest.reason is not Reason.AS_IS
-        if fits and is_same_instance(manifest, ledger_of(backup), ground) and _holds(backup, places):
+        if fits and is_same_instance(manifest, ledger_of(backup), target) and _holds(backup, places):
             return backup
     raise UsageError(
-        f"No backup in {folder_of(run.site)} has {', '.join(place.shown for place in places)}.",
+        f"No backup in {folder_of(run.application)} has {', '.join(place.shown for place in places)}.",
         stands=UNCHANGED,
         hint="fietsupdate backup list",
     )

@@ -80,11 +80,11 @@ def ahead_of(run: Run, path: Path) -> str:
     """
     update = next((one for one in run.graph.ordered if one.path == path), None)
     try:
-        seen = run.look()
+        inspection = run.inspect()
     except FietsupdateError:
         return ""
-    there = already_there(run.graph, seen.database, update) if update is not None else ()
-    if update is None or not there or update.update_id in seen.status().applied:
+    there = already_there(run.graph, inspection.database, update) if update is not None else ()
+    if update is None or not there or update.update_id in inspection.status().applied:
         return ""
     return (
         f"this database is past it: it has Alembic revision {', '.join(there)} already. As long as its hooks are "

@@ -13,10 +13,10 @@ from pathlib import Path
 from fietsupdate.backup import restore_journal
 from fietsupdate.backup.automatic import AutomaticBackup
 from fietsupdate.backup.restorer import Restorer
-from fietsupdate.commands.inspection import Inspection, look
-from fietsupdate.commands.maintenance import check_service, maintenance_mode, tidied
-from fietsupdate.commands.replan import refuse_another, restless
-from fietsupdate.commands.working import told
+from fietsupdate.commands.inspection import Inspection, inspect_instance
+from fietsupdate.commands.maintenance import check_service, maintenance_mode, without_stale_file
+from fietsupdate.commands.replan import concurrent_change, refuse_another
+from fietsupdate.commands.working import run_reported
 from fietsupdate.config.application import Application
 from fietsupdate.database.environment import Environment
 from fietsupdate.database.inspect import application_tables
@@ -39,7 +39,7 @@ from fietsupdate.errors import (
 from fietsupdate.filesystem import last_failure, lock
 from fietsupdate.filesystem import run_warnings as warned
 from fietsupdate.filesystem.layout import check_home, make_home
-from fietsupdate.filesystem.ledger import look as look_at_files
+from fietsupdate.filesystem.ledger import inspect_files
 from fietsupdate.filesystem.posix.ownership import check_writable, refuse_root
 from fietsupdate.model import Begun, Direction, Event, Failure, Plan, Policy, Report, Step
 from fietsupdate.model.clock import now
@@ -67,7 +67,7 @@ class Run:
     """What one call works on.
 
     Args:
-        site: The entered configuration.
+        application: The entered configuration.
         graph: All updates.
         listener: Told of everything that happens.
         lock_timeout: Seconds to wait for another updater.
@@ -77,7 +77,7 @@ class Run:
         given: The answers that somebody has given to the scripts' questions.
     """
 
-    site: Application
+    application: Application
     graph: Graph
     listener: Listener
     lock_timeout: float
@@ -87,28 +87,28 @@ class Run:
     given: GivenAnswers = NONE_GIVEN
     warned: list[str] = field(default_factory=list)
     """The texts of all warnings so far."""
-    told: set[str] = field(default_factory=set)
+    event_names: set[str] = field(default_factory=set)
     """The names of all events so far."""
     answers: dict[str, dict[str, str]] = field(default_factory=dict)
     """What the questions of the scripts were answered so far, by update and name."""
     undone: list[Begun] = field(default_factory=list)
     """The interrupted update that this run has undone before it does it again, with the same answers; at most one."""
-    keeping: list[Path] = field(default_factory=list)
+    warns_in: list[Path] = field(default_factory=list)
     """The data directory that keeps warnings, while this run changes something; nothing else."""
     watchers: list[Listener] = field(default_factory=list)
     """Told of everything that happens while this run holds the lock."""
     at_work: list[Event] = field(default_factory=list)
     """The event that says which update is at work, and in which phase; nothing between two of them."""
 
-    def tell(self, event: Event) -> None:
+    def emit(self, event: Event) -> None:
         """Pass an event on; a warning is kept for the report."""
         if event.event == "warning" and event.text not in self.warned:
             self.warned.append(event.text)
-            if not event.txn and "update_finished" in self.told:
+            if not event.txn and "update_finished" in self.event_names:
                 self._keep("", event.text)
-        self.told.add(event.event)
-        if self.keeping and event.txn and event.details.get("outcome") == Outcome.UNDONE.value:
-            warned.drop(self.keeping[0], event.txn)
+        self.event_names.add(event.event)
+        if self.warns_in and event.txn and event.details.get("outcome") == Outcome.UNDONE.value:
+            warned.drop(self.warns_in[0], event.txn)
         if event.event == "answered":
             self.answers.setdefault(event.update_id, {})[event.details["name"]] = event.details["value"]
         if event.event in {"update_begun", "phase_begun"}:
@@ -121,61 +121,61 @@ class Run:
 
     def _keep(self, txn: str, text: str) -> None:
         """Keep a warning for the run that goes on, should this one be cut off."""
-        for data_dir in self.keeping:
+        for data_dir in self.warns_in:
             warned.keep(data_dir, txn, text)
 
     def _recall(self) -> None:
         """Take up the warnings of the run that this one goes on with."""
-        self.warned[:0] = [text for text in warned.kept(self.site.data_dir) if text not in self.warned]
+        self.warned[:0] = [text for text in warned.kept(self.application.data_dir) if text not in self.warned]
 
     @cached_property
     def environment(self) -> Environment:
         """The project's migration environment; its revisions are loaded once a run."""
-        return Environment(self.site.config)
+        return Environment(self.application.config)
 
     @cached_property
     def signals(self) -> Signals:
         """Our handlers for SIGINT and SIGTERM."""
         return Signals()
 
-    def look(self) -> Inspection:
+    def inspect(self) -> Inspection:
         """Look at both halves; change nothing, wait for nothing (invariant 10)."""
         try:
-            return look(self.site, self.graph, self.environment)
+            return inspect_instance(self.application, self.graph, self.environment)
         except FietsupdateError as error:
-            if self.told <= HARMLESS:
+            if self.event_names <= HARMLESS:
                 error.stands = error.stands or UNCHANGED
             raise
 
     def plan(self, target: str | None, direction: Direction, *, checks: bool) -> Plan:
         """Make the plan that would run; refuse whatever the run would refuse."""
-        seen = self.look()
-        seen.refuse()
-        plan = self._plan(seen, target, direction, may_wait=not self.given.unattended)
+        inspection = self.inspect()
+        inspection.refuse()
+        plan = self._plan(inspection, target, direction, may_wait=not self.given.unattended)
         if plan:
             self.check_hands()
-            check_service(self.site)
-            plan = self.automatic_backup(seen, plan).check(plan)
+            check_service(self.application)
+            plan = self.automatic_backup(inspection, plan).check(plan)
         if checks:
-            Checks(self.site, self.instance(seen.database).settings, self.tell, self.given).before(plan)
+            Checks(self.application, self.context(inspection.database).settings, self.emit, self.given).before(plan)
         return plan
 
     def move(self, target: str | None, direction: Direction, agreed: Plan | None) -> Report:
         """Take the instance to the target."""
         started = time.monotonic()
         done: list[str] = []
-        with self.stoppable(done):
-            seen = self.look()
-            if not seen.files.is_half_restored:  # no plan begins there; it is settled under the lock
-                seen.refuse()
-                plan = self._plan(seen, target, direction)
-                if not plan and not seen.left_something and seen.files.holder is None:
+        with self.interruptible(done):
+            inspection = self.inspect()
+            if not inspection.files.is_half_restored:  # no plan begins there; it is settled under the lock
+                inspection.refuse()
+                plan = self._plan(inspection, target, direction)
+                if not plan and not inspection.left_something and inspection.files.holder is None:
                     return Report(plan, (), plan.current, _since(started))
             self.check_hands()
             with self.locked(COMMANDS[direction]):
                 plan, current = self._planned_under_lock(target, direction, agreed, done)
             details = {"current": list(current), "done": list(done), "warnings": list(self.warned)}
-            self.tell(Event("finished", now(), details={**details, "answers": self.answers}))
+            self.emit(Event("finished", now(), details={**details, "answers": self.answers}))
         return Report(plan, tuple(done), current, _since(started), tuple(self.warned), self.answers)
 
     def _planned_under_lock(
@@ -184,9 +184,9 @@ class Run:
         """Recover, plan, and run the plan, out of service; plan again when the instance has moved."""
         command = COMMANDS[direction]
         with contextlib.ExitStack() as stack:
-            self.keeping.append(self.site.data_dir)
-            stack.callback(self.keeping.clear)
-            leave = maintenance_mode(self.site, self.signals, self.tell, command=command)
+            self.warns_in.append(self.application.data_dir)
+            stack.callback(self.warns_in.clear)
+            leave = maintenance_mode(self.application, self.signals, self.emit, command=command)
             leave_service = functools.cache(lambda: stack.enter_context(leave))
             return self._moved(target, direction, agreed, done, leave_service)
 
@@ -199,28 +199,28 @@ class Run:
         leave_service: Callable[[], None],
     ) -> tuple[Plan, tuple[str, ...]]:
         for _ in range(MOST_PLANS):
-            seen = self.settled(leave_service)
+            inspection = self.settled(leave_service)
             self._recall()
-            seen.refuse(locked_by_us=True)
-            plan = self._plan(seen, target, direction)
+            inspection.refuse(locked_by_us=True)
+            plan = self._plan(inspection, target, direction)
             if plan and agreed is not None and not done:
                 refuse_another(plan, agreed)
-            automatic = self.automatic_backup(seen, plan)
+            automatic = self.automatic_backup(inspection, plan)
             if plan:
                 plan = automatic.check(plan)
                 leave_service()
             try:
-                return plan, self._executed(plan, seen, automatic, done)
+                return plan, self._executed(plan, inspection, automatic, done)
             except PlanChangedError:
                 continue
-        raise restless(done)
+        raise concurrent_change(done)
 
     def _executed(
         self, plan: Plan, inspection: Inspection, automatic: AutomaticBackup, done: list[str]
     ) -> tuple[str, ...]:
         """Carry out a plan, between the application's checks, and return where the instance is then."""
-        context = self.instance(inspection.database)
-        checks = Checks(self.site, context.settings, self.tell, self.given)
+        context = self.context(inspection.database)
+        checks = Checks(self.application, context.settings, self.emit, self.given)
         for text in doubts(plan, self.given):
             context.tell("warning", text)
         loaded = checks.before(plan)
@@ -235,9 +235,9 @@ class Run:
 
     def check_hands(self) -> None:
         """Refuse the wrong user and a data directory that cannot be written, before anything changes."""
-        check_writable(self.site.data_dir)
-        refuse_root(self.site.data_dir, as_root=self.as_root)
-        for root in (self.site.data_dir, *self.site.config.extra_dirs.values()):
+        check_writable(self.application.data_dir)
+        refuse_root(self.application.data_dir, as_root=self.as_root)
+        for root in (self.application.data_dir, *self.application.config.extra_dirs.values()):
             check_home(root)
 
     @contextlib.contextmanager
@@ -246,23 +246,25 @@ class Run:
 
         def on_wait(holder: LockHolder | None) -> None:
             who = {"pid": holder.pid, "host": holder.host, "since": holder.since} if holder else {}
-            self.tell(Event("waiting", now(), text="for another updater", details=who))
+            self.emit(Event("waiting", now(), text="for another updater", details=who))
 
         with self.signals.held():  # a signal must not come between a new entry and the folder's old time
-            make_home(self.site.data_dir)
+            make_home(self.application.data_dir)
         self.signals.raise_pending()
         with (
-            lock.hold(self.site.data_dir, timeout=self.lock_timeout, on_wait=on_wait, command=f"fietsupdate {command}"),
-            told(self.site.data_dir, command, self.watchers, self.signals),
-            tidied(self.site, self.signals, self.tell),
+            lock.hold(
+                self.application.data_dir, timeout=self.lock_timeout, on_wait=on_wait, command=f"fietsupdate {command}"
+            ),
+            run_reported(self.application.data_dir, command, self.watchers, self.signals),
+            without_stale_file(self.application, self.signals, self.emit),
         ):
-            settle_files(self.site, self.tell)
+            settle_files(self.application, self.emit)
             self._settle_restore()
             with self._failure_noted():
                 yield
             if command in ENDS_FAILURE:
-                last_failure.forget(self.site.data_dir)
-                warned.forget(self.site.data_dir)
+                last_failure.forget(self.application.data_dir)
+                warned.forget(self.application.data_dir)
 
     @contextlib.contextmanager
     def _failure_noted(self) -> Iterator[None]:
@@ -276,18 +278,18 @@ class Run:
             if self.at_work or checks:
                 at = self.at_work[0] if self.at_work else Event("", "", phase="check")
                 what = Failure(now(), at.update_id, at.direction, at.phase, error.message)
-                last_failure.note(self.site.data_dir, what)
+                last_failure.note(self.application.data_dir, what)
             raise
 
     def _settle_restore(self) -> None:
         """Finish a restore that was cut off, or take away what it has left."""
-        left = restore_journal.look(self.site.data_dir)
-        guarded = maintenance_mode(self.site, self.signals, self.tell, command="restore")
+        left = restore_journal.open_restore(self.application.data_dir)
+        guarded = maintenance_mode(self.application, self.signals, self.emit, command="restore")
         with guarded if left is not None and left.is_half else contextlib.nullcontext():
-            Restorer(self.site, self.environment, self.signals, self.tell).settle()
+            Restorer(self.application, self.environment, self.signals, self.emit).settle()
 
     @contextlib.contextmanager
-    def stoppable(self, done: list[str]) -> Iterator[None]:
+    def interruptible(self, done: list[str]) -> Iterator[None]:
         """Turn a signal into an error that says how far the run came."""
         try:
             with self._stops_told(done):
@@ -311,7 +313,7 @@ class Run:
 
     def _stands(self, done: Sequence[str]) -> str:
         """Say how far a run came that was stopped between two transactions, or while it settled an old one."""
-        open_one = look_at_files(self.site.data_dir, self.site.config.version_file).transaction
+        open_one = inspect_files(self.application.data_dir, self.application.config.version_file).transaction
         finished = f"Finished by this run: {', '.join(done)}." if done else ""
         if open_one is None and self.at_work and self.at_work[0].event == "phase_begun":
             what = f"What stands of {self.at_work[0].update_id} is not known: its transaction is not to be seen."
@@ -320,50 +322,52 @@ class Run:
             return finished or UNCHANGED
         return f"{finished} The transaction of {open_one.update_id} lies open, and is settled by the next run.".lstrip()
 
-    def instance(self, database: DatabaseView) -> Context:
+    def context(self, database: DatabaseView) -> Context:
         """Return what the engine works on."""
         return Context(
-            site=self.site,
+            application=self.application,
             environment=self.environment,
             graph=self.graph,
-            settings=self.site.with_url(database.url).settings,
+            settings=self.application.with_url(database.url).settings,
             signals=self.signals,
-            emit=self.tell,
+            emit=self.emit,
             lock_timeout=self.lock_timeout,
             keep_out=() if database.file is None else (database.file,),  # the SQLite database: no script may touch it
             given=self.given,
             keep_warning=self._keep,
         )
 
-    def answered(self, seen: Inspection, plan: Plan, *, may_wait: bool = False) -> Plan:
+    def answered(self, inspection: Inspection, plan: Plan, *, may_wait: bool = False) -> Plan:
         """Return a plan with the answers to its scripts' questions; see `fietsupdate.planning.answers.answered`."""
-        begun = seen.database.begun or next(iter(self.undone), None)
+        begun = inspection.database.begun or next(iter(self.undone), None)
         return answered(plan, self.given, self.graph, begun, may_wait=may_wait)
 
-    def _plan(self, seen: Inspection, target: str | None, direction: Direction, *, may_wait: bool = False) -> Plan:
+    def _plan(
+        self, inspection: Inspection, target: str | None, direction: Direction, *, may_wait: bool = False
+    ) -> Plan:
         """Plan from what was seen; a plan that drops what was there before the first update names the tables."""
-        plan = seen.plan(target, direction, below_baseline=self.below_baseline)
-        plan = self.answered(seen, plan, may_wait=may_wait)
+        plan = inspection.plan(target, direction, below_baseline=self.below_baseline)
+        plan = self.answered(inspection, plan, may_wait=may_wait)
         return replace(plan, tables=application_tables(self.environment)) if plan.is_below_baseline else plan
 
     def _bytes_needed(self, step: Step) -> int:
         """Return how many bytes a step needed in the last rehearsal; 0 where it had none."""
         from fietsupdate.commands.rehearsal.report import rehearsed_bytes
 
-        return rehearsed_bytes(self.site.data_dir, step)
+        return rehearsed_bytes(self.application.data_dir, step)
 
-    def automatic_backup(self, seen: Inspection, plan: Plan | None = None) -> AutomaticBackup:
+    def automatic_backup(self, inspection: Inspection, plan: Plan | None = None) -> AutomaticBackup:
         """Return what makes and keeps the backups of a plan, or of no plan."""
         policy = self.policy
         if policy is None:
             dropped = plan is not None and plan.is_below_baseline
-            policy = Policy.FULL if dropped else self.site.config.backup
-        return AutomaticBackup(self.instance(seen.database), seen.database, policy, seen.versions)
+            policy = Policy.FULL if dropped else self.application.config.backup
+        return AutomaticBackup(self.context(inspection.database), inspection.database, policy, inspection.versions)
 
-    def settled_for(self, command: str) -> Inspection:
+    def settled_out_of_service(self, command: str) -> Inspection:
         """Do as `settled` does; what lies open is settled out of service, as `update` does it, and nothing else is."""
         with contextlib.ExitStack() as stack:
-            leave = maintenance_mode(self.site, self.signals, self.tell, command=command)
+            leave = maintenance_mode(self.application, self.signals, self.emit, command=command)
             return self.settled(lambda: stack.enter_context(leave))
 
     def settled(self, before: Callable[[], None] = lambda: None) -> Inspection:
@@ -372,23 +376,23 @@ class Run:
         Args:
             before: Called if there is something to settle.
         """
-        seen = self.look()
-        if seen.lies_open:
+        inspection = self.inspect()
+        if inspection.lies_open:
             before()
-        instance = self.instance(seen.database)
-        files = reopen_files(instance)  # which also empties what ended transactions left
-        warn_of_rubbish(instance)
+        context = self.context(inspection.database)
+        files = reopen_files(context)  # which also empties what ended transactions left
+        warn_of_rubbish(context)
         if files is None:
-            return seen
+            return inspection
         learnt = files.notes.answers
-        settled = settle(instance, files)
-        if seen.database.begun is not None:
-            answers = sorted_answers(dict(seen.database.begun.answers) | learnt)
-            self.undone[:] = [replace(seen.database.begun, answers=answers)]
+        settled = settle(context, files)
+        if inspection.database.begun is not None:
+            answers = sorted_answers(dict(inspection.database.begun.answers) | learnt)
+            self.undone[:] = [replace(inspection.database.begun, answers=answers)]
         if settled.outcome is not Outcome.BEGUN:
             names = {"update_id": files.header.update_id, "txn": files.header.txn}
-            instance.tell("recovered", settled.outcome.value, settled.details, **names)
-        return self.look()
+            context.tell("recovered", settled.outcome.value, settled.details, **names)
+        return self.inspect()
 
 
 def _since(started: float) -> int:

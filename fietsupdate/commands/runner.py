@@ -33,9 +33,9 @@ class Runner(Observer):
         from fietsupdate.commands.run import Run
 
         seconds = self.config.lock_timeout if lock_timeout is None else lock_timeout
-        with self._entered() as (site, graph):
+        with self._entered() as (application, graph):
             policy = Policy(backup) if backup else None
-            yield Run(site, graph, on_event or ignore, seconds, as_root, policy, below_baseline, given)
+            yield Run(application, graph, on_event or ignore, seconds, as_root, policy, below_baseline, given)
 
     @staticmethod
     def _given(answers: Mapping[str, str] | None, *, unattended: bool = True) -> GivenAnswers:

@@ -70,7 +70,7 @@ class Apart:
             )
         if threading.active_count() > 1:
             self._tell_gap("other threads run in this process, which cannot be divided then")
-            return self._fenced(work, self.run.tell)
+            return self._fenced(work, self.run.emit)
         try:
             try:
                 self.read_only = True
@@ -85,13 +85,13 @@ class Apart:
     def _tell_gap(self, why: str) -> None:
         gap = f"Programs and C libraries that the updates use are not kept from the real files: {why}."
         self.gaps.append(gap)
-        self.run.tell(Event("warning", now(), text=gap))
+        self.run.emit(Event("warning", now(), text=gap))
 
     def _in_child(self, work: Work, *, isolated: bool) -> Rehearsal:
         def inside(send: Callable[[object], None]) -> Rehearsal:
             if isolated:
                 self._isolate()
-            with replace(self.run).stoppable([]):
+            with replace(self.run).interruptible([]):
                 return self._fenced(work, send)
 
         return run_apart(inside, self._heard, self.run.signals)
@@ -100,7 +100,7 @@ class Apart:
         if isinstance(message, Event):
             if message.event in {"update_begun", "phase_begun"}:
                 self._at = message
-            self.run.tell(message)
+            self.run.emit(message)
 
     def _died(self, how: str) -> RehearsalFailure:
         at = self._at or Event("", "")
@@ -126,8 +126,8 @@ class Apart:
 
         A folder in which a SQLite database is may have others; one that holds the temporary files cannot be closed.
         """
-        site, temporary = self.run.site, Path(os.path.realpath(tempfile.gettempdir()))
-        closed = [site.data_dir, *site.config.extra_dirs.values()]
+        application, temporary = self.run.application, Path(os.path.realpath(tempfile.gettempdir()))
+        closed = [application.data_dir, *application.config.extra_dirs.values()]
         for file in self.sqlite_files:
             folder = Path(os.path.realpath(file.parent))
             if temporary.is_relative_to(folder):
@@ -139,22 +139,22 @@ class Apart:
         inside = [path for path in (place, temporary) if any(path.is_relative_to(folder) for folder in real)]
         return real, [path for path in inside if not any(folder.is_relative_to(path) for folder in real)]
 
-    def _fenced(self, work: Work, tell: Callable[[Event], None]) -> Rehearsal:
-        real = [self.run.site.data_dir, *self.run.site.config.extra_dirs.values()]
+    def _fenced(self, work: Work, listener: Callable[[Event], None]) -> Rehearsal:
+        real = [self.run.application.data_dir, *self.run.application.config.extra_dirs.values()]
         with (
             _elsewhere(self.clone),
-            read_only(real, gate=self.clone.place, databases=self.sqlite_files) as fence,
-            only_the_clone(self.clone.pointed) as refused,
-            self.clone.aim.environment(),
+            read_only(real, gate=self.clone.place, databases=self.sqlite_files) as region,
+            only_the_clone(self.clone.redirect) as refused,
+            self.clone.substitution.environment(),
             _no_bytecode(),
         ):
-            report = work(tell)
-        return report if report.failure else replace(report, failure=_trespass(fence, refused))
+            report = work(listener)
+        return report if report.failure else replace(report, failure=_trespass(region, refused))
 
 
-def _trespass(fence: ReadOnly, refused: Sequence[str]) -> RehearsalFailure | None:
+def _trespass(region: ReadOnly, refused: Sequence[str]) -> RehearsalFailure | None:
     """Say that something tried to change the real instance, and that the error was swallowed."""
-    tried = [*fence.refused, *dict.fromkeys(refused)]
+    tried = [*region.refused, *dict.fromkeys(refused)]
     if not tried:
         return None
     return RehearsalFailure(
@@ -168,7 +168,7 @@ def _trespass(fence: ReadOnly, refused: Sequence[str]) -> RehearsalFailure | Non
 def _elsewhere(clone: Clone) -> Iterator[None]:
     """Work in the clone's folder where this process works in a real one: programs inherit it."""
     before = os.getcwd()
-    there = clone.aim.text(before)
+    there = clone.substitution.text(before)
     if there == before or not os.path.isdir(there):
         yield
         return

@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 
 from fietsupdate.commands.inspection import Inspection
-from fietsupdate.commands.replan import once
+from fietsupdate.commands.replan import without_replanning
 from fietsupdate.commands.run import Run
 from fietsupdate.engine.executor import Executor
 from fietsupdate.errors import RefusedError, UsageError
@@ -43,19 +43,21 @@ def stamp(run: Run, targets: Sequence[str], *, with_alembic: bool | None) -> Rep
         FietsupdateError: what went wrong; nothing was changed.
     """
     started, ids = time.monotonic(), stampable(run.graph, targets)
-    with run.stoppable([]):
+    with run.interruptible([]):
         run.check_hands()
         with run.locked("stamp"):
-            seen = run.settled_for("stamp")
-            before = _unless_buried(seen)
-            alembic = _needed(run.graph, seen.database, ids) if _wanted(seen.database, with_alembic) else None
-            engine = Executor(run.instance(seen.database), seen.database)
-            engine.prepare()
-            once(lambda: engine.stamp(ids, copy=not seen.files.has_ledger, alembic=alembic))
-            _tell_beyond(run, seen.database, alembic)
-    plan = Plan(Direction.STAMP, ids, (), before, engine.tip.current, Adoption(ids))
+            inspection = run.settled_out_of_service("stamp")
+            before = _unless_buried(inspection)
+            alembic = (
+                _needed(run.graph, inspection.database, ids) if _wanted(inspection.database, with_alembic) else None
+            )
+            executor = Executor(run.context(inspection.database), inspection.database)
+            executor.prepare()
+            without_replanning(lambda: executor.stamp(ids, copy=not inspection.files.has_ledger, alembic=alembic))
+            _tell_beyond(run, inspection.database, alembic)
+    plan = Plan(Direction.STAMP, ids, (), before, executor.tip.current, Adoption(ids))
     duration = round((time.monotonic() - started) * 1000)
-    return Report(plan, ids, engine.tip.current, duration, tuple(run.warned))
+    return Report(plan, ids, executor.tip.current, duration, tuple(run.warned))
 
 
 def stampable(graph: Graph, targets: Sequence[str]) -> tuple[str, ...]:
@@ -67,14 +69,14 @@ def stampable(graph: Graph, targets: Sequence[str]) -> tuple[str, ...]:
     ids: dict[str, None] = {}
     for target in targets:
         heads = target.rpartition(":")[2] in HEADS
-        found = resolve_up(graph, frozenset(), target) if heads else (find(graph, target),)
-        ids.update(dict.fromkeys(found))
+        update_ids = resolve_up(graph, frozenset(), target) if heads else (find(graph, target),)
+        ids.update(dict.fromkeys(update_ids))
     return graph.dag.heads(graph.dag.ancestors(ids))
 
 
-def _unless_buried(seen: Inspection) -> tuple[str, ...]:
+def _unless_buried(inspection: Inspection) -> tuple[str, ...]:
     """Return the current updates of before; refuse where a stamp would hide what is wrong."""
-    status = seen.status(locked_by_us=True)
+    status = inspection.status(locked_by_us=True)
     for problem in status.problems:
         if problem.blocks and problem.code in NOT_STAMPED:
             raise RefusedError.because(problem)
@@ -104,4 +106,4 @@ def _tell_beyond(run: Run, database: DatabaseView, alembic: Sequence[str] | None
         f"the newest revision is {', '.join(database.alembic_heads)}. Where the application made the tables of that, "
         "too, type `alembic stamp heads`."
     )
-    run.tell(Event("warning", now(), text=text))
+    run.emit(Event("warning", now(), text=text))

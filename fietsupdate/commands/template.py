@@ -131,12 +131,12 @@ def write(draft: ScriptDraft, folder: Folder, templates: Path | None = None) -> 
     return path
 
 
-def _check(draft: ScriptDraft, found: Update) -> None:
+def _check(draft: ScriptDraft, update: Update) -> None:
     """See that the script says what was asked for; an id that is listed twice is read once."""
     for name, wanted, is_now in (
-        ("update_id", draft.update_id, found.update_id),
-        ("previous", draft.previous, found.previous),
-        ("alembic_revision", draft.alembic_revisions, found.alembic_revisions),
+        ("update_id", draft.update_id, update.update_id),
+        ("previous", draft.previous, update.previous),
+        ("alembic_revision", draft.alembic_revisions, update.alembic_revisions),
     ):
         if wanted != is_now:
             raise ScriptError(f"{draft.update_id} cannot be written as a script: its {name} would be {is_now!r}.")

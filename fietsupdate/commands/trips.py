@@ -35,7 +35,7 @@ _DEFAULT = re.compile(r"(DEFAULT )\(('(?:[^']|'')*'|[\w.+-]+)\)")
 
 
 @dataclass(frozen=True)
-class _Moment:
+class _Snapshot:
     """The clone's database at one moment; bookkeeping is left out."""
 
     rows: Mapping[str, int]
@@ -48,7 +48,7 @@ class _Moment:
 
 
 @dataclass
-class Legs:
+class Trial:
     """The ways up and down on the clone."""
 
     clone: Clone
@@ -60,13 +60,13 @@ class Legs:
 
     def go(self, report: Rehearsal, *, round_trip: bool) -> Rehearsal:
         """Apply the updates and see what has changed; then, if that is wanted, revert them and apply them again."""
-        before = self._moment(digested=round_trip)
+        before = self._snapshot(digested=round_trip)
         report = self._up(report, before)
         if report.failure is None and round_trip and any(step.direction is Direction.UP for step in self.plan.steps):
-            report = self._there_and_back(report, before)
+            report = self._round_trip(report, before)
         return report
 
-    def _up(self, report: Rehearsal, before: _Moment) -> Rehearsal:
+    def _up(self, report: Rehearsal, before: _Snapshot) -> Rehearsal:
         recorder = self._recorder()
         at_first, looked_ms = recorder.measure().occupied, recorder.looked_ms
         done, failure = self._move(recorder, self.target, Direction.UP, self.plan)
@@ -75,7 +75,7 @@ class Legs:
             return report
         looked_ms = recorder.looked_ms - looked_ms
         recorder.measure()
-        after = self._moment(digested=False)
+        after = self._snapshot(digested=False)
         return replace(
             report,
             duration_ms=max(done.duration_ms - looked_ms, 0),
@@ -85,7 +85,7 @@ class Legs:
             verified=self._verified(),
         )
 
-    def _there_and_back(self, report: Rehearsal, before: _Moment) -> Rehearsal:
+    def _round_trip(self, report: Rehearsal, before: _Snapshot) -> Rehearsal:
         down = self._recorder()
         applied = sum(step.direction is Direction.UP for step in self.plan.steps)
         _, failure = self._move(down, f"-{applied}", Direction.DOWN, None)
@@ -97,16 +97,16 @@ class Legs:
             failure = replace(failure, message=f"After they were reverted, they cannot be applied: {failure.message}")
         return replace(report, round_trip=trip, failure=failure or _not_restored(trip))
 
-    def _way_back(self, before: _Moment, timings: tuple[Timing, ...]) -> RoundTrip:
+    def _way_back(self, before: _Snapshot, timings: tuple[Timing, ...]) -> RoundTrip:
         """Compare what reverting has led to with what was before; what stays on purpose does not count."""
-        after, found = self._moment(digested=True), list(self._differences())
+        after, differences = self._snapshot(digested=True), list(self._differences())
         contents = (DatabaseContent(one.schema, one.digests) for one in (before, after))
-        sorted_out = sort_out(self._leaves, [one for one in found if one.how != "time"], *contents)
+        sorted_out = sort_out(self._leaves, [one for one in differences if one.how != "time"], *contents)
         gone = {leave.what for leave in sorted_out.left if leave.kind == TABLE}
         tables = (before.rest.keys() | after.rest.keys()) - gone
         return RoundTrip(
             files=tuple(_change(one) for one in sorted_out.rest),
-            times=sum(one.how == "time" for one in found),
+            times=sum(one.how == "time" for one in differences),
             tables=tuple(sorted(name for name in tables if before.rest.get(name) != after.rest.get(name))),
             schema=_diff_of_lines(*(without(one.schema, sorted_out.left) for one in (before, after))),
             down=timings,
@@ -120,7 +120,7 @@ class Legs:
         return tuple(dict.fromkeys(leave for step in self.plan.steps for leave in step.update.leaves))
 
     def _recorder(self) -> Recorder:
-        return Recorder(self.run.tell, tuple(self.clone.roots.values()), self.clone.place / "moment")
+        return Recorder(self.run.emit, tuple(self.clone.roots.values()), self.clone.place / "moment")
 
     def _move(
         self, recorder: Recorder, target: str | None, direction: Direction, agreed: Plan | None
@@ -137,19 +137,19 @@ class Legs:
             hint = f"The clone is in {os.path.realpath(self.clone.place)}: {ROOM}" if is_full(error) else error.hint
             return None, RehearsalFailure(error.code, error.message, hint, **where, trace=trace)
 
-    def _moment(self, *, digested: bool) -> _Moment:
+    def _snapshot(self, *, digested: bool) -> _Snapshot:
         database = self.clone.store
         rows = {table: count for table, count in database.row_counts().items() if not self._is_bookkeeping(table)}
         sums = digests(database) if digested else {}
         without_columns = columns(self._leaves)
         rest = digests(database, without_columns) if digested and without_columns else sums
-        return _Moment(
+        return _Snapshot(
             rows,
             "".join(text for text in definitions(database.schema_text()) if not self._is_about_bookkeeping(text)),
             database.size(),
             *(
-                {table: digest for table, digest in found.items() if not self._is_bookkeeping(table)}
-                for found in (sums, rest)
+                {table: digest for table, digest in tables.items() if not self._is_bookkeeping(table)}
+                for tables in (sums, rest)
             ),
         )
 
@@ -160,17 +160,17 @@ class Legs:
         return any(self._is_bookkeeping(name) for name in re.findall(r"\w+", definition))
 
     def _files(self) -> FileCounts:
-        found = [one for one in self._differences() if one.how != "time"]
-        written = [one.record for one in found if one.how != "removed"]
+        differences = [one for one in self._differences() if one.how != "time"]
+        written = [one.record for one in differences if one.how != "removed"]
         return FileCounts(
-            **{how: sum(one.how == how for one in found) for how in ("added", "changed", "removed")},
+            **{how: sum(one.how == how for one in differences) for how in ("added", "changed", "removed")},
             bytes_written=sum(record.size for record in written),
             inodes_written=len(written),
-            changes=tuple(_change(one) for one in found),
+            changes=tuple(_change(one) for one in differences),
         )
 
     def _differences(self) -> Iterator[Difference]:
-        roots, version_file = self.clone.roots, self.run.site.config.version_file
+        roots, version_file = self.clone.roots, self.run.application.config.version_file
         ignored = [roots[""] / version_file] if version_file else []
         return differences(self.clone.inventory, roots, self.clone.since_ns, leave_out=ignored)
 

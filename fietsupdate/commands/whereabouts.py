@@ -27,9 +27,9 @@ FORMS: tuple[Literal["NFC"], Literal["NFD"]] = ("NFC", "NFD")
 class Whereabouts:
     """Looks for files of one instance."""
 
-    def __init__(self, site: Application) -> None:
-        self._site = site
-        self._roots = {"": site.data_dir, **site.config.extra_dirs}
+    def __init__(self, application: Application) -> None:
+        self._site = application
+        self._roots = {"": application.data_dir, **application.config.extra_dirs}
 
     def of(self, finding: Finding) -> tuple[str, ...]:
         """Return the absolute paths at which a file lies that may be the missing one."""

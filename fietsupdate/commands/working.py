@@ -91,7 +91,7 @@ class Working:
 
 
 @contextmanager
-def told(data_dir: Path, command: str, listeners: list[Listener], signals: Signals) -> Iterator[None]:
+def run_reported(data_dir: Path, command: str, listeners: list[Listener], signals: Signals) -> Iterator[None]:
     """Tell other processes of a run as long as the block lasts.
 
     Args:

@@ -21,7 +21,7 @@ from fietsupdate.errors import DatabaseError, FietsupdateError
 from fietsupdate.views import DatabaseView, Whereabouts
 
 
-def look(environment: Environment) -> DatabaseView:
+def inspect_database(environment: Environment) -> DatabaseView:
     """Enter env.py once, read, and leave.
 
     Raises:

@@ -11,7 +11,7 @@ from alembic.util.exc import CommandError
 
 from fietsupdate.config.config import Config, described
 from fietsupdate.database.environment import Environment
-from fietsupdate.database.inspect import look
+from fietsupdate.database.inspect import inspect_database
 from fietsupdate.errors import DatabaseError
 from fietsupdate.process import put_back, stdout_on_stderr
 
@@ -30,7 +30,7 @@ def script_heads(config: Config) -> tuple[str, ...]:
     if heads:
         return heads
     try:
-        return look(Environment(config)).alembic_heads
+        return inspect_database(Environment(config)).alembic_heads
     except DatabaseError as error:
         error.message = f"Outside of env.py no Alembic revision is found, and inside: {error.message}"
         error.args = (error.message,)

@@ -250,14 +250,14 @@ def hook_caller(
     return call
 
 
-def roots_of(site: Application, databases: Collection[Path]) -> Roots:
+def roots_of(application: Application, databases: Collection[Path]) -> Roots:
     """Return the roots of an instance.
 
     Args:
-        site: The application.
+        application: The application.
         databases: Its SQLite files.
     """
-    config, data_dir = site.config, site.data_dir
+    config, data_dir = application.config, application.data_dir
     ours = [data_dir / name for name in (config.version_file, config.data_version_file) if name]
     places = [place for place in (config.backup_dir, config.rehearsal_dir, config.maintenance) if place is not None]
     files = map(Path, kept_out(databases))

@@ -60,7 +60,7 @@ def modules(plan: Plan) -> dict[str, ModuleType]:
 class Checks:
     """The checks around one run."""
 
-    site: Application
+    application: Application
     settings: Settings
     """The settings that hooks receive, including the database's URL."""
     tell: Callable[[Event], None]
@@ -79,7 +79,7 @@ class Checks:
         """
         loaded, errors = _loaded(plan)
         if plan:
-            with read_only([self.site.data_dir, *self.site.config.extra_dirs.values()], one_call=True):
+            with read_only([self.application.data_dir, *self.application.config.extra_dirs.values()], one_call=True):
                 errors += self._of_scripts(plan, loaded)
                 errors += self._of_application(PRE)
         _refuse(errors)
@@ -110,7 +110,7 @@ class Checks:
             if module is None or not hooks.has(module, step.direction, "check"):
                 continue
             around = Surroundings(
-                data_dir=self.site.data_dir,
+                data_dir=self.application.data_dir,
                 no_connection=NO_CONNECTION,
                 emit=self._emitter(update_id, step.direction),
                 ask=Answering(step, self.given),
@@ -134,7 +134,7 @@ class Checks:
 
     def _of_application(self, prefix: str) -> list[FietsupdateError]:
         errors: list[FietsupdateError] = []
-        for name in self.site.config.checks:
+        for name in self.application.config.checks:
             try:
                 found = _functions(name)
             except ConfigError as error:

@@ -70,7 +70,7 @@ def make_entry(
 class Context:
     """Both halves of one installed application, with the receiver of events."""
 
-    site: Application
+    application: Application
     environment: Environment
     graph: Graph
     settings: Settings
@@ -88,7 +88,7 @@ class Context:
     @property
     def data_dir(self) -> Path:
         """The data directory."""
-        return self.site.data_dir
+        return self.application.data_dir
 
     def tell(self, event: str, text: str = "", details: Mapping[str, Any] | None = None, **names: str) -> None:
         """Emit an event; `names` are its further fields."""

@@ -12,7 +12,7 @@ from fietsupdate.model import Entry
 from fietsupdate.planning.version_hooks import Recorded, is_mark, is_version, recorded
 
 
-def recorded_in(site: Application, entries: Sequence[Entry]) -> Recorded:
+def recorded_in(application: Application, entries: Sequence[Entry]) -> Recorded:
     """Return what is recorded about the application's version.
 
     Until the ledger holds a change of version of its own, the file of an earlier upgrader gives the first version.
@@ -20,8 +20,10 @@ def recorded_in(site: Application, entries: Sequence[Entry]) -> Recorded:
     Raises:
         ConfigError: That file cannot be read, or holds no version.
     """
-    name = site.config.data_version_file
-    return recorded(entries, "" if not name or any(map(is_mark, entries)) else _earlier(name, site.data_dir / name))
+    name = application.config.data_version_file
+    return recorded(
+        entries, "" if not name or any(map(is_mark, entries)) else _earlier(name, application.data_dir / name)
+    )
 
 
 def _earlier(name: str, path: Path) -> str:

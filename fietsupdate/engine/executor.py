@@ -239,7 +239,7 @@ class Executor:
             made.extend(self._stamps(txn, update_ids, round((time.monotonic() - started) * 1000)))
             visit.ledger.insert(visit.connection, made, status=DONE)
             whole = [*(self.tip.entries if copy else ()), *made]
-            opened[-1].record(whole, self.tip.folded(made), self.instance.site.config.version_file)
+            opened[-1].record(whole, self.tip.folded(made), self.instance.application.config.version_file)
             opened[-1].seal()
             self.instance.signals.deferred = True
             commit_where_needed(visit)
@@ -278,7 +278,7 @@ class Executor:
             opened.append(files)
             entry = self._accepted(begun, files)
             made.append(entry)
-            files.record(made, self.tip.folded(made), self.instance.site.config.version_file)
+            files.record(made, self.tip.folded(made), self.instance.application.config.version_file)
             files.seal()
             visit.ledger.finish(visit.connection, entry)
             self.instance.signals.deferred = True
@@ -297,7 +297,7 @@ class Executor:
             begun.direction,
             checksum=begun.checksum,
             duration_ms=0,
-            app_version=self.instance.site.app_version,
+            app_version=self.instance.application.app_version,
             answers=sorted_answers(dict(begun.answers) | files.notes.answers),
         )
 
@@ -319,7 +319,7 @@ class Executor:
                 Direction.STAMP,
                 checksum=checksum,
                 duration_ms=duration_ms,
-                app_version=self.instance.site.app_version,
+                app_version=self.instance.application.app_version,
             )
 
 

@@ -43,7 +43,7 @@ def files_only(instance: Context, database: DatabaseView, command: str) -> Itera
     signals = instance.signals
     before, signals.deferred = signals.deferred, True
     try:
-        roots = instance.site.config.extra_dirs
+        roots = instance.application.config.extra_dirs
         header = _header(database, command)
         files = FileTransaction.begin(instance.data_dir, header, roots=roots, keep_out=instance.keep_out)
         try:
@@ -60,16 +60,16 @@ def files_only(instance: Context, database: DatabaseView, command: str) -> Itera
         signals.deferred = before
 
 
-def settle_files(site: Application, tell: Callable[[Event], None]) -> None:
+def settle_files(application: Application, tell: Callable[[Event], None]) -> None:
     """Undo what a command that changes files alone has left open. Whoever calls this holds the lock.
 
     Raises:
         FilesError: it cannot be undone, or is in doubt; its journal stays.
     """
-    header, _ = headers.look(site.data_dir)
+    header, _ = headers.open_transaction(application.data_dir)
     if header is None or not header.files_only:
         return
-    files = FileTransaction.reopen(site.data_dir, site.config.extra_dirs)
+    files = FileTransaction.reopen(application.data_dir, application.config.extra_dirs)
     if files is None:
         return
     found = files.play_back()

@@ -75,7 +75,7 @@ def settle(instance: Context, files: FileTransaction) -> Settled:
     header = files.header
     answer, begun, unsafe = _ask(instance, header)
     reason, unseen = _reason(header, files, unsafe), " ".join(files.beyond.texts)
-    if not instance.site.config.guard:
+    if not instance.application.config.guard:
         unseen = "What hooks changed by plain Python calls is not undone (guard = false)."
     if answer == DONE:
         _finish(files)

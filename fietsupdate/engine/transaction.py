@@ -64,19 +64,19 @@ def take(visit: Visit, tip: Tip) -> None:
 
 def open_files(instance: Context, tip: Tip, txn: str, step: Step | None) -> FileTransaction:
     """Begin the file half; its header is durable before anything else happens."""
-    roots, keep_out = instance.site.config.extra_dirs, instance.keep_out
+    roots, keep_out = instance.application.config.extra_dirs, instance.keep_out
     return FileTransaction.begin(instance.data_dir, tip.header(txn, step), roots=roots, keep_out=keep_out)
 
 
 def reopen_files(instance: Context) -> FileTransaction | None:
     """Open the file half that an interrupted run left; return None if there is none."""
-    roots, keep_out = instance.site.config.extra_dirs, instance.keep_out
+    roots, keep_out = instance.application.config.extra_dirs, instance.keep_out
     return FileTransaction.reopen(instance.data_dir, roots=roots, keep_out=keep_out)
 
 
 def guard_of(instance: Context, tell: Callable[[str, str], None]) -> Guard | None:
     """Return the guard that journals plain Python file calls; ``None`` if the configuration disables it."""
-    return Guard(lambda text: tell("warning", text)) if instance.site.config.guard else None
+    return Guard(lambda text: tell("warning", text)) if instance.application.config.guard else None
 
 
 @dataclass
@@ -159,7 +159,7 @@ class StepTransaction:
             self.step.direction,
             checksum=self.step.update.checksum,
             duration_ms=round((time.monotonic() - self.started) * 1000),
-            app_version=self.instance.site.app_version,
+            app_version=self.instance.application.app_version,
             answers=self.answering.entry,
         )
 
@@ -210,8 +210,8 @@ class StepTransaction:
         visit.still_inside()
         visit.refuse_broken_keys()
         self.final = self._entry()
-        files, site = self.open_files, self.instance.site
-        files.record([self.final], self.tip.current_after(self.step), site.config.version_file)
+        files, application = self.open_files, self.instance.application
+        files.record([self.final], self.tip.current_after(self.step), application.config.version_file)
         files.seal()  # invariant 4
         if not visit.ledger.finish(visit.connection, self.final):
             raise EnvPyError(

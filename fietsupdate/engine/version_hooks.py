@@ -91,11 +91,13 @@ def _specifier(kolibri: str | None) -> str:
     return ",".join(f"=={part}" if part[:1].isdigit() else part for part in parts if part)
 
 
-def look(site: Application, entries: Sequence[Entry], begun: Begun | None, *, is_new: bool = False) -> Versions | None:
+def versions_of(
+    application: Application, entries: Sequence[Entry], begun: Begun | None, *, is_new: bool = False
+) -> Versions | None:
     """Compare the installed version with the recorded one; return None where the configuration names no distribution.
 
     Args:
-        site: The entered configuration.
+        application: The entered configuration.
         entries: The entries of the ledger.
         begun: The interrupted transaction, if there is one.
         is_new: Whether the database is empty: then the version file of an earlier upgrader does not count.
@@ -104,22 +106,23 @@ def look(site: Application, entries: Sequence[Entry], begun: Begun | None, *, is
         ConfigError: The version cannot be compared, a plugin is missing, or a hook module cannot be imported.
         ScriptError: A hook has an invalid version range.
     """
-    config = site.config
+    config = application.config
     if not config.distribution:
         return None
-    if not is_version(site.app_version):
+    installed = application.app_version
+    if not is_version(installed):
         raise ConfigError(
-            f"distribution = {config.distribution}: its version {site.app_version!r} is none that could be compared.",
+            f"distribution = {config.distribution}: its version {installed!r} is none that could be compared.",
             hint="Versions are written as PEP 440 says: 1.4.2, 2.0rc1.",
         )
-    seen = recorded(entries) if is_new else recorded_in(site, entries)
+    seen = recorded(entries) if is_new else recorded_in(application, entries)
     resumes = begun is not None and begun.direction is Direction.VERSION
-    crosses = bool(seen.version) and (seen.version != site.app_version or bool(seen.taken_back_from))
+    crosses = bool(seen.version) and (seen.version != application.app_version or bool(seen.taken_back_from))
     if not (resumes or crosses):
-        return Versions(config.distribution, site.app_version, seen)
-    modules = hook_modules.active(config, site.settings)
-    without = hook_modules.inactive(config, modules) if is_older(seen.version, site.app_version) else ()
-    return Versions(config.distribution, site.app_version, seen, tuple(load(modules)), without)
+        return Versions(config.distribution, application.app_version, seen)
+    modules = hook_modules.active(config, application.settings)
+    without = hook_modules.inactive(config, modules) if is_older(seen.version, application.app_version) else ()
+    return Versions(config.distribution, application.app_version, seen, tuple(load(modules)), without)
 
 
 def load(modules: Iterable[HookModule]) -> Iterator[VersionHook]:

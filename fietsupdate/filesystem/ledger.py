@@ -33,7 +33,7 @@ _PIECE = 1 << 20
 """Bytes that are hashed at a time."""
 
 
-def look(data_dir: Path, version_file: str) -> FilesView:
+def inspect_files(data_dir: Path, version_file: str) -> FilesView:
     """Read the data directory's facts about its instance; an interrupted restore is not among them.
 
     Args:
@@ -43,7 +43,7 @@ def look(data_dir: Path, version_file: str) -> FilesView:
     entries, has_ledger, damaged = read_entries(ledger_file(data_dir))
     version_path = data_dir / version_file if version_file else None
     version, unreadable = read_version(version_path)
-    transaction, unreadable_header = header.look(data_dir)
+    transaction, unreadable_header = header.open_transaction(data_dir)
     return FilesView(
         data_dir=data_dir,
         exists=os.path.isdir(data_dir),  # unlike Path.is_dir, it never raises

@@ -92,7 +92,7 @@ def kept(data_dir: Path, state: Callable[[], RunState]) -> Iterator[None]:
             heart.stop()
 
 
-def look(data_dir: Path) -> RunView | None:
+def read_run(data_dir: Path) -> RunView | None:
     """Return the run that is at work, or ``None``: nothing runs, or it tells nothing of itself. Changes nothing."""
     who, state = holder(data_dir), read(data_dir)
     if who is None or state is None:

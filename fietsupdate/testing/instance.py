@@ -251,8 +251,8 @@ def make(
     extra_dirs = {name: data_dir.parent / "dirs" / name for name in config.extra_dirs}
     for path in (data_dir, *extra_dirs.values()):
         path.mkdir(parents=True, exist_ok=True)
-    with surroundings(top, environ, pointed), activated(config) as site:
-        aim = substituted(site, data_dir, extra_dirs, pointed).config
+    with surroundings(top, environ, pointed), activated(config) as application:
+        aim = substituted(application, data_dir, extra_dirs, pointed).config
     made = TemporaryInstance(
         replace(aim, overrides=aim.overrides | {"data_dir"}), databases.blocking(url), top, environ, data
     )

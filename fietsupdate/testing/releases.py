@@ -52,9 +52,9 @@ def hooks_of(instance: TemporaryInstance) -> tuple[VersionHook, ...]:
     config = instance.config
 
     def load() -> tuple[VersionHook, ...]:
-        with activated(config) as site:
+        with activated(config) as application:
             url = config.pointed.url if config.pointed is not None else instance.url
-            return tuple(version_hooks.load(hook_modules.active(config, site.with_url(url).settings)))
+            return tuple(version_hooks.load(hook_modules.active(config, application.with_url(url).settings)))
 
     if found := instance.run(load):
         return found

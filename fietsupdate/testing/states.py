@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from fietsupdate.filesystem.ledger import look
+from fietsupdate.filesystem.ledger import inspect_files
 from fietsupdate.testing import databases
 from fietsupdate.testing.content import dump, ledger
 from fietsupdate.testing.instance import TemporaryInstance
@@ -23,7 +23,7 @@ def state_of(instance: TemporaryInstance) -> State:
     content = dump(instance.url, bookkeeping=False)
     with instance.connect() as connection:
         rows = ledger(connection)
-    files = look(instance.data_dir, instance.config.version_file)
+    files = inspect_files(instance.data_dir, instance.config.version_file)
     return {
         **{f"file {path}": replace(node, mtime_ns=0) for path, node in instance.tree().items()},
         **{f"schema: {line}": True for line in content["schema"] or []},

@@ -690,7 +690,7 @@ def test_two_instances_may_finish_a_backup_of_one_name_in_one_folder(tmp_path):
         (path / "files").mkdir()
     finished = [directory.complete(path, manifest).name for path in begun]
     assert finished == ["20261122-030000-v1", "20261122-030000-v1-2"]
-    assert [backup.name for backup in directory.look(tmp_path).backups] == finished[::-1]
+    assert [backup.name for backup in directory.inspect_directory(tmp_path).backups] == finished[::-1]
 
 
 def fail(error, *_, **__):

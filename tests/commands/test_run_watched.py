@@ -61,7 +61,7 @@ def running(project: Project, gate: Gate) -> Iterator[object]:
     """An update that waits in its post hook, and has told that."""
     child = project.start("update", "--yes")
     try:
-        until(lambda: (seen := run_file.look(project.data)) and seen.state.done == 61)
+        until(lambda: (seen := run_file.read_run(project.data)) and seen.state.done == 61)
         yield child
     finally:
         child.kill()
@@ -93,13 +93,13 @@ def test_status_tells_what_another_process_is_at(project, running, gate):
 
 
 def test_a_run_goes_on_beating_in_a_long_hook_that_has_forked(project, running):
-    first = run_file.look(project.data).state.beat
-    assert until(lambda: run_file.look(project.data).state.beat > first)
+    first = run_file.read_run(project.data).state.beat
+    assert until(lambda: run_file.read_run(project.data).state.beat > first)
 
 
 def test_a_stopped_run_gives_no_sign_of_life(project, running):
     running.send_signal(signal.SIGSTOP)
-    until(lambda: run_file.look(project.data).process == "stopped")
+    until(lambda: run_file.read_run(project.data).process == "stopped")
     grow_old(project, HUNG + 160)
     said = " ".join(project.run("status").succeeded().stdout.split())
     assert "no sign of life for 3 minutes (process stopped); last: convert, post hook, 61 %" in said
@@ -110,7 +110,7 @@ def test_what_a_killed_run_has_left_is_no_run(project, running):
     running.kill()
     running.wait()
     assert (project.data / ".fietsupdate" / "run.json").exists()
-    assert run_file.look(project.data) is None
+    assert run_file.read_run(project.data) is None
     assert project.run("status", "--json").json["run"] is None
     project.run("recover", "--yes").succeeded()
     assert not (project.data / ".fietsupdate" / "run.json").exists()
@@ -123,7 +123,7 @@ def test_what_a_killed_run_has_left_is_no_run(project, running):
 def test_a_run_file_that_makes_no_sense_is_none(tmp_path, text):
     (make_home(tmp_path) / "run.json").write_bytes(text)
     with hold(tmp_path, timeout=0, on_wait=print, command="fietsupdate update"):
-        assert run_file.look(tmp_path) is None
+        assert run_file.read_run(tmp_path) is None
 
 
 def test_a_run_file_cannot_make_a_reader_wait_or_follow(tmp_path):

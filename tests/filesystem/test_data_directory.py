@@ -2,7 +2,7 @@
 
 import pytest
 
-from fietsupdate.filesystem.ledger import look, read_entries, version_text
+from fietsupdate.filesystem.ledger import inspect_files, read_entries, version_text
 from fietsupdate.model import Direction, Entry
 
 
@@ -16,19 +16,19 @@ def write_ledger(data_dir, *lines, end="\n"):
 
 
 def test_an_empty_data_directory_has_neither_version_nor_ledger(tmp_path):
-    view = look(tmp_path, "VERSION")
+    view = inspect_files(tmp_path, "VERSION")
     assert (view.exists, view.version, view.entries, view.has_ledger, view.damaged) == (True, None, (), False, "")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_missing_data_directory_is_an_answer(tmp_path):
-    view = look(tmp_path / "missing", "VERSION")
+    view = inspect_files(tmp_path / "missing", "VERSION")
     assert (view.exists, view.version, view.has_ledger, view.holder) == (False, None, False, None)
 
 
 def test_entries_are_read_in_their_order(tmp_path):
     write_ledger(tmp_path, entry(1).to_json(), entry(2).to_json())
-    view = look(tmp_path, "VERSION")
+    view = inspect_files(tmp_path, "VERSION")
     assert view.entries == (entry(1), entry(2))
     assert view.has_ledger
     assert view.damaged == ""
@@ -36,7 +36,7 @@ def test_entries_are_read_in_their_order(tmp_path):
 
 def test_an_incomplete_last_line_is_damage_and_the_entries_before_it_are_read(tmp_path):
     write_ledger(tmp_path, entry(1).to_json(), entry(2).to_json()[:20], end="")
-    view = look(tmp_path, "VERSION")
+    view = inspect_files(tmp_path, "VERSION")
     assert view.entries == (entry(1),)
     assert view.damaged == f"The last line of {tmp_path}/.fietsupdate/ledger.jsonl is incomplete."
 
@@ -44,14 +44,17 @@ def test_an_incomplete_last_line_is_damage_and_the_entries_before_it_are_read(tm
 @pytest.mark.parametrize("line", ["no json", "[]", "{}", '{"seq": 2}', "\ufffd"])
 def test_a_line_that_is_no_entry_is_named(tmp_path, line):
     write_ledger(tmp_path, entry(1).to_json(), line, entry(3).to_json())
-    view = look(tmp_path, "VERSION")
+    view = inspect_files(tmp_path, "VERSION")
     assert view.entries == (entry(1),)
     assert view.damaged == f"Line 2 of {tmp_path}/.fietsupdate/ledger.jsonl is not a ledger entry."
 
 
 def test_a_missing_entry_is_named(tmp_path):
     write_ledger(tmp_path, entry(1).to_json(), entry(3).to_json())
-    assert look(tmp_path, "VERSION").damaged == f"Line 2 of {tmp_path}/.fietsupdate/ledger.jsonl has the number 3."
+    assert (
+        inspect_files(tmp_path, "VERSION").damaged
+        == f"Line 2 of {tmp_path}/.fietsupdate/ledger.jsonl has the number 3."
+    )
 
 
 @pytest.mark.parametrize(
@@ -66,17 +69,17 @@ def test_a_missing_entry_is_named(tmp_path):
 )
 def test_a_version_file_is_read_with_blanks_and_doubles(tmp_path, text, ids):
     (tmp_path / "VERSION").write_text(text, encoding="utf-8")
-    assert look(tmp_path, "VERSION").version == ids
+    assert inspect_files(tmp_path, "VERSION").version == ids
 
 
 def test_a_version_file_that_is_not_text_is_an_answer(tmp_path):
     (tmp_path / "VERSION").write_bytes(b"\xff\xfe")
-    assert look(tmp_path, "VERSION").version == ("\ufffd\ufffd",)
+    assert inspect_files(tmp_path, "VERSION").version == ("\ufffd\ufffd",)
 
 
 def test_no_version_file_is_looked_for_when_none_is_configured(tmp_path):
     (tmp_path / "VERSION").write_text("v1")
-    view = look(tmp_path, "")
+    view = inspect_files(tmp_path, "")
     assert (view.version, view.version_path) == (None, None)
 
 

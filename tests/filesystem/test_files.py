@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from fietsupdate.errors import FilesError
 from fietsupdate.filesystem.journal import effects as effects_module
-from fietsupdate.filesystem.ledger import look
+from fietsupdate.filesystem.ledger import inspect_files
 from fietsupdate.filesystem.paths import PathError
 from fietsupdate.filesystem.posix import mounts
 from fietsupdate.filesystem.posix import rename as place_module
@@ -295,7 +295,7 @@ def test_every_verb_finished_leaves_the_tree_of_after_and_the_ledger(transaction
     transaction.finish()
     assert picture(data_dir) == after
     assert ours(data_dir) == ["ledger.jsonl"]
-    view = look(data_dir, "VERSION")
+    view = inspect_files(data_dir, "VERSION")
     assert (view.entries, view.version, view.damaged) == ((entry(),), ("u1", "u2"), "")
     assert (data_dir / "VERSION").read_bytes() == b"u1\nu2"
 
@@ -309,10 +309,10 @@ def test_entries_are_appended_and_taken_back(data_dir):
     transaction = begin(data_dir)
     transaction.record([entry(3)], ["u3"], "")
     transaction.record([entry(4)], ["u4"], "deep/VERSION")
-    assert look(data_dir, "deep/VERSION").version == ("u4",)
+    assert inspect_files(data_dir, "deep/VERSION").version == ("u4",)
     transaction.play_back()
-    assert look(data_dir, "VERSION").entries == (entry(1), entry(2))
-    assert look(data_dir, "deep/VERSION").version is None
+    assert inspect_files(data_dir, "VERSION").entries == (entry(1), entry(2))
+    assert inspect_files(data_dir, "deep/VERSION").version is None
 
 
 def test_a_kept_vault_stays_until_the_next_transaction_is_finished(data_dir):

@@ -266,13 +266,13 @@ def interrupted(data_dir, **options):
 def test_the_header_comes_back_and_a_look_shows_it(data_dir):
     interrupted(data_dir)
     assert FileTransaction.reopen(data_dir).header == HEADER
-    assert ledger.look(data_dir, "VERSION").transaction == HEADER
+    assert ledger.inspect_files(data_dir, "VERSION").transaction == HEADER
 
 
 def test_a_look_changes_nothing_of_an_open_transaction(data_dir):
     interrupted(data_dir)
     before = ours(data_dir), picture(data_dir)
-    ledger.look(data_dir, "VERSION")
+    ledger.inspect_files(data_dir, "VERSION")
     assert (ours(data_dir), picture(data_dir)) == before
 
 
@@ -295,7 +295,7 @@ def test_a_damaged_header_is_doubt(data_dir):
     text = (folder / "header").read_text()
     (folder / "header").write_text(text.replace("u1", "u2"))
     doubtful(data_dir, "no readable header")
-    view = ledger.look(data_dir, "VERSION")
+    view = ledger.inspect_files(data_dir, "VERSION")
     assert (view.transaction, view.unreadable_header) == (None, HEADER.txn)
 
 
@@ -310,7 +310,7 @@ def test_a_missing_journal_beside_a_header_is_doubt(data_dir):
     folder = interrupted(data_dir)
     (folder / "journal").unlink()
     doubtful(data_dir, "The journal of the open transaction .* is missing")
-    assert ledger.look(data_dir, "VERSION").unreadable_header == HEADER.txn
+    assert ledger.inspect_files(data_dir, "VERSION").unreadable_header == HEADER.txn
 
 
 def test_what_is_gone_from_the_vault_is_named_and_all_else_is_put_back(data_dir):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from fietsupdate.backup.directory import look as look_for_backups
+from fietsupdate.backup.directory import inspect_directory as look_for_backups
 from fietsupdate.errors import DataDirMissingError, FilesError, LockedError, OwnershipError
 from fietsupdate.filesystem import lock
 from fietsupdate.filesystem.layout import make_home

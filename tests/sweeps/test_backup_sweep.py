@@ -42,14 +42,14 @@ def project(make_project, zygote: Zygote) -> Project:
 
 def whole(project: Project) -> set[str]:
     """Name the backups, after seeing that each that counts is good."""
-    there = directory.look(project.data / ".fietsupdate" / "backups")
+    there = directory.inspect_directory(project.data / ".fietsupdate" / "backups")
     assert [verify(backup) for backup in there.backups] == [()] * len(there.backups)
     assert all(name.startswith(directory.PARTIAL) for name in there.broken)
     return {backup.name for backup in there.backups}
 
 
 def left(project: Project) -> list[str]:
-    return list(directory.look(project.data / ".fietsupdate" / "backups").broken)
+    return list(directory.inspect_directory(project.data / ".fietsupdate" / "backups").broken)
 
 
 @pytest.mark.timeout(7200)

@@ -16,7 +16,7 @@ from fietsupdate.backup.create import folder_of, refuse_shared
 from fietsupdate.backup.meter import ByteMeter
 from fietsupdate.commands.rehearsal import removal
 from fietsupdate.commands.rehearsal.inventory import Inventory
-from fietsupdate.commands.rehearsal.substitution import Substitution, aim_of, aimed_ini, substituted
+from fietsupdate.commands.rehearsal.substitution import Substitution, substituted, substituted_ini, substitution_of
 from fietsupdate.config.application import Application
 from fietsupdate.config.config import Redirect
 from fietsupdate.database.dump import live_store
@@ -92,7 +92,7 @@ class Clone:
         return self.real_store.sibling(CLONE, self.tag, removal.database_folder(self.place))
 
     @cached_property
-    def pointed(self) -> Redirect:
+    def redirect(self) -> Redirect:
         """What env.py must open."""
         ini = self.real.config.ini
         copy = self.place / ini.name if ini else None
@@ -105,60 +105,60 @@ class Clone:
         return str(uuid.uuid4())
 
     @cached_property
-    def site(self) -> Application:
+    def application(self) -> Application:
         """The configuration, aimed at the clone."""
         roots = self.roots
-        return substituted(self.real, roots.pop(""), roots, self.pointed)
+        return substituted(self.real, roots.pop(""), roots, self.redirect)
 
     @cached_property
-    def aim(self) -> Substitution:
+    def substitution(self) -> Substitution:
         """What in texts leads to the clone in place of the real instance."""
         roots = self.roots
-        return aim_of(self.real, roots.pop(""), roots, self.pointed)
+        return substitution_of(self.real, roots.pop(""), roots, self.redirect)
 
     @cached_property
     def inventory(self) -> Inventory:
         """What was in the trees when they were cloned."""
         return Inventory(self.place)
 
-    def make(self, tell: Tell) -> None:
+    def make(self, listener: Tell) -> None:
         """Copy both halves; the caller holds the lock of the real instance.
 
         Args:
-            tell: Told of what happens.
+            listener: Told of what happens.
 
         Raises:
             DatabaseError: the database cannot be cloned.
             FilesError: a file cannot be read.
             OSError: the copy cannot be written.
         """
-        tell("cloning", "database", {})
+        listener("cloning", "database", {})
         if self.database.exists:
             self.real_store.check()
         removal.note_database(self.folder)
         removal.database_folder(self.place).mkdir(mode=0o700)
         if self.database.exists:
-            self._clone_database(tell)
+            self._clone_database(listener)
         elif self.store.file is not None:
             self.store.file.touch()  # which is an empty database
             mark(self.store, self.word)
-        tell("cloning", "files", {})
-        self._copy_files(tell)
+        listener("cloning", "files", {})
+        self._copy_files(listener)
         self._copy_ledger()
         self._copy_ini()
         stamp = self.place / "complete"
         stamp.touch()
         self.since_ns = stamp.stat().st_ctime_ns
 
-    def _clone_database(self, tell: Tell) -> None:
+    def _clone_database(self, listener: Tell) -> None:
         """Copy the database, and give the copy to an account of its own, where that can be."""
         self.real_store.refuse_another()
         account = None if self.store.file else Account(self.real_store, self.store, self.tag)
-        with self._confining(tell):
+        with self._confining(listener):
             if account is not None:
                 account.make()
                 self.account = account
-        pace = ByteMeter(lambda details: tell("progress", "cloned", details), self.real_store.size_of_dump())
+        pace = ByteMeter(lambda details: listener("progress", "cloned", details), self.real_store.size_of_dump())
         self.real_store.clone(
             self.tag,
             removal.database_folder(self.place),
@@ -168,28 +168,30 @@ class Clone:
         )
         pace.finish()
         mark(self.store, self.word)
-        with self._confining(tell):
+        with self._confining(listener):
             if self.account is not None:
                 self.account.take_over()
 
     @contextmanager
-    def _confining(self, tell: Tell) -> Iterator[None]:
+    def _confining(self, listener: Tell) -> Iterator[None]:
         """Go on without an account where there can be none, and say so."""
         try:
             yield
         except NotConfinedError as error:
             self.account, self.not_confined = None, error.message.rstrip(".")
-            tell("warning", f"The clone is reached as the real user, whose rights go further: {self.not_confined}.", {})
+            listener(
+                "warning", f"The clone is reached as the real user, whose rights go further: {self.not_confined}.", {}
+            )
 
-    def _copy_files(self, tell: Tell) -> None:
+    def _copy_files(self, listener: Tell) -> None:
         """Copy the trees; files with several names are hashed by all of them, as any may be the one that changes.
 
         Symlinks that lead into the real trees by an absolute path are made to lead into the clone.
         """
         linked: list[FileRecord] = []
-        pace = ByteMeter(lambda details: tell("progress", "copied", details), measured(self.real, self.database)[1])
+        pace = ByteMeter(lambda details: listener("progress", "copied", details), measured(self.real, self.database)[1])
 
-        def told(record: FileRecord) -> None:
+        def on_record(record: FileRecord) -> None:
             self.owners.add((record.uid, record.gid))
             elsewhere = record.kind == "link" and os.path.isabs(record.target)
             (linked.append if record.kind == "hardlink" or elsewhere else self.inventory.add)(record)
@@ -200,9 +202,9 @@ class Clone:
                 self.real.config.extra_dirs[name] if name else self.real.data_dir,
                 root,
                 leave_out=left_out(self.real, self.database),
-                told=told,
+                told=on_record,
                 root=name,
-                warn=lambda text: tell("warning", f"{text}.", {}),
+                warn=lambda text: listener("warning", f"{text}.", {}),
                 moved=pace,
             )
         for record in linked:
@@ -211,7 +213,7 @@ class Clone:
         pace.finish()
 
     def _led(self, record: FileRecord, path: Path) -> FileRecord:
-        target = self.aim.text(record.target)
+        target = self.substitution.text(record.target)
         if target != record.target:
             path.unlink()
             path.symlink_to(target)
@@ -225,10 +227,12 @@ class Clone:
             atomic_write(clone, real.read_bytes(), mode=0o600)
 
     def _copy_ini(self) -> None:
-        real, copy = self.real.config.ini, self.pointed.ini
+        real, copy = self.real.config.ini, self.redirect.ini
         if real is not None and copy is not None:
             text = real.read_text(encoding="locale", errors="surrogateescape")
-            copy.write_text(aimed_ini(text, real.parent, self.aim), encoding="locale", errors="surrogateescape")
+            copy.write_text(
+                substituted_ini(text, real.parent, self.substitution), encoding="locale", errors="surrogateescape"
+            )
 
     def rename_instance(self) -> None:
         """Give the clone an instance id of its own, so that nothing takes it for the real one.
@@ -240,15 +244,15 @@ class Clone:
         def work(visit: Visit) -> Iterable[RevisionStep]:
             visit.lock()
             if visit.ledger.exists(visit.connection):
-                visit.ledger.rename_instance(visit.connection, self.pointed.mark)
+                visit.ledger.rename_instance(visit.connection, self.redirect.mark)
                 commit_where_needed(visit)
             return ()
 
-        Environment(self.site.config).visit(work, writes=True, command="upgrade")
+        Environment(self.application.config).visit(work, writes=True, command="upgrade")
 
 
 @contextmanager
-def cloned(real: Application, database: DatabaseView, tell: Tell, left: Callable[[str], None]) -> Iterator[Clone]:
+def cloned(real: Application, database: DatabaseView, listener: Tell, left: Callable[[str], None]) -> Iterator[Clone]:
     """Yield a clone that is still to be made; when the context is left, however that is, nothing of it is there.
 
     The caller holds the lock of the real instance.
@@ -256,7 +260,7 @@ def cloned(real: Application, database: DatabaseView, tell: Tell, left: Callable
     Args:
         real: The real instance.
         database: What was seen of its database.
-        tell: Told of what happens.
+        listener: Told of what happens.
         left: Told where the clone is, and why, if it could not be removed; this is no error.
 
     Raises:
@@ -265,7 +269,7 @@ def cloned(real: Application, database: DatabaseView, tell: Tell, left: Callable
     """
     refuse_shared(real, folder_of(real))
     for failure in removal.sweep(real.data_dir, database.url, database.file):
-        tell("warning", failure, {})
+        listener("warning", failure, {})
     folder = removal.begin(real.data_dir, secrets.token_hex(6))
     with ExitStack() as stack:
         try:
@@ -310,8 +314,8 @@ def find_place(real: Application, database: DatabaseView, folder: Path) -> Path:
 def measured(real: Application, database: DatabaseView) -> tuple[int, int]:
     """Count the files of an instance, and the bytes in them."""
     roots = [real.data_dir, *real.config.extra_dirs.values()]
-    found = [measure(root, left_out(real, database)) for root in roots]
-    return sum(count for count, _ in found), sum(size for _, size in found)
+    measures = [measure(root, left_out(real, database)) for root in roots]
+    return sum(count for count, _ in measures), sum(size for _, size in measures)
 
 
 def left_out(real: Application, database: DatabaseView | None) -> tuple[Path, ...]:

@@ -53,8 +53,8 @@ class Watch:
             all_roles: See there.
         """
         all_files = [Path(f"{file}{ending}") for file in files for ending in ("", WAL, JOURNAL)]
-        found, blind = _facts(store, all_roles=all_roles)
-        return cls(TreeSnapshot.take(roots, all_files, left_out), store, found, all_roles, blind)
+        facts_before, blind = _facts(store, all_roles=all_roles)
+        return cls(TreeSnapshot.take(roots, all_files, left_out), store, facts_before, all_roles, blind)
 
     def end(self) -> tuple[tuple[str, ...], tuple[str, ...], str]:
         """Look again.

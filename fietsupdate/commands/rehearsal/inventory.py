@@ -121,7 +121,7 @@ def taken(roots: Iterable[Path], since_ns: int) -> Taken:
         roots: The trees.
         since_ns: A ctime; what has this one or a later one was touched.
     """
-    seen: set[tuple[int, int]] = set()
+    counted: set[tuple[int, int]] = set()
     occupied = written = inodes = 0
     for root in roots:
         ours = os.path.join(root, HOME)
@@ -134,9 +134,9 @@ def taken(roots: Iterable[Path], since_ns: int) -> Taken:
                     continue
                 is_folder = stat.S_ISDIR(status.st_mode)
                 if status.st_nlink > 1 and not is_folder:
-                    if (status.st_dev, status.st_ino) in seen:
+                    if (status.st_dev, status.st_ino) in counted:
                         continue
-                    seen.add((status.st_dev, status.st_ino))
+                    counted.add((status.st_dev, status.st_ino))
                 occupied += status.st_blocks * 512
                 if status.st_ctime_ns >= since_ns and not is_folder and not is_ours:
                     inodes += 1
@@ -162,7 +162,7 @@ def _walk(roots: Mapping[str, Path], ignored: frozenset[str]) -> Iterator[tuple[
     """Yield what is in the trees, sorted, each with its ctime; contents and attributes are not read."""
     for root in sorted(roots):
         top = str(roots[root])
-        yield _look(root, "", top)
+        yield _record_of(root, "", top)
         yield from _below(root, "", top, ignored)
 
 
@@ -171,13 +171,13 @@ def _below(root: str, folder: str, path: str, ignored: frozenset[str]) -> Iterat
         inside, below = f"{path}/{name}", f"{folder}/{name}" if folder else name
         if inside in ignored or (not folder and name == HOME):
             continue
-        found = _look(root, below, inside)
-        yield found
-        if found[0].kind == "folder":
+        entries = _record_of(root, below, inside)
+        yield entries
+        if entries[0].kind == "folder":
             yield from _below(root, below, inside, ignored)
 
 
-def _look(root: str, path: str, absolute: str) -> tuple[FileRecord, int]:
+def _record_of(root: str, path: str, absolute: str) -> tuple[FileRecord, int]:
     status = os.lstat(absolute)
     kind = {stat.S_IFREG: "file", stat.S_IFDIR: "folder", stat.S_IFLNK: "link"}.get(
         stat.S_IFMT(status.st_mode), "other"

@@ -35,7 +35,7 @@ class DatabaseContent:
 
 
 def sort_out(
-    leaves: Iterable[Leave], found: Sequence[Difference], before: DatabaseContent, after: DatabaseContent
+    leaves: Iterable[Leave], differences: Sequence[Difference], before: DatabaseContent, after: DatabaseContent
 ) -> SortedOut:
     """Compare what the scripts say stays with what did.
 
@@ -44,20 +44,22 @@ def sort_out(
 
     Args:
         leaves: What they say.
-        found: Paths that are not what they were before the updates.
+        differences: Paths that are not what they were before the updates.
         before: The database before the updates.
         after: The database after they were reverted.
     """
     names = tuple(leaves)
-    covered = [(one, _covering(names, one)) for one in found]
+    covered = [(one, _covering(names, one)) for one in differences]
     above = {(one.record.root, parent) for one, those in covered if those for parent in _above(one.record.path)}
     rest = tuple(
         one
         for one, those in covered
         if not those and not (one.how == "added" and (one.record.root, one.record.path) in above)
     )
-    seen = {leave for _, those in covered for leave in those}
-    left = tuple(leave for leave in names if (leave in seen if leave.kind == FILES else _stays(leave, before, after)))
+    announced = {leave for _, those in covered for leave in those}
+    left = tuple(
+        leave for leave in names if (leave in announced if leave.kind == FILES else _stays(leave, before, after))
+    )
     return SortedOut(left, tuple(leave for leave in names if leave not in left), rest)
 
 

@@ -22,12 +22,12 @@ class Recorder:
     """Takes the events of one leg.
 
     Args:
-        tell: Who is told of them as well.
+        listener: Who is told of them as well.
         roots: The trees of the clone.
         stamp: A file beside them, by which the file system tells its time.
     """
 
-    tell: Callable[[Event], None]
+    listener: Callable[[Event], None]
     roots: Iterable[Path]
     stamp: Path
     timings: list[Timing] = field(default_factory=list)
@@ -51,7 +51,7 @@ class Recorder:
         if teller is not None:
             teller(event)
         if event.event not in PASSED_ON:
-            self.tell(event)
+            self.listener(event)
 
     def measure(self) -> Taken:
         """Look at how much is taken now, and at what was touched since the last phase began."""

@@ -17,74 +17,82 @@ from fietsupdate.database.redirect import files_of, redirected_url
 from fietsupdate.model import Policy
 
 
-def substituted(site: Application, data_dir: Path, extra_dirs: Mapping[str, Path], pointed: Redirect) -> Application:
-    """Return the same site with a clone in place of the real instance.
+def substituted(
+    application: Application, data_dir: Path, extra_dirs: Mapping[str, Path], redirect: Redirect
+) -> Application:
+    """Return the same application with a clone in place of the real instance.
 
     Paths into the data directory and the further roots, and URLs of the real database, are replaced among the settings
     and the ``-x`` arguments, wherever they stand in a text. Nothing else of the real instance is asked or changed: no
     backup is made, no maintenance file, and nobody looks whether the application runs.
 
     Args:
-        site: The real instance.
+        application: The real instance.
         data_dir: The clone of its data directory.
         extra_dirs: The clones of its further roots, by name.
-        pointed: The clone of its database.
+        redirect: The clone of its database.
     """
-    config = site.config
-    aim = aim_of(site, data_dir, extra_dirs, pointed)
-    settings = type(site.settings)({**aim.value(dict(site.settings)), DATA_DIR: str(data_dir)}, config.settings_origin)
+    config = application.config
+    substitution = substitution_of(application, data_dir, extra_dirs, redirect)
+    settings = type(application.settings)(
+        {**substitution.value(dict(application.settings)), DATA_DIR: str(data_dir)}, config.settings_origin
+    )
     return replace(
-        site,
+        application,
         data_dir=data_dir,
         settings=settings,
         config=replace(
             config,
             data_dir=data_dir,
             extra_dirs=dict(extra_dirs),
-            settings=aim.value(dict(config.settings)),
-            x=tuple(aim.argument(argument) for argument in config.x),
+            settings=substitution.value(dict(config.settings)),
+            x=tuple(substitution.argument(argument) for argument in config.x),
             backup_dir=None,
             backup=Policy.NEVER,
             running="",
             maintenance=None,
-            pointed=pointed,
+            pointed=redirect,
         ),
     )
 
 
-def aim_of(site: Application, data_dir: Path, extra_dirs: Mapping[str, Path], pointed: Redirect) -> Substitution:
+def substitution_of(
+    application: Application, data_dir: Path, extra_dirs: Mapping[str, Path], redirect: Redirect
+) -> Substitution:
     """Say what is replaced by what; arguments as for `substituted`."""
-    dirs = {site.config.extra_dirs[name]: clone for name, clone in extra_dirs.items()}
-    return Substitution({site.data_dir: data_dir, **dirs, **files_of(pointed)}, pointed)
+    dirs = {application.config.extra_dirs[name]: clone for name, clone in extra_dirs.items()}
+    return Substitution({application.data_dir: data_dir, **dirs, **files_of(redirect)}, redirect)
 
 
-def aimed_ini(text: str, here: Path, aim: Substitution) -> str:
+def substituted_ini(text: str, here: Path, substitution: Substitution) -> str:
     """Return the text of an INI file that leads to the clone, and that may lie anywhere.
 
     Args:
         text: The real one.
         here: Its folder, for which ``%(here)s`` stands.
-        aim: What is replaced.
+        substitution: What is replaced.
     """
     folder = str(here).replace("%", "%%")
     text = text.replace("%(here)s", folder)
-    text = re.sub(r"(?m)^(use\s*=\s*config:)(?!/)", lambda found: f"{found[1]}{folder}/", text)
+    text = re.sub(r"(?m)^(use\s*=\s*config:)(?!/)", lambda match: f"{match[1]}{folder}/", text)
     return re.sub(
-        r"(?m)^([^#;=:\s][^=:\n]*[=:][ \t]*)(\S.*?)[ \t]*$", lambda found: f"{found[1]}{_escaped(found[2], aim)}", text
+        r"(?m)^([^#;=:\s][^=:\n]*[=:][ \t]*)(\S.*?)[ \t]*$",
+        lambda found: f"{found[1]}{_escaped(found[2], substitution)}",
+        text,
     )
 
 
-def _escaped(value: str, aim: Substitution) -> str:
+def _escaped(value: str, substitution: Substitution) -> str:
     plain = value.replace("%%", "%")
-    other = aim.text(plain)
+    other = substitution.text(plain)
     return value if other == plain else other.replace("%", "%%")
 
 
 class Substitution:
     """Replaces what leads to the real instance."""
 
-    def __init__(self, paths: Mapping[Path, Path], pointed: Redirect) -> None:
-        self._pointed = pointed
+    def __init__(self, paths: Mapping[Path, Path], redirect: Redirect) -> None:
+        self._pointed = redirect
         named = {str(real): str(clone) for real, clone in paths.items()}
         named = {os.path.realpath(real): clone for real, clone in named.items()} | named
         self._clones = {quote(real): quote(clone) for real, clone in named.items()} | named  # as in ``file:`` URIs
@@ -124,4 +132,4 @@ class Substitution:
         """Replace in a text."""
         if "://" in text and (url := redirected_url(text, self._pointed)) is not None:
             return url
-        return self._pattern.sub(lambda found: self._clones[found[1]], text)
+        return self._pattern.sub(lambda match: self._clones[match[1]], text)

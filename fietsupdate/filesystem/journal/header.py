@@ -167,7 +167,7 @@ def _has_records(folder: Path) -> bool:
         return False
 
 
-def look(data_dir: Path) -> tuple[OpenTransaction | None, str]:
+def open_transaction(data_dir: Path) -> tuple[OpenTransaction | None, str]:
     """Return the open transaction, for a view: its header, or the name of a transaction whose header is unreadable."""
     folders = open_folders(data_dir)
     if len(folders) != 1:
