@@ -31,23 +31,23 @@ UNCHANGED = "Nothing was changed."
 """What `FietsupdateError.stands` says of an error that is raised before anything was done."""
 
 
-def behind(error: BaseException | None) -> Iterator[BaseException]:
+def causes(error: BaseException | None) -> Iterator[BaseException]:
     """Yield an error, its cause, the cause of that, and so on; stop where ``raise error from error`` makes a circle."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
+    visited: set[int] = set()
+    while error is not None and id(error) not in visited:
         yield error
-        seen.add(id(error))
+        visited.add(id(error))
         error = error.__cause__ or error.__context__
 
 
-def let_go(error: BaseException | None) -> None:
+def clear_frames(error: BaseException | None) -> None:
     """Drop the local variables that an error keeps alive.
 
     A database connection among them would block our own. SQLite keeps even the lock of a closed connection until its
     last cursor is gone ("zombie", https://sqlite.org/c3ref/close.html), and SQLAlchemy's async engines leave cursors
     open.
     """
-    for cause in behind(error):
+    for cause in causes(error):
         traceback.clear_frames(cause.__traceback__)
 
 

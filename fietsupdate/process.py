@@ -98,7 +98,7 @@ def ignored() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def children_end_here() -> Iterator[None]:
+def forked_children_exit() -> Iterator[None]:
     """End a forked child that returns from the application's code: it must not unwind into its parent's update.
 
     The child would commit or roll back on the parent's connection, or wait for locks that the parent holds while the
@@ -138,7 +138,7 @@ def _umask() -> int:
 
 
 @contextlib.contextmanager
-def put_back() -> Iterator[None]:
+def process_state_restored() -> Iterator[None]:
     """Restore umask, working directory, signal handlers and our loggers after the application's code has run."""
     umask, directory = _umask(), os.open(".", os.O_RDONLY | os.O_DIRECTORY)
     in_main = threading.current_thread() is threading.main_thread()

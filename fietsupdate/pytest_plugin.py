@@ -121,17 +121,17 @@ def fietsupdate_database_url(
     server = pytestconfig.getoption("--fietsupdate-server") or pytestconfig.getini("fietsupdate_server")
     with contextlib.ExitStack() as stack:
         with _told():
-            made = empty_database(fietsupdate_config, server, tmp_path_factory.mktemp("fietsupdate-database"))
-            url = stack.enter_context(made)
+            database = empty_database(fietsupdate_config, server, tmp_path_factory.mktemp("fietsupdate-database"))
+            url = stack.enter_context(database)
         yield url
 
 
 @pytest.fixture
 def fietsupdate_data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the instance's data directory, for an application that takes its path from the environment."""
-    made = tmp_path_factory.mktemp("fietsupdate") / "data"
-    made.mkdir()
-    return made
+    data_dir = tmp_path_factory.mktemp("fietsupdate") / "data"
+    data_dir.mkdir()
+    return data_dir
 
 
 @pytest.fixture
@@ -233,11 +233,11 @@ def test_version_hooks_on_every_upgrade_path(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     """Between any two releases, and through all of them, the hooks run without a fault; each hook runs somewhere."""
-    from fietsupdate.testing.upgrades import shown
+    from fietsupdate.testing.upgrades import described
 
     with _upgrades(fietsupdate_instance, fietsupdate_versions, tmp_path_factory) as upgrades:
         for way in upgrades.ways():
-            with subtests.test(shown(way)), _told():
+            with subtests.test(described(way)), _told():
                 upgrades.go(way)
         with _told():
             upgrades.see_that_all_can_run()
@@ -298,11 +298,11 @@ def _upgrades(instance: TemporaryInstance, versions: Releases, folders: pytest.T
 
     try:
         with _told():
-            made = Upgrades(instance, versions, folders.mktemp("fietsupdate-upgrades"))
+            upgrades = Upgrades(instance, versions, folders.mktemp("fietsupdate-upgrades"))
     except NothingToTestError as reason:
         pytest.skip(str(reason))
-    with made:
-        yield made
+    with upgrades:
+        yield upgrades
 
 
 def kill_sweep(update_id: str, *, fill: Any = None, every: int = 1) -> Callable[..., None]:

@@ -169,11 +169,11 @@ class UpdateScript:
         """
         if total is None and isinstance(iterable, Sized):
             total = len(iterable)
-        done, shown = 0, -PROGRESS_INTERVAL
+        done, last_shown = 0, -PROGRESS_INTERVAL
         for item in iterable:
-            if (now := time.monotonic()) - shown >= PROGRESS_INTERVAL:
+            if (now := time.monotonic()) - last_shown >= PROGRESS_INTERVAL:
                 self._surroundings.emit("progress", description, {"done": done, "total": total})
-                shown = now
+                last_shown = now
             yield item
             done += 1  # counted after the item is finished, not when it is yielded
         self._surroundings.emit("progress", description, {"done": done, "total": total or done})

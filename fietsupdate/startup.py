@@ -96,10 +96,10 @@ class Log(EventPrinter):
 
     def show(self, event: Event) -> None:
         """Write one event."""
-        text = " ".join(line.strip() for line in self.narrator.lines(event)) or _in_short(event)
-        shown = printable(masked_parts(text))  # a log may be read on a terminal, too
+        text = " ".join(part.strip() for part in self.narrator.lines(event)) or _in_short(event)
+        line = printable(masked_parts(text))  # a log may be read on a terminal, too
         self.logger.log(
-            _LEVELS.get(event.event, logging.INFO), "%s", shown, extra={"fietsupdate": documents.event(event)}
+            _LEVELS.get(event.event, logging.INFO), "%s", line, extra={"fietsupdate": documents.event(event)}
         )
 
 

@@ -19,7 +19,7 @@ class Whereabouts:
     url: str = field(repr=False)
     """A URL that opens the same database: env.py's, completed by the driver's other arguments and the server's own name
     of the database. With the password; never printed."""
-    shown: str
+    masked_url: str
     """The same with the password masked."""
     file: Path | None = None
     """For SQLite, the database file that is open, whatever the URL says."""

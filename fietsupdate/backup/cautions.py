@@ -45,7 +45,7 @@ def refuse_another_ledger(store: Store, dump: Path, manifest: Manifest) -> None:
     inside = dumped(store, dump, ledger) if ledger is not None else None
     if inside is not None and not inside.is_at(manifest.instance_id, manifest.tip_hash):
         raise DatabaseError(
-            f"The dump of {store.shown} does not hold the ledger that env.py's connection shows: it could not be "
+            f"The dump of {store.masked_url} does not hold the ledger that env.py's connection shows: it could not be "
             "restored.",
             hint="See that the version table (version_table_schema in env.py) is in the database that env.py opens, "
             "and that no other program changes it.",

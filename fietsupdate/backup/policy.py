@@ -317,8 +317,8 @@ def _other_schema(manifest: Manifest, place: Whereabouts) -> Problem:
 def _tenants(manifest: Manifest, place: Whereabouts) -> Problem:
     return Problem(
         "other_tenants",
-        f"The database {place.shown} holds other instances, too: {', '.join(place.others)} are their ledgers. All of "
-        f"the database would go back to {manifest.name}, and their files would not.",
+        f"The database {place.masked_url} holds other instances, too: {', '.join(place.others)} are their ledgers. All "
+        f"of the database would go back to {manifest.name}, and their files would not.",
         "To take them back as well, stop them all, and add --despite tenants. To take one schema back alone, see "
         "'Several instances in one database' in the documentation.",
     )

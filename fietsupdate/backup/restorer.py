@@ -263,7 +263,7 @@ class Restorer:
             try:
                 self._drop(found, kind)
             except FietsupdateError as error:
-                left = self.store.sibling(kind, found.tag).shown
+                left = self.store.sibling(kind, found.tag).masked_url
                 self._warn(f"{left}, which is not needed any more, could not be removed; drop it. {error.message}")
 
     def _drop(self, found: RestoreJournal, *kinds: str) -> None:

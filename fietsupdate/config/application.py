@@ -82,7 +82,7 @@ def _site(config: Config, values: Mapping[str, Any]) -> Application:
         data_dir = config.here / Path(values[DATA_DIR])
     if data_dir is None:
         raise ConfigError(
-            f"No data directory is named: {config.shown} has no data_dir.",
+            f"No data directory is named: {config.file_names} has no data_dir.",
             hint="Add it to the section: data_dir = %(here)s/data. Or set FIETSUPDATE_DATA_DIR.",
         )
     settings = Settings({**config.settings, **values, DATA_DIR: str(data_dir)}, config.settings_origin)
@@ -142,12 +142,12 @@ def _folder(name: str, here: Path) -> Folder:
 
 def _published(key: str) -> Path:
 
-    found = published(key)
-    path = _package(found.package, found.said, found.hint) / found.folder
+    publication = published(key)
+    path = _package(publication.package, publication.said, publication.hint) / publication.folder
     if not path.is_dir():
         if any(parent.is_file() for parent in path.parents):
             raise _no_folder(path)
-        raise ConfigError(f"{found.said}: there is no folder {path}.", hint=found.hint)
+        raise ConfigError(f"{publication.said}: there is no folder {path}.", hint=publication.hint)
     return path
 
 
@@ -259,12 +259,12 @@ def published(name: str) -> Publication:
     Raises:
         ConfigError: No package publishes a folder under this name, several do, or the entry point is malformed.
     """
-    found = entry_points(group=GROUP, name=name)
-    if len(found) == 1:
-        [entry] = found
+    entries = entry_points(group=GROUP, name=name)
+    if len(entries) == 1:
+        [entry] = entries
         return _read(entry)
-    if found:
-        packages = ", ".join(sorted(provider(entry) for entry in found))
+    if entries:
+        packages = ", ".join(sorted(provider(entry) for entry in entries))
         raise ConfigError(
             f"updates = {name}: several installed packages publish their updates under this name: {packages}.",
             hint=f"Name the folder of one of them, package:folder, in place of {name}:",

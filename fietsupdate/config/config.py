@@ -86,7 +86,7 @@ class Config:
     """The folder of clones for rehearsals; ``None`` to choose a folder with enough space."""
     rehearsal: str = "auto"
     """How a server's database is cloned: ``auto``, or ``dump``, which lets other programs connect meanwhile."""
-    pointed: Redirect | None = None
+    redirect: Redirect | None = None
     """Set while a rehearsal runs."""
     release: Release | None = None
     """Set in a test that stands for another release than the installed one."""
@@ -114,7 +114,7 @@ class Config:
     """The keys that come from an option or from the environment; these outrank `setup`."""
 
     @property
-    def shown(self) -> str:
+    def file_names(self) -> str:
         """The paths of the configuration files, for messages."""
         return " and ".join(str(path) for path in (self.ini, self.toml) if path)
 
@@ -149,8 +149,8 @@ class Settings(Mapping[str, Any]):
         return len(self._values)
 
     def __repr__(self) -> str:
-        shown = ", ".join(f"{key!r}: {_shown(key, value)}" for key, value in self._values.items())
-        return f"Settings({{{shown}}})"
+        pairs = ", ".join(f"{key!r}: {_shown(key, value)}" for key, value in self._values.items())
+        return f"Settings({{{pairs}}})"
 
     def joined(self, values: Mapping[str, Any]) -> Settings:
         """Return the same settings with these values added or replaced."""
@@ -227,22 +227,24 @@ def find_files(
     for variable in ("FIETSUPDATE_CONFIG", "ALEMBIC_CONFIG"):
         if not named and environ.get(variable):
             named, asked = [environ[variable]], variable
-    found: dict[str, Path] = {}
+    files_by_kind: dict[str, Path] = {}
     for name in named:
         kind = "pyproject.toml" if name.endswith(".toml") else "alembic.ini"
         if not (cwd / name).is_file():
             raise ConfigError(f"There is no file {cwd / name}, which {asked} names.")
-        if kind in found:
-            raise ConfigError(f"{asked} names both {found[kind]} and {name}; one {Path(name).suffix} file is read.")
-        found[kind] = Path(os.path.normpath(cwd / name))
+        if kind in files_by_kind:
+            raise ConfigError(
+                f"{asked} names both {files_by_kind[kind]} and {name}; one {Path(name).suffix} file is read."
+            )
+        files_by_kind[kind] = Path(os.path.normpath(cwd / name))
     for kind in ("alembic.ini", "pyproject.toml"):
-        if kind not in found and (cwd / kind).is_file():
-            found[kind] = cwd / kind
-    if not found:
+        if kind not in files_by_kind and (cwd / kind).is_file():
+            files_by_kind[kind] = cwd / kind
+    if not files_by_kind:
         raise ConfigError(
             f"There is no configuration: neither alembic.ini nor pyproject.toml is in {cwd}.", hint=_elsewhere(cwd)
         )
-    return found.get("alembic.ini"), found.get("pyproject.toml")
+    return files_by_kind.get("alembic.ini"), files_by_kind.get("pyproject.toml")
 
 
 def load_callable(text: str, key: str) -> Callable[..., Any]:
@@ -257,19 +259,19 @@ def load_callable(text: str, key: str) -> Callable[..., Any]:
     """
     module_name, _, path = text.partition(":")
     try:
-        found: Any = importlib.import_module(module_name)
+        value: Any = importlib.import_module(module_name)
     except (Exception, SystemExit) as error:
         raise ConfigError(
             f"{key} = {text}: importing {module_name} failed: {described(error)}.",
             hint="Is the application installed in this Python? prepend_sys_path of the Alembic section adds folders.",
         ) from error
     for name in path.split("."):
-        if not hasattr(found, name):
-            raise ConfigError(f"{key} = {text}: {module_name} has no {path!r}{nearest(name, dir(found)) or '.'}")
-        found = getattr(found, name)
-    if not callable(found):
-        raise ConfigError(f"{key} = {text}: {path} is {type(found).__name__}, which cannot be called.")
-    return found  # type: ignore[no-any-return]
+        if not hasattr(value, name):
+            raise ConfigError(f"{key} = {text}: {module_name} has no {path!r}{nearest(name, dir(value)) or '.'}")
+        value = getattr(value, name)
+    if not callable(value):
+        raise ConfigError(f"{key} = {text}: {path} is {type(value).__name__}, which cannot be called.")
+    return value  # type: ignore[no-any-return]
 
 
 def described(error: BaseException) -> str:
@@ -358,9 +360,9 @@ def _settings(
     table = toml.table(name) if toml else None
     if toml and table is not None:
         return table, f"[{name}] of {toml.path}"
-    shown = _both(ini, toml)
+    names = _both(ini, toml)
     close = nearest(name, ini.parser.sections()) if ini else ""
-    raise ConfigError(f"{named.where} names the section [{name}], which is not in {shown}{close or '.'}")
+    raise ConfigError(f"{named.where} names the section [{name}], which is not in {names}{close or '.'}")
 
 
 _SEPARATORS = {"space": " ", "newline": "\n", "os": os.pathsep, ":": ":", ";": ";"}

@@ -124,14 +124,14 @@ class Toml:
         Raises:
             ConfigError: The name belongs to a value that is no table, or an interpolation refers to a missing key.
         """
-        found: Any = self.data
+        table: Any = self.data
         for part in name.split("."):
-            if not isinstance(found, Mapping) or part not in found:
+            if not isinstance(table, Mapping) or part not in table:
                 return None
-            found = found[part]
-        if not isinstance(found, Mapping):
-            raise ConfigError(f"{self.path}: {name} is {found!r}; it must be a table, written [{name}].")
-        return {key: self._interpolated(value, f"{self.where(name, key)}: {key}") for key, value in found.items()}
+            table = table[part]
+        if not isinstance(table, Mapping):
+            raise ConfigError(f"{self.path}: {name} is {table!r}; it must be a table, written [{name}].")
+        return {key: self._interpolated(value, f"{self.where(name, key)}: {key}") for key, value in table.items()}
 
     def where(self, table: str, key: str = "") -> str:
         """Return ``file:line`` of a key or, without one, of the table's header."""
@@ -268,10 +268,10 @@ def _used(ini: Ini, section: str, use: str, common: Mapping[str, str], includes:
     if use.startswith("config:"):
         file, _, name = use.removeprefix("config:").partition("#")
         source = Ini.read(ini.here / file) if file else ini
-    found = [candidate for candidate in _candidates(name or own_name) if source.has(candidate)]
-    if not found:
+    sections = [candidate for candidate in _candidates(name or own_name) if source.has(candidate)]
+    if not sections:
         raise ConfigError(f"{where}: {source.path} has no section [app:{name or own_name}].")
-    return _settings(source, found[0], common, includes - 1)
+    return _settings(source, sections[0], common, includes - 1)
 
 
 def _candidates(name: str) -> tuple[str, ...]:

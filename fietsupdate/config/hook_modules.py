@@ -17,7 +17,7 @@ from fietsupdate.config.config import Config, Settings, described, load_callable
 from fietsupdate.config.files import nearest
 from fietsupdate.config.keys import is_callable, is_module, published_name
 from fietsupdate.errors import UNCHANGED, ConfigError
-from fietsupdate.process import Stop, put_back, stdout_on_stderr
+from fietsupdate.process import Stop, process_state_restored, stdout_on_stderr
 
 GROUP = "fietsupdate.version_hooks"
 """The group of entry points: ``"lessons.quizzes" = "lessons_quizzes.upgrades"`` publishes hooks for ``lessons``."""
@@ -43,11 +43,11 @@ def active(config: Config, settings: Settings) -> tuple[HookModule, ...]:
     Raises:
         ConfigError: A name is published by no plugin, or by several; or the application's callable fails.
     """
-    found: dict[str, HookModule] = {}
+    modules: dict[str, HookModule] = {}
     for line in config.version_hooks:
         for module in _modules_of(line, config, settings):
-            found.setdefault(module.name, module)
-    return tuple(found.values())
+            modules.setdefault(module.name, module)
+    return tuple(modules.values())
 
 
 def inactive(config: Config, modules: Iterable[HookModule]) -> tuple[str, ...]:
@@ -78,7 +78,7 @@ def _module(line: str, said: str, distribution: str) -> HookModule:
 def _answer(line: str, said: str, settings: Settings) -> list[str]:
     """Call the application's function for the lines of its active plugins."""
     try:
-        with put_back(), stdout_on_stderr():
+        with process_state_restored(), stdout_on_stderr():
             answer = load_callable(line, KEY)(settings)
             lines = [] if answer is None else sorted(answer) if isinstance(answer, AbstractSet) else list(answer)
     except Stop:
@@ -90,9 +90,9 @@ def _answer(line: str, said: str, settings: Settings) -> list[str]:
         raise ConfigError(f"{said} failed: {described(error)}.", stands=UNCHANGED) from error
     wrong = [name for name in lines if not isinstance(name, str) or not (is_module(name) or published_name(name))]
     if wrong or isinstance(answer, str):
-        shown = repr(answer if isinstance(answer, str) else wrong[0])
+        text = repr(answer if isinstance(answer, str) else wrong[0])
         raise ConfigError(
-            f"{said} returned {shown}; it must return a list of modules, `package.module`, and of names under which "
+            f"{said} returned {text}; it must return a list of modules, `package.module`, and of names under which "
             "plugins publish theirs, `name:`.",
             stands=UNCHANGED,
         )
@@ -137,8 +137,8 @@ def _unpublished(name: str, said: str, distribution: str, published: Collection[
 def _published(distribution: str) -> list[EntryPoint]:
     """Return the entry points for a distribution: named like it, or with a name that begins with it and a dot."""
     ours = _normal(distribution)
-    found = entry_points(group=GROUP)
-    return [point for point in found if any(_normal(part) == ours for part in _beginnings(point.name))]
+    points = entry_points(group=GROUP)
+    return [point for point in points if any(_normal(part) == ours for part in _beginnings(point.name))]
 
 
 def _beginnings(name: str) -> Iterable[str]:

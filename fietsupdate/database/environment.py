@@ -28,8 +28,8 @@ from fietsupdate.database.identity import home_of, remembering_arguments
 from fietsupdate.database.ledger import LedgerTable
 from fietsupdate.database.redirect import redirect_config, refuse_unmarked
 from fietsupdate.database.visit import BusyError, MovedError, Visit, Work
-from fietsupdate.errors import ConfigError, DatabaseBusyError, let_go
-from fietsupdate.process import Stop, logging_back, put_back, stdout_on_stderr
+from fietsupdate.errors import ConfigError, DatabaseBusyError, clear_frames
+from fietsupdate.process import Stop, logging_back, process_state_restored, stdout_on_stderr
 
 __all__ = ["BusyError", "Environment", "Visit", "Work"]
 
@@ -58,12 +58,14 @@ class Environment:
         """The revision that env.py is told to lead to, as ``alembic upgrade`` would tell it."""
         self.alembic = _alembic_config(config)
         self._own_cmd_opts = self.alembic.cmd_opts
-        if config.pointed is not None:
-            self.alembic = redirect_config(self.alembic, config.pointed)
+        if config.redirect is not None:
+            self.alembic = redirect_config(self.alembic, config.redirect)
         try:
             self.script = ScriptDirectory.from_config(self.alembic)
         except CommandError as error:
-            raise ConfigError(f"Alembic cannot use its configuration: {error}", hint=f"See {config.shown}.") from error
+            raise ConfigError(
+                f"Alembic cannot use its configuration: {error}", hint=f"See {config.file_names}."
+            ) from error
 
     def visit(self, work: Work, *, writes: bool, command: str, wait: sqlite.Wait | None = None) -> Visit:
         """Enter env.py and do the work there.
@@ -101,7 +103,7 @@ class Environment:
         self._last = visit
         error: BaseException | None = None
         self.alembic.cmd_opts = self._cmd_opts(command)
-        with put_back(), stdout_on_stderr(), remembering_arguments():
+        with process_state_restored(), stdout_on_stderr(), remembering_arguments():
             try:
                 with _missing_file_is_memory(visit) if not visit.writes else contextlib.nullcontext():
                     self._run_env(visit)
@@ -109,8 +111,8 @@ class Environment:
                 error = caught
             finally:
                 visit.leave()
-        let_go(error)
-        let_go(visit.failure)
+        clear_frames(error)
+        clear_frames(visit.failure)
         _judge(visit, error, last=last)
         return visit
 
@@ -136,9 +138,9 @@ class Environment:
 
     def sees(self, read: Callable[[LedgerTable, Connection], bool]) -> bool:
         """Read what the last visit has committed: on a fresh connection of its engine, otherwise in env.py."""
-        seen = self.peek(read)
-        if seen is not None:
-            return seen
+        answer = self.peek(read)
+        if answer is not None:
+            return answer
         answers: list[bool] = []
 
         def work(visit: Visit) -> tuple[()]:
@@ -158,8 +160,8 @@ class Environment:
 
             def configure(connection: Connection | None = None, **options: Any) -> None:
                 if isinstance(connection, Connection):
-                    if self.config.pointed is not None:
-                        refuse_unmarked(connection, self.config.pointed)
+                    if self.config.redirect is not None:
+                        refuse_unmarked(connection, self.config.redirect)
                     visit.enter(connection, options)
                 logging_back()  # env.py has finished its configuration
                 logging.getLogger("alembic.runtime.migration").setLevel(logging.WARNING)  # our events report the same
@@ -200,19 +202,19 @@ class Environment:
 
 def _alembic_config(config: Config) -> AlembicConfig:
     if config.alembic_config:
-        made = load_callable(config.alembic_config, "alembic_config")()
-        if not isinstance(made, AlembicConfig):
-            kind = type(made).__name__
+        alembic = load_callable(config.alembic_config, "alembic_config")()
+        if not isinstance(alembic, AlembicConfig):
+            kind = type(alembic).__name__
             raise ConfigError(f"alembic_config = {config.alembic_config} gave {kind}, not an alembic.config.Config.")
-        return made
-    made = AlembicConfig(
+        return alembic
+    alembic = AlembicConfig(
         str(config.ini) if config.ini else None,
         toml_file=str(config.toml) if config.toml else None,
         ini_section=config.alembic_section,
     )
-    if config.ini and not made.get_alembic_option("script_location") and (config.ini.parent / "env.py").exists():
-        made.set_main_option("script_location", str(config.ini.parent).replace("%", "%%"))  # Flask-Migrate's layout
-    return made
+    if config.ini and not alembic.get_alembic_option("script_location") and (config.ini.parent / "env.py").exists():
+        alembic.set_main_option("script_location", str(config.ini.parent).replace("%", "%%"))  # Flask-Migrate's layout
+    return alembic
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from fietsupdate.views import MYSQL
 
 
 @contextlib.contextmanager
-def commits_elsewhere(note: Callable[[], object], ours: Any = None) -> Iterator[None]:
+def own_commits_noted(note: Callable[[], object], ours: Any = None) -> Iterator[None]:
     """Call `note` before any SQLAlchemy connection but ours commits for the first time (protocol, 5).
 
     A statement that commits implicitly counts: on a connection in AUTOCOMMIT mode, and a schema change on MariaDB or

@@ -168,11 +168,11 @@ def _sqlite(url: sa.URL, query: Query, missing_file: Path | None) -> Whereabouts
     attached = tuple(sorted(file for name, file in files.items() if name not in {"main", "temp"} and file))
     there = of_url(url)
     if main is None:
-        return Whereabouts(there.url, there.shown)
+        return Whereabouts(there.url, there.masked_url)
     # creator=, or a path that was relative to another folder
     if there.file is None or not _is_same_file(there.file, main):
         there = of_url(url.set(database=str(main)))
-    return Whereabouts(there.url, there.shown, there.file, identity_of_file(main), attached=attached)
+    return Whereabouts(there.url, there.masked_url, there.file, identity_of_file(main), attached=attached)
 
 
 def _is_same_file(one: Path, other: Path) -> bool:
@@ -183,16 +183,16 @@ def _on_server(url: sa.URL, query: Query) -> Whereabouts:
     identity = tuple(str(value or "") for value in query(ASKED[_kind(url)])[0])
     query_without = {name: value for name, value in url.query.items() if name not in {"dbname", "database"}}
     there = of_url(url.set(database=identity[0], query=query_without) if identity[0] else url)
-    return Whereabouts(there.url, there.shown, identity=identity if identity[0] else ())
+    return Whereabouts(there.url, there.masked_url, identity=identity if identity[0] else ())
 
 
 def _postgresql(there: Whereabouts, query: Query, ledger: LedgerTable) -> Whereabouts:
     """Add the schema in which the ledger is found, which need not be named anywhere."""
     if ledger.schema:
         return replace(there, search_path=(ledger.schema,))
-    found, configured, user = query(_SCHEMAS)[0]
+    schemas, configured, user = query(_SCHEMAS)[0]
     inside = {row[0] for row in query(_TABLES["postgresql"]) if row[1] == ledger.instance.name}
-    own = next((schema for schema in found if schema in inside), next(iter(found), ""))
+    own = next((schema for schema in schemas if schema in inside), next(iter(schemas), ""))
     return replace(there, search_path=_names_in(configured, user), schema=own)
 
 

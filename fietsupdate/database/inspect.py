@@ -51,7 +51,7 @@ def view(visit: Visit) -> DatabaseView:
     return DatabaseView(
         dialect=connection.dialect.name,
         url=place.url,
-        shown_url=place.shown,
+        shown_url=place.masked_url,
         alembic_current=visit.heads,
         revisions=revision_tree(revisions),
         labels=branch_labels(revisions),
@@ -75,11 +75,11 @@ def revision_tree(revisions: Sequence[Script]) -> Mapping[str, tuple[str, ...]]:
 
 def branch_labels(revisions: Sequence[Script]) -> Mapping[str, tuple[str, ...]]:
     """Return each branch label with the revisions that carry it."""
-    found: dict[str, tuple[str, ...]] = {}
+    labels: dict[str, tuple[str, ...]] = {}
     for revision in revisions:
         for label in revision.branch_labels:
-            found[label] = (*found.get(label, ()), revision.revision)
-    return found
+            labels[label] = (*labels.get(label, ()), revision.revision)
+    return labels
 
 
 def _not_transactional(visit: Visit) -> str:
@@ -121,7 +121,7 @@ class Destination:
     @property
     def shown(self) -> str:
         """Its URL with the password masked."""
-        return self.place.shown
+        return self.place.masked_url
 
     @property
     def file(self) -> Path | None:
@@ -135,10 +135,10 @@ def destination(environment: Environment) -> Destination:
     Raises:
         FietsupdateError: env.py fails before it connects, or it connects to several databases before it fails.
     """
-    found: list[Destination] = []
+    destinations: list[Destination] = []
 
     def work(visit: Visit) -> tuple[()]:
-        found.append(Destination(whereabouts(visit.connection, visit.ledger, visit.missing_file)))
+        destinations.append(Destination(whereabouts(visit.connection, visit.ledger, visit.missing_file)))
         return ()
 
     with _watching() as engines:
@@ -147,8 +147,8 @@ def destination(environment: Environment) -> Destination:
         except FietsupdateError:
             if not engines:
                 raise
-    if found:
-        return found[-1]
+    if destinations:
+        return destinations[-1]
     if not engines:
         raise DatabaseError("env.py opened no database, so nothing can be restored there.", hint=TRY_ALEMBIC)
     return Destination(of_engine(environment.configured or _only(engines)))
@@ -162,9 +162,9 @@ def _only(engines: Sequence[Engine]) -> Engine:
     """
     if len({str(engine.url) for engine in engines}) == 1:
         return engines[-1]
-    shown = dict.fromkeys(engine.url.render_as_string(hide_password=True) for engine in engines)
+    urls = dict.fromkeys(engine.url.render_as_string(hide_password=True) for engine in engines)
     raise DatabaseError(
-        f"env.py opens several databases, {', '.join(shown)}, and fails before it configures one of them: which one "
+        f"env.py opens several databases, {', '.join(urls)}, and fails before it configures one of them: which one "
         "is to be restored cannot be known.",
         hint="See 'alembic current'. Where a damaged SQLite file is in the way, move it away, and restore again.",
     )

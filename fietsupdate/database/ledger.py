@@ -97,8 +97,8 @@ class LedgerTable:
         if key not in self._compiled:
             name = dialect.identifier_preparer.format_table
             text = sql.format(rows=name(self.rows), instance=name(self.instance))
-            made: Any = sa.text(text).compile(dialect=dialect)
-            self._compiled[key] = made.string, made.positiontup
+            compiled: Any = sa.text(text).compile(dialect=dialect)
+            self._compiled[key] = compiled.string, compiled.positiontup
         statement, places = self._compiled[key]
         given = values if places is None else tuple(values[place] for place in places)
         return connection.exec_driver_sql(statement, given)

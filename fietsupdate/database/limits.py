@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from fietsupdate.errors import behind
+from fietsupdate.errors import causes
 
 POSTGRESQL = ("idle_in_transaction_session_timeout", "transaction_timeout", "statement_timeout")
 """Lifted on PostgreSQL; the second exists since 17."""
@@ -110,7 +110,7 @@ def restore(connection: Connection, values: Mapping[str, str]) -> None:
 
 def hint(error: BaseException | None) -> str:
     """Return the hint for an error that a time limit has caused, or may have caused; "" for any other error."""
-    origins = [cause.orig for cause in behind(error) if isinstance(cause, DBAPIError) and cause.orig is not None]
+    origins = [cause.orig for cause in causes(error) if isinstance(cause, DBAPIError) and cause.orig is not None]
     for name in filter(None, map(_limit, origins)):
         return f"The limit {name} ended it: raise it for this user, or lift it, then run the same command again."
     if any(map(_is_lost, origins)):

@@ -40,7 +40,7 @@ _DRIVERS = ("psycopg", "psycopg2", "pg8000", "pymysql", "MySQLdb", "mariadb", "m
 _LOCAL = frozenset({"localhost", "127.0.0.1", "::1", ""})
 
 
-def refuse_unmarked(connection: Connection, pointed: Redirect) -> None:
+def refuse_unmarked(connection: Connection, redirect: Redirect) -> None:
     """Refuse to configure a connection that does not lead to the clone; nothing is changed through it.
 
     The driver's own cursor is used: a statement through SQLAlchemy would begin a transaction that Alembic then takes
@@ -51,27 +51,27 @@ def refuse_unmarked(connection: Connection, pointed: Redirect) -> None:
     """
     table = f"{MARK}.mark" if connection.dialect.name == "postgresql" else MARK
     raw = connection.connection
-    found = None
+    word = None
     with contextlib.suppress(Exception):  # the table does not exist; every driver has its own error for that
         cursor = raw.cursor()
         cursor.execute(f"SELECT word FROM {table}")  # noqa: S608  # ours
-        found = cursor.fetchone()
+        word = cursor.fetchone()
         cursor.close()
     if not connection.in_transaction():
         with contextlib.suppress(Exception):
             raw.rollback()
-    if found is None or found[0] != pointed.mark:
+    if word is None or word[0] != redirect.mark:
         raise _not_the_clone(connection.engine.url)
 
 
 @contextlib.contextmanager
-def only_the_clone(pointed: Redirect) -> Iterator[list[str]]:
+def only_the_clone(redirect: Redirect) -> Iterator[list[str]]:
     """Refuse every connection that SQLAlchemy opens to the real database, and every statement on an open one.
 
     Yields:
         The refused URLs, without passwords.
     """
-    real = sa.make_url(pointed.real)
+    real = sa.make_url(redirect.real)
     refused: list[str] = []
 
     def refuse(url: sa.URL) -> None:
@@ -102,34 +102,34 @@ def only_the_clone(pointed: Redirect) -> Iterator[list[str]]:
         event.remove(Engine, "before_cursor_execute", on_statement)
 
 
-def redirect_config(config: AlembicConfig, pointed: Redirect) -> AlembicConfig:
+def redirect_config(config: AlembicConfig, redirect: Redirect) -> AlembicConfig:
     """Return Alembic's configuration with the clone's URL in place of that of the real database, everywhere.
 
     The given configuration may belong to the application, and is not changed. A connection that the application has put
     into its attributes leads to the real database, and is left out.
     """
-    made = copy.copy(config)
-    vars(made)["file_config"] = copy.deepcopy(config.file_config)
-    vars(made)["attributes"] = {key: value for key, value in config.attributes.items() if key != "connection"}
-    for section in made.file_config.sections():
-        for key, value in made.file_config.items(section, raw=True):
-            if (other := redirected_url(value.replace("%%", "%"), pointed)) is not None:
-                made.set_section_option(section, key, other.replace("%", "%%"))
-    made.set_main_option("sqlalchemy.url", pointed.url.replace("%", "%%"))
-    if made.config_file_name is not None and pointed.ini is not None:
-        made.config_file_name = str(pointed.ini)  # Alembic has read the file already, above
-    return made
+    copied = copy.copy(config)
+    vars(copied)["file_config"] = copy.deepcopy(config.file_config)
+    vars(copied)["attributes"] = {key: value for key, value in config.attributes.items() if key != "connection"}
+    for section in copied.file_config.sections():
+        for key, value in copied.file_config.items(section, raw=True):
+            if (other := redirected_url(value.replace("%%", "%"), redirect)) is not None:
+                copied.set_section_option(section, key, other.replace("%", "%%"))
+    copied.set_main_option("sqlalchemy.url", redirect.url.replace("%", "%%"))
+    if copied.config_file_name is not None and redirect.ini is not None:
+        copied.config_file_name = str(redirect.ini)  # Alembic has read the file already, above
+    return copied
 
 
-def redirected_url(text: str, pointed: Redirect) -> str | None:
+def redirected_url(text: str, redirect: Redirect) -> str | None:
     """Return the clone's URL for a URL of the real database, with the same driver; None for other text."""
     try:
         url = sa.make_url(text)
-        if not is_same(url, sa.make_url(pointed.real)):
+        if not is_same(url, sa.make_url(redirect.real)):
             return None
     except (sa.exc.ArgumentError, ValueError):
         return None
-    clone = sa.make_url(pointed.url)
+    clone = sa.make_url(redirect.url)
     if clone.get_backend_name() == "sqlite":
         file = str(named_file(clone.database or "") or "")
         is_uri = (url.database or "").startswith("file:")
@@ -145,22 +145,22 @@ def redirected_url(text: str, pointed: Redirect) -> str | None:
     return url.render_as_string(hide_password=False)
 
 
-def files_of(pointed: Redirect) -> dict[Path, Path]:
+def files_of(redirect: Redirect) -> dict[Path, Path]:
     """Return the real SQLite file with the clone that replaces it; empty for servers."""
-    if not pointed.real.startswith("sqlite"):  # "" where no configuration names a database
+    if not redirect.real.startswith("sqlite"):  # "" where no configuration names a database
         return {}
-    files = [named_file(sa.make_url(url).database or "") for url in (pointed.real, pointed.url)]
+    files = [named_file(sa.make_url(url).database or "") for url in (redirect.real, redirect.url)]
     return {files[0]: files[1]} if files[0] and files[1] else {}
 
 
 def sqlite_files(texts: Iterable[str]) -> set[Path]:
     """Return the SQLite files that are named by URLs among some texts."""
-    found = set()
+    files = set()
     for text in texts:
         if text.startswith("sqlite"):
             with contextlib.suppress(sa.exc.ArgumentError, ValueError):
-                found.add(_file(sa.make_url(text).database))
-    return {Path(file) for file in found if file}
+                files.add(_file(sa.make_url(text).database))
+    return {Path(file) for file in files if file}
 
 
 def configured_texts(config: AlembicConfig) -> Iterator[str]:
@@ -171,11 +171,11 @@ def configured_texts(config: AlembicConfig) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def environment_pointed(pointed: Redirect) -> Iterator[None]:
+def environment_pointed(redirect: Redirect) -> Iterator[None]:
     """Set environment variables that hold the real database's URL to the clone's."""
     before = {}
     for name, value in list(os.environ.items()):
-        if "://" in value and (other := redirected_url(value, pointed)) is not None:
+        if "://" in value and (other := redirected_url(value, redirect)) is not None:
             before[name], os.environ[name] = value, other
     try:
         yield

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 from sqlalchemy import Connection, Engine, event
 
 from fietsupdate.database import sqlite, statements
-from fietsupdate.database.foreign_commits import commits_elsewhere
+from fietsupdate.database.foreign_commits import own_commits_noted
 from fietsupdate.database.held import Held
 from fietsupdate.errors import EnvPyError, FietsupdateError, RefusedError
 
@@ -108,7 +108,7 @@ class Endings:
             self._look(failed=False)
             self._may_commit = False
 
-    def look(self) -> None:
+    def detect_end(self) -> None:
         """Detect, without a query to the server, that the transaction has ended."""
         if self._is_watching:
             self._look(failed=False, asks=False)
@@ -135,7 +135,7 @@ class Endings:
         event.listen(Engine, "handle_error", self._on_error)
         self._is_watching = True
         try:
-            with commits_elsewhere(self._note_own, ours=self.raw):
+            with own_commits_noted(self._note_own, ours=self.raw):
                 yield
         finally:
             self._is_watching = False

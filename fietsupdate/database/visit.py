@@ -241,7 +241,7 @@ class Visit:
             EnvPyError: The transaction has ended.
         """
         if self.endings is not None:
-            self.endings.look()
+            self.endings.detect_end()
             self.endings.check()
 
     def hook_runs(self) -> contextlib.AbstractContextManager[None]:

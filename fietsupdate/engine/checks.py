@@ -32,7 +32,7 @@ from fietsupdate.filesystem.guard.read_only import read_only
 from fietsupdate.model import Event, Plan
 from fietsupdate.model.clock import now
 from fietsupdate.model.questions import NONE_GIVEN, GivenAnswers
-from fietsupdate.process import as_stop, children_end_here, put_back, stdout_on_stderr
+from fietsupdate.process import as_stop, forked_children_exit, process_state_restored, stdout_on_stderr
 from fietsupdate.script import Surroundings, only_warns
 
 NO_CONNECTION = "check() runs before any transaction begins"
@@ -117,7 +117,7 @@ class Checks:
                 unattended=self.given.unattended,
             )
             try:
-                with put_back(), stdout_on_stderr():
+                with process_state_restored(), stdout_on_stderr():
                     hooks.call(module, step, "check", around, self.settings)
             except FietsupdateError as error:
                 if hooks.only_warns(module, step.direction, "check"):
@@ -150,7 +150,7 @@ class Checks:
         try:
             emit = self._emitter("", "")
             told = hooks.warnings_told(emit)
-            with put_back(), stdout_on_stderr(), children_end_here(), self._input(name), told:
+            with process_state_restored(), stdout_on_stderr(), forked_children_exit(), self._input(name), told:
                 warnings = list(_texts(function(self.settings)))
         except KeyboardInterrupt as interrupt:
             raise as_stop(interrupt) from None
@@ -176,7 +176,7 @@ def _functions(name: str) -> list[Callable[[Settings], object]]:
         ConfigError: The module cannot be imported, or has no checks.
     """
     try:
-        with put_back(), stdout_on_stderr():
+        with process_state_restored(), stdout_on_stderr():
             module = importlib.import_module(name)
     except (Exception, SystemExit) as error:
         raise ConfigError(

@@ -20,7 +20,7 @@ from fietsupdate.errors import FietsupdateError, ScriptError
 from fietsupdate.filesystem.guard.read_only import read_only
 from fietsupdate.model import Plan, Step
 from fietsupdate.model.questions import NONE_GIVEN, GivenAnswers
-from fietsupdate.process import put_back, stdout_on_stderr
+from fietsupdate.process import process_state_restored, stdout_on_stderr
 from fietsupdate.script import Estimate, Surroundings
 
 NO_CONNECTION = "estimate() runs before any transaction begins"
@@ -83,7 +83,7 @@ def ask(
             continue
         around = Surroundings(data_dir=data_dir, no_connection=NO_CONNECTION, ask=Answering(step, answers))
         try:
-            with read_only([data_dir, *further.values()], one_call=True), put_back(), stdout_on_stderr():
+            with read_only([data_dir, *further.values()], one_call=True), process_state_restored(), stdout_on_stderr():
                 found = _read(step, hooks.call(module, step, "estimate", around, settings))
         except FietsupdateError as error:
             failures[update_id] = error.message

@@ -20,9 +20,9 @@ from fietsupdate import script
 from fietsupdate.config.config import Settings, said
 from fietsupdate.engine import version_hooks
 from fietsupdate.engine.unattended import no_input
-from fietsupdate.errors import FietsupdateError, ScriptError, UpdateFailedError, let_go
+from fietsupdate.errors import FietsupdateError, ScriptError, UpdateFailedError, clear_frames
 from fietsupdate.model import Direction, Phase, Step, Update
-from fietsupdate.process import as_stop, children_end_here
+from fietsupdate.process import as_stop, forked_children_exit
 from fietsupdate.script import Surroundings, UpdateScript
 
 CLASSES = {Direction.UP: "Up", Direction.DOWN: "Down", Direction.VERSION: version_hooks.CLASS}
@@ -109,7 +109,7 @@ def call(module: ModuleType, step: Step, hook: str, around: Surroundings, settin
         made._surroundings = around  # noqa: SLF001  # ours; scripts see only what it offers
     with _failures_told(step, hook):
         who = f"{CLASSES[step.direction]}.{hook} of {update.update_id}"
-        with children_end_here(), _input(around, who), warnings_told(around.emit):
+        with forked_children_exit(), _input(around, who), warnings_told(around.emit):
             return getattr(made, hook)(settings)
 
 
@@ -143,7 +143,7 @@ def _failures_told(step: Step, hook: str) -> Iterator[None]:
         where, place, words = f"{CLASSES[step.direction]}.{hook}", _place(error, update.path), _words(error)
         what = "Version hook" if step.direction is Direction.VERSION else f"{where} of"
         own = error.hint if isinstance(error, FietsupdateError) else ""
-        let_go(error)
+        clear_frames(error)
         raise UpdateFailedError(
             f"{what} {update.update_id} failed at {place}: {words}.",
             hint=own or "Mend what the message names, and run the same command again; '--traceback' shows more.",

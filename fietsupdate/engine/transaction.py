@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from fietsupdate.database.environment import Visit
-from fietsupdate.database.foreign_commits import commits_elsewhere
+from fietsupdate.database.foreign_commits import own_commits_noted
 from fietsupdate.database.ledger import BEGUN
 from fietsupdate.database.visit import joined_session
 from fietsupdate.engine import hooks
@@ -31,7 +31,7 @@ from fietsupdate.filesystem.transaction import FileTransaction
 from fietsupdate.model import Entry, Phase, Step
 from fietsupdate.model.clock import now
 from fietsupdate.model.questions import Answer, Question
-from fietsupdate.process import put_back, stdout_on_stderr
+from fietsupdate.process import process_state_restored, stdout_on_stderr
 from fietsupdate.script import Surroundings
 
 if TYPE_CHECKING:
@@ -342,9 +342,9 @@ class StepTransaction:
                 finally:
                     files.changes.before_change = tuple
                 return
-            noting = commits_elsewhere(lambda: files.notes.note_foreign_commit(self.finished))
+            noting = own_commits_noted(lambda: files.notes.note_foreign_commit(self.finished))
             try:
-                with put_back(), stdout_on_stderr(), noting:
+                with process_state_restored(), stdout_on_stderr(), noting:
                     self._called(hook, around, None)
             finally:
                 gc.collect()  # a connection that the hook has never closed would block the next schema change

@@ -24,7 +24,7 @@ from fietsupdate.engine.data_version import recorded_in
 from fietsupdate.errors import UNCHANGED, ConfigError, ScriptError
 from fietsupdate.model import VERSION_MARK, Begun, Direction, Entry, Update
 from fietsupdate.planning.version_hooks import VersionHook, Versions, is_older, is_version, recorded, wrong_specifier
-from fietsupdate.process import Stop, put_back, stdout_on_stderr
+from fietsupdate.process import Stop, process_state_restored, stdout_on_stderr
 from fietsupdate.script import UpdateScript
 
 Hook = TypeVar("Hook", bound=Callable[..., object])
@@ -188,7 +188,7 @@ def _function(update: Update) -> Callable[..., object]:
 
 def _imported(name: str, where: str) -> ModuleType:
     try:
-        with put_back(), stdout_on_stderr():
+        with process_state_restored(), stdout_on_stderr():
             return importlib.import_module(name)
     except Stop:
         raise

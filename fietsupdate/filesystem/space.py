@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from fietsupdate.errors import UNCHANGED, FietsupdateError, FilesError, behind
+from fietsupdate.errors import UNCHANGED, FietsupdateError, FilesError, causes
 from fietsupdate.filesystem.posix.durable import DISK_FULL
 
 BLOCK = 4096
@@ -77,7 +77,7 @@ def standing(path: Path) -> Path:
 
 def is_full(error: BaseException | None) -> bool:
     """Return whether an error was caused by a full disk or a quota: an error of a file, or of a SQLite database."""
-    return any(_says_full(cause) for cause in behind(error))
+    return any(_says_full(cause) for cause in causes(error))
 
 
 def name_disk(error: FietsupdateError, default: Path, *, needed: int = 0) -> None:
@@ -115,8 +115,8 @@ def _says_full(error: BaseException) -> bool:
 
 def _path_of(error: BaseException) -> Path | None:
     """Return the path that the system could not write, if the error names one."""
-    causes = [cause for cause in behind(error) if isinstance(cause, OSError) and cause.errno in DISK_FULL]
-    names = (name for cause in causes for name in (cause.filename2, cause.filename) if isinstance(name, str | bytes))
+    full = [cause for cause in causes(error) if isinstance(cause, OSError) and cause.errno in DISK_FULL]
+    names = (name for cause in full for name in (cause.filename2, cause.filename) if isinstance(name, str | bytes))
     name = next(names, None)
     return Path(os.fsdecode(name)).absolute() if name else None
 

@@ -68,7 +68,9 @@ def _where(answer: Answer, step: Step) -> str:
 
 
 def _unanswered(open_ones: Sequence[tuple[Step, Question]]) -> UnansweredError:
-    lines = [f"Update {step.update.update_id} asks, and no answer is given: {shown(one)}" for step, one in open_ones]
+    lines = [
+        f"Update {step.update.update_id} asks, and no answer is given: {described(one)}" for step, one in open_ones
+    ]
     names = dict.fromkeys(one.name for _, one in open_ones)
     options = " ".join(f"--answer {name}=VALUE" for name in names)
     variables = " and ".join(f"{VARIABLE}{name.upper()}" for name in names)
@@ -84,7 +86,7 @@ def _unanswered(open_ones: Sequence[tuple[Step, Question]]) -> UnansweredError:
     )
 
 
-def shown(question: Question) -> str:
+def described(question: Question) -> str:
     """Return a question as it is shown on the screen: with its name, its choices and its default."""
     more = [f"one of {', '.join(question.choices)}"] if question.choices else []
     more += [f"default {question.default}"] if question.default is not None else []

@@ -58,22 +58,22 @@ def read(tree: ast.Module, source: bytes, declared: object, line: int) -> Asking
     """
     if b"ask" not in source and declared is None:
         return Asking(may_ask_more=not bases_are_known(tree))
-    found = Asking()
+    asking = Asking()
     classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
-    by_class = _declared(declared, line, found)
-    seen = 0
+    by_class = _declared(declared, line, asking)
+    calls_read = 0
     for name in (UP, DOWN):
         if name not in classes and not by_class[name]:
             continue
         chain, is_known = _chain(classes, name)
-        found.may_ask_more |= not is_known
+        asking.may_ask_more |= not is_known
         if any(_defines_ask(node) for node in chain):
             continue  # the class defines its own `ask`, which is not ours
         calls = [call for node in chain for call in _calls(node)]
-        seen += len(calls)
-        found.asks[name] = _asks(by_class[name], calls, found, strict=is_known)
-    found.may_ask_more |= sum(map(_is_ask, ast.walk(tree))) > seen
-    return found
+        calls_read += len(calls)
+        asking.asks[name] = _asks(by_class[name], calls, asking, strict=is_known)
+    asking.may_ask_more |= sum(map(_is_ask, ast.walk(tree))) > calls_read
+    return asking
 
 
 def bases_are_known(tree: ast.Module) -> bool:
@@ -126,13 +126,13 @@ def _calls(node: ast.ClassDef) -> Iterator[ast.Call]:
             yield one
 
 
-def _asks(declared: Mapping[str, Question], calls: Iterable[ast.Call], found: Asking, *, strict: bool) -> Asks:
+def _asks(declared: Mapping[str, Question], calls: Iterable[ast.Call], asking: Asking, *, strict: bool) -> Asks:
     """Join the declared questions of a class with those that its calls ask.
 
     Args:
         declared: The declared questions.
         calls: The calls in the class.
-        found: Collects the faults.
+        asking: Collects the faults.
         strict: Whether `ask` is certainly ours; a base class from elsewhere may have an `ask` with other arguments.
     """
     questions, unread = dict(declared), []
@@ -144,7 +144,7 @@ def _asks(declared: Mapping[str, Question], calls: Iterable[ast.Call], found: As
             continue
         except _WrongError as error:
             if strict:
-                found.faults.append((call.lineno, f"self.ask: {error}."))
+                asking.faults.append((call.lineno, f"self.ask: {error}."))
             else:
                 unread.append(call.lineno)
             continue
@@ -153,7 +153,7 @@ def _asks(declared: Mapping[str, Question], calls: Iterable[ast.Call], found: As
         first = questions.setdefault(question.name, question)
         if replace(first, line=0) != replace(question, line=0):
             what = f"self.ask: the question {question.name} is asked in line {first.line} in another way; name both."
-            found.faults.append((call.lineno, what))
+            asking.faults.append((call.lineno, what))
     return Asks(tuple(questions.values()), tuple(unread))
 
 
@@ -203,13 +203,13 @@ def _question(values: Mapping[str, object], line: int) -> Question:
     return Question(name, text, default, tuple(choices), line)
 
 
-def _declared(value: object, line: int, found: Asking) -> dict[str, dict[str, Question]]:
+def _declared(value: object, line: int, asking: Asking) -> dict[str, dict[str, Question]]:
     """Read the metadatum `questions`: by class, then by name."""
     by_class: dict[str, dict[str, Question]] = {UP: {}, DOWN: {}}
     if value is None:
         return by_class
     if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
-        found.faults.append((line, 'questions must be a list of `{"name": "...", "text": "..."}`.'))
+        asking.faults.append((line, 'questions must be a list of `{"name": "...", "text": "..."}`.'))
         return by_class
     for one in value:
         classes = DIRECTIONS.get(str(one.get("direction", "up")), frozenset())
@@ -220,11 +220,11 @@ def _declared(value: object, line: int, found: Asking) -> dict[str, dict[str, Qu
                 raise _WrongError(f"direction is {one['direction']!r}; it must be one of {', '.join(DIRECTIONS)}")
             question = _question(one, line)
         except _WrongError as error:
-            found.faults.append((line, f"questions: {error}."))
+            asking.faults.append((line, f"questions: {error}."))
             continue
         for name in classes:
             if question.name in by_class[name]:
-                found.faults.append((line, f"questions: {question.name} is declared twice."))
+                asking.faults.append((line, f"questions: {question.name} is declared twice."))
             by_class[name][question.name] = question
     return by_class
 

@@ -51,8 +51,8 @@ def _skeleton(lines: list[str]) -> Iterator[str]:
         if _ASSIGNMENT.match(lines[number]):
             taken = _length(lines, number)
             yield from lines[number : number + taken]
-        elif found := _CLASS.match(lines[number]):
-            yield f"class {found[1]}: pass"
+        elif match := _CLASS.match(lines[number]):
+            yield f"class {match[1]}: pass"
         else:
             yield ""
         number += taken

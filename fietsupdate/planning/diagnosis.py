@@ -126,9 +126,11 @@ def refusal(status: Status) -> Problem | None:
 
 def _half_restored(graph: Graph, files: FilesView, restore: OpenRestore) -> Status:
     """Return the status of a half restored instance, with no other problem: all others are consequences of this one."""
-    found = (problems.restore_interrupted(restore),)
+    interrupted = (problems.restore_interrupted(restore),)
     heads = graph.dag.heads()
-    return Status(UpdateState.INTERRUPTED, (), heads, (), (), found, data_dir=files.data_dir, database=restore.database)
+    return Status(
+        UpdateState.INTERRUPTED, (), heads, (), (), interrupted, data_dir=files.data_dir, database=restore.database
+    )
 
 
 def _outcome(pending: tuple[Update, ...]) -> UpdateState:

@@ -157,7 +157,7 @@ def _compare_ledgers(files: FilesView, database: DatabaseView, graph: Graph) -> 
 def _shared(ours: Sequence[Entry], theirs: Sequence[Entry]) -> int:
     """Count the entries that both ledgers begin with."""
     pairs = enumerate(zip(ours, theirs, strict=False))
-    return next((seen for seen, (one, other) in pairs if not same(one, other)), min(len(ours), len(theirs)))
+    return next((index for index, (one, other) in pairs if not same(one, other)), min(len(ours), len(theirs)))
 
 
 def _kind_of_prefix(ours: int, theirs: int) -> PairingKind:

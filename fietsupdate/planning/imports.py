@@ -16,13 +16,13 @@ def imports_of(tree: ast.Module) -> tuple[Import, ...]:
     Left out are imports inside of ``try``, ``if`` and functions, which need not work, and imports after a line that
     changes the import path: what they load is known only once that line has run.
     """
-    found: list[Import] = []
+    imports: list[Import] = []
     # thousands of scripts are read, so the most frequent kinds of statements are tested first
     for statement in tree.body:
         if isinstance(statement, ast.ImportFrom):
             if statement.module == "sys" and not MOVED_BY.isdisjoint(alias.name for alias in statement.names):
                 break
-            found += [
+            imports += [
                 Import(
                     statement.lineno,
                     statement.module or "",
@@ -32,14 +32,14 @@ def imports_of(tree: ast.Module) -> tuple[Import, ...]:
                 for alias in statement.names
             ]
         elif isinstance(statement, ast.Import):
-            found += [Import(statement.lineno, alias.name) for alias in statement.names]
+            imports += [Import(statement.lineno, alias.name) for alias in statement.names]
         elif (
             not isinstance(statement, _HARMLESS)
             and not _is_plain(statement)
             and any(map(_is_path, ast.walk(statement)))
         ):
             break
-    return tuple(found)
+    return tuple(imports)
 
 
 _HARMLESS = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)

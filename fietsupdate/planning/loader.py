@@ -106,10 +106,10 @@ def _opened_at_once(path: str, flags: int) -> int:
 
 def _folders_named_twice(folders: Sequence[Folder]) -> list[Fault]:
     """Find folders that are the same on disk: each of their scripts would be a duplicate of itself."""
-    seen: dict[str, Folder] = {}
+    folders_by_name: dict[str, Folder] = {}
     faults = []
     for folder in folders:
-        first = seen.setdefault(os.path.realpath(folder.path), folder)
+        first = folders_by_name.setdefault(os.path.realpath(folder.path), folder)
         if first is not folder:
             what = f"the folder is configured twice, as {first.name!r} and as {folder.name!r}."
             faults.append(Fault(folder.path, 0, what, "Name it once in `updates`."))

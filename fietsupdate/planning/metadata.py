@@ -374,13 +374,13 @@ def _leaves(names: _Names) -> tuple[Leave, ...]:
         return ()
     if texts and not names.classes.get("Down"):
         names.fault("leaves", "leaves says what Down leaves, and there is no class Down.")
-    found = []
+    leaves = []
     for text in texts:
         try:
-            found.append(leave(text))
+            leaves.append(leave(text))
         except ValueError as error:
             names.fault("leaves", f"leaves: {text!r} cannot be read: {error}.", FORMS)
-    return tuple(found)
+    return tuple(leaves)
 
 
 def _switch(names: _Names, name: str) -> bool:

@@ -30,8 +30,8 @@ class Applied:
 def applied_of(graph: Graph, applied: Sequence[str], entries: Iterable[Entry]) -> tuple[Applied, ...]:
     """Return the applied updates in the order of the ledger; updates without an entry of their own come first."""
     last = last_entries(entries)
-    found = [Applied(one, graph.updates.get(one), last.get(one)) for one in applied]
-    return tuple(sorted(found, key=lambda one: one.entry.seq if one.entry else 0))
+    updates = [Applied(one, graph.updates.get(one), last.get(one)) for one in applied]
+    return tuple(sorted(updates, key=lambda one: one.entry.seq if one.entry else 0))
 
 
 def by_package(graph: Graph, applied: Collection[str], pending: Sequence[Update]) -> tuple[PackageStatus, ...]:

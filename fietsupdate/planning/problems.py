@@ -320,9 +320,9 @@ def unrecorded(current: Sequence[str], fits: Sequence[tuple[str, ...]]) -> Probl
     )
     if not fits:
         return Problem("unrecorded", message, _STAMP_UNFIT)
-    shown = ", ".join(f"`fietsupdate stamp {_args(ids)}`" for ids in fits[:MANY])
+    commands = ", ".join(f"`fietsupdate stamp {_args(ids)}`" for ids in fits[:MANY])
     more = f", or {len(fits) - MANY} older ones" if len(fits) > MANY else ""
-    hint = f"Type what its files are at: {shown}{more}. No hook runs then."
+    hint = f"Type what its files are at: {commands}{more}. No hook runs then."
     return Problem("unrecorded", message, hint)
 
 

@@ -103,9 +103,9 @@ def _behind(
 ) -> Problem:
     heads = tree.heads(missing)
     update, lacks = next(
-        (one, found)
+        (one, revisions)
         for one in graph.ordered
-        if one.update_id in applied and (found := [head for head in heads if head in one.alembic_revisions])
+        if one.update_id in applied and (revisions := [head for head in heads if head in one.alembic_revisions])
     )
     at = ", ".join(database.alembic_current) or "no revision at all"
     commands = ", ".join(f"`alembic upgrade {revision}`" for revision in heads)
@@ -163,7 +163,7 @@ def _ahead(
 ) -> Problem:
     pending = [update for update in graph.ordered if update.update_id not in applied]
     update, early = next(
-        (one, found) for one in pending if (found := tree.lacking(one.alembic_revisions, needed) & extra)
+        (one, revisions) for one in pending if (revisions := tree.lacking(one.alembic_revisions, needed) & extra)
     )
     done = [
         one.update_id

@@ -222,5 +222,5 @@ def _unknown(graph: Graph, text: str, applied: frozenset[str]) -> TargetError:
 
 
 def _listed(ids: Sequence[str]) -> str:
-    shown = ", ".join(map(repr, ids[:MOST_CANDIDATES]))
-    return f"{shown} and {len(ids) - MOST_CANDIDATES} more" if len(ids) > MOST_CANDIDATES else shown
+    listed = ", ".join(map(repr, ids[:MOST_CANDIDATES]))
+    return f"{listed} and {len(ids) - MOST_CANDIDATES} more" if len(ids) > MOST_CANDIDATES else listed

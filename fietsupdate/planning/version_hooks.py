@@ -139,17 +139,17 @@ def recorded(entries: Iterable[Entry], earlier: str = "") -> Recorded:
         ends = is_mark(entry)
         if entry.direction is Direction.VERSION and not ends:
             ran[entry.update_id] = LastRun(entry.app_version)
-        seen = entry.update_id.partition(VERSION_MARK)[2] if ends else entry.app_version
-        if not is_version(seen):
+        app_version = entry.update_id.partition(VERSION_MARK)[2] if ends else entry.app_version
+        if not is_version(app_version):
             continue
-        taken_back = entry.direction is Direction.STAMP and newest and is_older(seen, newest)
+        taken_back = entry.direction is Direction.STAMP and newest and is_older(app_version, newest)
         if ends or taken_back or not version:
             back_from = newest if taken_back else ""
-            ran = {name: _seen_from(last, seen, taken_back=bool(taken_back)) for name, last in ran.items()}
-            version, newest, half_way_to = seen, seen, ""
+            ran = {name: _seen_from(last, app_version, taken_back=bool(taken_back)) for name, last in ran.items()}
+            version, newest, half_way_to = app_version, app_version, ""
         elif entry.direction is not Direction.DOWN:
-            half_way_to = half_way_to if seen == version else seen
-            newest = seen if is_older(newest, seen) else newest
+            half_way_to = half_way_to if app_version == version else app_version
+            newest = app_version if is_older(newest, app_version) else newest
     return Recorded(version, newest, ran, back_from, half_way_to)
 
 

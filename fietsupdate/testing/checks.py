@@ -33,8 +33,8 @@ def one_head(graph: Graph) -> None:
 def scripts_load(instance: TemporaryInstance) -> None:
     """See that every script can be imported, and that its classes can be made and have their hooks."""
     graph = instance.graph()
-    if found := instance.run(lambda: load_errors(graph)):
-        raise AssertionError("\n".join(found))
+    if faults := instance.run(lambda: load_errors(graph)):
+        raise AssertionError("\n".join(faults))
 
 
 def load_errors(graph: Graph) -> list[str]:

@@ -139,13 +139,13 @@ LEDGER_COLUMNS = ("seq", "update_id", "direction", "status")
 def ledger(connection: sa.Connection) -> tuple[tuple[Any, ...], ...]:
     """Return ``seq, update_id, direction, status`` of the rows of every ledger in a database, oldest first."""
     inspector = sa.inspect(connection)
-    found: list[tuple[Any, ...]] = []
+    rows: list[tuple[Any, ...]] = []
     for schema in _schemas(inspector):
         for name in inspector.get_table_names(schema):
             if name.startswith(TABLE):
                 table = sa.table(name, *map(sa.column, LEDGER_COLUMNS), schema=schema)
-                found += [tuple(row) for row in connection.execute(table.select())]
-    return tuple(sorted(found))
+                rows += [tuple(row) for row in connection.execute(table.select())]
+    return tuple(sorted(rows))
 
 
 def description(connection: sa.Connection, leave_out: Collection[str] = ()) -> Dump:
@@ -169,8 +169,8 @@ def description(connection: sa.Connection, leave_out: Collection[str] = ()) -> D
             name = f"{prefix}{table}"
             lines += [f"{name}: {line}" for line in _table_lines(inspector, table, schema, connection.dialect)]
             quoted = connection.dialect.identifier_preparer.format_table(sa.table(table, schema=schema))
-            found = connection.exec_driver_sql(f"SELECT * FROM {quoted}").mappings()  # noqa: S608
-            rows[name] = sorted((tuple(sorted(row.items())) for row in found), key=repr)
+            records = connection.exec_driver_sql(f"SELECT * FROM {quoted}").mappings()  # noqa: S608
+            rows[name] = sorted((tuple(sorted(row.items())) for row in records), key=repr)
     return {"schema": sorted(lines), "rows": rows}
 
 
@@ -191,13 +191,13 @@ def _table_lines(inspector: sa.Inspector, table: str, schema: str | None, dialec
         more = {key: column.get(key) for key in ("default", "computed", "identity") if column.get(key) is not None}
         yield f"column {column['name']} {kind}{'' if column['nullable'] else ' not null'}{f' {more}' if more else ''}"
     yield f"primary key {inspector.get_pk_constraint(table, schema)['constrained_columns']}"
-    for kind, found in (
+    for kind, parts in (
         ("foreign key", inspector.get_foreign_keys(table, schema)),
         ("unique", inspector.get_unique_constraints(table, schema)),
         ("index", inspector.get_indexes(table, schema)),
         ("check", inspector.get_check_constraints(table, schema)),
     ):
-        for one in found:
+        for one in parts:
             yield f"{kind} {', '.join(f'{key}={value}' for key, value in sorted(one.items()) if value)}"
 
 
@@ -224,11 +224,11 @@ class Node:
 
 def tree(root: Path, *, exclude: Collection[str] = ()) -> dict[str, Node]:
     """Map every path below `root`, relative to it, to its node; `exclude` names paths left out with all below them."""
-    found: dict[str, Node] = {}
+    nodes: dict[str, Node] = {}
     files: dict[tuple[int, int], str] = {}
     for path in _walk(root, "", frozenset(exclude)):
-        found[path] = _node(root / path, path, files)
-    return found
+        nodes[path] = _node(root / path, path, files)
+    return nodes
 
 
 def contents(root: Path, *, exclude: Collection[str] = ()) -> dict[str, bytes]:

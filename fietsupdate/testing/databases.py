@@ -52,11 +52,11 @@ def with_driver_of(url: str, configured: str) -> str:
     """
     if not configured:
         return url
-    own, made = sa.make_url(configured), sa.make_url(url)
-    if own.get_backend_name() == made.get_backend_name():
-        return text(made.set(drivername=own.drivername))
-    if made.get_backend_name() == "sqlite" and own.get_dialect().is_async:
-        return text(made.set(drivername="sqlite+aiosqlite"))
+    own, other = sa.make_url(configured), sa.make_url(url)
+    if own.get_backend_name() == other.get_backend_name():
+        return text(other.set(drivername=own.drivername))
+    if other.get_backend_name() == "sqlite" and own.get_dialect().is_async:
+        return text(other.set(drivername="sqlite+aiosqlite"))
     return url
 
 
@@ -243,8 +243,8 @@ def _server(url: str) -> Iterator[sa.Connection]:
         with engine.connect() as connection:
             yield connection
     except sa.exc.OperationalError as error:
-        shown = sa.make_url(url).render_as_string()
-        raise DatabaseError(f"The server of {shown} does not do what a test needs: {error.orig}") from error
+        masked_url = sa.make_url(url).render_as_string()
+        raise DatabaseError(f"The server of {masked_url} does not do what a test needs: {error.orig}") from error
     finally:
         engine.dispose()
 

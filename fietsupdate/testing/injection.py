@@ -141,15 +141,15 @@ WATCHED = frozenset({"pysqlite", "aiosqlite", "psycopg", "pymysql", "asyncpg", "
 """SQLAlchemy's names of the drivers whose own methods are replaced."""
 
 
-def watch(told: Told) -> None:
+def watch(on_point: Told) -> None:
     """Replace the drivers' methods in this process; it stays so until it ends."""
-    _watch_sqlite(told)
+    _watch_sqlite(on_point)
     for cursor, connection in _drivers():
         for name in ("execute", "executemany"):
-            setattr(cursor, name, _statement(told, getattr(cursor, name)))
+            setattr(cursor, name, _statement(on_point, getattr(cursor, name)))
         for name in ("commit", "rollback"):
-            setattr(connection, name, _end(told, name, getattr(connection, name)))
-    _watch_engines(told)
+            setattr(connection, name, _end(on_point, name, getattr(connection, name)))
+    _watch_engines(on_point)
 
 
 def _drivers() -> Iterator[tuple[Any, Any]]:
@@ -167,14 +167,14 @@ def _drivers() -> Iterator[tuple[Any, Any]]:
     yield asyncpg.AsyncAdapt_asyncpg_cursor, asyncpg.AsyncAdapt_asyncpg_connection
 
 
-def _watch_sqlite(told: Told) -> None:
+def _watch_sqlite(on_point: Told) -> None:
     class Cursor(sqlite3.Cursor):
-        execute = _statement(told, sqlite3.Cursor.execute)
-        executemany = _statement(told, sqlite3.Cursor.executemany)
+        execute = _statement(on_point, sqlite3.Cursor.execute)
+        executemany = _statement(on_point, sqlite3.Cursor.executemany)
 
     class WatchedConnection(sqlite3.Connection):
-        commit = _end(told, "commit", sqlite3.Connection.commit)
-        rollback = _end(told, "rollback", sqlite3.Connection.rollback)
+        commit = _end(on_point, "commit", sqlite3.Connection.commit)
+        rollback = _end(on_point, "rollback", sqlite3.Connection.rollback)
 
         def cursor(self, factory: type[sqlite3.Cursor] = Cursor) -> sqlite3.Cursor:  # type: ignore[override]
             return super().cursor(factory)
@@ -186,37 +186,37 @@ def _watch_sqlite(told: Told) -> None:
     sqlite3.connect = sqlite3.dbapi2.connect = connect  # type: ignore[assignment]
 
 
-def _watch_engines(told: Told) -> None:
+def _watch_engines(on_point: Told) -> None:
     def is_left(connection: Connection) -> bool:
         return connection.dialect.driver not in WATCHED
 
     def execute(connection: Connection, cursor: Any, statement: str, *_: Any) -> None:
         if is_left(connection):
-            told(_short(statement), _owner(cursor))
+            on_point(_short(statement), _owner(cursor))
 
     def end(name: str, connection: Connection) -> None:
         if is_left(connection):
-            told(name, connection.connection.dbapi_connection)
+            on_point(name, connection.connection.dbapi_connection)
 
     event.listen(Engine, "before_cursor_execute", execute)
     event.listen(Engine, "commit", functools.partial(end, "COMMIT"))
     event.listen(Engine, "rollback", functools.partial(end, "ROLLBACK"))
 
 
-def _statement(told: Told, real: Callable[..., Any]) -> Callable[..., Any]:
+def _statement(on_point: Told, real: Callable[..., Any]) -> Callable[..., Any]:
     def execute(cursor: Any, statement: Any, *args: Any, **kw: Any) -> Any:
-        told(_short(statement), _owner(cursor))
+        on_point(_short(statement), _owner(cursor))
         return real(cursor, statement, *args, **kw)
 
     return execute
 
 
-def _end(told: Told, name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+def _end(on_point: Told, name: str, real: Callable[..., Any]) -> Callable[..., Any]:
     def end(connection: Any) -> Any:
-        told(name.upper(), connection)
+        on_point(name.upper(), connection)
         answer = real(connection)
         if name == "commit":
-            told(COMMITTED, connection)
+            on_point(COMMITTED, connection)
         return answer
 
     return end

@@ -156,13 +156,13 @@ class TemporaryInstance:
     def contents(self) -> dict[str, bytes]:
         """Return the bytes of every file that `tree` names: for expectations that are written out by hand."""
         roots = dict(self._roots())
-        found = {}
+        contents = {}
         for path, node in self.tree().items():
             prefix, colon, rest = path.partition(":")
             root, name = (roots[f"{prefix}:"], rest) if colon and f"{prefix}:" in roots else (self.data_dir, path)
             if node.kind == "file":
-                found[path] = (root / name).read_bytes()
-        return found
+                contents[path] = (root / name).read_bytes()
+        return contents
 
     def dump(self) -> Dump:
         """Describe schema and rows of the application's tables; see `fietsupdate.testing.content.description`."""
@@ -189,7 +189,7 @@ class TemporaryInstance:
         The environment, the working directory and the logging of this process are as before when it returns. Inside of
         a running event loop it is called in a thread, as an async env.py starts a loop of its own.
         """
-        with surroundings(self.top, self.environ, self.config.pointed):
+        with surroundings(self.top, self.environ, self.config.redirect):
             if not _in_event_loop():
                 return call()
             with ThreadPoolExecutor(1) as threads:
@@ -197,7 +197,7 @@ class TemporaryInstance:
 
     def whole_environ(self) -> dict[str, str]:
         """Return the environment for a process of its own."""
-        with surroundings(self.top, self.environ, self.config.pointed):
+        with surroundings(self.top, self.environ, self.config.redirect):
             return dict(os.environ)
 
 
@@ -246,25 +246,24 @@ def make(
         EnvPyError: env.py opens another database; nothing was changed there.
         FietsupdateError: the project's configuration does not work.
     """
-    pointed = Redirect(url, databases.configured_url(config), str(uuid.uuid4()))
-    databases.mark(url, pointed.mark)
+    redirect = Redirect(url, databases.configured_url(config), str(uuid.uuid4()))
+    databases.mark(url, redirect.mark)
     extra_dirs = {name: data_dir.parent / "dirs" / name for name in config.extra_dirs}
     for path in (data_dir, *extra_dirs.values()):
         path.mkdir(parents=True, exist_ok=True)
-    with surroundings(top, environ, pointed), activated(config) as application:
-        aim = substituted(application, data_dir, extra_dirs, pointed).config
-    made = TemporaryInstance(
-        replace(aim, overrides=aim.overrides | {"data_dir"}), databases.blocking(url), top, environ, data
-    )
+    with surroundings(top, environ, redirect), activated(config) as application:
+        clone_config = substituted(application, data_dir, extra_dirs, redirect).config
+    clone_config = replace(clone_config, overrides=clone_config.overrides | {"data_dir"})
+    instance = TemporaryInstance(clone_config, databases.blocking(url), top, environ, data)
     try:
-        made.status()
+        instance.status()
     except EnvPyError as error:
         error.hint = (
             "env.py must open the database of the fixture fietsupdate_database_url. If it takes its URL from the "
             "environment, say so in a fixture fietsupdate_environ. " + error.hint
         )
         raise
-    return made
+    return instance
 
 
 def _in_event_loop() -> bool:
@@ -276,12 +275,12 @@ def _in_event_loop() -> bool:
 
 
 @contextlib.contextmanager
-def surroundings(top: Path, environ: Mapping[str, str], pointed: Redirect | None) -> Iterator[None]:
+def surroundings(top: Path, environ: Mapping[str, str], redirect: Redirect | None) -> Iterator[None]:
     """Let the application find its folder and its environment; put back what it does to this process."""
     before = dict(os.environ)
     os.environ.update(environ)
     try:
-        repointed = environment_pointed(pointed) if pointed is not None else contextlib.nullcontext()
+        repointed = environment_pointed(redirect) if redirect is not None else contextlib.nullcontext()
         with contextlib.chdir(top), _logging_put_back(), repointed:
             yield
     finally:

@@ -47,8 +47,8 @@ class Reverted:
 
     def _why_not_left(self, leave: Leave) -> str:
         if leave.kind == FILES:
-            made, left = _changed(leave, self.before, self.applied), _changed(leave, self.before, self.now)
-            return "Down takes them back." if made and not left else ""
+            appeared, left = _changed(leave, self.before, self.applied), _changed(leave, self.before, self.now)
+            return "Down takes them back." if appeared and not left else ""
         if not holds(self.applied, leave):
             return "it is not there after Up."
         if not holds(self.now, leave):
@@ -65,11 +65,11 @@ def holds(state: State, leave: Leave) -> bool:
 
 def part(state: State, leave: Leave) -> Mapping[str, object]:
     """Return what a state says of a table or column."""
-    found = {key: value for key, value in state.items() if _is_about(key, leave)}
+    part_state = {key: value for key, value in state.items() if _is_about(key, leave)}
     rows = state.get(f"{ROWS}{leave.table}")
     if leave.kind == COLUMN and rows is not None:
-        found["values"] = [[pair for pair in row if pair[0] == leave.column] for row in _rows(rows)]
-    return found
+        part_state["values"] = [[pair for pair in row if pair[0] == leave.column] for row in _rows(rows)]
+    return part_state
 
 
 def _without(state: dict[str, object], leave: Leave) -> None:

@@ -53,11 +53,11 @@ def hooks_of(instance: TemporaryInstance) -> tuple[VersionHook, ...]:
 
     def load() -> tuple[VersionHook, ...]:
         with activated(config) as application:
-            url = config.pointed.url if config.pointed is not None else instance.url
+            url = config.redirect.url if config.redirect is not None else instance.url
             return tuple(version_hooks.load(hook_modules.active(config, application.with_url(url).settings)))
 
-    if found := instance.run(load):
-        return found
+    if hooks := instance.run(load):
+        return hooks
     raise NothingToTestError("version_hooks names no module, and no plugin, that has version hooks")
 
 
@@ -86,8 +86,8 @@ def releases_of(graph: Graph, hooks: Sequence[VersionHook], named: Named | None,
 
 def crossing(hooks: Sequence[VersionHook], old: Release, new: Release) -> tuple[str, ...]:
     """Return the ids of the hooks for an upgrade of an instance that was installed as the older release."""
-    seen = Versions("", new.version, Recorded(old.version, old.version), tuple(hooks))
-    return tuple(update.update_id for update in seen.waiting)
+    versions = Versions("", new.version, Recorded(old.version, old.version), tuple(hooks))
+    return tuple(update.update_id for update in versions.waiting)
 
 
 def _said(named: Named) -> dict[str, str | Sequence[str] | None]:
@@ -117,15 +117,15 @@ def _updates(graph: Graph, version: str, said: str | Sequence[str] | None) -> fr
 
 def _release_updates(graph: Graph) -> dict[Version, str]:
     """Return the updates that are called as a version is: ``v1.2.0``."""
-    found = {}
+    ids_by_version = {}
     for update_id in graph.updates:
         if "." not in update_id and not update_id.startswith("v"):
             continue  # a date
         try:
-            found[Version(update_id)] = update_id
+            ids_by_version[Version(update_id)] = update_id
         except InvalidVersion:
             continue
-    return found
+    return ids_by_version
 
 
 def _bounds(graph: Graph, hooks: Iterable[VersionHook]) -> list[str]:

@@ -27,7 +27,7 @@ def state_of(instance: TemporaryInstance) -> State:
     return {
         **{f"file {path}": replace(node, mtime_ns=0) for path, node in instance.tree().items()},
         **{f"schema: {line}": True for line in content["schema"] or []},
-        **{f"rows of {table}": tuple(found) for table, found in content["rows"].items()},
+        **{f"rows of {table}": tuple(rows) for table, rows in content["rows"].items()},
         "VERSION": files.version,
         "ledger in the database": rows,
         "ledger in the data directory": tuple(entry.update_id for entry in files.entries),
@@ -49,9 +49,9 @@ def differences(now: State, wanted: State, unsteady: Collection[str] = ()) -> li
 
 def listed(lines: Collection[str]) -> str:
     """Return lines for a message, the first ones only where there are many."""
-    shown = [f"  {line[:200]}" for line in lines][:MOST_LINES]
+    printed = [f"  {line[:200]}" for line in lines][:MOST_LINES]
     more = [f"  and {len(lines) - MOST_LINES} more"] if len(lines) > MOST_LINES else []
-    return "\n".join([*shown, *more])
+    return "\n".join([*printed, *more])
 
 
 class InstanceSnapshot:

@@ -194,14 +194,14 @@ class VersionSweep(Sweep):
 
     def _steps(self) -> Sequence[State]:
         self._snapshot.restore()
-        seen: list[State] = []
+        states: list[State] = []
 
-        def look(event: Event) -> None:
+        def note_state(event: Event) -> None:
             if event.event == "update_begun":
-                seen.append(state_of(self._instance))
+                states.append(state_of(self._instance))
 
-        self._instance.run(lambda: self._instance.updater.update(on_event=look))
-        return seen[1:]
+        self._instance.run(lambda: self._instance.updater.update(on_event=note_state))
+        return states[1:]
 
     def _why(self) -> str:
         self._snapshot.restore()
@@ -235,8 +235,8 @@ def sweep_version(instance: TemporaryInstance, version: str, *, every: int = 1) 
 
 @contextmanager
 def _bench(instance: TemporaryInstance, update_id: str, kind: type[Sweep] = Sweep) -> Iterator[Sweep]:
-    with tempfile.TemporaryDirectory() as made, Zygote(folder=Path(made)) as zygote:
-        bench = kind(instance, update_id, zygote, Path(made))
+    with tempfile.TemporaryDirectory() as folder, Zygote(folder=Path(folder)) as zygote:
+        bench = kind(instance, update_id, zygote, Path(folder))
         try:
             yield bench
         finally:

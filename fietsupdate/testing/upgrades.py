@@ -24,7 +24,7 @@ Way = tuple[Release, ...]
 """The releases that an instance has, one after the other."""
 
 
-def shown(way: Way) -> str:
+def described(way: Way) -> str:
     """Write a way as ``0.1 -> 0.7``."""
     return " -> ".join(release.version for release in way)
 
@@ -83,7 +83,7 @@ class Upgrades:
             return
         often = {hook.update.update_id for hook in hooks_of(self._as(way[-1])) if hook.every}  # of its plugins, too
         if twice := [hook for hook, times in ran.items() if times > 1 and hook not in often]:
-            raise AssertionError(f"On the way {shown(way)} these have run more than once: {', '.join(twice)}.")
+            raise AssertionError(f"On the way {described(way)} these have run more than once: {', '.join(twice)}.")
 
     def install(self, release: Release) -> TemporaryInstance:
         """Make the instance a new installation of a release, without data that belongs to its version.
@@ -92,17 +92,17 @@ class Upgrades:
             AssertionError: a version hook has run, or it is not up to date.
         """
         self._empty.restore()
-        made = self._as(release)
-        made.update_through(*made.graph().dag.heads())
-        made.update()
-        entries = made.run(made.updater.history)
+        instance = self._as(release)
+        instance.update_through(*instance.graph().dag.heads())
+        instance.update()
+        entries = instance.run(instance.updater.history)
         ran = [one.update_id for one in entries if one.direction is Direction.VERSION and ":" in one.update_id]
         if ran:
             raise AssertionError(
                 f"On a new installation of {release.version} version hooks have run: {', '.join(ran)}."
             )
-        _see_that_it_is_current(made, f"A new installation of {release.version}")
-        return made
+        _see_that_it_is_current(instance, f"A new installation of {release.version}")
+        return instance
 
     def see_that_all_can_run(self) -> None:
         """See that each hook runs on some way between releases.
@@ -176,8 +176,8 @@ class Upgrades:
             self._start[1].restore()
             return
         self._forget_start()
-        made = self.install(release)
-        self._fill(made, release.version)
+        instance = self.install(release)
+        self._fill(instance, release.version)
         self._start = release, self._copy()
 
     def _forget_start(self) -> None:
@@ -185,21 +185,21 @@ class Upgrades:
             self._start[1].drop()
         self._start = None
 
-    def _fill(self, made: TemporaryInstance, version: str) -> None:
+    def _fill(self, instance: TemporaryInstance, version: str) -> None:
         """Put in the data of this version, or of the newest one before it for which there is any."""
-        begins = f"{made.config.distribution}{VERSION_MARK}"
+        begins = f"{instance.config.distribution}{VERSION_MARK}"
         fills = {
-            Version(name.removeprefix(begins)): fill for name, fill in made.data.items() if name.startswith(begins)
+            Version(name.removeprefix(begins)): fill for name, fill in instance.data.items() if name.startswith(begins)
         }
         if reached := [one for one in fills if one <= Version(version)]:
-            fills[max(reached)](made)
+            fills[max(reached)](instance)
 
     def _upgraded(self, release: Release) -> Sequence[str]:
-        made = self._as(release)
-        done = made.update().done
-        if again := made.update().done:
+        instance = self._as(release)
+        done = instance.update().done
+        if again := instance.update().done:
             raise AssertionError(f"At {release.version} already, these ran once more: {', '.join(again)}.")
-        _see_that_it_is_current(made, f"The instance that was upgraded to {release.version}")
+        _see_that_it_is_current(instance, f"The instance that was upgraded to {release.version}")
         return [update_id for update_id in done if ":" in update_id]
 
 

@@ -294,7 +294,7 @@ def test_without_the_grant_the_grant_is_named(server: Database, tmp_path: Path) 
         server.execute(f"DROP USER {user}@'127.0.0.1'")
     assert error.message.startswith(f"The database said: Access denied for user '{user}'@'127.0.0.1'")
     assert f"GRANT ALL ON `{server.name.replace('_', chr(92) + '_')}" in error.hint
-    assert password not in plain.shown + error.message + error.hint
+    assert password not in plain.masked_url + error.message + error.hint
 
 
 # -- somebody is connected

@@ -151,7 +151,7 @@ def test_what_a_program_says_is_told_without_secrets(stand_ins: Programs, tmp_pa
     store = open_store(url.render_as_string(hide_password=False), file=None)
     error = fails(lambda: store.dump(tmp_path / "dump"))
     assert error.message == "pg_dump failed: line 3 line 4 line 5 line 6 line 7 *:*:*:*:***."
-    assert "s3cret" not in repr(store.shown) + repr(error.details)
+    assert "s3cret" not in repr(store.masked_url) + repr(error.details)
     assert not list(tmp_path.glob("dump*"))
 
 
@@ -163,8 +163,8 @@ def test_statements_that_a_client_repeats_are_not_told(mariadb: Database) -> Non
 
 def test_passwords_in_the_query_are_not_shown() -> None:
     store = open_store("postgresql+psycopg://h/d?user=me&password=s3cret&sslpassword=other", file=None)
-    assert "s3cret" not in store.shown
-    assert "other" not in store.shown
+    assert "s3cret" not in store.masked_url
+    assert "other" not in store.masked_url
 
 
 # -- nobody is left behind

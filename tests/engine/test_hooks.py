@@ -11,7 +11,7 @@ from fietsupdate import Updater, UpdateScript
 from fietsupdate.engine import hooks
 from fietsupdate.errors import FietsupdateError
 from fietsupdate.model import Direction
-from fietsupdate.process import children_end_here
+from fietsupdate.process import forked_children_exit
 from support.notes import notes
 
 CHILD = """
@@ -44,7 +44,7 @@ def test_a_forked_child_that_leaves_the_hook_ends_there(run, leave, code):
 def test_a_forked_child_ends_with_its_own_code(error, code, capfd):
     owner = os.getpid()
     try:
-        with children_end_here():
+        with forked_children_exit():
             child = os.fork()
             if child == 0:
                 raise error

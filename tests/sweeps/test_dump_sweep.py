@@ -268,7 +268,7 @@ def kill_everybody(swing: Swing) -> None:
             if child == 0:
                 with suppress(BaseException):
                     kind: Any = type(swing.store)
-                    kind(wire.by(swing.store.url)).swap(kind(wire.by(swing.new.url), made=True), tag)
+                    kind(wire.by(swing.store.url)).swap(kind(wire.by(swing.new.url), is_ours=True), tag)
                     os._exit(0)
                 os._exit(1)
             status = wire.carry(child, is_last, delivered=delivered)

@@ -51,7 +51,7 @@ def substituted(
             backup=Policy.NEVER,
             running="",
             maintenance=None,
-            pointed=redirect,
+            redirect=redirect,
         ),
     )
 

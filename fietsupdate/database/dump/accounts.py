@@ -123,8 +123,8 @@ class Account:
         """
         if self.real.dialect == "postgresql":
             _see_that_all_can_be_owned(self.real)
-            made = f"CREATE ROLE {quoted(self.name)} LOGIN PASSWORD {literal(self.password)}"
-            statements = [made, f"GRANT {quoted(self.name)} TO CURRENT_USER"]
+            is_ours = f"CREATE ROLE {quoted(self.name)} LOGIN PASSWORD {literal(self.password)}"
+            statements = [is_ours, f"GRANT {quoted(self.name)} TO CURRENT_USER"]
         else:
             pattern = backquoted(re.sub(r"([_%\\])", r"\\\1", sa.make_url(self.clone.url).database or ""))
             statements = [

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from fietsupdate.errors import DatabaseError, masked
 
-_UNKNOWN = "Which database env.py's connection leads to could not be asked, so {shown} cannot be shown to be it."
+_UNKNOWN = "Which database env.py's connection leads to could not be asked, so {url} cannot be shown to be it."
 _SAY_IT_IN_THE_URL = (
     "Put host, port, user and database into the URL that env.py opens; what is given to the driver beside it "
     "(creator=, a session's own USE) the database's programs cannot see."
@@ -20,7 +20,7 @@ class DatabaseClient(ABC):
 
     Attributes:
         url: The SQLAlchemy URL of this database, with its password; never to be printed.
-        made: Whether fietsupdate created it, beside a live one; only then may it be dropped.
+        is_ours: Whether fietsupdate created it, beside a live one; only then may it be dropped.
         visited: The identity of the database that env.py's connection leads to (`fietsupdate.views`); empty if unknown,
             None if not determined.
 
@@ -28,11 +28,11 @@ class DatabaseClient(ABC):
     """
 
     url: str
-    made: bool = False
+    is_ours: bool = False
     visited: tuple[str, ...] | None = None
 
     @property
-    def shown(self) -> str:
+    def masked_url(self) -> str:
         """The URL with its password masked."""
         return masked(sa.make_url(self.url).render_as_string(hide_password=True))
 
@@ -48,15 +48,16 @@ class DatabaseClient(ABC):
         Raises:
             DatabaseError: The identities differ, or one is unknown; the message names them.
         """
-        if self.made or self.visited is None:
+        if self.is_ours or self.visited is None:
             return
-        found = self.identity()
+        identity = self.identity()
         if not self.visited:
-            raise DatabaseError(_UNKNOWN.format(shown=self.shown), hint=_SAY_IT_IN_THE_URL)
-        if found != self.visited:
+            raise DatabaseError(_UNKNOWN.format(url=self.masked_url), hint=_SAY_IT_IN_THE_URL)
+        if identity != self.visited:
             raise DatabaseError(
-                f"env.py's connection leads to {_words(self.visited)}; by the URL that env.py opens, {self.shown}, the "
-                f"database's own programs come to {_words(found)}. Which one is meant cannot be known.",
+                f"env.py's connection leads to {_words(self.visited)}; by the URL that env.py opens, "
+                f"{self.masked_url}, the database's own programs come to {_words(identity)}. Which one is meant cannot "
+                "be known.",
                 hint=_SAY_IT_IN_THE_URL,
             )
 

@@ -97,7 +97,7 @@ def facts(store: Store, *, all_roles: bool) -> Facts:
     sizes = store.query(_POSTGRESQL_SIZES if is_postgresql else _MYSQL_SIZES)
     large = {name or "": counted or "" for name, size, counted in sizes if int(float(size or 0)) > LARGE}
     others = _MAKES_ROLES if all_roles else "false"
-    found = {
+    texts = {
         "the schema": _hash(store.schema_text()),
         "settings or rights of the database": _hash(
             repr(store.query(_POSTGRESQL_SETTINGS if is_postgresql else _MYSQL_SETTINGS))
@@ -105,10 +105,10 @@ def facts(store: Store, *, all_roles: bool) -> Facts:
     }
     if is_postgresql:
         roles = store.query(f"{_POSTGRESQL_ROLES}{_OF_THIS_DATABASE.format(others=others)} ORDER BY 1")
-        found["roles"] = _hash(repr(roles))
+        texts["roles"] = _hash(repr(roles))
     rows = sums(store, leave_out=large)
-    found |= {f"rows of {table}": text for table, text in {**rows, **large}.items()}
-    return Facts(found, len(rows), tuple(sorted(large)))
+    texts |= {f"rows of {table}": text for table, text in {**rows, **large}.items()}
+    return Facts(texts, len(rows), tuple(sorted(large)))
 
 
 def _hash(text: str) -> str:

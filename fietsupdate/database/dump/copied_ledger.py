@@ -57,8 +57,8 @@ def loaded(store: Store, ledger: LedgerTable | None) -> Loaded:
         f"FROM (SELECT {', '.join(columns)}, NULL AS {ANSWERS} FROM {name(ledger.rows)}) AS o"
     )
     ids = store.query(f"SELECT instance_id FROM {name(ledger.instance)}")  # noqa: S608  # our own names
-    found = [dict(zip((*columns, ANSWERS), row, strict=True)) for row in rows]
-    return _said(found, (ids[0][0] or "") if ids else "")
+    values = [dict(zip((*columns, ANSWERS), row, strict=True)) for row in rows]
+    return _said(values, (ids[0][0] or "") if ids else "")
 
 
 def dumped(store: Store, dump: Path, ledger: LedgerTable) -> Loaded | None:

@@ -51,8 +51,8 @@ def digests(store: Store, without: Mapping[str, Container[str]] | None = None) -
     Raises:
         DatabaseError: The rows cannot be read.
     """
-    found = sums(store, without=without) if store.file is None else _sqlite(store.file, without or {})
-    return {table: digest for table, digest in found.items() if not is_ours(table)}
+    digests_by_table = sums(store, without=without) if store.file is None else _sqlite(store.file, without or {})
+    return {table: digest for table, digest in digests_by_table.items() if not is_ours(table)}
 
 
 def sums(
@@ -116,20 +116,20 @@ def _counted(columns: Sequence[str], table: str, without: Mapping[str, Container
 
 def _sqlite(file: Path, without: Mapping[str, Container[str]]) -> dict[str, str]:
     """Add up the tables of a file; a virtual table whose module this Python lacks has its rows in other tables."""
-    found = {}
+    digests_by_table = {}
     with closing(sqlite3.connect(file)) as connection:
         names = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite!_%' ESCAPE '!'"
         try:
             for (table,) in connection.execute(names).fetchall():
                 try:
                     if text := _sqlite_sum(connection, table, without):
-                        found[table] = text
+                        digests_by_table[table] = text
                 except sqlite3.OperationalError as error:
                     if "no such module" not in str(error):
                         raise
         except sqlite3.Error as error:
             raise DatabaseError(f"The rows of {file} cannot be read: {error}.") from error
-    return found
+    return digests_by_table
 
 
 def _sqlite_sum(connection: sqlite3.Connection, table: str, without: Mapping[str, Container[str]]) -> str:

@@ -23,7 +23,7 @@ from fietsupdate.database.dump.store import (
     CLONE,
     NEW,
     OLD,
-    Moved,
+    OnBytes,
     Settings,
     Store,
     arriving,
@@ -60,9 +60,9 @@ class MySQLStore(Store):
 
     file = None
 
-    def __init__(self, url: str, *, made: bool = False) -> None:
+    def __init__(self, url: str, *, is_ours: bool = False) -> None:
         self.url = url
-        self.made = made
+        self.is_ours = is_ours
         self._parsed = sa.make_url(url)
         self._server = self._parsed.set(database="")
         self.dialect = self._parsed.get_backend_name()
@@ -101,7 +101,7 @@ class MySQLStore(Store):
         )
         return int(float(client.select(self._server, sql)[0][0] or 0))
 
-    def dump(self, dest: Path, moved: Moved = ignore) -> None:
+    def dump(self, dest: Path, moved: OnBytes = ignore) -> None:
         """Write one snapshot of all InnoDB tables, with routines, triggers and events."""
         self.refuse_another()
         origin = Origin.on(self._parsed)
@@ -112,7 +112,7 @@ class MySQLStore(Store):
             _see_whole(draft)
             self.notes = tuple(oversized(self._parsed, draft))
 
-    def load_beside(self, dump: Path, tag: str, moved: Moved = ignore, settings: Settings | None = None) -> Store:
+    def load_beside(self, dump: Path, tag: str, moved: OnBytes = ignore, settings: Settings | None = None) -> Store:
         """Load into a new database with the character set and collation of the old one; its events are switched off."""
         del settings  # they are in the dump
         _see_whole(dump)
@@ -132,7 +132,7 @@ class MySQLStore(Store):
         return new
 
     def clone(
-        self, tag: str, folder: Path | None = None, moved: Moved = ignore, *, by_dump: bool = False, definer: str = ""
+        self, tag: str, folder: Path | None = None, moved: OnBytes = ignore, *, by_dump: bool = False, definer: str = ""
     ) -> Store:
         """Copy by dump and load, in one stream; the copy's events are switched off."""
         del folder, by_dump  # a server stores its databases itself, and a dump is the only way
@@ -150,7 +150,7 @@ class MySQLStore(Store):
     def swap(self, new: Store, tag: str) -> None:
         """Exchange the tables in one RENAME TABLE; see `mysql_swap`."""
         if not isinstance(new, MySQLStore):
-            raise DatabaseError(f"{new.shown} is not a MariaDB or MySQL database.")
+            raise DatabaseError(f"{new.masked_url} is not a MariaDB or MySQL database.")
         old = self.sibling(OLD, tag)
         if is_swapped(self, new, old):
             return
@@ -191,7 +191,7 @@ class MySQLStore(Store):
         name = self.name
         if len(name) + len(ending) > LONGEST_NAME:
             name = f"{name[: LONGEST_NAME - len(ending) - 9]}_{sha256(name.encode()).hexdigest()[:8]}"
-        return MySQLStore(address.at(self._parsed, name + ending).render_as_string(hide_password=False), made=True)
+        return MySQLStore(address.at(self._parsed, name + ending).render_as_string(hide_password=False), is_ours=True)
 
     def drop(self) -> None:
         """Drop the database and end its sessions."""

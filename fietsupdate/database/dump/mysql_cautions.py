@@ -47,7 +47,7 @@ def barriers(url: sa.URL, *beside: sa.URL) -> list[tuple[str, str]]:
         url: The live database.
         beside: The databases that a restore creates beside it; existing content in them counts, too.
     """
-    found = [*_keys_from_elsewhere(url)]
+    obstacles = [*_keys_from_elsewhere(url)]
     rights = Rights.on(url)
     kinds = {kind for one in (url, *beside) for kind, _, _ in scripts.hanging(one)}
     remedies: dict[str, str] = {}
@@ -57,10 +57,10 @@ def barriers(url: sa.URL, *beside: sa.URL) -> list[tuple[str, str]]:
             text = f"A restore takes rights on the database {name} that this user does not have: {lacking}."
             what, where = (lacking, at) if (at := rights.pattern(name)) else ("ALL", client.beside(name_of(url)))
             remedies.setdefault(f"GRANT {what} ON {backquoted(where)}.* TO this user.", text)
-    found += [(text, remedy) for remedy, text in remedies.items()]
+    obstacles += [(text, remedy) for remedy, text in remedies.items()]
     if kinds & {"FUNCTION", "TRIGGER"} and not rights.may("SUPER") and client.select(_server(url), _LOGGED):
-        found += [(_UNTRUSTED, "SET GLOBAL log_bin_trust_function_creators = 1.")]
-    return found
+        obstacles += [(_UNTRUSTED, "SET GLOBAL log_bin_trust_function_creators = 1.")]
+    return obstacles
 
 
 def _keys_from_elsewhere(url: sa.URL) -> Iterator[tuple[str, str]]:
@@ -127,8 +127,8 @@ def _longest_line(dump: Path) -> tuple[int, str]:
                 longest, table = length, current
             if last >= 0:
                 length = len(piece) - last - 1
-                for found in _INSERT.finditer(tail + piece):
-                    current = found[1].decode(errors="replace")
+                for insert in _INSERT.finditer(tail + piece):
+                    current = insert[1].decode(errors="replace")
             tail = piece[-_HEAD:]
     return longest, table
 

@@ -151,9 +151,9 @@ class MySQLStatementError(DatabaseError):
     """A statement failed, or the server cannot be reached; `number` is the server's own, 0 where it gave none."""
 
     def __init__(self, url: sa.URL, failure: programs.ProgramFailedError) -> None:
-        found = next((match for line in failure.said if (match := _SAID.match(line))), None)
-        self.number = int(found[1]) if found else 0
-        text = (found[2] if found else " ".join(failure.said)).rstrip(".")
+        first = next((match for line in failure.said if (match := _SAID.match(line))), None)
+        self.number = int(first[1]) if first else 0
+        text = (first[2] if first else " ".join(failure.said)).rstrip(".")
         hint = failure.hint
         if self.number in _DENIED:
             hint = (

@@ -53,10 +53,10 @@ class Origin:
             head = file.read(HEAD)
         for line in head.splitlines():
             if line.startswith(_OURS):
-                told = json.loads(line.removeprefix(_OURS))
-                return cls(**{one.name: str(told.get(one.name, "")) for one in fields(cls)})
-        found = _FROM.search(head)
-        return cls(found[1].decode(errors="surrogateescape") if found else "")
+                values = json.loads(line.removeprefix(_OURS))
+                return cls(**{one.name: str(values.get(one.name, "")) for one in fields(cls)})
+        match = _FROM.search(head)
+        return cls(match[1].decode(errors="surrogateescape") if match else "")
 
     def signing(self) -> programs.Edit:
         """Return the edit that writes the origin into the head of a dump, after the dump program's own lines."""
@@ -129,7 +129,7 @@ def defined_by(definer: str, edit: programs.Edit) -> programs.Edit:
     if not definer:
         return edit
     name = b"DEFINER=" + definer.encode()
-    return lambda line: edit(_DEFINER.sub(lambda found: found[1] + name, line))
+    return lambda line: edit(_DEFINER.sub(lambda match: match[1] + name, line))
 
 
 def _owned_anew(origin: Origin, heir: Heir | None) -> Callable[[bytes], bytes]:

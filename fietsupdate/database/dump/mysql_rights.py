@@ -55,8 +55,8 @@ class Rights:
     @classmethod
     def on(cls, url: sa.URL) -> Rights:
         """Query the grants from the server."""
-        found = [_GRANT.match(line or "") for (line,) in client.select(url.set(database=""), "SHOW GRANTS")]
-        return cls(tuple(Grant(at[3], _unquoted(at[2]), frozenset(at[1].split(", "))) for at in found if at))
+        grants = [_GRANT.match(line or "") for (line,) in client.select(url.set(database=""), "SHOW GRANTS")]
+        return cls(tuple(Grant(at[3], _unquoted(at[2]), frozenset(at[1].split(", "))) for at in grants if at))
 
     def may(self, privilege: str, database: str = "") -> bool:
         """Return whether this user has a privilege on a database, or on the whole server where none is named."""

@@ -64,16 +64,16 @@ def _tuples(text: bytes) -> Iterator[list[str | None]]:
     start = text.find(b"(")
     while start >= 0:
         position = start + 1
-        while (found := _VALUE.match(text, position)) is not None:
-            values.append(_text(found))
-            position = found.end()
-            if found[3] == b")":
+        while (match := _VALUE.match(text, position)) is not None:
+            values.append(_text(match))
+            position = match.end()
+            if match[3] == b")":
                 break
         yield values
         values, start = [], text.find(b"(", position)
 
 
-def _text(found: re.Match[bytes]) -> str | None:
-    if found[1] is None:
-        return None if found[2] == b"NULL" else found[2].decode()
-    return _ESCAPED.sub(lambda one: _MEANT.get(one[1], one[1]) if one[1] else b"'", found[1]).decode(errors="replace")
+def _text(match: re.Match[bytes]) -> str | None:
+    if match[1] is None:
+        return None if match[2] == b"NULL" else match[2].decode()
+    return _ESCAPED.sub(lambda one: _MEANT.get(one[1], one[1]) if one[1] else b"'", match[1]).decode(errors="replace")

@@ -32,7 +32,7 @@ from fietsupdate.database.dump.store import (
     CLONE,
     NEW,
     OLD,
-    Moved,
+    OnBytes,
     Settings,
     Store,
     arriving,
@@ -82,14 +82,14 @@ class PostgreSQLStore(PostgreSQLClient, Store):
                     hint=f"Install the client programs of PostgreSQL {server} (Debian: postgresql-client-{server}).",
                 )
 
-    def dump(self, dest: Path, moved: Moved = ignore) -> None:
+    def dump(self, dest: Path, moved: OnBytes = ignore) -> None:
         """Write pg_dump's custom format: one snapshot, even if other sessions write meanwhile."""
         self.refuse_another()
         with _dumping(self._parsed) as call, arriving(dest) as draft:
             programs.to_file(call, draft, moved)
 
     def load_beside(
-        self, dump: Path, tag: str, moved: Moved = ignore, settings: Settings | None = None
+        self, dump: Path, tag: str, moved: OnBytes = ignore, settings: Settings | None = None
     ) -> PostgreSQLStore:
         """Load into a new database with the live one's owner, encoding and collation."""
         expected = len(_A_TABLE.findall("\n".join(loading.entries(dump))))
@@ -103,7 +103,7 @@ class PostgreSQLStore(PostgreSQLClient, Store):
         return new
 
     def clone(
-        self, tag: str, folder: Path | None = None, moved: Moved = ignore, *, by_dump: bool = False, definer: str = ""
+        self, tag: str, folder: Path | None = None, moved: OnBytes = ignore, *, by_dump: bool = False, definer: str = ""
     ) -> Store:
         """Copy on the server if no other session is connected, which is fast; otherwise by dump and restore."""
         del folder, definer  # a server stores its databases itself, and functions run for their owner
@@ -119,7 +119,7 @@ class PostgreSQLStore(PostgreSQLClient, Store):
     def swap(self, new: Store, tag: str) -> None:
         """Rename both in one transaction, after the sessions of other users have been ended."""
         if not isinstance(new, PostgreSQLStore):
-            raise DatabaseError(f"{new.shown} is not a PostgreSQL database.")
+            raise DatabaseError(f"{new.masked_url} is not a PostgreSQL database.")
         old = self.sibling(OLD, tag)
         if is_swapped(self, new, old):
             return
@@ -138,7 +138,7 @@ class PostgreSQLStore(PostgreSQLClient, Store):
         if len(name.encode()) > room:
             name = name.encode()[: room - 9].decode(errors="ignore") + "_" + sha256(name.encode()).hexdigest()[:8]
         url = address.at(self._parsed, name + ending)
-        return PostgreSQLStore(url.render_as_string(hide_password=False), made=True)
+        return PostgreSQLStore(url.render_as_string(hide_password=False), is_ours=True)
 
     def drop(self) -> None:
         """Drop the database and end its sessions."""

@@ -49,15 +49,15 @@ def at(url: sa.URL, database: str) -> sa.URL:
 
 def parameters(url: sa.URL) -> dict[str, str]:
     """Return libpq's parameters for a URL, without passwords; parameters that libpq does not know are left out."""
-    found = {name: _one(url, name) for name in _PASSED_ON}
-    found["dbname"] = database_of(url)
-    found["user"] = _one(url, "user") or url.username or ""
-    found["host"], found["port"] = _hosts(url)
-    if not found["sslmode"] and _one(url, "ssl") in SSL_MODES:  # asyncpg's name for it
-        found["sslmode"] = _one(url, "ssl")
-    if not found["connect_timeout"] and "PGCONNECT_TIMEOUT" not in os.environ:
-        found["connect_timeout"] = CONNECT_TIMEOUT
-    return {name: value for name, value in found.items() if value}
+    values = {name: _one(url, name) for name in _PASSED_ON}
+    values["dbname"] = database_of(url)
+    values["user"] = _one(url, "user") or url.username or ""
+    values["host"], values["port"] = _hosts(url)
+    if not values["sslmode"] and _one(url, "ssl") in SSL_MODES:  # asyncpg's name for it
+        values["sslmode"] = _one(url, "ssl")
+    if not values["connect_timeout"] and "PGCONNECT_TIMEOUT" not in os.environ:
+        values["connect_timeout"] = CONNECT_TIMEOUT
+    return {name: value for name, value in values.items() if value}
 
 
 def conninfo(values: Mapping[str, str]) -> str:
@@ -155,12 +155,12 @@ class PostgreSQLStatementError(DatabaseError):
     """A statement failed, or psql could not connect; then `sqlstate` is ""."""
 
     def __init__(self, failure: programs.ProgramFailedError) -> None:
-        found = [_SAID.match(line) for line in failure.said]
-        coded = [match for match in found if match and match[1]]
+        matches = [_SAID.match(line) for line in failure.said]
+        coded = [match for match in matches if match and match[1]]
         self.sqlstate = coded[0][1] if coded else ""
         self.text = (coded[0][2] if coded else " ".join(failure.said)).rstrip(".")
         self.exit_status = failure.exit_status
-        detail = next((match[2] for match in found if match and match[0].startswith("DETAIL")), "").rstrip(".")
+        detail = next((match[2] for match in matches if match and match[0].startswith("DETAIL")), "").rstrip(".")
         super().__init__(
             f"PostgreSQL said: {self.text}.{f' {detail}.' if detail else ''}",
             hint=_HINTS.get(self.sqlstate, failure.hint),
@@ -243,9 +243,9 @@ SELECT CASE nspname WHEN 'public' THEN relname ELSE nspname || '.' || relname EN
 class PostgreSQLClient(DatabaseClient):
     """One database on a PostgreSQL server, as psql reaches it."""
 
-    def __init__(self, url: str, *, made: bool = False) -> None:
+    def __init__(self, url: str, *, is_ours: bool = False) -> None:
         self.url = url
-        self.made = made
+        self.is_ours = is_ours
         self._parsed = sa.make_url(url)
         self.name = database_of(self._parsed)
         self._server = Server(self._parsed)

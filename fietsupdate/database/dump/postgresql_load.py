@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from fietsupdate.database.dump import postgresql_client as address
 from fietsupdate.database.dump import programs
 from fietsupdate.database.dump.postgresql_client import INSTALL, meant, psql, select
-from fietsupdate.database.dump.store import Moved
+from fietsupdate.database.dump.store import OnBytes
 from fietsupdate.database.quoting import literal
 from fietsupdate.model.listeners import ignore
 
@@ -45,7 +45,7 @@ COPY (SELECT reason, count(*), min(statement) FROM pg_temp.fietsupdate_refused G
 """
 
 
-def load(url: sa.URL, dump: Path, moved: Moved, *, tablespaces: bool) -> tuple[str, ...]:
+def load(url: sa.URL, dump: Path, moved: OnBytes, *, tablespaces: bool) -> tuple[str, ...]:
     """Load a dump into an empty database.
 
     Args:
@@ -64,15 +64,15 @@ def load(url: sa.URL, dump: Path, moved: Moved, *, tablespaces: bool) -> tuple[s
     foreign = _foreign_owners(contents, {role or "" for (role,) in select(url, _ROLES)})
     options = [*(["--no-owner"] if foreign else []), *([] if tablespaces else ["--no-tablespaces"])]
     _restore(url, dump, _listed(contents, leave=_RIGHTS | _LAST), *options, moved=moved)
-    told = list(attempted(url, _rights_in(dump, contents)))
+    notes = list(attempted(url, _rights_in(dump, contents)))
     if last := _listed(contents, only=_LAST):
         _restore(url, dump, last, *options)
     if foreign:
         me = select(url, "SELECT current_user::text")[0][0]
-        told.insert(
+        notes.insert(
             0, f"{me} may not act for {', '.join(foreign)}, to whom it belonged: everything belongs to {me} now"
         )
-    return tuple(told)
+    return tuple(notes)
 
 
 def entries(dump: Path) -> list[str]:
@@ -119,7 +119,7 @@ def rows_in(dump: Path, schema: str, table: str) -> list[dict[str, str | None]]:
     return [dict(zip(names, map(meant, row.split("\t")), strict=True)) for row in rows]
 
 
-def _restore(url: sa.URL, dump: Path, listed: str, *options: str, moved: Moved = ignore) -> None:
+def _restore(url: sa.URL, dump: Path, listed: str, *options: str, moved: OnBytes = ignore) -> None:
     with (
         programs.secret_file(listed) as (path, descriptors),
         address.calling(url, _program(), "--exit-on-error", f"--use-list={path}", *options, hint=HINT) as call,

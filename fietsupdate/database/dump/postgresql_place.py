@@ -75,14 +75,14 @@ def properties(query: Query, live: str) -> Properties:
     """Return a database's own comment, rights and settings: each with its kind, independent of the server's version."""
     rows = query(_PROPERTIES.format(name=literal(live)))
     owner, comment, has_rights = (rows[0][0] or "", rows[0][9], rows[0][10]) if rows else ("", None, "f")
-    found: list[tuple[str, ...]] = [("comment", comment)] if comment is not None else []
+    settings: list[tuple[str, ...]] = [("comment", comment)] if comment is not None else []
     if has_rights == "t":
-        found.append(("rights", owner))
-        found += [("right", *(value or "" for value in row)) for row in query(_RIGHTS.format(name=literal(live)))]
+        settings.append(("rights", owner))
+        settings += [("right", *(value or "" for value in row)) for row in query(_RIGHTS.format(name=literal(live)))]
     for role, setting in query(_SETTINGS.format(name=literal(live))):
         variable, _, value = (setting or "").partition("=")
-        found.append(("setting", role or "", variable, value))
-    return tuple(found)
+        settings.append(("setting", role or "", variable, value))
+    return tuple(settings)
 
 
 def statements(known: Properties, name: str, owner: str) -> Iterator[str]:

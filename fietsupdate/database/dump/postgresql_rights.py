@@ -145,23 +145,23 @@ _AS_LOADED = "SET search_path = '';\n"
 
 def barriers(url: sa.URL) -> list[tuple[str, str]]:
     """Return the reasons why this user could restore nothing at all, each with the command that removes it."""
-    found = []
+    obstacles = []
     for kind, *names in select(url, _BARRIERS):
         text, remedy = _WALLS[kind or ""]
-        found.append((text.format(*names), f"{remedy.format(*names)}."))
-    return found
+        obstacles.append((text.format(*names), f"{remedy.format(*names)}."))
+    return obstacles
 
 
 def cautions(url: sa.URL) -> list[str]:
     """Return what this user could not restore of the database, and what no dump contains."""
-    found = [_TOLD[kind or ""].format(*names) for kind, *names in select(url, _CAUTIONS)]
+    texts = [_TOLD[kind or ""].format(*names) for kind, *names in select(url, _CAUTIONS)]
     for kind, name, sql in select(url, _EXPRESSIONS.format(first=_FIRST), before=_AS_LOADED):
         if reason := _refused(url, sql or ""):
-            found.append(
+            texts.append(
                 f"the {kind} {name} calls a function that needs a search path, and none is set while a dump is "
                 f"loaded ({reason}): ALTER FUNCTION ... SET search_path, and make the backup again"
             )
-    return found
+    return texts
 
 
 def _refused(url: sa.URL, sql: str) -> str:

@@ -74,8 +74,8 @@ def _added_up(lines: Iterable[bytes]) -> Script:
                 total += int.from_bytes(hashlib.blake2b(line, digest_size=8).digest())
         elif line.startswith(b"COPY ") and line.endswith(b" FROM stdin;\n"):
             table, count, total = line[5:].partition(b" (")[0].decode(errors="surrogateescape"), 0, 0
-        elif found := _BY.match(line):
-            script.by = found[1].decode()
+        elif match := _BY.match(line):
+            script.by = match[1].decode()
         elif not _NOISE.fullmatch(line):
             script.lines[_short(line)] += 1
     return script

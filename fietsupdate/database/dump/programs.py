@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, cast
 
-from fietsupdate.database.dump.store import Moved
+from fietsupdate.database.dump.store import OnBytes
 from fietsupdate.errors import DatabaseError
 from fietsupdate.filesystem.posix.durable import write_all
 from fietsupdate.model.listeners import ignore
@@ -102,7 +102,7 @@ def output_of(call: Call, text: str | bytes = b"") -> bytes:
     return bytes(output)
 
 
-def to_file(call: Call, path: Path, moved: Moved = ignore, edit: Edit | None = None) -> None:
+def to_file(call: Call, path: Path, moved: OnBytes = ignore, edit: Edit | None = None) -> None:
     """Append a program's output to an existing file, each line changed by ``edit``; report how it grows.
 
     Raises:
@@ -127,7 +127,7 @@ def lines_of(call: Call) -> Iterator[Iterator[bytes]]:
         yield iter(io.BufferedReader(cast("io.RawIOBase", child.stdout), PIECE))  # `_start` gives it no buffer
 
 
-def from_file(call: Call, path: Path, edit: Edit | None = None, moved: Moved = ignore) -> None:
+def from_file(call: Call, path: Path, edit: Edit | None = None, moved: OnBytes = ignore) -> None:
     """Feed a file to a program, each line changed by ``edit``; report the progress.
 
     Raises:
@@ -141,7 +141,7 @@ def from_file(call: Call, path: Path, edit: Edit | None = None, moved: Moved = i
         _feed(file, child, moved, edit)
 
 
-def through(source: Call, sink: Call, edit: Edit | None = None, moved: Moved = ignore) -> None:
+def through(source: Call, sink: Call, edit: Edit | None = None, moved: OnBytes = ignore) -> None:
     """Feed one program's output to another, each line changed by ``edit``; report the progress.
 
     Raises:
@@ -177,8 +177,8 @@ def secret_file(text: str) -> Iterator[tuple[str, tuple[int, ...]]]:
 def version(program: str, pattern: re.Pattern[str]) -> tuple[int, ...]:
     """Return the version of a program; empty when it does not print one."""
     text = output_of(Call((program, "--version"))).decode(errors="replace")
-    found = pattern.search(text)
-    return tuple(int(part) for part in found[1].split(".")) if found else ()
+    match = pattern.search(text)
+    return tuple(int(part) for part in match[1].split(".")) if match else ()
 
 
 @contextlib.contextmanager
@@ -236,7 +236,7 @@ def _environment(call: Call) -> dict[str, str]:
     return {name: value for name, value in changed.items() if value is not None}
 
 
-def _pour(source: IO[bytes] | None, target: IO[bytes] | None, moved: Moved, edit: Edit | None = None) -> None:
+def _pour(source: IO[bytes] | None, target: IO[bytes] | None, moved: OnBytes, edit: Edit | None = None) -> None:
     assert source is not None and target is not None  # noqa: S101, PT018  # both are pipes or files of ours
     pieces = iter(lambda: source.read(PIECE), b"")
     for piece in _edited(pieces, edit) if edit else pieces:
@@ -258,7 +258,7 @@ def _edited(pieces: Iterable[bytes], edit: Edit) -> Iterator[bytes]:
     yield edit(rest) if is_start else rest
 
 
-def _feed(source: IO[bytes] | None, child: subprocess.Popen[bytes], moved: Moved, edit: Edit | None) -> None:
+def _feed(source: IO[bytes] | None, child: subprocess.Popen[bytes], moved: OnBytes, edit: Edit | None) -> None:
     """Feed a program; when it accepts no more input it has failed, and its own messages tell why."""
     try:
         _pour(source, child.stdin, moved, edit)

@@ -31,7 +31,7 @@ def holds(schema: str, leave: Leave) -> bool:
     return any(
         leave.kind == TABLE or any(_is_column(line, leave.column) for line in text.splitlines()[1:])
         for text in definitions(schema)
-        if (found := _TABLE.match(text)) and _plain(found[1]) == leave.table
+        if (match := _TABLE.match(text)) and _plain(match[1]) == leave.table
     )
 
 
@@ -60,17 +60,17 @@ def columns(leaves: Collection[Leave]) -> dict[str, frozenset[str]]:
 
 
 def _without(text: str, leave: Leave, owned: Mapping[str, str]) -> str:
-    if found := _SEQUENCE.match(text):
-        owner = owned.get(_plain(found[1]), "")
+    if match := _SEQUENCE.match(text):
+        owner = owned.get(_plain(match[1]), "")
         mine = owner == leave.what if leave.column else owner.rpartition(".")[0] == leave.table
         return "" if mine else text
-    if found := _TABLE.match(text):
-        if _plain(found[1]) != leave.table:
+    if match := _TABLE.match(text):
+        if _plain(match[1]) != leave.table:
             return text
         return "" if leave.kind == TABLE else _without_column(text, leave.column)
-    if (found := _ABOUT.match(text)) is None:
+    if (match := _ABOUT.match(text)) is None:
         return text
-    subject, rest = _plain(found[1]), text[found.end() :]
+    subject, rest = _plain(match[1]), text[match.end() :]
     if leave.kind == TABLE:
         return "" if subject == leave.table or subject.rpartition(".")[0] == leave.table else text
     return "" if subject == leave.what or (subject == leave.table and _mentions(rest, leave.column)) else text
@@ -83,9 +83,9 @@ def _without_column(text: str, column: str) -> str:
 
 
 def _is_column(line: str, column: str) -> bool:
-    found = _FIRST.match(line)
-    is_quoted = found is not None and found[1][0] in '"`['
-    return found is not None and _plain(found[1]) == column and (is_quoted or not _KEYS.match(line))
+    match = _FIRST.match(line)
+    is_quoted = match is not None and match[1][0] in '"`['
+    return match is not None and _plain(match[1]) == column and (is_quoted or not _KEYS.match(line))
 
 
 def _mentions(text: str, column: str) -> bool:
@@ -94,8 +94,8 @@ def _mentions(text: str, column: str) -> bool:
 
 def _owners(schema: str) -> dict[str, str]:
     """Return the sequences of PostgreSQL with the columns that own them."""
-    found = (_OWNED.match(text) for text in definitions(schema))
-    return {_plain(one[1]): _plain(one[2]) for one in found if one}
+    match = (_OWNED.match(text) for text in definitions(schema))
+    return {_plain(one[1]): _plain(one[2]) for one in match if one}
 
 
 def _plain(name: str) -> str:

@@ -22,7 +22,7 @@ from fietsupdate.database.dump.store import (
     CLONE,
     NEW,
     OLD,
-    Moved,
+    OnBytes,
     Settings,
     Store,
     arriving,
@@ -47,14 +47,14 @@ class SQLiteStore(Store):
 
     dialect = "sqlite"
 
-    def __init__(self, url: str, file: Path | None, *, made: bool = False) -> None:
+    def __init__(self, url: str, file: Path | None, *, is_ours: bool = False) -> None:
         named = file or named_file(sa.make_url(url).database or "")
         if named is None:
             raise DatabaseError("A database in memory cannot be copied.", hint="Name a file in 'sqlalchemy.url'.")
         self.url = url
         self.file: Path = named
         self.place = Path(os.path.realpath(named))
-        self.made = made
+        self.is_ours = is_ours
 
     def check(self) -> None:
         """Check that the file exists and is a readable database."""
@@ -69,7 +69,7 @@ class SQLiteStore(Store):
     def exists(self) -> bool:
         """Return whether the file exists; an empty file in the place of an old database means that there was none."""
         try:
-            return os.stat(self.place).st_size > 0 or not self.made
+            return os.stat(self.place).st_size > 0 or not self.is_ours
         except OSError:
             return False
 
@@ -85,14 +85,14 @@ class SQLiteStore(Store):
         """Return the size of the file and its log: a copy has the same pages, each once."""
         return self.size()
 
-    def dump(self, dest: Path, moved: Moved = ignore) -> None:
+    def dump(self, dest: Path, moved: OnBytes = ignore) -> None:
         """Copy the file as it is at one moment; writers wait meanwhile, unless it has a write-ahead log."""
         self.refuse_another()
         with self._told("copied"), arriving(dest) as draft:
             copy_file(self.place, draft, moved)
             inspect(draft)
 
-    def load_beside(self, dump: Path, tag: str, moved: Moved = ignore, settings: Settings | None = None) -> Store:
+    def load_beside(self, dump: Path, tag: str, moved: OnBytes = ignore, settings: Settings | None = None) -> Store:
         """Copy a dump to a file beside the live one, with the live one's owner and mode."""
         del settings  # a file contains its settings
         new = self.sibling(NEW, tag)
@@ -105,7 +105,7 @@ class SQLiteStore(Store):
         return new
 
     def clone(
-        self, tag: str, folder: Path | None = None, moved: Moved = ignore, *, by_dump: bool = False, definer: str = ""
+        self, tag: str, folder: Path | None = None, moved: OnBytes = ignore, *, by_dump: bool = False, definer: str = ""
     ) -> Store:
         """Copy the file into a folder, by default its own."""
         del by_dump, definer  # these concern servers only
@@ -124,8 +124,8 @@ class SQLiteStore(Store):
         if not file.exists():
             return ()
         for path in (str(folder), str(file)):
-            if found := obstacle(str(folder), path):
-                return ((f"{path} cannot be replaced: {found[0]}.", found[1]),)
+            if reason_and_hint := obstacle(str(folder), path):
+                return ((f"{path} cannot be replaced: {reason_and_hint[0]}.", reason_and_hint[1]),)
         if not os.access(file, os.R_OK | os.W_OK):
             return ((f"This user may not write the database {file}.", "Give it the right to read and write it."),)
         return ()
@@ -142,7 +142,7 @@ class SQLiteStore(Store):
     def swap(self, new: Store, tag: str) -> None:
         """Rename ``new`` over the live file, after linking that to the old name; copy where that is not possible."""
         if new.file is None:
-            raise DatabaseError(f"{new.shown} is not a SQLite file.")
+            raise DatabaseError(f"{new.masked_url} is not a SQLite file.")
         exchange = FileSwap(self.place, Path(os.path.realpath(new.file)), self.sibling(OLD, tag).place)
         with self._told("replaced"):
             if exchange.has_happened():
@@ -154,7 +154,7 @@ class SQLiteStore(Store):
     def sibling(self, kind: str, tag: str, folder: Path | None = None) -> SQLiteStore:
         """Return the file of that kind and tag: ``app.sqlite.old-TAG``."""
         place = (folder or self.place.parent).absolute() / (self.place.name + suffix(kind, tag, mark=".-"))
-        return SQLiteStore(self._url_of(place), place, made=True)
+        return SQLiteStore(self._url_of(place), place, is_ours=True)
 
     def drop(self) -> None:
         """Unlink the file, SQLite's files beside it, and an incomplete file that a killed run left; durably."""

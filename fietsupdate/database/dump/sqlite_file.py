@@ -16,7 +16,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TypeVar
 
-from fietsupdate.database.dump.store import Moved, arriving
+from fietsupdate.database.dump.store import OnBytes, arriving
 from fietsupdate.database.lock import is_busy
 from fietsupdate.database.quoting import quoted
 from fietsupdate.errors import DatabaseError
@@ -61,7 +61,7 @@ def in_use(place: Path) -> DatabaseError:
     )
 
 
-def copy(source: sqlite3.Connection, target: sqlite3.Connection, moved: Moved = ignore) -> None:
+def copy(source: sqlite3.Connection, target: sqlite3.Connection, moved: OnBytes = ignore) -> None:
     """Copy a whole database into another connection's file, in one transaction there."""
     since, copied = time.monotonic(), 0
     size = int(source.execute("PRAGMA page_size").fetchone()[0])
@@ -79,7 +79,7 @@ def copy(source: sqlite3.Connection, target: sqlite3.Connection, moved: Moved = 
     source.backup(target, pages=PAGES, progress=progress, sleep=PAUSE)
 
 
-def copy_file(source: Path, target: Path, moved: Moved = ignore, *, at_rest: bool = False) -> None:
+def copy_file(source: Path, target: Path, moved: OnBytes = ignore, *, at_rest: bool = False) -> None:
     """Copy a database into an empty file, as it is at one moment; the caller makes it durable.
 
     Args:
@@ -108,15 +108,15 @@ def inspect(path: Path) -> None:
     """
     with closing(connect(path, "mode=ro&immutable=1")) as connection:
         connection.execute("PRAGMA ignore_check_constraints = ON")
-        found: list[str] = []
+        violations: list[str] = []
         try:
-            found = [str(row[0]) for row in connection.execute("PRAGMA quick_check(20)")]
+            violations = [str(row[0]) for row in connection.execute("PRAGMA quick_check(20)")]
         except sqlite3.OperationalError as error:
             if not _KNOWN_TO_THE_APPLICATION.search(str(error)):
                 raise
         except sqlite3.DatabaseError as error:
-            found = [str(error)]
-    damage = [line for line in found if line != "ok" and not _ABOUT_DATA.search(line)]
+            violations = [str(error)]
+    damage = [line for line in violations if line != "ok" and not _ABOUT_DATA.search(line)]
     if damage:
         raise DatabaseError(
             f"The database is damaged: {' '.join(damage[0].split())}.",

@@ -29,7 +29,7 @@ LONGEST_TAG = 24
 Settings = Sequence[Sequence[str]]
 """Properties of a database itself that no dump of its content contains: each a kind and its values, as a manifest
 stores them."""
-Moved = Callable[[int], None]
+OnBytes = Callable[[int], None]
 """Called with the number of bytes that were copied since the last call."""
 
 
@@ -57,14 +57,14 @@ class Store(DatabaseClient):
         return None
 
     @abstractmethod
-    def dump(self, dest: Path, moved: Moved = ignore) -> None:
+    def dump(self, dest: Path, moved: OnBytes = ignore) -> None:
         """Write the whole database, as it is at one moment, into one file.
 
         Afterwards the file is complete and durable, or does not exist.
         """
 
     @abstractmethod
-    def load_beside(self, dump: Path, tag: str, moved: Moved = ignore, settings: Settings | None = None) -> Store:
+    def load_beside(self, dump: Path, tag: str, moved: OnBytes = ignore, settings: Settings | None = None) -> Store:
         """Load a dump into a new database beside this one, and check it; a database with the same tag is replaced.
 
         Args:
@@ -98,7 +98,7 @@ class Store(DatabaseClient):
 
     @abstractmethod
     def clone(
-        self, tag: str, folder: Path | None = None, moved: Moved = ignore, *, by_dump: bool = False, definer: str = ""
+        self, tag: str, folder: Path | None = None, moved: OnBytes = ignore, *, by_dump: bool = False, definer: str = ""
     ) -> Store:
         """Copy this database: SQLite into ``folder``, otherwise into a new database on the same server.
 
@@ -165,13 +165,13 @@ def is_swapped(live: Store, new: Store, old: Store) -> bool:
         return False
     if live.exists() and old.exists():
         return True
-    raise DatabaseError(f"{new.shown} is not there, so {live.shown} cannot be replaced by it.")
+    raise DatabaseError(f"{new.masked_url} is not there, so {live.masked_url} cannot be replaced by it.")
 
 
 def occupied(old: Store) -> DatabaseError:
     """Return the error of a swap whose name for the old database is taken by another restore."""
     return DatabaseError(
-        f"{old.shown} is there already.",
+        f"{old.masked_url} is there already.",
         hint="Another restore has put it there: drop it, if it is not needed, and try again.",
     )
 
@@ -193,8 +193,8 @@ def refuse_live(store: Store) -> None:
     Raises:
         DatabaseError: It is the live database.
     """
-    if not store.made:
-        raise DatabaseError(f"{store.shown} was not made by fietsupdate, and is not dropped.")
+    if not store.is_ours:
+        raise DatabaseError(f"{store.masked_url} was not made by fietsupdate, and is not dropped.")
 
 
 def refuse_empty(store: Store) -> None:
@@ -205,7 +205,7 @@ def refuse_empty(store: Store) -> None:
     """
     if not store.exists() or not store.tables():
         raise DatabaseError(
-            f"There is no table in {store.shown}: the dump was not loaded, or it is empty.",
+            f"There is no table in {store.masked_url}: the dump was not loaded, or it is empty.",
             hint="Verify the backup, or take another one.",
         )
 
