@@ -38,7 +38,7 @@ def _print(_event: str, text: str, _details: Mapping[str, Any]) -> None:
 
 def _by_default(question: Question) -> str:
     if question.default is None:
-        raise UpdateFailedError(f"{question.text or question.name}: nobody can be asked; {NOT_RUNNING}")
+        raise UpdateFailedError(f"{question.text or question.name}: the question cannot be asked; {NOT_RUNNING}")
     return question.default
 
 

@@ -1,4 +1,4 @@
-"""Fixtures that every test may ask for; what they give is described in ``tests/support``."""
+"""Fixtures for every test; their values are described in ``tests/support``."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from support.projects import Project
 from support.zygote import STRUCK
 
 os.environ["SSL_CERT_FILE"] = os.devnull
-"""No test looks at a certificate; PyMySQL reads the system's at each connection, which takes 20 ms."""
+"""No test checks a certificate; PyMySQL reads the system's at each connection, which takes 20 ms."""
 
 SWEPT: dict[str, Counter[str]] = {}
-"""By test: how many events it has struck, by database and by what was done there."""
+"""By test: the number of events that it has struck, by database and action."""
 
 
 @pytest.fixture(autouse=FULL)
@@ -34,7 +34,7 @@ def counted(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Collect what was struck, also what another process has."""
+    """Collect the struck events, also those of other processes."""
     if report.when == "teardown":
         name = report.nodeid.rpartition("/")[2].partition("[")[0]
         for _, struck in (pair for pair in report.user_properties if pair[0] == "struck"):
@@ -42,7 +42,7 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Tell what a whole sweep came to."""
+    """Print the result of a complete sweep."""
     if FULL:
         terminalreporter.section(f"struck, {datetime.now(UTC):%Y-%m-%d}")
         for name, struck in sorted(SWEPT.items()):
@@ -53,7 +53,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture
 def make_database(tmp_path: Path) -> Iterator[Callable[[str], Database]]:
-    """Give a function that makes an empty database of a kind; all are dropped at the end."""
+    """Return a function that makes an empty database of a kind; all are dropped at the end."""
     made: list[Database] = []
 
     def make(kind: str = SQLITE) -> Database:
@@ -67,31 +67,31 @@ def make_database(tmp_path: Path) -> Iterator[Callable[[str], Database]]:
 
 @pytest.fixture(params=KINDS)
 def database(request: pytest.FixtureRequest, make_database: Callable[[str], Database]) -> Database:
-    """Give an empty database; the test runs once for each kind."""
+    """Return an empty database; the test runs once for each kind."""
     return make_database(request.param)
 
 
 @pytest.fixture
 def sqlite(make_database: Callable[[str], Database]) -> Database:
-    """Give a SQLite database whose file is not there yet."""
+    """Return a SQLite database whose file is not there yet."""
     return make_database(SQLITE)
 
 
 @pytest.fixture
 def postgresql(make_database: Callable[[str], Database]) -> Database:
-    """Give an empty PostgreSQL database."""
+    """Return an empty PostgreSQL database."""
     return make_database(POSTGRESQL)
 
 
 @pytest.fixture
 def mariadb(make_database: Callable[[str], Database]) -> Database:
-    """Give an empty MariaDB database."""
+    """Return an empty MariaDB database."""
     return make_database(MARIADB)
 
 
 @pytest.fixture
 def make_project(tmp_path: Path, make_database: Callable[[str], Database]) -> Callable[..., Project]:
-    """Give a function ``(variant="stock", kind="sqlite", *, name="project", ...)`` that writes a project."""
+    """Return a function ``(variant="stock", kind="sqlite", *, name="project", ...)`` that writes a project."""
 
     def make(variant: str = "stock", kind: str = SQLITE, *, name: str = "project", **options: object) -> Project:
         return Project.create(tmp_path / name, make_database(kind), variant, **options)  # type: ignore[arg-type]
@@ -101,13 +101,13 @@ def make_project(tmp_path: Path, make_database: Callable[[str], Database]) -> Ca
 
 @pytest.fixture
 def project(make_project: Callable[..., Project]) -> Project:
-    """Give a project without revisions and updates, stock env.py, on SQLite."""
+    """Return a project without revisions and updates, stock env.py, on SQLite."""
     return make_project()
 
 
 @pytest.fixture
 def any_project(tmp_path: Path, database: Database) -> Project:
-    """Give a project without revisions and updates, stock env.py; the test runs once for each kind of database."""
+    """Return a project without revisions and updates, stock env.py; the test runs once for each kind of database."""
     return Project.create(tmp_path / "project", database)
 
 
@@ -119,17 +119,17 @@ def data_dir(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def before(data_dir: Path) -> dict[str, object]:
-    """What it looks like before anything is changed."""
+    """The picture of `data_dir` before any change."""
     return picture(data_dir)
 
 
 @pytest.fixture
 def transaction(data_dir: Path, before: dict[str, object]) -> FileTransaction:
-    """A transaction that has begun there."""
+    """A transaction on `data_dir`, begun."""
     return begin(data_dir)
 
 
 @pytest.fixture
 def files(transaction: FileTransaction) -> BulkFiles:
-    """Its verbs."""
+    """The verbs of `transaction`."""
     return transaction.files

@@ -1,4 +1,4 @@
-"""The command line: parse, ask the `fietsupdate.updater.Updater`, print."""
+"""The command line: parse, call the `fietsupdate.updater.Updater`, print."""
 
 
 def process() -> int:

@@ -1,4 +1,4 @@
-"""The commands for backups: paired copies of both halves."""
+"""The commands for backups of both halves."""
 
 from __future__ import annotations
 
@@ -128,13 +128,13 @@ def _listener(session: Session, *, as_json: bool, quiet: bool = False) -> EventP
 
 def _check_folder(dest: str) -> None:
     if not dest.strip():
-        raise wrong("DEST is empty.")  # a shell's variable that is not set must not mean the working directory
+        raise wrong("DEST is empty.")  # an unset variable of a shell must not mean the working directory
     if verb := _meant(dest):
         raise wrong(f"There is no 'backup {dest}', did you mean {verb!r}?", hint=f"For a folder, type ./{dest}")
 
 
 def _meant(dest: str) -> str:
-    """Return the verb that a bare word which is no folder is probably meant to be; "" for none."""
+    """Return the verb that a word which is no folder was probably meant to be; "" for none."""
     from fietsupdate.planning.graph import closest
 
     if os.sep in dest or os.path.isdir(dest):

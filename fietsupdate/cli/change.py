@@ -1,4 +1,4 @@
-"""The commands that change an instance: plan, ask, run, tell."""
+"""The commands that change an instance: plan, ask, run, report."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 def seconds(text: str | None) -> float | None:
-    """Read the value of ``--lock-timeout``.
+    """Return the value of ``--lock-timeout``.
 
     Raises:
-        UsageError: it is no number of seconds.
+        UsageError: The text is no number of seconds.
     """
     if text is None:
         return None
@@ -37,7 +37,7 @@ def seconds(text: str | None) -> float | None:
 
 @dataclass
 class Change:
-    """How one command that changes an instance was asked to do it."""
+    """The options of one command that changes an instance."""
 
     session: Session
     yes: bool = False
@@ -45,14 +45,14 @@ class Change:
     as_root: bool = False
     as_json: bool = False
     backup: str | None = None
-    """``never`` where no backup is wanted; ``None`` as configured."""
+    """``never`` if no backup is wanted; ``None`` as configured."""
     below_baseline: bool = False
     """Whether a downgrade may revert a baseline."""
     answers: Mapping[str, str] = field(default_factory=dict)
-    """What the command line answers to the scripts' questions."""
+    """The answers on the command line to the scripts' questions."""
 
     def dry_run(self, target: str | None, direction: Direction, *, checks: bool) -> int:
-        """Show the plan; every refusal of the real run is raised."""
+        """Show the plan; raise the errors with which the real run would refuse."""
         from fietsupdate.cli.render import documents, rehearsal
 
         session, updater = self.session, self.session.updater()
@@ -79,7 +79,7 @@ class Change:
         return 0
 
     def move(self, target: str | None, direction: Direction) -> int:
-        """Apply or revert updates, once they are agreed to."""
+        """Apply or revert updates, once the administrator has agreed."""
         agreed: Plan | None = None
         updater = self.session.updater()
         if not self.session.agreed(yes=self.yes):
@@ -96,7 +96,7 @@ class Change:
         return self.session.can_ask and not self.session.agreed(yes=self.yes)
 
     def _agreed_to(self, updater: Updater, plan: Plan) -> bool:
-        """Show a plan, ask what its scripts ask, and whether to run it."""
+        """Show a plan, ask the questions of its scripts, and ask whether to run it."""
         self.session.require_terminal(dry_run=True)
         self.session.err.line(f"{self._described(updater, plan)}\n")
         answers = dict(self.answers)
@@ -110,7 +110,7 @@ class Change:
         return self.session.ask("Do this now?")
 
     def _described(self, updater: Updater, plan: Plan) -> str:
-        """Say what will be done, and what is known of it."""
+        """Return the plan with its estimates, as text."""
         from fietsupdate.cli.render import rehearsal
 
         width = self.session.err.width
@@ -127,7 +127,7 @@ class Change:
         return updater.downgrade(target or BASE, below_baseline=self.below_baseline, **options)
 
     def stamp(self, update_ids: Sequence[str], *, with_alembic: bool = False) -> int:
-        """Record where the instance is, once it is agreed to."""
+        """Record the position of the instance, once the administrator has agreed."""
         ask = not self.session.agreed(yes=self.yes)
         updater = self.session.updater()
         if ask:
@@ -140,7 +140,7 @@ class Change:
         return 0
 
     def recover(self, *, accept: bool, purge: bool) -> int:
-        """Finish or undo what an interrupted run left; what loses something is asked first."""
+        """Finish or undo what an interrupted run left; options that lose data are confirmed first."""
         ask = (accept or purge) and not self.session.agreed(yes=self.yes)
         updater = self.session.updater()
         if ask and not self._asked(lambda: _consequences(accept=accept, purge=purge), "Do this now?"):
@@ -170,7 +170,7 @@ class Change:
         return 1
 
     def _told(self, run: Callable[[EventPrinter], Report]) -> Report:
-        """Run something and tell its events; a stream of JSON always ends with ``finished`` or an error."""
+        """Run something and show its events; a stream of JSON always ends with ``finished`` or an error."""
         session = self.session
         session.ran = True
         with listener(session.out, as_json=self.as_json, quiet=session.quiet, verbose=session.verbose) as tell:
@@ -198,7 +198,7 @@ class Change:
 
 
 def _recorded(update_ids: Sequence[str], *, with_alembic: bool) -> str:
-    """Say what ``stamp`` will write down."""
+    """Return what ``stamp`` will record, as text."""
     ids = ", ".join(update_ids) or f"{BASE} (no update)"
     what = f"The instance will be recorded to be at {ids}. No script and no Alembic revision runs."
     if with_alembic:
@@ -207,7 +207,7 @@ def _recorded(update_ids: Sequence[str], *, with_alembic: bool) -> str:
 
 
 def _consequences(*, accept: bool, purge: bool) -> str:
-    """Say what ``recover`` will not be able to take back."""
+    """Return what ``recover`` will not be able to undo, as text."""
     lines = []
     if accept:
         lines.append("The interrupted update will be recorded as finished, as you have mended it by hand.")

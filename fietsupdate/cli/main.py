@@ -1,6 +1,6 @@
 """The command line: parse, call `fietsupdate.updater.Updater`, render, exit.
 
-Nothing but typer is imported before a command runs, so that ``--help`` and shell scripts do not wait.
+Only typer is imported before a command runs, so that ``--help`` and shell scripts do not wait.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from fietsupdate.cli.session import Session
 from fietsupdate.errors import UNCHANGED, ConfigError
 
 SYSTEM = os.name
-"""What `main` looks at: locks, ownership and durability are POSIX's here."""
+"""The system that `main` checks: locks, ownership and durability are implemented for POSIX only."""
 
 COMMANDS: dict[str, Callable[..., int]] = {
     "init": project.init,
@@ -75,7 +75,7 @@ def program(
 
 
 def made_of(commands: Mapping[str, Callable[..., int]]) -> typer.Typer:
-    """Make the program of these commands."""
+    """Build the program with these commands."""
     made = typer.Typer(
         cls=Program,
         add_completion=False,
@@ -95,10 +95,10 @@ app = made_of(COMMANDS)
 
 
 def process() -> int:
-    """Be the program of this process: run its command line, and give its exit code.
+    """Run the command line of this process, and return its exit code.
 
-    Where nothing was to be changed, Python does not look for garbage at the end: among all that Alembic imports, that
-    is a quarter of the time that `status` takes.
+    If nothing was to be changed, Python's garbage collection at exit is skipped: with everything that Alembic imports,
+    it takes a quarter of the time of `status`.
     """
     _open_standard_streams()
     session = Session()
@@ -111,20 +111,20 @@ def process() -> int:
 def _open_standard_streams() -> None:
     """Open /dev/null where a standard stream is closed, as in ``>&-``.
 
-    Otherwise the next file that is opened would take its number, a database perhaps, and be printed into.
+    Otherwise the next opened file, a database perhaps, would get its number, and output would be written into it.
     """
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         try:
             os.fstat(number)
         except OSError:
-            os.dup2(os.open(os.devnull, os.O_RDWR), number)  # the lowest that is free, which is this one
+            os.dup2(os.open(os.devnull, os.O_RDWR), number)  # os.dup2 to the lowest free number, which is this one
         if getattr(sys, name) is None:
             setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
 
 
 def _check_working_directory() -> None:
     try:
-        os.getcwd()  # which does not need pathlib
+        os.getcwd()  # os.getcwd does not need pathlib
     except FileNotFoundError:
         raise ConfigError(
             "The directory in which this command runs does not exist any more.",
@@ -134,22 +134,22 @@ def _check_working_directory() -> None:
 
 
 def _help_last(words: Sequence[str]) -> list[str]:
-    """Take ``help COMMAND``, as Fietsboek's updater has it, for ``COMMAND --help``."""
+    """Turn ``help COMMAND``, as in Fietsboek's updater, into ``COMMAND --help``."""
     return [*words[1:], "--help"] if words and words[0] == "help" else list(words)
 
 
 def main(arguments: Sequence[str] | None = None, session: Session | None = None) -> int:
-    """Run one command line and give its exit code. Nothing is raised.
+    """Run one command line and return its exit code. Nothing is raised.
 
     Args:
         arguments: The words after the program's name; by default the process's own.
-        session: Where the updater comes from and output goes; by default the real ones.
+        session: Provides the updater and the output; by default the real ones.
     """
     words = _help_last(sys.argv[1:] if arguments is None else arguments)
     session = session or Session()
     session.as_json = "--json" in words
     session.traceback = "--traceback" in words
-    # typer takes its time over each command that it is told of; one that is named first is all that is needed.
+    # typer takes time for each command; if the first word names a command, only that one is needed.
     named = {name: command for name, command in COMMANDS.items() if words and name.split()[0] == words[0]}
     root: Any = typer.main.get_command(made_of(named) if named else app)
     try:

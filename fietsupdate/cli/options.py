@@ -1,4 +1,4 @@
-"""What several commands are asked in the same words."""
+"""The options that several commands share."""
 
 from __future__ import annotations
 
@@ -42,21 +42,21 @@ Answers = Annotated[
         help="Answer what an update script asks; ID:NAME=VALUE for one update alone. May be given several times.",
     ),
 ]
-AsRoot = Annotated[bool, typer.Option("--as-root", help="Let root work on somebody else's data directory.")]
+AsRoot = Annotated[bool, typer.Option("--as-root", help="Let root work on another user's data directory.")]
 
 
 def wrong(message: str, hint: str = "") -> UsageError:
-    """Make the error of a command line that makes no sense."""
+    """Return the error of a command line that makes no sense."""
     from fietsupdate.errors import UsageError
 
     return UsageError(message, hint=hint)
 
 
 def answers_of(pairs: Sequence[str] | None) -> dict[str, str]:
-    """Read the values of ``--answer``.
+    """Return the values of ``--answer``.
 
     Raises:
-        UsageError: One is no ``NAME=VALUE``, or a name is answered twice.
+        UsageError: A value is no ``NAME=VALUE``, or a name is answered twice.
     """
     answers: dict[str, str] = {}
     for pair in pairs or ():
@@ -78,7 +78,7 @@ def change_of(  # the options that several commands share
     no_backup: bool = False,
     answers: Sequence[str] | None = None,
 ) -> Change:
-    """Gather how a command that changes an instance was asked to do it."""
+    """Return the options of a command that changes an instance."""
     from fietsupdate.cli.change import Change, seconds
 
     return Change(

@@ -1,8 +1,8 @@
-"""The command line as administrators type it: typer declares options and writes the help, this module reads them.
+"""The command line as administrators type it: typer declares options and writes the help, this module parses them.
 
-typer's own parser is not used, for three promises that it cannot keep. ``downgrade -1`` is a target, while a
-misspelt option stays a usage error. The global options work before and after the command. And nothing is imported
-to convert strings to strings: typer 0.29 would load pydantic there, which takes longer than all the rest of a start.
+typer's own parser is not used, for three promises that it cannot keep. ``downgrade -1`` is a target, while a misspelt
+option stays a usage error. The global options work before and after the command. And nothing is imported to convert
+strings to strings: typer 0.29 would load pydantic for that, which takes longer than all the rest of a start.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ WORDS_OF_OTHERS: Mapping[str, str] = MappingProxyType(
         "version": "--version",
     }
 )
-"""What Alembic, Django, Rails and Flyway call a command, and what does that here."""
+"""The names of commands in Alembic, Django, Rails and Flyway, with the equivalent command here."""
 
 STEPS_BACK = re.compile(r"-\d+")
 """A target like ``-1``: a word, not an option, as no option here is a digit."""
@@ -73,7 +73,7 @@ class Help:
 
 @dataclass
 class Line:
-    """What one command line was found to say: values by parameter, in the order of the words."""
+    """The content of one command line: values by parameter, in the order of the words."""
 
     command: str
     """The words that call the command, for messages."""
@@ -84,10 +84,10 @@ class Line:
     words: list[str] = field(default_factory=list)
 
     def read(self, pieces: Sequence[str], *, until_word: bool = False) -> list[str]:
-        """Read `pieces`; with `until_word`, stop before the first that is no option, and return the rest.
+        """Read `pieces`; with `until_word`, stop before the first one that is no option, and return the rest.
 
         Raises:
-            UsageError: an option does not exist, lacks its value, or has one and takes none.
+            UsageError: An option does not exist, lacks its value, or has one and takes none.
         """
         rest = list(pieces)
         while rest:
@@ -145,10 +145,10 @@ class Line:
             self.values[option.name] = value
 
     def place_words(self) -> None:
-        """Give the words to the arguments.
+        """Assign the words to the arguments.
 
         Raises:
-            UsageError: there are too many words, or too few.
+            UsageError: There are too many words, or too few.
         """
         words = list(self.words)
         for argument in self.arguments:
@@ -165,7 +165,7 @@ class Line:
 
 
 def wrong(command: str, what: str, hint: str = "") -> UsageError:
-    """Return the error for a line that cannot be understood. Our values are not imported before there is one."""
+    """Return the error for a line that cannot be understood. Our errors are imported only when there is one."""
     from fietsupdate.errors import UsageError
 
     end = "" if what.endswith("?") else "."
@@ -173,7 +173,7 @@ def wrong(command: str, what: str, hint: str = "") -> UsageError:
 
 
 def _spellings(command: Any, ctx: Any) -> dict[str, Any]:
-    """Map every spelling of a command's options, help among them, to its parameter."""
+    """Return every spelling of a command's options, including help, with its parameter."""
     options = [param for param in command.params if param.param_type_name == "option"]
     spellings = {spelling: option for option in options for spelling in (*option.opts, *option.secondary_opts)}
     return {**spellings, **dict.fromkeys(ctx.help_option_names, Help())}
@@ -200,7 +200,7 @@ class Command(TyperCommand):
         """Read the words after the command's name into ``ctx.params`` and the program's context.
 
         Raises:
-            UsageError: see `Line`.
+            UsageError: See `Line`.
         """
         program = ctx.parent
         globals_ = _spellings(program.command, program)
@@ -222,13 +222,13 @@ class Command(TyperCommand):
 
 
 class Program(TyperGroup):
-    """The program: global options, then a command. Its callback gets the global options from both places."""
+    """The program: global options, then a command. Its callback receives the global options from both places."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Read the words before the command's name; the rest waits in ``ctx.args``.
 
         Raises:
-            UsageError: see `Line`.
+            UsageError: See `Line`.
         """
         line = Line(ctx.command_path, _spellings(self, ctx))
         ctx.args = line.read(args, until_word=True)
@@ -237,10 +237,10 @@ class Program(TyperGroup):
         return list(ctx.args)
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the callback, then the command, and return what the command returns.
+        """Run the callback, then the command, and return the command's result.
 
         Raises:
-            UsageError: no command was named, or one that does not exist.
+            UsageError: No command was named, or one that does not exist.
         """
         if not ctx.args:
             ctx.invoke(self.callback, **ctx.params)
@@ -258,7 +258,7 @@ class Program(TyperGroup):
     def _with_verb(self, ctx: Any, name: str, rest: list[str]) -> tuple[str, list[str]]:
         """Distinguish ``backup list`` from ``backup DEST``: the first word after the options may belong to the name.
 
-        A destination that is called like one is written ``./list``.
+        A destination with the name of a verb is written ``./list``.
         """
         verbs = [command for other, command in self.commands.items() if other.startswith(f"{name} ")]
         if not verbs:

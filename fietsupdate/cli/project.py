@@ -62,7 +62,7 @@ def init(
 
 
 def _asked_data_dir(session: Session) -> str:
-    """Ask for the data directory where several folders may be meant; "" for the first of them."""
+    """Ask for the data directory if several folders are likely; return "" for the first of them."""
     from fietsupdate.commands.revision import data_dirs
 
     likely = data_dirs(session.files, section=session.section)

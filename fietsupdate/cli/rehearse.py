@@ -51,7 +51,7 @@ def rehearse(
 
 
 def _reported(session: Session, rehearsal: Rehearsal | None, *, as_json: bool) -> int:
-    """Print what the rehearsal has shown, and return the exit code."""
+    """Print the report of the rehearsal, and return the exit code."""
     from fietsupdate.cli.render import rehearsal as render
 
     failure = rehearsal.failure if rehearsal is not None else None

@@ -1,4 +1,4 @@
-"""The command that goes back to a backup: choose, ask, run, tell."""
+"""The command that restores a backup: choose, ask, run, report."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class _Request:
     as_json: bool
 
     def plan(self, backup: str | None) -> Candidate:
-        """Return what would be replaced, refusing what a run refuses."""
+        """Return what would be replaced; raise the errors with which a run would refuse."""
         return self.updater.restore_plan(backup, despite=self.despite, as_root=self.as_root)
 
     def show(self, backup: str | None) -> int:
@@ -168,7 +168,7 @@ def _accepted(words: Collection[str]) -> tuple[Despite, ...]:
 
 
 def _chosen(session: Session, updater: Updater) -> str | None:
-    """Let somebody on a terminal choose from a list."""
+    """Let the administrator choose a backup from a list on the terminal."""
     from fietsupdate.cli.render import restores
     from fietsupdate.errors import UNCHANGED, UsageError
 

@@ -1,4 +1,4 @@
-"""One run of the command line: what the global options said, where output goes, and how the run ends."""
+"""One run of the command line: its global options, its output, and how it ends."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 YES = "FIETSUPDATE_YES"
 UNWRAPPED = 100_000
-"""Width of an error in a log: one line each, so that it can be searched."""
+"""The width of an error in a log: one line each, so that it can be searched."""
 ANSWERS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
 
 def real_updater() -> type[Updater]:
-    """Import the updater, no sooner than a command needs it: ``--help`` does not wait for Alembic."""
+    """Import the updater only when a command needs it, so that ``--help`` does not wait for Alembic."""
     from fietsupdate.updater import Updater
 
     return Updater
@@ -29,10 +29,10 @@ def real_updater() -> type[Updater]:
 
 @dataclass
 class Session:
-    """What every command needs.
+    """The state that every command needs.
 
     Args:
-        updater_class: Gives the class that does the work.
+        updater_class: Returns the class that does the work.
         environ: The environment.
     """
 
@@ -46,7 +46,7 @@ class Session:
     traceback: bool = False
     as_json: bool = False
     ran: bool = False
-    """Whether a run that changes things was begun: a late Ctrl-C can no longer say that nothing was changed."""
+    """Whether a run that changes things had begun: then a late Ctrl-C must not report that nothing was changed."""
     out: Output = field(init=False)
     err: Output = field(init=False)
 
@@ -54,20 +54,20 @@ class Session:
         self.out, self.err = Output(1, self.environ), Output(2, self.environ)
 
     def close(self) -> None:
-        """Give the streams back."""
+        """Close the streams."""
         self.out.close()
         self.err.close()
 
     def updater(self) -> Updater:
-        """Read the configuration and make the updater.
+        """Read the configuration and create the updater.
 
         Raises:
-            ConfigError: see `fietsupdate.config.config`.
+            ConfigError: See `fietsupdate.config.config`.
         """
         return self.updater_class().from_config(*self.files, section=self.section, x=self.x)
 
     def say(self, text: str) -> None:
-        """Print for people; nothing with ``--quiet``."""
+        """Print text for people; nothing with ``--quiet``."""
         if not self.quiet:
             self.out.line(text)
 
@@ -75,7 +75,7 @@ class Session:
         """Print the answer of a reading command, in one of its two forms.
 
         Raises:
-            FietsupdateError: it cannot be written, and not because the reader has seen enough.
+            FietsupdateError: The answer cannot be written, for another reason than that the reader has closed the pipe.
         """
         if as_json:
             from fietsupdate.cli.render import documents
@@ -105,15 +105,15 @@ class Session:
         return yes or self._agreed_by_environment()
 
     def require_terminal(self, *, dry_run: bool) -> None:
-        """Refuse to go on where a question must be answered and there is no terminal to ask on.
+        """Refuse to go on if a question must be answered and there is no terminal to ask on.
 
-        To be called after every other refusal, so that a typing error is told first.
+        To be called after every other refusal, so that a typing error is reported first.
 
         Args:
             dry_run: Whether the command has an option ``--dry-run``.
 
         Raises:
-            UsageError: there is no terminal.
+            UsageError: There is no terminal.
         """
         if self.can_ask:
             return
@@ -152,7 +152,7 @@ class Session:
                 return False
 
     def ask_question(self, update_id: str, question: Question) -> str | None:
-        """Ask on the terminal what an update script asks, until the answer is one that it takes.
+        """Ask a question of an update script on the terminal, until the answer is acceptable.
 
         Returns:
             The answer; the default for an empty line; ``None`` at the end of input.
@@ -178,7 +178,7 @@ class Session:
             self.err.line(f"Not {answer!r}: {wrong}.")
 
     def choose(self, question: str, most: int) -> int | None:
-        """Ask on the terminal for a number from 1 to `most`; None for an empty line, or the end of input."""
+        """Ask on the terminal for a number from 1 to `most`; return None for an empty line, or at the end of input."""
         while True:
             self.err.write(f"{question} [1-{most}] ")
             answer = sys.stdin.readline()
@@ -190,7 +190,7 @@ class Session:
                 return int(answer)
 
     def fail(self, error: BaseException) -> int:
-        """Print an error in the form that was asked for, and give the exit code."""
+        """Print an error in the form that was asked for, and return the exit code."""
         from fietsupdate.cli.render import errors
 
         if self.traceback:

@@ -1,4 +1,4 @@
-"""The commands that look, and change nothing."""
+"""The commands that read, and change nothing."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def history(
 
 
 def _standing(session: Session, *, applied: bool, as_json: bool) -> int:
-    """Show the updates that are applied, or those that wait."""
+    """Show the updates that are applied, or those that are pending."""
     from fietsupdate.cli.render import packages
 
     updater = session.updater()
@@ -137,7 +137,7 @@ def graph(
 
 
 def _drawing(session: Session) -> Drawing:
-    """Look at the instance, too; a graph without its marks is drawn where that fails."""
+    """Return the drawing with the position of the instance; without it, if the instance cannot be read."""
     from fietsupdate.cli.render.diagram import Drawing
     from fietsupdate.errors import FietsupdateError
 

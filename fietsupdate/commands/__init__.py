@@ -1,1 +1,1 @@
-"""What each command does, one module a verb; `fietsupdate.updater.Updater` calls them."""
+"""What each command does, one module per command; `fietsupdate.updater.Updater` calls them."""

@@ -1,4 +1,4 @@
-"""Author: what developers have made: new scripts, and the first set-up of a project."""
+"""Author: the commands for developers, which write new scripts and set a project up."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Author(Runner):
-    """What writes files of a project, and changes no instance."""
+    """The commands that write files of a project, and change no instance."""
 
     def revision(  # the arguments are the command's options
         self, update_id: str | None = None, **options: Any
@@ -29,7 +29,7 @@ class Author(Runner):
             return draft(self.config, graph, application.folders, update_id, **options)
 
     def ahead_of(self, path: Path) -> str:
-        """Say what to do where the database has the Alembic revision of a new script already; "" where it has not.
+        """Return what to do if the database already has the Alembic revision of a new script; "" if it does not.
 
         Args:
             path: A script that `revision` has written.

@@ -1,4 +1,4 @@
-"""The backups of an instance: make one when asked to, list, find, verify, and keep no more than are wanted."""
+"""The backups of an instance: make, list, find, verify and prune them."""
 
 from __future__ import annotations
 
@@ -39,44 +39,44 @@ NO_PAIR = frozenset(
     | {"data_dir_missing", "database_missing", "files_without_ledger", "database_without_ledger", "version_disagrees"}
     | {"database_behind", "database_ahead"}
 )
-"""Problems with which the halves are not those of one moment: a copy of them would be no better."""
+"""Problems where the two halves are not of one moment: a backup of them would be as wrong as they are."""
 
 KEEPABLE = frozenset(
     {"ledger_damaged", "diverged", "files_older", "database_older", "files_without_ledger", "database_without_ledger"}
     | {"version_disagrees", "database_behind", "database_ahead"}
 )
-"""Those of `NO_PAIR` with which both halves are there: a copy keeps them, though it leads back to no good moment."""
+"""Those of `NO_PAIR` where both halves exist: `--as-is` keeps a copy of them, which leads back to no good moment."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """What reading a backup from end to end came to."""
+    """The result of reading a backup from end to end."""
 
     backup: Backup
     wrong: tuple[str, ...]
-    """What is not as it was copied; empty for a good backup."""
+    """Every difference from what was copied; empty for a good backup."""
     passed_over: Mapping[str, str] = field(default_factory=dict)
-    """Newer ones, where the newest was asked for, that are damaged: names, and what is wrong with each."""
+    """Damaged backups that are newer than this one, if the newest was requested: the name of each, and its damage."""
 
     proof: Proof | None = None
-    """What a trial restore came to, where one was asked for."""
+    """The result of the trial restore, if one was requested."""
 
     @property
     def is_good(self) -> bool:
-        """Whether what was asked for is there, and is as it was copied."""
+        """Whether the requested backup exists, and is unchanged since it was copied."""
         return not self.wrong and not self.passed_over and not (self.proof and self.proof.wrong)
 
 
 def make(run: Run, dest: Path | None, *, as_is: bool = False) -> Backup:
-    """Copy both halves, and take away what need not be kept any more.
+    """Copy both halves, and remove the backups that need not be kept any more.
 
     Args:
         run: The instance.
-        dest: The folder that the backup is made in; ``None`` for the one of the configuration.
-        as_is: Whether halves that do not fit together are copied, too, to be kept; no other backup goes for that.
+        dest: The folder in which the backup is made; ``None`` for the one of the configuration.
+        as_is: Whether halves that do not fit together are copied, too. Such a backup is no reason to remove others.
 
     Raises:
-        FietsupdateError: there is no new backup.
+        FietsupdateError: There is no new backup.
     """
     with run.interruptible([]):
         run.check_hands()
@@ -101,7 +101,7 @@ KEEP, KEEP_AS_IS = "fietsupdate backup", "fietsupdate backup --as-is"
 
 
 def keeps_by(inspection: Inspection) -> str:
-    """Return the command that makes a copy of what is there now; "" where none can."""
+    """Return the command that copies the present halves; "" if no command can."""
     codes = {problem.code for problem in inspection.status(locked_by_us=True).problems} & NO_PAIR
     if not inspection.database.exists or codes - KEEPABLE:
         return ""
@@ -112,7 +112,7 @@ def refuse(inspection: Inspection) -> None:
     """Refuse to copy halves that do not belong to one moment.
 
     Raises:
-        RefusedError: with what to type first.
+        RefusedError: The message names the command to type first.
     """
     for problem in inspection.status(locked_by_us=True).problems:
         if problem.code in NO_PAIR:
@@ -131,7 +131,7 @@ def refuse(inspection: Inspection) -> None:
 def listed(application: Application) -> Shelf:
     """Look for backups where the configuration keeps them, and see which lead nowhere any more.
 
-    No database is needed.
+    This needs no database.
     """
     there, files = found(application), inspect_files(application.data_dir, application.config.version_file)
     open_txn = files.transaction.txn if files.transaction else files.unreadable_header
@@ -147,8 +147,8 @@ def chosen(application: Application, name: str | None) -> Backup:
         name: Its name, or the path of its folder; ``None`` for the newest of both halves.
 
     Raises:
-        UsageError: there is none of this name.
-        FilesError: it is damaged, or was never finished; or all are, where none was named.
+        UsageError: No backup has this name.
+        FilesError: The backup is damaged, or was never finished; or all are, if no name was passed.
     """
     if name is not None and os.sep in name:
         return _read(Path(name))
@@ -170,10 +170,10 @@ def chosen(application: Application, name: str | None) -> Backup:
 
 
 def _refuse_damaged_only(there: Shelf) -> None:
-    """Say so where everything that was a backup is damaged.
+    """Refuse if there are backups, but every one of them is damaged.
 
     Raises:
-        FilesError: with the names.
+        FilesError: The message lists the names.
     """
     if damaged := there.passed_over(None):
         reasons = "; ".join(f"{name}: {reason}" for name, reason in damaged.items())
@@ -204,8 +204,8 @@ def verified(application: Application, name: str | None, listener: Listener) -> 
         listener: Told how far it is.
 
     Raises:
-        UsageError: there is none of this name.
-        FilesError: it is damaged, or was never finished.
+        UsageError: No backup has this name.
+        FilesError: The backup is damaged, or was never finished.
     """
     there = found(application)
     backup = chosen(application, name)
@@ -216,14 +216,14 @@ def verified(application: Application, name: str | None, listener: Listener) -> 
 
 
 def prune(run: Run, keep: int | None) -> tuple[str, ...]:
-    """Take away what need not be kept, and what killed backups have left.
+    """Remove the backups that need not be kept, and the remains of backups that were killed.
 
     Args:
         run: The instance.
-        keep: How many of both halves to keep; ``None`` for all.
+        keep: How many backups of both halves to keep; ``None`` for all.
 
     Raises:
-        FietsupdateError: the instance cannot be looked at or locked.
+        FietsupdateError: The instance cannot be inspected or locked.
     """
     with run.interruptible([]):
         run.check_hands()
@@ -232,7 +232,7 @@ def prune(run: Run, keep: int | None) -> tuple[str, ...]:
 
 
 def to_prune(run: Run, keep: int | None) -> tuple[str, ...]:
-    """Name what `prune` would take away; nothing is changed, and no lock is taken."""
+    """Return the names of what `prune` would remove; change nothing, and take no lock."""
     inspection, there = run.inspect(), found(run.application)
     partial = f"{PARTIAL}{instance_tag(run.application, inspection.database.instance_id)}-"
     left = sorted(name for name in there.broken if name.startswith(partial))
@@ -271,9 +271,9 @@ def _begun(inspection: Inspection) -> Collection[str]:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What a trial restore came to."""
+    """The result of a trial restore."""
 
     wrong: tuple[str, ...]
-    """What arrived otherwise than it was copied, `MOST` at the most."""
+    """Every difference between the restored and the copied data, at most `MOST` of them."""
     notes: tuple[str, ...]
-    """What cannot come along here, in sentences."""
+    """What a backup cannot bring along to this server, in sentences."""

@@ -1,7 +1,7 @@
-"""Brings a backup beside what is live, and commits the restore: everything up to where it only goes forward.
+"""Bring a backup beside the live halves, and commit the restore, up to the point from which it only goes forward.
 
-Until the journal says that the databases are exchanged, nothing live is touched, and what was brought is swept away by
-whoever comes next.
+Until the journal says that the databases are exchanged, nothing live is touched. If the restore ends before that, the
+next run removes what was brought.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ DECIDED = (
 
 @dataclass
 class StagedRestore:
-    """Everything up to the point from which a restore only goes forward."""
+    """A restore up to the point from which it only goes forward."""
 
     run: Run
     restorer: Restorer
@@ -47,14 +47,15 @@ class StagedRestore:
     inspection: Inspection
 
     def go(self) -> tuple[Path, ...]:
-        """Stage, commit, and go forward; give what stood in the way."""
+        """Stage the backup, commit, and go forward; return the paths of what was in the way and was set aside."""
         run, data_dir = self.run, self.restorer.data_dir
         begun = self.begun()
         run.emit(Event("restore_begun", now(), text=self.backup.name, details={"path": str(self.backup.path)}))
         staged = begun
         try:
             make_folder(restore_folder(data_dir), shared=False)
-            sync_path(home(data_dir))  # without its journal nobody would sweep what is loaded beside the database
+            # without its journal, no later run would remove what is loaded beside the database
+            sync_path(home(data_dir))
             restore_journal.write(data_dir, begun)
             self._refuse_narrow()
             staged = self._stage(begun)
@@ -72,7 +73,7 @@ class StagedRestore:
             run.signals.deferred = False
 
     def begun(self) -> RestoreJournal:
-        """Return the first page of the journal; refuse where something in the live roots cannot be moved."""
+        """Return the first state of the journal; refuse if something in the live roots cannot be moved."""
         restorer, manifest = self.restorer, self.backup.manifest
         tag = secrets.token_hex(4)
         units: list[swap.Unit] = []
@@ -91,7 +92,7 @@ class StagedRestore:
         )
 
     def _keep(self, tag: str, root: str) -> list[Path]:
-        """Name what must stay where it is: the databases, the backups, and the other roots."""
+        """Return what must stay in its place: the databases, the backups, and the other roots."""
         restorer = self.restorer
         own = [*set_apart(restorer.application), self.backup.path, Path(os.path.realpath(self.backup.path))]
         own += _beside(self.backup)
@@ -104,7 +105,7 @@ class StagedRestore:
         return [*own, *(Path(name) for name in database_files(files)), *map(draft_of, files)]
 
     def _refuse_narrow(self) -> None:
-        """Refuse where the disk would be too full: a restore needs room for a second copy of everything."""
+        """Refuse if the disk would become too full: a restore needs space for a second copy of everything."""
         backup, restorer = self.backup, self.restorer
         need: dict[int, tuple[Path, int, int]] = {}
 
@@ -160,7 +161,7 @@ class StagedRestore:
         return ByteMeter(lambda details: self.run.emit(Event("progress", now(), text=verb, details=details)), expected)
 
     def _refuse_another_position(self, begun: RestoreJournal) -> None:
-        """See that the loaded database is where the manifest says that it was."""
+        """Check that the loaded database is at the position that the manifest records."""
         beside = self.restorer.store.beside(begun.tag)
         if beside is None:
             raise DatabaseError(f"The dump of {self.backup.name} was loaded, but is not there.")
@@ -171,7 +172,7 @@ class StagedRestore:
             )
 
     def _open_vault(self) -> None:
-        """Open the transaction that will be played back, if it is kept, and see that it can be."""
+        """Open the transaction that will be played back again, if it is kept, and check that it can be."""
         data_dir, txn = self.restorer.data_dir, self.backup.manifest.txn
         was_kept = self.inspection.files.transaction is None and txn in cleanup.living(data_dir)
         if was_kept:
@@ -194,7 +195,7 @@ class StagedRestore:
 
 
 def _beside(backup: Backup) -> list[Path]:
-    """Name the other backups in the folder of one: they stay, wherever that is."""
+    """Return the other backups in the same folder: they stay, wherever that folder is."""
     real = Path(os.path.realpath(backup.path)).parent
     return [other.path for other in directory.inspect_directory(real).backups]
 

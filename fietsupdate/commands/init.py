@@ -1,7 +1,7 @@
-"""`init`: give an existing Alembic setup its update scripts, all of it or nothing.
+"""`init`: add update scripts to an existing Alembic setup, completely or not at all.
 
-The configuration file is appended to and otherwise stays byte for byte what it was; what results is read back before
-it reaches the disk. Whoever runs it again is told that it is done already.
+The configuration file is only appended to, and otherwise keeps every byte. The resulting text is parsed before it is
+written. Running `init` again changes nothing, and says that the setup is there already.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ LIKELY = ("uploads", "media", "files", "storage")
 
 @dataclass(frozen=True, slots=True)
 class Initialised:
-    """What `init` did."""
+    """The result of `init`."""
 
     file: Path
     """The configuration file."""
     section: str
     """The section in it, without brackets."""
     folder: Path | None = None
-    """The folder of the update scripts; ``None`` when everything was there already."""
+    """The folder of the update scripts; ``None`` if fietsupdate was set up already."""
     script: Path | None = None
-    """The baseline script; ``None`` when the folder had scripts already."""
+    """The baseline script; ``None`` if the folder contained scripts already."""
     data_dir: str = ""
-    """The data directory, as it stands in the file."""
+    """The data directory, as it is written in the file."""
     other_data_dirs: tuple[str, ...] = ()
-    """Folders that may be meant in its place."""
+    """Other existing folders that could be the data directory."""
 
     @property
     def already(self) -> bool:
-        """Return whether there was nothing to do."""
+        """Whether there was nothing to do."""
         return self.folder is None
 
 
@@ -61,20 +61,20 @@ def init(
     data_dir: str = "",
     alembic_config: str = "",
 ) -> Initialised:
-    """Add our section where Alembic is configured, the folder of the update scripts, and a baseline script.
+    """Add our section to Alembic's file, and make the folder of update scripts with a baseline script.
 
     Args:
         ini: The INI file, as `fietsupdate.config.config.find_files` found it.
         toml: The pyproject.toml likewise.
-        created: The time of day.
+        created: The time for the script.
         alembic_section: Alembic's section in the INI file (``-n``).
         heads: Alembic's heads; the baseline script requires them.
-        data_dir: The data directory, as it shall stand in the file; "" for the first of `likely_data_dirs`.
-        alembic_config: The callable that makes Alembic's configuration, where no file does.
+        data_dir: The data directory, as it will be written in the file; "" for the first of `likely_data_dirs`.
+        alembic_config: The callable that makes Alembic's configuration, if no file does.
 
     Raises:
-        ConfigError: Alembic is not configured here, or the file would not be valid any more.
-        FilesError: Something cannot be written. Then nothing was.
+        ConfigError: Alembic is not configured here, or the file would no longer be valid.
+        FilesError: Something cannot be written. Then nothing was written.
     """
     target = _target(ini, toml, alembic_section, alembic_config)
     if done := _already(ini, toml, alembic_section):
@@ -95,7 +95,7 @@ def init(
 
 
 def likely_data_dirs(ini: Path | None, toml: Path | None, alembic_section: str) -> tuple[str, ...]:
-    """Return what may be the data directory, as it would stand in the file: existing folders, or the usual one."""
+    """Return the possible data directories as they would be written: the existing folders, or the usual one."""
     target: Ini | Toml | None = Ini.read(ini) if ini else Toml.read(toml) if toml else None
     if target is None or _already(ini, toml, alembic_section):
         return ()
@@ -108,9 +108,9 @@ def _section(alembic_section: str) -> str:
 
 
 def _target(ini: Path | None, toml: Path | None, alembic_section: str, alembic_config: str) -> Ini | Toml:
-    """Return the file in which Alembic is configured; where it is both, the INI file wins, as it does for Alembic.
+    """Return the file that configures Alembic; if both do, the INI file wins, as it does for Alembic.
 
-    Where a callable configures it, any of the two will do.
+    If a callable configures Alembic, either file will do.
     """
     if ini and (source := Ini.read(ini)).has(alembic_section):
         return source
@@ -137,9 +137,9 @@ def _already(ini: Path | None, toml: Path | None, alembic_section: str) -> Initi
 
 
 def _likely_data_dirs(target: Ini | Toml, section: str) -> list[str]:
-    """Return the folders that are there or, without any, the usual one; no other instance's data has a place there.
+    """Return the existing folders or, if there are none, the usual one; folders of another instance are left out.
 
-    Flask-Migrate's INI file lies inside of Alembic's folder; data has no place in that.
+    Flask-Migrate's INI file is inside Alembic's folder, where data must not be. Then the folder around it is searched.
     """
     inside = (target.here / "env.py").is_file()
     around, below = (target.here.parent, "%(here)s/..") if inside else (target.here, "%(here)s")
@@ -155,10 +155,10 @@ def _unused(target: Ini | Toml, section: str, name: str, around: Path | None = N
 
 
 def _taken(target: Ini | Toml, section: str) -> set[Path]:
-    """Return the folders that configurations in the same folder, and further sections of the same file, name."""
+    """Return the folders that other configurations in the same folder, and other sections of the same file, name."""
     taken: set[Path] = set()
     for path in sorted(target.here.glob("*.ini")):
-        with suppress(ConfigError, OSError):  # another program's file
+        with suppress(ConfigError, OSError):  # the file of another program
             ini = Ini.read(path)
             ours = [name for name in ini.parser.sections() if name.partition(":")[0] == "fietsupdate"]
             for name in ours:
@@ -184,7 +184,7 @@ def _toml(text: str) -> str:
 
 
 def _check(target: Ini | Toml, section: str, added: str) -> Path:
-    """Read the file as it will be, and give the folder that it names."""
+    """Parse the file as it will be, and return the folder of update scripts that it names."""
     text = target.text + added.replace("\r\n", "\n")
     try:
         new = Toml.of(target.path, text) if isinstance(target, Toml) else Ini.of(target.path, text)
@@ -201,7 +201,7 @@ def _pair(source: Ini | Toml) -> tuple[Ini | None, Toml | None]:
 
 
 def _baseline(folder: Path, heads: Sequence[str], created: datetime, created_paths: list[Path]) -> Path | None:
-    """Make the folder, and the script unless there are scripts: then the application has its first one already."""
+    """Make the folder, and the baseline script unless the folder contains scripts already."""
     if not folder.exists():
         folder.mkdir()
         created_paths.append(folder)
@@ -231,7 +231,7 @@ def _undone_on_failure() -> Iterator[list[Path]]:
 
 
 def _append(path: Path, text: str) -> None:
-    """Append in one call; if not everything fits on the disk, take back what did."""
+    """Append the text in one call; if the disk is too full for all of it, remove the part that was written."""
     encoding = "utf-8" if path.suffix == ".toml" else locale.getencoding()
     with path.open("ab", buffering=0) as file:
         size = os.fstat(file.fileno()).st_size

@@ -1,4 +1,4 @@
-"""One look at both halves of an instance: what they say, what state that is, what plan follows."""
+"""One inspection of both halves of an instance: its views, the state, and the plan that follows from them."""
 
 from __future__ import annotations
 
@@ -30,43 +30,43 @@ if TYPE_CHECKING:
     from fietsupdate.planning.version_hooks import Versions
 
 MOST_LOOKS = 5
-"""How often is looked while another process changes what is seen; while it works, that is all there is to say."""
+"""How often `look` tries again while another process changes what it reads; after that, it returns its last reading."""
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """One look at both halves of an instance."""
+    """One reading of both halves of an instance."""
 
     graph: Graph
     files: FilesView
     database: DatabaseView
     versions: Versions | None = None
-    """The application's version, where the configuration names its distribution."""
+    """The application's version, if the configuration names its distribution."""
 
     def status(self, *, locked_by_us: bool = False) -> Status:
-        """Diagnose what was seen."""
+        """Diagnose the views."""
         status = diagnose(self.graph, self.database, self.files, locked_by_us=locked_by_us, versions=self.versions)
         run = run_file.read_run(self.files.data_dir) if self.files.holder and not locked_by_us else None
         return replace(status, last_failure=self.files.failure, run=run)
 
     def plan(self, target: str | None, direction: Direction, *, below_baseline: bool = False) -> Plan:
-        """Plan from what was seen."""
+        """Return the plan that follows from the views."""
         if direction is Direction.UP:
             return plan_up(self.graph, self.database, self.files, target, versions=self.versions)
         return plan_down(self.graph, self.database, self.files, target or BASE, below_baseline=below_baseline)
 
     def refuse(self, *, locked_by_us: bool = False) -> None:
-        """Refuse to go on where anything blocks.
+        """Refuse to go on if any problem blocks.
 
         Raises:
-            RefusedError: with the code, the words and the hint of the gravest problem.
+            RefusedError: With the code, the message and the hint of the gravest problem.
         """
         if (problem := refusal(self.status(locked_by_us=locked_by_us))) is not None:
             raise RefusedError.because(problem)
 
     @property
     def lies_open(self) -> bool:
-        """Whether a transaction lies open in the data directory."""
+        """Whether a transaction is open in the data directory."""
         return bool(self.files.transaction or self.files.unreadable_header)
 
     @property
@@ -79,12 +79,12 @@ class Inspection:
 def inspect_instance(application: Application, graph: Graph, environment: Environment) -> Inspection:
     """Look at both halves; change nothing, wait for nothing (invariant 10).
 
-    The halves are looked at one after the other. Where the files have changed meanwhile, another process was at work
-    between the two looks, which then do not belong together: look again.
+    The halves are read one after the other. If the files have changed meanwhile, another process was at work between
+    the two readings, so that they do not belong together; then both are read again.
 
     Raises:
-        DatabaseError: the database cannot be looked at.
-        FilesError: this user may not look at the files.
+        DatabaseError: The database cannot be read.
+        FilesError: This user may not read the files.
     """
     check_readable(application.data_dir)
     check_home(application.data_dir)
@@ -113,20 +113,20 @@ def inspect_data_dir(application: Application) -> FilesView:
 
 
 def _open_restore(data_dir: Path) -> OpenRestore | None:
-    """Look at a restore that lies open; without its folder, nothing is imported that could read it."""
+    """Return the open restore; without its folder, no module that reads it is imported."""
     try:
         os.lstat(restore_folder(data_dir))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError:
-        pass  # reading the journal says what is wrong
+        pass  # reading the journal reports what is wrong
     from fietsupdate.backup import restore_journal
 
     return restore_journal.open_restore(data_dir)
 
 
 def unseen(shown_url: str, *, dialect: str = "", url: str = "", file: Path | None = None) -> DatabaseView:
-    """Return the view of a database that was not looked at, or that cannot be read."""
+    """Return the view of a database that was not read, or cannot be read."""
     return DatabaseView(
         dialect,
         url,
@@ -141,7 +141,7 @@ def unseen(shown_url: str, *, dialect: str = "", url: str = "", file: Path | Non
 
 
 def _versions(application: Application, graph: Graph, files: FilesView, database: DatabaseView) -> Versions | None:
-    """Compare the versions; most applications name no distribution, and need not wait for what would do it."""
+    """Compare the versions; most applications name no distribution, and spend no time on importing what does it."""
     if not application.config.distribution:
         return None
     from fietsupdate.engine.version_hooks import versions_of
@@ -155,7 +155,7 @@ def _versions(application: Application, graph: Graph, files: FilesView, database
 
 
 def _fitting(application: Application, graph: Graph, database: DatabaseView, installed: str) -> str:
-    """Name the newest backup that the installed version of the application fits; "" where there is none."""
+    """Return the name of the newest backup that fits the installed version of the application; "" if none does."""
     from fietsupdate.backup.policy import newest_version
     from fietsupdate.planning.version_hooks import is_older
 
@@ -169,7 +169,7 @@ def _fitting(application: Application, graph: Graph, database: DatabaseView, ins
 
 
 def _nearest(application: Application, graph: Graph, files: FilesView, database: DatabaseView) -> str:
-    """Name the backup that brings halves together which do not fit."""
+    """Return the name of the backup that makes halves fit each other that do not."""
     from fietsupdate.backup.policy import nearest
 
     manifests = [backup.manifest for backup in _backups(application)]
@@ -178,7 +178,7 @@ def _nearest(application: Application, graph: Graph, files: FilesView, database:
 
 
 def _way_back(application: Application, database: DatabaseView, begun: Begun) -> str:
-    """Name the backup that leads back to before an interrupted update."""
+    """Return the name of the backup from before an interrupted update."""
     from fietsupdate.backup.policy import backup_before
 
     back = backup_before(_backups(application), database.instance_id, begun.txn, fingerprint(database.entries))
@@ -186,7 +186,7 @@ def _way_back(application: Application, database: DatabaseView, begun: Begun) ->
 
 
 def _before_pending(application: Application, graph: Graph, files: FilesView, database: DatabaseView) -> str:
-    """Name the newest backup from before the database went past a pending update; "" where it did not."""
+    """Return the newest backup from before the database went past a pending update; "" if it did not."""
     applied = locate(graph, database, files).applied
     tree = RevisionTree.of(database, graph)
     if not is_past_pending(graph, tree, database, applied):
@@ -204,7 +204,7 @@ def _before_pending(application: Application, graph: Graph, files: FilesView, da
 
 
 def _backups(application: Application) -> tuple[Backup, ...]:
-    """Find the backups; somebody who may not look for them is told of none."""
+    """Return the backups; a user who may not read their folder gets none."""
     from fietsupdate.backup.create import found
 
     try:

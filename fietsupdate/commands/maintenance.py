@@ -1,7 +1,7 @@
-"""Whether the application runs, and the sign that it must not: what `running` and `maintenance` configure.
+"""The `running` check and the maintenance file: nothing changes under an application that is at work.
 
-Nothing is changed under an application that is at work; where it cannot be told whether it is, nothing is changed
-either. The maintenance file stands as long as anything changes, and is removed whatever happens.
+Where the check cannot find out whether the application runs, nothing is changed either. The maintenance file exists as
+long as anything changes, and is removed however the command ends.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ from fietsupdate.process import Signals, Stop
 from fietsupdate.views import LockHolder
 
 LONGEST_ANSWER = 30.0
-"""Seconds that the command of `running` may take."""
+"""The longest time in seconds that the command of `running` may take."""
 
 NO_ANSWERS = {126: "it cannot be executed", 127: "there is no such command"}
 """Exit codes of the shell itself: they say nothing about the application."""
 
 ENDED_BY_SIGNAL = range(129, 193)
-"""How a shell tells that its command was killed."""
+"""The exit codes with which a shell reports that its command was killed."""
 
 
 def check_service(application: Application) -> None:
     """Refuse what `maintenance_mode` would refuse; change nothing.
 
     Raises:
-        RefusedError: The application runs, or it cannot be told.
-        ConfigError: The maintenance file lies where it cannot.
-        FilesError: It could not be created.
+        RefusedError: The application runs, or that cannot be found out.
+        ConfigError: The configured place of the maintenance file is impossible.
+        FilesError: The maintenance file could not be created.
     """
     _check_place(application)
     _refuse_while_running(application.config)
@@ -50,7 +50,7 @@ def check_service(application: Application) -> None:
 def maintenance_mode(application: Application, signals: Signals, listener: Listener, *, command: str) -> Iterator[None]:
     """Refuse while the application runs; keep its maintenance file up as long as the block lasts.
 
-    Whoever calls holds the lock of the data directory. A maintenance file that somebody else has put there stays.
+    The caller holds the lock of the data directory. A maintenance file that was not created here is never removed.
 
     Args:
         application: The entered configuration.
@@ -59,9 +59,9 @@ def maintenance_mode(application: Application, signals: Signals, listener: Liste
         command: What runs, for whoever reads the file: ``update``, ``downgrade``, ``restore``.
 
     Raises:
-        RefusedError: The application runs, or it cannot be told. Nothing was changed.
-        ConfigError: The maintenance file lies where it cannot.
-        FilesError: It cannot be created.
+        RefusedError: The application runs, or that cannot be found out. Nothing was changed.
+        ConfigError: The configured place of the maintenance file is impossible.
+        FilesError: The maintenance file cannot be created.
     """
     check_service(application)
     path = application.config.maintenance
@@ -81,7 +81,7 @@ def maintenance_mode(application: Application, signals: Signals, listener: Liste
 def without_stale_file(application: Application, signals: Signals, listener: Listener) -> Iterator[None]:
     """Remove, when the block ends, the maintenance file of a run that was killed; arguments as for `maintenance_mode`.
 
-    And that of a run that was stopped, should a second signal have come while the first one was obeyed.
+    The file of a stopped run is removed likewise, if a second signal came while the first one was obeyed.
     """
     left = maintenance.is_noted(application.data_dir)
     try:
@@ -129,7 +129,7 @@ def _check_place(application: Application) -> None:
             )
     if path.is_dir():
         raise ConfigError(
-            f"The maintenance file {path} is a folder, so nobody would see that the application is out of service.",
+            f"The maintenance file {path} is a folder, so no server would see that the application is out of service.",
             stands=UNCHANGED,
             hint=f"Name a file that is not there otherwise: maintenance = {path}/maintenance",
         )
@@ -166,14 +166,14 @@ def _refuse_while_running(config: Config) -> None:
 
 
 def _answer(command: str, folder: Path) -> tuple[int, str]:
-    """Run the command in a shell; give its exit code, and why that is no answer, "" when it is one."""
+    """Run the command in a shell; return its exit code, and why that code is no answer, or "" if it is one."""
     with subprocess.Popen(
         ["/bin/sh", "-c", command],
         cwd=folder,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        start_new_session=True,  # Ctrl-C is ours; and what hangs is ended with all its children
+        start_new_session=True,  # Ctrl-C is for us; and a command that hangs is killed together with its children
     ) as shell:
         try:
             code = shell.wait(LONGEST_ANSWER)

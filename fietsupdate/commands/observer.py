@@ -1,4 +1,4 @@
-"""Observer: everything that the reading commands ask; it changes nothing, and waits for nothing."""
+"""Observer: every question that the reading commands ask; an observer changes nothing and waits for nothing."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Observer:
-    """What can be asked of an instance and its update scripts.
+    """The questions about an instance and its update scripts.
 
     Args:
         config: The configuration; `from_config` reads one.
@@ -56,10 +56,10 @@ class Observer:
         return cls(load_config(files, section=section, x=x, options=options))
 
     def status(self, *, imports: bool = False) -> Status:
-        """Return where the instance is, what waits, and what is wrong. Changes nothing, waits for nothing.
+        """Return the instance's position, its pending updates and its problems. Changes nothing, waits for nothing.
 
         Args:
-            imports: Whether to look up what the scripts import, which runs none of it, and tell what is not there.
+            imports: Whether to check that the modules which the scripts import exist; that runs no code of the scripts.
 
         Raises:
             FietsupdateError: The configuration, a script, the graph or the database cannot be read.
@@ -93,7 +93,7 @@ class Observer:
             return noted(application.data_dir)
 
     def applied(self) -> tuple[Applied, ...]:
-        """Return the updates that are applied, in the order in which they were; those without a script among them."""
+        """Return the applied updates in the order in which they were applied, including those without a script."""
         with self._entered() as (application, graph):
             inspection = self._seen(application, graph)
             return applied_of(graph, inspection.status().applied, inspection.database.entries)
@@ -105,7 +105,7 @@ class Observer:
             update_id: The id, or a prefix of it that fits no other.
 
         Raises:
-            TargetError: There is none, or several.
+            TargetError: No update fits, or several do.
         """
         with self._entered() as (application, graph):
             entries = self._entries(application)
@@ -166,7 +166,7 @@ class Observer:
 
 
 def _with_imports(status: Status, graph: Graph) -> Status:
-    """Add what the scripts import and is not there, as a note: it stops only who must run such a script."""
+    """Add the missing imports of the scripts as a note: they stop only a run of such a script."""
     from fietsupdate.engine.imports import failing_imports
     from fietsupdate.planning.script_problems import import_missing
 

@@ -1,4 +1,4 @@
-"""What can be said of a plan before it runs: the figures of its last rehearsal, else what the scripts expect."""
+"""What is known about a plan before it runs: the figures of its last rehearsal, or else the scripts' estimates."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from fietsupdate.model import Plan
 
 
 def outlook(run: Run, plan: Plan, *, ask: bool) -> Outlook:
-    """Say what is known of a plan.
+    """Return what is known about a plan.
 
     Args:
-        run: A run on the instance; it is not moved.
-        plan: What will be done.
-        ask: Whether the scripts may be asked, where no rehearsal has come to its end: that runs their code.
+        run: A run on the instance; it changes nothing.
+        plan: The plan.
+        ask: Whether the scripts may be asked if no rehearsal was completed: asking runs their code.
 
     Raises:
-        ScriptError: a script that is to be asked cannot be loaded.
+        ScriptError: A script that is to be asked cannot be loaded.
     """
     rehearsal = last(run.application.data_dir)
     if rehearsal is not None and not rehearsal.is_for(plan):

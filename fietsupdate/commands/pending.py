@@ -1,4 +1,7 @@
-"""Keep an ``alembic upgrade``, typed by habit, from going past updates that wait: a line in env.py asks for it."""
+"""Keep an ``alembic upgrade`` that was typed from habit from going past pending updates.
+
+A line in env.py calls this.
+"""
 
 from __future__ import annotations
 
@@ -17,21 +20,21 @@ from fietsupdate.planning.loader import load
 from fietsupdate.planning.position import settled_entries
 
 DESPITE = ("fietsupdate", "ignore")
-"""The -x argument of somebody who means it."""
+"""The -x argument with which a user overrides the refusal."""
 
 
 def refuse_pending(context: Any, config: Config | None = None) -> None:
-    """Refuse ``alembic upgrade`` where updates wait, before it changes anything; call it in env.py.
+    """Refuse ``alembic upgrade`` while updates are pending, before it changes anything; call it in env.py.
 
-    Everything else passes: other commands of Alembic, ``--sql``, and fietsupdate itself. What waits is read from the
-    data directory and the scripts; the database is not asked.
+    Every other use passes: other commands of Alembic, ``--sql``, and fietsupdate itself. The pending updates are read
+    from the data directory and the scripts; the database is not asked.
 
     Args:
         context: ``alembic.context``.
-        config: The configuration, where it is not in the files that Alembic has read.
+        config: The configuration, if it is not in the files that Alembic has read.
 
     Raises:
-        alembic.util.CommandError: Updates wait; it names them, and the command to type.
+        alembic.util.CommandError: Updates are pending; the message names them, and the command to type.
     """
     if is_at_work() or not _upgrades(context):
         return
@@ -52,7 +55,7 @@ def refuse_pending(context: Any, config: Config | None = None) -> None:
 
 
 def _upgrades(context: Any) -> bool:
-    """Return whether env.py runs for an upgrade that changes a database, whoever has called Alembic."""
+    """Whether env.py runs for an upgrade that changes a database, whichever program has called Alembic."""
     options = (getattr(context, "_proxy", None) or context).context_opts
     return getattr(options.get("fn"), "__name__", "") == "upgrade" and not context.is_offline_mode()
 

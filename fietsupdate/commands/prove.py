@@ -1,7 +1,7 @@
-"""Proves that a backup can be restored: brings it to a throw-away place by the steps of a restore, and compares.
+"""Prove that a backup can be restored: restore it to a temporary place by the steps of a restore, and compare.
 
 Nothing live is touched. The database is loaded beside the live one, with the rights that a restore would have; the
-files go to the folder of the backups. What a killed proof leaves there, the next one replaces.
+files go to the folder of the backups. The next proof replaces what a killed one has left there.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from fietsupdate.model.clock import now
 
 UNTOUCHED = "Nothing live was touched."
 MOST = 100
-"""After so many differences nobody reads on."""
+"""The most differences that a proof lists; more would not be read."""
 
 
 def prove(run: Run, backup: Backup) -> Proof:
-    """Restore a backup into a throw-away place, and compare what arrived with what was copied.
+    """Restore a backup into a temporary place, and compare what arrived with what was copied.
 
     Raises:
-        FietsupdateError: it could not even be brought there, as a restore could not.
+        FietsupdateError: The backup cannot be brought there; a restore would fail in the same way.
     """
     folder = folder_of(run.application)
     directory.make_shelf(folder, run.application.data_dir)

@@ -1,4 +1,4 @@
-"""The command ``recover``: settles what an interrupted run left, and removes what nobody needs any more."""
+"""The command ``recover``: settle what an interrupted run left, and remove what is no longer needed."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from fietsupdate.views import DatabaseView
 
 
 def recover(run: Run, *, accept: bool, purge: bool) -> Report:
-    """Settle what lies open; record a half-done update as finished where `accept` says so.
+    """Settle an open transaction; with `accept`, record a half-done update as finished.
 
     Args:
         run: The call that this belongs to.
-        accept: An update that is half done was finished by hand.
-        purge: Delete what playback set aside, and the kept bytes of finished updates.
+        accept: Whether a half-done update was finished by hand.
+        purge: Whether to delete what playback set aside, and the kept bytes of finished updates.
 
     Raises:
-        FietsupdateError: An update is half done, and only the update itself, or a hand, can end it.
+        FietsupdateError: An update is half done, and only the update itself or an administrator can finish it.
     """
     with run.interruptible([]):
         run.check_hands()
@@ -45,7 +45,7 @@ def recover(run: Run, *, accept: bool, purge: bool) -> Report:
 
 
 def _sweep_clones(run: Run, database: DatabaseView) -> None:
-    """Remove what rehearsals have left that were killed."""
+    """Remove the clones of rehearsals that were killed."""
     from fietsupdate.commands.rehearsal.removal import sweep
 
     for failure in sweep(run.application.data_dir, database.url, database.file):
@@ -53,7 +53,7 @@ def _sweep_clones(run: Run, database: DatabaseView) -> None:
 
 
 def _unfinished(inspection: Inspection) -> FietsupdateError:
-    """Make the error of a recovery that cannot end an update: only the update itself, or a hand, can."""
+    """Return the error of a recovery that cannot finish an update: only the update itself or an administrator can."""
     for problem in inspection.status(locked_by_us=True).problems:
         if problem.code == "interrupted":
             return RefusedError.because(problem, stands="Nothing was changed: a part of it is committed already.")

@@ -1,8 +1,8 @@
-"""Rehearses a plan: runs it, with the real scripts and the project's own env.py, on a clone of both halves.
+"""Rehearse a plan: run it, with the real scripts and the project's own env.py, on a clone of both halves.
 
-The real instance is locked while it is cloned, and looked at no more afterwards; nothing of it changes but the folder
+The real instance is locked while it is cloned, and not read any more afterwards; nothing of it changes but the folder
 of rehearsals in ``.fietsupdate``. While the scripts run, this process is kept from opening the real database and from
-changing the real files (protocol, 8). What came of it is a value, which is stored as well.
+changing the real files (protocol, 8). The result is a value, which is stored as well.
 """
 
 from __future__ import annotations
@@ -47,16 +47,16 @@ def rehearse(run: Run, target: str | None, *, round_trip: bool) -> Rehearsal | N
     """Run the plan that leads to a target on a clone.
 
     Args:
-        run: A run on the real instance; it is never moved.
+        run: A run on the real instance, which it never changes.
         target: As for `Run.move`; ``None`` for everything.
         round_trip: Whether the updates are reverted and applied again afterwards.
 
     Returns:
-        What was found out, also where an update failed; ``None`` where there is nothing to rehearse.
+        The report, also if an update failed; ``None`` if there is nothing to rehearse.
 
     Raises:
-        StoppedError: a signal ended it.
-        FietsupdateError: it could not be rehearsed at all.
+        StoppedError: A signal ended the rehearsal.
+        FietsupdateError: The rehearsal could not be run at all.
     """
     work = _Rehearsing(run, target, round_trip=round_trip)
     try:
@@ -79,12 +79,12 @@ class _Rehearsing:
     round_trip: bool
     plan: Plan = field(init=False)
     stands: str = NOTHING
-    """What an error says of the real instance."""
+    """What an error says about the real instance."""
     left: str = ""
-    """Where the clone is, if it could not be removed."""
+    """The path of the clone, if it could not be removed."""
 
     def all(self) -> Rehearsal | None:
-        """Do everything."""
+        """Run the rehearsal."""
         inspection = self.run.inspect()
         if inspection.files.holder is None and not self._agreed(
             inspection
@@ -138,8 +138,8 @@ class _Rehearsing:
         """Make the plan, and refuse what cannot be rehearsed.
 
         Raises:
-            RefusedError: what `update` would refuse, or an interrupted run lies open.
-            PlanError: there is no way back for the round trip.
+            RefusedError: `update` would refuse, too, or an interrupted run is open.
+            PlanError: The updates cannot be reverted, but a round trip was requested.
         """
         if inspection.lies_open or inspection.database.begun is not None:
             raise RefusedError(
@@ -159,7 +159,7 @@ class _Rehearsing:
         return plan
 
     def _report(self, clone: Clone) -> Rehearsal:
-        """Run everything where the real instance is out of reach, compare that, and say what came of it."""
+        """Run the updates isolated from the real instance, compare the real instance, and return the report."""
         report = Rehearsal(now(), __version__, self.plan.current, self.plan.result, rehearsed(self.plan))
         files = self._sqlite_files(clone)
         apart = Apart(self.run, clone, files)
@@ -189,7 +189,7 @@ class _Rehearsing:
         return explained(judged(replace(done, seclusion=_seclusion(apart, watch))))
 
     def _sqlite_files(self, clone: Clone) -> set[Path]:
-        """Find the SQLite files of the real instance: its database, and what else the configuration names."""
+        """Return the SQLite files of the real instance: its database, and any others that the configuration names."""
         application = self.run.application
         texts = [
             *configured_texts(self.run.environment.alembic),
@@ -201,7 +201,7 @@ class _Rehearsing:
 
 
 def judged(report: Rehearsal) -> Rehearsal:
-    """Let a rehearsal fail during which the real instance has changed, whoever did it."""
+    """Mark a rehearsal as failed if the real instance has changed meanwhile, whichever program has changed it."""
     seclusion = report.seclusion
     if seclusion is None or not seclusion.changed or report.failure is not None:
         return report
@@ -212,7 +212,7 @@ def judged(report: Rehearsal) -> Rehearsal:
 
 
 def explained(report: Rehearsal) -> Rehearsal:
-    """Say of a failure that may come of what keeps the updates apart what that is."""
+    """Add to a failure that the isolation of the updates may have caused a hint that says so."""
     failure, seclusion = report.failure, report.seclusion
     if failure is None or seclusion is None:
         return report
@@ -247,7 +247,7 @@ def _compared(seclusion: Seclusion) -> str:
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """Yield the texts in a setting, whatever it is made of."""
+    """Yield the texts in a setting of any type."""
     if isinstance(value, Mapping):
         value = list(value.values())
     if isinstance(value, str):
@@ -258,13 +258,13 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _reverted(plan: Plan) -> Plan:
-    """Return the way back as far as its scripts may ask something."""
+    """Return the way back, whose scripts may have questions, too."""
     steps = [replace(step, direction=Direction.DOWN) for step in plan.steps if step.direction is Direction.UP]
     return replace(plan, steps=tuple(steps))
 
 
 def _no_way_back(step: Step) -> str:
-    """Say why a step cannot be reverted; "" where it can, or where it only records a version."""
+    """Return why a step cannot be reverted; "" if it can, or if it only records a version."""
     update = step.update
     if step.direction is Direction.VERSION:
         return "" if step.only_records else f"Version hook {update.update_id} cannot be reverted: none can."

@@ -1,4 +1,4 @@
-"""Plans that do not fit any more: an agreed one that has changed, and an instance that moves all the time."""
+"""Plans that no longer fit: an agreed plan that has changed, and an instance that changes all the time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fietsupdate.model import Plan
 
 
 def refuse_another(plan: Plan, agreed: Plan) -> None:
-    """Refuse to run anything but what somebody said yes to, or the rest of it.
+    """Refuse to run any plan but the one that the user has agreed to, or the rest of it.
 
     Raises:
         PlanError: The plan is another one.
@@ -36,7 +36,7 @@ def without_replanning(action: Callable[[], None]) -> None:
 def concurrent_change(done: Sequence[str]) -> RefusedError:
     """Return the error of an instance that is never where the plan begins."""
     return RefusedError(
-        "The instance moves while it is to be changed: somebody else is at work on its database.",
+        "The instance moves while it is to be changed: another process is at work on its database.",
         stands=f"Finished by this run: {', '.join(done) or 'nothing'}.",
         hint="Find out who else runs migrations here, then run the same command again.",
     )

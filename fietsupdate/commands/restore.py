@@ -1,7 +1,6 @@
-"""Goes back to a backup: finds it, and sees that nothing stands against it.
+"""Restore a backup: find it, and check that nothing prevents its restoration.
 
-`fietsupdate.commands.bring_back` brings it beside what is live; from then on `fietsupdate.backup.restorer` takes it to
-the end.
+`fietsupdate.commands.bring_back` brings it beside the live halves; `fietsupdate.backup.restorer` completes it.
 """
 
 from __future__ import annotations
@@ -33,19 +32,19 @@ from fietsupdate.model.clock import now
 from fietsupdate.views import Whereabouts
 
 MOST_NAMED = 5
-"""So many differences of a damaged backup are told."""
+"""The most differences of a damaged backup that are reported."""
 
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What a restore came to."""
+    """The result of a restore."""
 
     name: str
     """The backup's name."""
     current: tuple[str, ...]
-    """The updates that both halves are at."""
+    """The current updates of both halves."""
     found: tuple[Path, ...] = ()
-    """Where that is now what stood in the way of the restored files."""
+    """The new paths of the files that were in the way of the restored ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +58,11 @@ class Candidate:
     roots: tuple[Path, ...]
     """The data directory, and the further roots that are in the backup."""
     passed_over: Mapping[str, str] = field(default_factory=dict)
-    """Newer ones that are damaged, where the newest was asked for: names, and what is wrong with each."""
+    """Damaged backups that are newer, if the newest was requested: the name of each, and its damage."""
     keeps_by: str = ""
-    """The command that makes a copy of what is there now; "" where none can."""
+    """The command that copies the present halves; "" if no command can."""
     too_new: Mapping[str, str] = field(default_factory=dict)
-    """Newer ones that the installed code is too old for, where the newest was asked for: names, and why."""
+    """Newer backups that the installed code is too old for, if the newest was requested: the name of each, and why."""
 
 
 def candidates(run: Run, inspection: Inspection | None = None) -> tuple[Backup, ...]:
@@ -75,23 +74,23 @@ def candidates(run: Run, inspection: Inspection | None = None) -> tuple[Backup, 
 
 @dataclass(frozen=True, slots=True)
 class FoundBackup:
-    """A backup that was looked for."""
+    """A backup that was found."""
 
     backup: Backup
     damaged: Mapping[str, str] = field(default_factory=dict)
-    """Newer ones that are passed over, as they are damaged: names, and what is wrong with each."""
+    """Newer backups that were skipped because they are damaged: the name of each, and its damage."""
     too_new: Mapping[str, str] = field(default_factory=dict)
-    """Newer ones that are passed over, as the installed code is too old for them: names, and why."""
+    """Newer backups that were skipped because the installed code is too old for them: the name of each, and why."""
 
 
 def find(run: Run, name: str | None, inspection: Inspection, despite: Collection[Despite]) -> FoundBackup:
     """Find a backup by its name or path; ``None`` is the newest that can be restored here.
 
-    Where the configuration names a distribution, it is the newest that the installed version fits; if none does, the
-    newest of all, which is refused then.
+    If the configuration names a distribution, the newest backup is the one that the installed version fits; if none
+    does, it is the newest of all, which is refused afterwards.
 
     Raises:
-        UsageError: there is none.
+        UsageError: There is no such backup.
     """
     if name is not None:
         return FoundBackup(chosen(run.application, name))
@@ -110,10 +109,10 @@ def check(run: Run, name: str | None, despite: Collection[Despite]) -> Candidate
     Args:
         run: The instance.
         name: As for `find`.
-        despite: What it would be done in spite of.
+        despite: The obstacles that the user overrides.
 
     Raises:
-        FietsupdateError: what stands against it.
+        FietsupdateError: The obstacle.
     """
     run.check_hands()
     inspection = _inspect(run)
@@ -141,15 +140,15 @@ def check(run: Run, name: str | None, despite: Collection[Despite]) -> Candidate
 
 
 def restore(run: Run, name: str | None, despite: Collection[Despite]) -> Restored:
-    """Go back to a backup.
+    """Restore a backup.
 
     Args:
         run: The instance.
         name: Name or path of the backup; ``None`` for the newest that can be restored.
-        despite: What it is done in spite of.
+        despite: The obstacles that the user overrides.
 
     Raises:
-        FietsupdateError: what went wrong; ``stands`` says what both halves are at now.
+        FietsupdateError: The restore failed; ``stands`` says in which state both halves are now.
     """
     with run.interruptible([]):
         run.check_hands()
@@ -183,7 +182,7 @@ def refuse(run: Run, backup: Backup, inspection: Inspection, despite: Collection
     """Refuse to restore a backup where something stands against it.
 
     Raises:
-        RefusedError: the first thing that nobody has said to do it in spite of.
+        RefusedError: The first obstacle that the user does not override.
     """
     refuse_shared(run.application, folder_of(run.application))
     target = restore_target(run, inspection)
@@ -197,7 +196,10 @@ def refuse(run: Run, backup: Backup, inspection: Inspection, despite: Collection
 
 
 def _newest_that_fits(there: Sequence[Backup], target: RestoreTarget) -> tuple[Backup, dict[str, str]]:
-    """Return the newest backup that the installed code fits, and why not those before it; if none, the newest."""
+    """Return the newest backup that the installed code fits, and why those before it were skipped.
+
+    If none, the newest.
+    """
     unfit: dict[str, str] = {}
     for backup in there:
         problem = too_new(backup.manifest, ledger_of(backup), target)
@@ -208,7 +210,7 @@ def _newest_that_fits(there: Sequence[Backup], target: RestoreTarget) -> tuple[B
 
 
 def _is_free(backup: Backup, target: RestoreTarget) -> bool:
-    """Return whether nothing stands against restoring a backup."""
+    """Return whether no obstacle prevents the restoration of a backup."""
     return not any(True for _ in obstacles(backup.manifest, ledger_of(backup), target))
 
 
@@ -232,10 +234,10 @@ def restore_target(run: Run, inspection: Inspection) -> RestoreTarget:
 
 
 def refuse_barred(place: Whereabouts) -> None:
-    """Refuse where the database could not be exchanged: while everything is as it was, and nothing was copied yet.
+    """Refuse if the database could not be exchanged, before anything is copied or changed.
 
     Raises:
-        FietsupdateError: the first reason.
+        FietsupdateError: The first reason.
     """
     from fietsupdate.database.dump import live_store
 
@@ -261,7 +263,7 @@ def _inspect(run: Run) -> Inspection:
 
 
 def _refuse_silent(restorer: Restorer) -> None:
-    """Refuse where a server does not answer: unlike a file, it is not what a restore replaces."""
+    """Refuse if a server does not answer: other than a file, a server is not replaced by a restore."""
     try:
         restorer.store.check()
     except DatabaseError as error:

@@ -1,4 +1,4 @@
-"""One call that looks at an instance or changes it: look, refuse, lock, recover, plan again, run."""
+"""One call that reads an instance or changes it: look, refuse, lock, recover, plan again, run."""
 
 from __future__ import annotations
 
@@ -51,30 +51,30 @@ from fietsupdate.process import SIGNALS, Signals, Stop
 from fietsupdate.views import DatabaseView, LockHolder
 
 MOST_PLANS = 5
-"""How often a plan is made again when the instance moves under it; then somebody else is at work for good."""
+"""How often a plan is made again if the instance changes under it; after that, another process keeps changing it."""
 
 HARMLESS = frozenset({"plan", "waiting", "warning"})
-"""Events before which nothing was changed."""
+"""The events that are emitted before anything is changed."""
 
 COMMANDS = {Direction.UP: "update", Direction.DOWN: "downgrade"}
 
 ENDS_FAILURE = frozenset({*COMMANDS.values(), "stamp", "restore"})
-"""Commands after whose success nothing is told any more of a failure before."""
+"""The commands whose success ends the report about an earlier failure."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """What one call works on.
+    """The values that one call works with.
 
     Args:
         application: The entered configuration.
         graph: All updates.
-        listener: Told of everything that happens.
+        listener: Called with every event.
         lock_timeout: Seconds to wait for another updater.
-        as_root: Whether root may work on somebody else's data directory.
+        as_root: Whether root may work on another user's data directory.
         policy: When backups are made; ``None`` as configured.
         below_baseline: Whether a downgrade may revert a baseline.
-        given: The answers that somebody has given to the scripts' questions.
+        given: The given answers to the scripts' questions.
     """
 
     application: Application
@@ -90,15 +90,15 @@ class Run:
     event_names: set[str] = field(default_factory=set)
     """The names of all events so far."""
     answers: dict[str, dict[str, str]] = field(default_factory=dict)
-    """What the questions of the scripts were answered so far, by update and name."""
+    """The answers to the questions of the scripts so far, by update and name."""
     undone: list[Begun] = field(default_factory=list)
-    """The interrupted update that this run has undone before it does it again, with the same answers; at most one."""
+    """The interrupted update that this run has undone before applying it again with the same answers; at most one."""
     warns_in: list[Path] = field(default_factory=list)
     """The data directory that keeps warnings, while this run changes something; nothing else."""
     watchers: list[Listener] = field(default_factory=list)
     """Told of everything that happens while this run holds the lock."""
     at_work: list[Event] = field(default_factory=list)
-    """The event that says which update is at work, and in which phase; nothing between two of them."""
+    """The event that names the update at work and its phase; empty between two updates."""
 
     def emit(self, event: Event) -> None:
         """Pass an event on; a warning is kept for the report."""
@@ -120,17 +120,17 @@ class Run:
         self.listener(event)
 
     def _keep(self, txn: str, text: str) -> None:
-        """Keep a warning for the run that goes on, should this one be cut off."""
+        """Store a warning for the run that continues, in case this one is cut off."""
         for data_dir in self.warns_in:
             warned.keep(data_dir, txn, text)
 
     def _recall(self) -> None:
-        """Take up the warnings of the run that this one goes on with."""
+        """Take over the warnings of the run that this one continues."""
         self.warned[:0] = [text for text in warned.kept(self.application.data_dir) if text not in self.warned]
 
     @cached_property
     def environment(self) -> Environment:
-        """The project's migration environment; its revisions are loaded once a run."""
+        """The project's migration environment; its revisions are loaded once per run."""
         return Environment(self.application.config)
 
     @cached_property
@@ -148,7 +148,7 @@ class Run:
             raise
 
     def plan(self, target: str | None, direction: Direction, *, checks: bool) -> Plan:
-        """Make the plan that would run; refuse whatever the run would refuse."""
+        """Return the plan that would run; refuse whatever the run would refuse."""
         inspection = self.inspect()
         inspection.refuse()
         plan = self._plan(inspection, target, direction, may_wait=not self.given.unattended)
@@ -181,7 +181,7 @@ class Run:
     def _planned_under_lock(
         self, target: str | None, direction: Direction, agreed: Plan | None, done: list[str]
     ) -> tuple[Plan, tuple[str, ...]]:
-        """Recover, plan, and run the plan, out of service; plan again when the instance has moved."""
+        """Recover, plan, and run the plan, out of service; plan again if the instance has changed."""
         command = COMMANDS[direction]
         with contextlib.ExitStack() as stack:
             self.warns_in.append(self.application.data_dir)
@@ -218,7 +218,7 @@ class Run:
     def _executed(
         self, plan: Plan, inspection: Inspection, automatic: AutomaticBackup, done: list[str]
     ) -> tuple[str, ...]:
-        """Carry out a plan, between the application's checks, and return where the instance is then."""
+        """Execute a plan between the application's checks, and return the current updates afterwards."""
         context = self.context(inspection.database)
         checks = Checks(self.application, context.settings, self.emit, self.given)
         for text in doubts(plan, self.given):
@@ -268,7 +268,7 @@ class Run:
 
     @contextlib.contextmanager
     def _failure_noted(self) -> Iterator[None]:
-        """Keep what an update, or a check of the application, has failed with, for who asks later."""
+        """Record the failure of an update, or of a check of the application, for later commands."""
         try:
             yield
         except InDoubtError:
@@ -282,7 +282,7 @@ class Run:
             raise
 
     def _settle_restore(self) -> None:
-        """Finish a restore that was cut off, or take away what it has left."""
+        """Finish an interrupted restore, or remove what it has left."""
         left = restore_journal.open_restore(self.application.data_dir)
         guarded = maintenance_mode(self.application, self.signals, self.emit, command="restore")
         with guarded if left is not None and left.is_half else contextlib.nullcontext():
@@ -312,7 +312,7 @@ class Run:
             raise FilesError(f"The system refused: {error}.", stands=self._stands(done), hint=hint) from error
 
     def _stands(self, done: Sequence[str]) -> str:
-        """Say how far a run came that was stopped between two transactions, or while it settled an old one."""
+        """Return how far a run came that was stopped between two transactions, or while it settled an old one."""
         open_one = inspect_files(self.application.data_dir, self.application.config.version_file).transaction
         finished = f"Finished by this run: {', '.join(done)}." if done else ""
         if open_one is None and self.at_work and self.at_work[0].event == "phase_begun":
@@ -345,19 +345,19 @@ class Run:
     def _plan(
         self, inspection: Inspection, target: str | None, direction: Direction, *, may_wait: bool = False
     ) -> Plan:
-        """Plan from what was seen; a plan that drops what was there before the first update names the tables."""
+        """Return the plan for a view; a plan that drops tables from before the first update names them."""
         plan = inspection.plan(target, direction, below_baseline=self.below_baseline)
         plan = self.answered(inspection, plan, may_wait=may_wait)
         return replace(plan, tables=application_tables(self.environment)) if plan.is_below_baseline else plan
 
     def _bytes_needed(self, step: Step) -> int:
-        """Return how many bytes a step needed in the last rehearsal; 0 where it had none."""
+        """Return how many bytes a step needed in the last rehearsal; 0 if it was not rehearsed."""
         from fietsupdate.commands.rehearsal.report import rehearsed_bytes
 
         return rehearsed_bytes(self.application.data_dir, step)
 
     def automatic_backup(self, inspection: Inspection, plan: Plan | None = None) -> AutomaticBackup:
-        """Return what makes and keeps the backups of a plan, or of no plan."""
+        """Return the maker of the backups of a plan, or of no plan."""
         policy = self.policy
         if policy is None:
             dropped = plan is not None and plan.is_below_baseline
@@ -371,7 +371,7 @@ class Run:
             return self.settled(lambda: stack.enter_context(leave))
 
     def settled(self, before: Callable[[], None] = lambda: None) -> Inspection:
-        """Settle what an earlier run left open, then look. Whoever calls this holds the lock.
+        """Settle an open transaction, then return the view. The caller holds the lock.
 
         Args:
             before: Called if there is something to settle.

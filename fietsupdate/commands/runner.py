@@ -1,4 +1,4 @@
-"""Runner: how a call that works on an instance begins: its configuration is entered, and what it is asked gathered."""
+"""Runner: how each call that works on an instance begins: the configuration is entered, the arguments are gathered."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Runner(Observer):
-    """What makes the `Run` of each call."""
+    """The base of the commands: it makes the `Run` of each call."""
 
     @contextlib.contextmanager
     def _run(

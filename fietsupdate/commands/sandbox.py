@@ -1,8 +1,9 @@
-"""Runs the updates where nothing of the real instance can be changed, as far as the system gives that.
+"""Run the updates where they cannot change the real instance, as far as the system supports that.
 
-On Linux they run in a child with mounts of its own, in which the real folders are read-only for whatever it does and
-starts. Elsewhere, and inside, Python's own calls are refused (`fietsupdate.filesystem.guard.read_only`), and so are
-connections to the real database. What cannot be had is named before anything runs.
+On Linux they run in a child process with mounts of its own, in which the real folders are read-only for the process and
+every program that it starts. On other systems, and inside the child as well, Python's own calls are refused
+(`fietsupdate.filesystem.guard.read_only`), and so are connections to the real database. The missing parts of this
+isolation are reported before any update runs.
 """
 
 from __future__ import annotations
@@ -28,16 +29,16 @@ from fietsupdate.model import Event
 from fietsupdate.model.clock import now
 
 Work = Callable[[Callable[[Event], None]], Rehearsal]
-"""Runs the updates; takes what is told of events."""
+"""Runs the updates; called with the listener of events."""
 
 
 class _NotIsolatedError(Exception):
-    """The system gives no mounts of our own. Its text says why."""
+    """The system provides no separate mounts. The text of the error says why."""
 
 
 @dataclass
 class Apart:
-    """The surroundings in which updates are rehearsed.
+    """The isolated surroundings in which updates are rehearsed.
 
     Args:
         run: The run on the real instance.
@@ -57,11 +58,11 @@ class Apart:
         """Run the updates.
 
         Args:
-            work: What runs them.
-            report: What is known beforehand; for updates that end their process.
+            work: Runs them.
+            report: What is known beforehand, for updates that end their process.
 
         Raises:
-            FietsupdateError: they could not be run at all.
+            FietsupdateError: The updates could not be run at all.
         """
         if self.clone.not_confined:
             self.gaps.append(
@@ -122,9 +123,10 @@ class Apart:
             raise _NotIsolatedError(f"the system refuses it ({error.filename or ''}: {error.strerror})") from error
 
     def _mounts(self) -> tuple[list[Path], list[Path]]:
-        """Return what becomes read-only, and what stays writable inside of it.
+        """Return the paths that become read-only, and those inside of them that stay writable.
 
-        A folder in which a SQLite database is may have others; one that holds the temporary files cannot be closed.
+        The folder of a SQLite database is closed as a whole, since SQLite makes further files there; but if it contains
+        the temporary files, only the database's own files are closed.
         """
         application, temporary = self.run.application, Path(os.path.realpath(tempfile.gettempdir()))
         closed = [application.data_dir, *application.config.extra_dirs.values()]
@@ -153,7 +155,7 @@ class Apart:
 
 
 def _trespass(region: ReadOnly, refused: Sequence[str]) -> RehearsalFailure | None:
-    """Say that something tried to change the real instance, and that the error was swallowed."""
+    """Return the failure if something tried to change the real instance and the refusal was caught."""
     tried = [*region.refused, *dict.fromkeys(refused)]
     if not tried:
         return None
@@ -166,7 +168,7 @@ def _trespass(region: ReadOnly, refused: Sequence[str]) -> RehearsalFailure | No
 
 @contextlib.contextmanager
 def _elsewhere(clone: Clone) -> Iterator[None]:
-    """Work in the clone's folder where this process works in a real one: programs inherit it."""
+    """Work in the clone's folder if this process works in a real one: child processes inherit it."""
     before = os.getcwd()
     there = clone.substitution.text(before)
     if there == before or not os.path.isdir(there):
@@ -178,7 +180,7 @@ def _elsewhere(clone: Clone) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _no_bytecode() -> Iterator[None]:
-    """Write no ``__pycache__``, which may lie in the real data directory."""
+    """Write no ``__pycache__``, which may be in the real data directory."""
     before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
         yield

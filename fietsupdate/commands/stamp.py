@@ -1,7 +1,7 @@
-"""Records where an instance is, without running a script or a revision.
+"""Record the position of an instance, without running a script or a revision.
 
-For a database that the application has made at one go (`create_all`), Alembic's version table is set in the same
-transaction: to the revisions that the recorded updates need.
+For a database that the application has created at once (`create_all`), Alembic's version table is set in the same
+transaction, to the revisions that the recorded updates need.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ NOT_STAMPED = frozenset(
     {"ledger_damaged", "data_dir_missing", "database_without_ledger", "database_missing", "diverged", "files_older"}
     | {"database_older", "transaction_doubt", "interrupted", "version_foreign", "version_unknown"}
 )
-"""Problems that a stamp would bury instead of mend."""
+"""Problems that a stamp would hide instead of solve."""
 
 HEADS = frozenset({"head", "heads"})
 
 
 def stamp(run: Run, targets: Sequence[str], *, with_alembic: bool | None) -> Report:
-    """Record that the instance is at these updates.
+    """Record that these updates are current.
 
     Args:
         run: The call that this belongs to.
         targets: Ids, prefixes, ``heads``; ``base`` alone for none.
-        with_alembic: Whether to set Alembic's version table, too; ``None`` where the database has tables, but no
+        with_alembic: Whether to set Alembic's version table, too; ``None`` if the database has tables, but no
             Alembic version.
 
     Raises:
-        FietsupdateError: what went wrong; nothing was changed.
+        FietsupdateError: The stamp failed; nothing was changed.
     """
     started, ids = time.monotonic(), stampable(run.graph, targets)
     with run.interruptible([]):
@@ -61,7 +61,7 @@ def stamp(run: Run, targets: Sequence[str], *, with_alembic: bool | None) -> Rep
 
 
 def stampable(graph: Graph, targets: Sequence[str]) -> tuple[str, ...]:
-    """Resolve the ids that a stamp names; () is `base`."""
+    """Return the ids that a stamp names; () for `base`."""
     if list(targets) == [BASE]:
         return ()
     if not targets or BASE in targets:
@@ -75,7 +75,7 @@ def stampable(graph: Graph, targets: Sequence[str]) -> tuple[str, ...]:
 
 
 def _unless_buried(inspection: Inspection) -> tuple[str, ...]:
-    """Return the current updates of before; refuse where a stamp would hide what is wrong."""
+    """Return the current updates before the stamp; refuse if a stamp would hide a problem."""
     status = inspection.status(locked_by_us=True)
     for problem in status.problems:
         if problem.blocks and problem.code in NOT_STAMPED:
@@ -98,7 +98,7 @@ def _needed(graph: Graph, database: DatabaseView, ids: Sequence[str]) -> tuple[s
 
 
 def _tell_beyond(run: Run, database: DatabaseView, alembic: Sequence[str] | None) -> None:
-    """Report revisions that no recorded update reaches: `create_all` made their tables, too."""
+    """Warn about revisions that no recorded update reaches: `create_all` made their tables, too."""
     if alembic is None or set(alembic) == set(database.alembic_heads):
         return
     text = (

@@ -1,7 +1,7 @@
-"""New update scripts from the templates.
+"""Write new update scripts from the templates.
 
-A script that is written here always loads: it is read back, before it reaches the disk, by the same code that will
-read it later. Nothing is ever overwritten.
+A script that is written here always loads: before it reaches the disk, it is parsed by the same code that will read it
+later. No existing file is ever overwritten.
 """
 
 from __future__ import annotations
@@ -29,32 +29,32 @@ if TYPE_CHECKING:
 
 ID_LENGTH = 16
 LINE_LENGTH = 88
-"""Of the formatters that most projects use; longer lists stand one item a line."""
+"""The line length of the formatters that most projects use; longer lists have one item a line."""
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS})
-"""What file systems without hard links answer; a shared folder of a virtual machine is one."""
+"""The errors of file systems without hard links, such as a shared folder of a virtual machine."""
 LONGEST_ID = 64
-"""Characters of a new id: a file's name, a line of the script and a terminal have room for it."""
+"""The most characters of a new id, so that it fits a file's name, a line of the script and a terminal."""
 
 
 class ScriptKind(enum.StrEnum):
     """The templates for scripts; the value is the template's name."""
 
     UPDATE = "update_script"
-    """With both hooks, up and down."""
+    """A script with both hooks, up and down."""
     RELEASE = "release"
-    """Only names a release; its hooks are empty."""
+    """A script that only names a release; its hooks are empty."""
     MERGE = "merge"
-    """Only joins several heads; its hooks are empty."""
+    """A script that only joins several heads; its hooks are empty."""
     BASELINE = "baseline"
     """The first script of an application that is older than its update scripts."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScriptDraft:
-    """What a new script shall say.
+    """The values of a new script.
 
     Raises:
-        UsageError: The id is none.
+        UsageError: The id is not valid.
     """
 
     update_id: str
@@ -81,31 +81,31 @@ class ScriptDraft:
 
 
 def new_id() -> str:
-    """Make an id up: 16 letters and digits, a letter first."""
+    """Return a random id: 16 letters and digits, a letter first."""
     letters = string.ascii_lowercase
     return secrets.choice(letters) + "".join(secrets.choice(letters + string.digits) for _ in range(ID_LENGTH - 1))
 
 
 def render(draft: ScriptDraft, templates: Path | None = None) -> str:
-    """Return the text of a new script; the same draft gives the same text.
+    """Return the text of a new script; equal drafts give equal texts.
 
     Args:
-        draft: What it shall say.
+        draft: The values of the script.
         templates: The project's own templates; they win over ours of the same name.
 
     Raises:
-        ConfigError: The project's folder holds no template that is ever used.
+        ConfigError: The project's folder contains no template that is ever used.
         ScriptError: A template of the project is broken.
     """
     return f"{_rendered(draft, templates)}\n"
 
 
 def write(draft: ScriptDraft, folder: Folder, templates: Path | None = None) -> Path:
-    """Write a new script into its folder, whole or not at all.
+    """Write a new script into its folder, completely or not at all.
 
     Args:
-        draft: What it shall say.
-        folder: Where it goes.
+        draft: The values of the script.
+        folder: The folder.
         templates: The project's own templates.
 
     Returns:
@@ -132,7 +132,7 @@ def write(draft: ScriptDraft, folder: Folder, templates: Path | None = None) -> 
 
 
 def _check(draft: ScriptDraft, update: Update) -> None:
-    """See that the script says what was asked for; an id that is listed twice is read once."""
+    """Check that the script says what the draft says; an id that is listed twice is read once."""
     for name, wanted, is_now in (
         ("update_id", draft.update_id, update.update_id),
         ("previous", draft.previous, update.previous),
@@ -152,7 +152,7 @@ def _would_not_load(error: ScriptError, draft: ScriptDraft, templates: Path | No
 
 
 def _create(path: Path, content: bytes) -> None:
-    """Let the file appear with its whole content; a name that starts with a dot is no script to the loader."""
+    """Make the file appear with its complete content; the loader ignores the draft, whose name starts with a dot."""
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         with draft.open("xb") as file:
@@ -164,7 +164,7 @@ def _create(path: Path, content: bytes) -> None:
 
 
 def _name(draft: Path, path: Path) -> None:
-    """Give the finished file its name, without ever replacing another one."""
+    """Give the finished file its name, without ever replacing another file."""
     try:
         os.link(draft, path)
     except OSError as error:
@@ -176,7 +176,7 @@ def _name(draft: Path, path: Path) -> None:
 
 
 def template_name(kind: ScriptKind) -> str:
-    """Name the template of a kind of script, as a project's own must be called."""
+    """Return the file name of the template for a kind of script, which a project's own template must have."""
     return f"{kind}.py.j2"
 
 
@@ -208,7 +208,7 @@ def _rendered(draft: ScriptDraft, templates: Path | None) -> str:
 
 
 def _checked(templates: Path) -> Path:
-    """See that a project's folder of templates holds one: a misspelt name would be passed over in silence."""
+    """Check that a project's folder contains a template: a misspelt name would be ignored silently."""
     known = [*map(template_name, ScriptKind), METADATA]
     if not templates.is_dir():
         raise ConfigError(f"There is no folder {templates}, which `templates` names.", stands="Nothing was written.")
@@ -222,7 +222,7 @@ def _checked(templates: Path) -> Path:
 
 
 def _broken(error: Exception, templates: Path) -> ScriptError:
-    """Make the error of a template that cannot be rendered; it names file and line, where that is known."""
+    """Return the error of a template that cannot be rendered; it names file and line, if they are known."""
     frames = traceback.extract_tb(error.__traceback__)
     lines = [f"{frame.filename}:{frame.lineno}" for frame in frames if Path(frame.filename).is_relative_to(templates)]
     place = lines[-1] if lines else str(templates)
@@ -233,7 +233,10 @@ def _broken(error: Exception, templates: Path) -> ScriptError:
 
 
 def _template(name: str) -> str | None:
-    """Read a template: of the installed package or, in a checkout, of the folder beside it; None for another name."""
+    """Return the text of a template: from the installed package or, in a checkout, the folder beside it.
+
+    None if unknown.
+    """
     folder: Traversable = resources.files("fietsupdate") / "templates"
     if not folder.is_dir():
         folder = Path(__file__).parents[2] / "templates"
@@ -250,7 +253,7 @@ _SUMMARIES = {
 
 
 def _docstring(draft: ScriptDraft) -> str:
-    """Return the message as the inside of a docstring: it means the message, whatever characters that has."""
+    """Return the message as the inside of a docstring that reads as the message, whatever characters it contains."""
     lines = [line.expandtabs().rstrip() for line in draft.message.strip().splitlines()]
     text = "\n".join(lines) or _SUMMARIES[draft.kind].format(draft.update_id, _joined(draft.previous))
     inside = "".join(char if char == "\n" else _escaped(char) for char in text).replace('"""', r"\"\"\"")

@@ -1,4 +1,4 @@
-"""The ways up and down on the clone: the updates run, and what they have changed is compared, timed and counted."""
+"""Run the updates up and down on the clone, and compare, time and count their changes."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class _Snapshot:
     schema: str
     size: int
     digests: Mapping[str, str]
-    """Of each table; of nothing where nobody goes back."""
+    """A digest of each table; empty if the updates are not reverted."""
     rest: Mapping[str, str]
     """The same without the columns that stay on purpose."""
 
@@ -56,7 +56,7 @@ class Trial:
     plan: Plan
     target: str | None
     bookkeeping: frozenset[str]
-    """Tables that are Alembic's or ours."""
+    """The tables that are Alembic's or ours."""
 
     def go(self, report: Rehearsal, *, round_trip: bool) -> Rehearsal:
         """Apply the updates and see what has changed; then, if that is wanted, revert them and apply them again."""
@@ -125,7 +125,7 @@ class Trial:
     def _move(
         self, recorder: Recorder, target: str | None, direction: Direction, agreed: Plan | None
     ) -> tuple[Report | None, RehearsalFailure | None]:
-        """Run one leg; what fails in it is part of the report."""
+        """Run one leg; a failure is part of the report."""
         try:
             run = replace(self.run, listener=recorder, warned=[], below_baseline=True)
             return run.move(target, direction, agreed), None
@@ -212,9 +212,9 @@ def _diff(before: str, after: str) -> str:
 
 
 def _diff_of_lines(before: str, after: str) -> str:
-    """Return a diff, unless only the order is another one: a column that was dropped and added again comes last.
+    """Return a diff, unless only the order differs: a column that was dropped and added again comes last.
 
-    Parentheses around a default, which a batch migration on SQLite adds, mean nothing either.
+    Parentheses around a default, which a batch migration on SQLite adds, are no difference either.
     """
     texts = [_DEFAULT.sub(r"\1\2", text) for text in (before, after)]
     lines = [sorted(line.strip().rstrip(",;") for line in text.splitlines()) for text in texts]

@@ -1,4 +1,4 @@
-"""What the pytest plugin is made of: throw-away instances, their whole state as values, and ways to break a process.
+"""The modules behind the pytest plugin: temporary instances, their complete state, and ways to kill a process.
 
-`fietsupdate.pytest_plugin` is the door; the tests of fietsupdate itself use the same modules.
+Projects use `fietsupdate.pytest_plugin`; the tests of fietsupdate itself use the same modules.
 """

@@ -1,4 +1,4 @@
-"""What the ready tests of the pytest plugin find out. Each raises an `AssertionError` that says what to do about it."""
+"""The checks of the ready-made tests of the pytest plugin. Each raises an `AssertionError` that says what to do."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RECORD = "pytest --fietsupdate-release"
 
 
 def one_head(graph: Graph) -> None:
-    """See that each folder has one head: `update` without a target refuses two."""
+    """Check that each folder has one head: `update` without a target refuses two."""
     lines = []
     for folder in graph.folders:
         heads = graph.heads_of(folder)
@@ -31,7 +31,7 @@ def one_head(graph: Graph) -> None:
 
 
 def scripts_load(instance: TemporaryInstance) -> None:
-    """See that every script can be imported, and that its classes can be made and have their hooks."""
+    """Check that every script can be imported, that its classes can be instantiated, and that they have their hooks."""
     graph = instance.graph()
     if faults := instance.run(lambda: load_errors(graph)):
         raise AssertionError("\n".join(faults))
@@ -52,7 +52,7 @@ def _errors(update: Update) -> Iterator[str]:
 
 
 def update_to_head(instance: TemporaryInstance) -> None:
-    """Take an empty instance to every head, and see that nothing is left to do or wrong."""
+    """Take an empty instance to every head, and check that nothing is left to do and no problem is reported."""
     instance.update_through(*instance.graph().dag.heads())
     status = instance.status()
     if status.state is not UpdateState.OKAY or status.problems:
@@ -61,11 +61,11 @@ def update_to_head(instance: TemporaryInstance) -> None:
 
 
 def up_down_up(instance: TemporaryInstance, update: Update) -> None:
-    """Apply an update, revert it, and apply it again; the instance stands right before it.
+    """Apply an update, revert it, and apply it again; the instance must be right before the update.
 
-    Reverted, both halves must be what they were: paths, contents and modes; schema and rows. What the script says that
-    its Down leaves does not count, and must be left. Applied again, they must have the same paths and the same schema
-    as the first time. Then the data that belongs there is put in.
+    Reverted, both halves must be as before: paths, contents and modes; schema and rows. What the script declares to
+    stay after Down is not compared, and must stay. Applied again, the paths and the schema must be the same as the
+    first time. Then the data for this update is put in.
     """
     start = _seen(instance)
     instance.update(update.update_id)
@@ -103,15 +103,15 @@ def _seen(instance: TemporaryInstance) -> Mapping[str, object]:
 
 
 def _lasting(node: Node) -> tuple[object, ...]:
-    """Return what a Down owes of a file; not its time, owner and attributes."""
+    """Return the properties of a file that Down must restore; its time, owner and attributes are not among them."""
     return node.kind, node.mode, node.sha256, node.target
 
 
 def released_unchanged(graph: Graph) -> str:
-    """See that no released script has changed; give the reason why nothing can be said, or "".
+    """Check that no released script has changed; return why that cannot be checked, or "".
 
     Raises:
-        AssertionError: names them.
+        AssertionError: The message names the changed scripts.
     """
     faults = released.faults(graph)
     if faults is None:
@@ -125,7 +125,7 @@ def released_unchanged(graph: Graph) -> str:
 
 
 def models_match(instance: TemporaryInstance) -> None:
-    """See that ``alembic check`` finds nothing to do after the last update."""
+    """Check that ``alembic check`` finds no differences after the last update."""
     instance.update_through(*instance.graph().dag.heads())
     if text := instance.run(lambda: unmatched(instance.config)):
         raise AssertionError(text)

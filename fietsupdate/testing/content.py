@@ -1,9 +1,9 @@
-"""The full logical content of a database, as plain values that can be compared before and after.
+"""The complete logical content of a database and of a folder, as plain values that can be compared.
 
-Two dumps are equal exactly when schema and rows are: tables, columns, constraints, indexes, views, triggers, enums, and
-every row in a deterministic order. What a rollback leaves changed by design (the next number of a sequence or of
-AUTO_INCREMENT) is not part of it. `description` is for comparing what different statements have led to: there the
-order of columns, and the words in which SQLite remembers a table, mean nothing.
+Two dumps of a database are equal exactly when schema and rows are: tables, columns, constraints, indexes, views,
+triggers, enums, and every row in a deterministic order. What a rollback changes by design (the next number of a
+sequence or of AUTO_INCREMENT) is not part of a dump. `description` is for comparing the results of different
+statements: it ignores the order of columns, and the words in which SQLite records the definition of a table.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from fietsupdate.database.ledger import TABLE
 from fietsupdate.database.redirect import MARK
 
 Dump = dict[str, Any]
-"""``schema``: lines of definitions; ``rows``: every table's rows. ``None`` for a SQLite file that is not there."""
+"""``schema``: lines of definitions; ``rows``: every table's rows. ``None`` for a SQLite file that does not exist."""
 
 BOOKKEEPING = "fietsupdate"
-"""What the names of our own tables begin with."""
+"""The prefix of the names of our own tables."""
 
 
 def dump(url: str, *, bookkeeping: bool = True) -> Dump:
     """Return the content of a database.
 
     Args:
-        url: For SQLAlchemy, with a driver that blocks: SQLite, PostgreSQL, MySQL or MariaDB.
-        bookkeeping: Whether our own tables are part of it.
+        url: For SQLAlchemy, with a blocking driver: SQLite, PostgreSQL, MySQL or MariaDB.
+        bookkeeping: Whether to include our own tables.
     """
     parsed = sa.make_url(url)
     read = {"sqlite": _sqlite, "postgresql": _postgresql, "mysql": _mysql, "mariadb": _mysql}
@@ -49,7 +49,7 @@ Wanted = Callable[[str], bool]
 def _sqlite(url: sa.URL, wanted: Wanted) -> Dump:
     if not Path(url.database or "").exists():
         return {"schema": None, "rows": {}}
-    # mode=rw: never creates the file, and can roll back the hot journal of a killed process, as any reader does.
+    # mode=rw never creates the file, and can roll back the hot journal of a killed process, as any reader does.
     with closing(sqlite3.connect(f"file:{url.database}?mode=rw", uri=True)) as connection:
         master = connection.execute(
             "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY type, name"
@@ -125,7 +125,7 @@ def _mysql(url: sa.URL, wanted: Wanted) -> Dump:
 
 
 def _sorted(read: dict[str, Any]) -> dict[str, list[tuple[Any, ...]]]:
-    """Order tables by name and rows by their text: the order in which a database returns rows means nothing."""
+    """Sort tables by name, and rows by their text: the order in which a database returns rows means nothing."""
     return {name: _rows(read[name]) for name in sorted(read)}
 
 
@@ -149,11 +149,11 @@ def ledger(connection: sa.Connection) -> tuple[tuple[Any, ...], ...]:
 
 
 def description(connection: sa.Connection, leave_out: Collection[str] = ()) -> Dump:
-    """Describe what the application sees of its database, whatever statements have made it so.
+    """Return what the application sees of its database, independently of the statements that have made it.
 
     Args:
         connection: A connection to it.
-        leave_out: Names of tables that are not described.
+        leave_out: Names of tables that are left out.
 
     Returns:
         ``schema``: sorted lines, one for each column, key, constraint, index and view; ``rows``: each table's rows,
@@ -201,29 +201,32 @@ def _table_lines(inspector: sa.Inspector, table: str, schema: str | None, dialec
             yield f"{kind} {', '.join(f'{key}={value}' for key, value in sorted(one.items()) if value)}"
 
 
-# -- What a directory holds, as plain values: two trees are equal when a rollback has nothing left to bring back.
+# -- The content of a folder, as plain values: two trees are equal if a rollback has restored everything.
 
 
 @dataclass(frozen=True, order=True)
 class Node:
-    """Everything about one path that a rollback must bring back; never its inode number or ctime."""
+    """The properties of a path that a rollback must restore; never its inode number or ctime."""
 
     kind: str
-    """``file``, ``dir``, ``link`` or the octal type of something rarer."""
+    """``file``, ``dir``, ``link``, or the type as an octal number."""
     mode: int
     uid: int
     gid: int
     mtime_ns: int
     sha256: str = ""
     target: str = ""
-    """Where a symbolic link points."""
+    """The target of a symbolic link."""
     same_as: str = ""
     """For hard links: the first path, in order, of the same file."""
     xattrs: tuple[tuple[str, bytes], ...] = ()
 
 
 def tree(root: Path, *, exclude: Collection[str] = ()) -> dict[str, Node]:
-    """Map every path below `root`, relative to it, to its node; `exclude` names paths left out with all below them."""
+    """Return a node for every path below `root`.
+
+    `exclude` names relative paths to leave out with everything below them.
+    """
     nodes: dict[str, Node] = {}
     files: dict[tuple[int, int], str] = {}
     for path in _walk(root, "", frozenset(exclude)):
@@ -232,7 +235,7 @@ def tree(root: Path, *, exclude: Collection[str] = ()) -> dict[str, Node]:
 
 
 def contents(root: Path, *, exclude: Collection[str] = ()) -> dict[str, bytes]:
-    """Map every regular file below `root` to its bytes: for expectations written out by hand."""
+    """Return the bytes of every regular file below `root`, for expectations that are written by hand."""
     return {
         name: (root / name).read_bytes() for name, node in tree(root, exclude=exclude).items() if node.kind == "file"
     }

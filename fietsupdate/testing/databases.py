@@ -1,7 +1,7 @@
-"""Databases that belong to one test: made on a server or as a file, copied, brought back, dropped.
+"""Databases that belong to one test: created on a server or as a file, copied, restored, dropped.
 
-A URL here is text for SQLAlchemy. Whatever is done to a database is done with a driver that blocks, whichever the
-application uses; `blocking` finds one.
+A URL is text for SQLAlchemy in this module. Every access uses a blocking driver, whichever driver the application uses;
+`blocking` finds one.
 """
 
 from __future__ import annotations
@@ -28,26 +28,26 @@ DRIVERS = {
     "mysql": ("pymysql", "mysqldb", "mysqlconnector"),
     "mariadb": ("pymysql", "mysqldb", "mariadbconnector"),
 }
-"""Drivers that block, the ones that are tried first in front."""
+"""Blocking drivers, in the order in which they are tried."""
 MODULES = {"mysqldb": "MySQLdb", "mysqlconnector": "mysql.connector", "mariadbconnector": "mariadb"}
 SQLITE_FILES = ("", "-journal", "-wal", "-shm")
 _END_SESSIONS = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = '{name}'"
 _CREATE = {
-    # template1 may be in use by somebody else's CREATE DATABASE; template0 never is.
+    # template1 may be in use by another process's CREATE DATABASE; template0 never is.
     "postgresql": "CREATE DATABASE {name} TEMPLATE template0",
     "mysql": "CREATE DATABASE {name} CHARACTER SET utf8mb4",
 }
 
 
 def with_driver_of(url: str, configured: str) -> str:
-    """Return `url` with the driver that the application is written for: an async env.py needs an async one.
+    """Return `url` with the driver that the application is written for: an async env.py needs an async driver.
 
     Args:
-        url: Of the throw-away database.
-        configured: The application's own URL; "" where nobody knows it.
+        url: The URL of the temporary database.
+        configured: The application's own URL; "" if it is not known.
 
     Returns:
-        `url` with the configured driver, where both are of one kind of database; on SQLite with aiosqlite, where the
+        `url` with the configured driver, if both are of the same kind of database; on SQLite with aiosqlite, if the
         configured driver is an async one of another kind.
     """
     if not configured:
@@ -61,10 +61,10 @@ def with_driver_of(url: str, configured: str) -> str:
 
 
 def blocking(url: str) -> str:
-    """Return the same URL with a driver that blocks.
+    """Return the same URL with a blocking driver.
 
     Raises:
-        DatabaseError: none is installed.
+        DatabaseError: No such driver is installed.
     """
     parsed = sa.make_url(url)
     kind = parsed.get_backend_name()
@@ -83,7 +83,7 @@ def blocking(url: str) -> str:
 
 @contextmanager
 def connect(url: str) -> Iterator[sa.Connection]:
-    """Yield a fresh connection in a transaction that commits; nothing stays open afterwards."""
+    """Yield a new connection in a transaction that commits; afterwards, nothing stays open."""
     engine = sa.create_engine(blocking(url), poolclass=sa.NullPool)
     try:
         with engine.begin() as connection:
@@ -93,10 +93,10 @@ def connect(url: str) -> Iterator[sa.Connection]:
 
 
 def create(server: str, name: str) -> str:
-    """Make an empty database on a server and give its URL.
+    """Create an empty database on a server, and return its URL.
 
     Raises:
-        DatabaseError: the server is not there, or does not let us.
+        DatabaseError: The server cannot be reached, or refuses.
     """
     kind = _kind(server)
     if kind not in {"postgresql", "mysql"}:
@@ -106,7 +106,7 @@ def create(server: str, name: str) -> str:
 
 
 def drop(url: str) -> None:
-    """Remove a database, and end the sessions that still use it. One that is not there is no error."""
+    """Drop a database, and end the sessions that still use it. A missing database is no error."""
     kind = _kind(url)
     if kind == "sqlite":
         for ending in SQLITE_FILES:
@@ -132,7 +132,7 @@ def file_of(url: str) -> Path:
     """Return the file of a SQLite database.
 
     Raises:
-        DatabaseError: it is in memory.
+        DatabaseError: The database is in memory.
     """
     file = named_file(sa.make_url(url).database or "")
     if file is None:
@@ -141,16 +141,16 @@ def file_of(url: str) -> Path:
 
 
 def text(url: sa.URL) -> str:
-    """Return a URL as text, password and all."""
+    """Return a URL as text, including the password."""
     return url.render_as_string(hide_password=False)
 
 
 class Copy:
-    """A copy of a database, to begin again from.
+    """A copy of a database, which can be restored repeatedly.
 
     Args:
-        url: The database. A SQLite file that is not there is remembered as that.
-        folder: Takes what is kept in files; there must be nothing in it.
+        url: The database. A missing SQLite file is restored as missing.
+        folder: An empty folder for the files of the copy.
     """
 
     def __init__(self, url: str, folder: Path) -> None:
@@ -172,7 +172,7 @@ class Copy:
         return str(sa.make_url(self.url).database)
 
     def restore(self) -> None:
-        """Bring the database back to what it was; who still uses it is thrown out."""
+        """Restore the database from the copy; sessions that still use it are ended."""
         drop(self.url)
         kind = _kind(self.url)
         if kind == "sqlite":
@@ -193,13 +193,13 @@ class Copy:
 
 
 def _copy_file(source: Path, target: Path) -> None:
-    """Copy a SQLite file by its online backup: much of it may still be in the log beside it."""
+    """Copy a SQLite file by its online backup: a part of its content may still be in the log beside it."""
     with closing(sqlite3.connect(source)) as reader, closing(sqlite3.connect(target)) as writer:
         reader.backup(writer)
 
 
 def mark(url: str, word: str) -> None:
-    """Mark a database as one that may be changed: `fietsupdate.database.redirect` refuses every other."""
+    """Mark a database as changeable: `fietsupdate.database.redirect` refuses every other one."""
     with connect(url) as connection:
         name = MARK
         if connection.dialect.name == "postgresql":
@@ -210,7 +210,7 @@ def mark(url: str, word: str) -> None:
 
 
 def bookkeeping(config: Config) -> frozenset[str]:
-    """Name the tables that are no part of the application: Alembic's version table and our own."""
+    """Return the tables that are no part of the application: Alembic's version table and our own."""
     names: list[str] = []
 
     def work(visit: Visit) -> tuple[()]:
@@ -222,7 +222,7 @@ def bookkeeping(config: Config) -> frozenset[str]:
 
 
 def configured_url(config: Config) -> str:
-    """Return the URL that Alembic's section names, or "" where it names none, or none that can be read."""
+    """Return the URL that Alembic's section names, or "" if it names none, or none that can be read."""
     try:
         return Environment(config).alembic.get_main_option("sqlalchemy.url") or ""
     except (ConfigError, ValueError):
@@ -236,7 +236,7 @@ def _kind(url: str) -> str:
 
 @contextmanager
 def _server(url: str) -> Iterator[sa.Connection]:
-    """Connect beside the database itself, which may have to go."""
+    """Connect to the server without using the database itself, which may be about to be dropped."""
     parsed = sa.make_url(blocking(url)).set(database="postgres" if _kind(url) == "postgresql" else "")
     engine = sa.create_engine(parsed, poolclass=sa.NullPool, isolation_level="AUTOCOMMIT")
     try:
@@ -258,13 +258,13 @@ def _end_session(connection: sa.Connection, session: int) -> None:
     try:
         connection.exec_driver_sql(f"KILL {session}")
     except sa.exc.DBAPIError as error:
-        gone = 1094  # "Unknown thread id": it ended by itself meanwhile
+        gone = 1094  # "Unknown thread id": the session has ended by itself
         if error.orig is None or error.orig.args[0] != gone:
             raise
 
 
 def _statements(url: str) -> list[str]:
-    """Return the statements that make the tables of a MySQL or MariaDB database and their rows again."""
+    """Return the statements that create the tables of a MySQL or MariaDB database and their rows again."""
     statements = ["SET FOREIGN_KEY_CHECKS = 0"]
     with connect(url) as connection:
         for table in sa.inspect(connection).get_table_names():

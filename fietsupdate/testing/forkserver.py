@@ -1,7 +1,7 @@
-"""Runs the program hundreds of times: a warm process forks a child for each run, which is a process like any other.
+"""Run the program hundreds of times: a warm process forks a child for each run, which behaves like any other process.
 
-The warm process imports, and does nothing else, so a child begins like a fresh interpreter that has its imports
-behind it; and it ends when its threads have ended, as an interpreter does.
+The warm process does nothing but import, so that a child begins like a new interpreter after its imports; and a child
+ends when its threads have ended, as an interpreter does.
 """
 
 from __future__ import annotations
@@ -33,42 +33,42 @@ from fietsupdate.config.config import Config
 from fietsupdate.testing.injection import Injection
 
 LONGEST = 60
-"""Seconds after which a run is taken to hang; its stacks are then on its stderr."""
+"""Seconds after which a run counts as hanging; its stacks are then on its stderr."""
 DRIVERS = ("aiosqlite", "asyncpg", "psycopg", "pymysql", "aiomysql")
 MODULES = ("alembic.command", "sqlalchemy.ext.asyncio", "sqlalchemy.orm", *DRIVERS)
-"""What a run may import, where it is installed."""
+"""The modules that a run may import, if they are installed."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a run left behind."""
+    """The result of a run."""
 
     args: Sequence[str]
     code: int
     stdout: str
     stderr: str
     fired: str
-    """The event that was struck, or "" when there was none with its number."""
+    """The event at which the run was broken, or "" if there was no event with that number."""
     seen: tuple[str, ...]
     """Every event up to the end, or up to the kill."""
 
     @property
     def was_killed(self) -> bool:
-        """Whether SIGKILL ended it."""
+        """Whether the run was ended by SIGKILL."""
         return self.code == -signal.SIGKILL
 
 
 class HangsError(AssertionError):
-    """A run had to be ended."""
+    """A run did not end by itself."""
 
 
 class Zygote:
-    """A warm process; a context manager that ends it.
+    """A warm process; as a context manager, it is ended at the end of the block.
 
     Args:
-        module: What the warm process runs; it calls `serve`.
-        folder: Its working directory.
-        python: Its interpreter; by default this process's own.
+        module: The module that the warm process runs; it calls `serve`.
+        folder: The working directory of the process.
+        python: The interpreter; by default the one of this process.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Zygote:
     ) -> None:
         self._folder = tempfile.TemporaryDirectory()
         self._process = subprocess.Popen(
-            [python, "-B", "-W", "ignore", "-m", module],  # caches of bytecode would shift the numbers of events
+            [python, "-B", "-W", "ignore", "-m", module],  # bytecode caches would change the numbers of events
             cwd=folder,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -94,7 +94,7 @@ class Zygote:
         self.close()
 
     def close(self) -> None:
-        """End it."""
+        """End the process."""
         self._process.communicate()
         self._folder.cleanup()
 
@@ -112,12 +112,12 @@ class Zygote:
         Args:
             args: The words after the program's name.
             folder: The working directory.
-            environ: The whole environment.
-            injection: What breaks it; by default nothing does.
-            config: In place of the configuration that `args` name; `sys.path` is then that of this process.
+            environ: The complete environment.
+            injection: The fault to inject; by default none.
+            config: Used in place of the configuration that `args` name; `sys.path` is then that of this process.
 
         Raises:
-            HangsError: it took longer than `LONGEST`.
+            HangsError: The run took longer than `LONGEST`.
         """
         injection = injection or Injection()
         paths = {name: f"{self._folder.name}/{name}" for name in ("out", "err", "report")}
@@ -147,7 +147,7 @@ class Zygote:
 
 
 def serve(make: Callable[..., Injection] = Injection) -> None:
-    """Serve requests, one a line of stdin, until there are no more; a child never comes back."""
+    """Serve requests, one per line of stdin, until stdin ends; a child never returns from here."""
     _import_everything()
     for line in sys.stdin:
         request = json.loads(line)
@@ -163,7 +163,7 @@ def serve(make: Callable[..., Injection] = Injection) -> None:
 
 
 def _wait(child: int, done: int) -> int | None:
-    """Wait for a child's end: nobody else holds the other end of `done`. None for one that had to be ended."""
+    """Wait for a child's end, which closes `done`: no other process holds its other end. None if the child hangs."""
     hangs = not select.select([done], [], [], LONGEST)[0]
     if hangs:
         os.kill(child, signal.SIGKILL)
@@ -172,7 +172,7 @@ def _wait(child: int, done: int) -> int | None:
 
 
 def _become(request: Mapping[str, Any], injection: Injection) -> None:
-    """Be the program."""
+    """Become the program."""
     _redirect(request)
     faulthandler.dump_traceback_later(LONGEST - 5, file=sys.stderr)
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -193,7 +193,7 @@ def _become(request: Mapping[str, Any], injection: Injection) -> None:
     code = program(session=session)
     injection.rest()
     tell()
-    threading._shutdown()  # type: ignore[attr-defined]  # noqa: SLF001  # what the interpreter's end waits for
+    threading._shutdown()  # type: ignore[attr-defined]  # noqa: SLF001  # as the interpreter does at its end
     os._exit(code)
 
 
@@ -202,7 +202,7 @@ def _session(config: str) -> Session | None:
         return None
     from fietsupdate.updater import Updater
 
-    # Bytes of our own parent, over a pipe that nobody else can write to.
+    # The bytes come from our own parent, over a pipe that no other process can write to.
     given: Config = pickle.loads(base64.b64decode(config))  # noqa: S301
 
     class Fixed(Updater):
@@ -224,7 +224,7 @@ def _redirect(request: Mapping[str, Any]) -> None:
 
 
 def _import_everything() -> None:
-    """Import whatever a run may need: the drivers, the whole package, and typer's reading of the commands."""
+    """Import everything that a run may need: the drivers, the whole package, and typer's reading of the commands."""
     for name in MODULES:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)

@@ -1,7 +1,7 @@
-"""Breaks a process at its k-th file-changing call or SQL statement; the code that is broken knows nothing of it.
+"""Break a process at its k-th file-changing call or SQL statement, without any support in the code that is broken.
 
-Events are counted where they leave Python: audit hooks and patched functions for files, the drivers' own methods for
-SQL. A COMMIT counts twice, before it is sent and when its answer has come: between the two nobody knows.
+Events are counted where they leave Python: by audit hooks and patched functions for files, by the drivers' own methods
+for SQL. A COMMIT counts twice, before it is sent and after its answer: between the two, its result is not known.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ CALLS = frozenset(
         *("chmod", "chown", "utime", "setxattr", "removexattr"),
     )
 )
-"""Audit events that announce a change."""
+"""The audit events that announce a change."""
 UNANNOUNCED = ("write", "fsync", "fdatasync", "sendfile", "copy_file_range", "posix_fallocate")
-"""Functions of `os` that change files without an audit event."""
+"""The functions of `os` that change files without an audit event."""
 STANDARD = (0, 1, 2)
 COMMIT, COMMITTED, ROLLBACK = "COMMIT", "COMMITTED", "ROLLBACK"
 
 
 @dataclass
 class Injection:
-    """What is done to a process, and when.
+    """The fault to inject into a process, and the event at which to do it.
 
     Args:
         action: ``count`` does nothing; ``kill``; a signal's name; an errno's name, raised by the call.
         at: The number of the event, from 1; 0 is never.
-        kinds: What is counted.
-        every: Whether all events from `at` on are struck, not only that one (a disk that stays full).
+        kinds: The kinds of events that are counted.
+        every: Whether all events from `at` on are struck, not only the first one (a disk that stays full).
     """
 
     action: str = "count"
@@ -59,14 +59,14 @@ class Injection:
     _busy: bool = False
 
     def install(self) -> None:
-        """Patch this process; it stays so until it ends."""
+        """Patch this process until it ends."""
         if FILES in self.kinds:
             self._watch_files()
         if SQL in self.kinds:
             watch(functools.partial(self.point, SQL))
 
     def point(self, kind: str, label: str, connection: Any = None) -> None:
-        """Count an event, and strike if its turn has come."""
+        """Count an event, and strike if its number has been reached."""
         if self._busy or is_own_thread():  # the run file is written when the clock says so
             return
         self.seen.append(f"{kind}: {label}")
@@ -82,11 +82,11 @@ class Injection:
             self._busy = False
 
     def rest(self) -> None:
-        """Count and strike no more."""
+        """Stop counting and striking."""
         self._busy = True
 
     def strike(self, kind: str, _label: str, _connection: Any) -> None:
-        """Do to the process what was asked for."""
+        """Inject the fault."""
         if self.action == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         elif self.action.startswith("SIG"):
@@ -123,7 +123,7 @@ class Injection:
 
 
 def short(value: object) -> str:
-    """Return a text that fits into a line; of an absolute path its last part."""
+    """Return a text that fits into a line; for an absolute path its last part."""
     return Path(str(value)).name if str(value).startswith("/") else " ".join(str(value).split())[:60]
 
 
@@ -131,18 +131,18 @@ def _opens_for_writing(path: object, _mode: object, flags: int) -> bool:
     return bool(flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)) and path != os.devnull and not isinstance(path, int)
 
 
-# -- Tells of every SQL statement, COMMIT and ROLLBACK of this process, where it leaves Python: at the drivers.
+# -- Report every SQL statement, COMMIT and ROLLBACK of this process, where it leaves Python: at the drivers.
 
 
 COMMITTED = "COMMITTED"
 Told = Callable[[str, Any], None]
-"""Called with the statement and the driver's connection, before it happens."""
+"""Called with the statement and the driver's connection, before the statement is executed."""
 WATCHED = frozenset({"pysqlite", "aiosqlite", "psycopg", "pymysql", "asyncpg", "aiomysql"})
 """SQLAlchemy's names of the drivers whose own methods are replaced."""
 
 
 def watch(on_point: Told) -> None:
-    """Replace the drivers' methods in this process; it stays so until it ends."""
+    """Replace the drivers' methods in this process until it ends."""
     _watch_sqlite(on_point)
     for cursor, connection in _drivers():
         for name in ("execute", "executemany"):
@@ -153,7 +153,7 @@ def watch(on_point: Told) -> None:
 
 
 def _drivers() -> Iterator[tuple[Any, Any]]:
-    """Yield the classes of cursors and connections of the drivers that are installed and written in Python."""
+    """Yield the classes of cursors and connections of the installed drivers that are written in Python."""
     with contextlib.suppress(ImportError):
         psycopg: Any = importlib.import_module("psycopg")
         yield psycopg.Cursor, psycopg.Connection
@@ -227,5 +227,5 @@ def _short(statement: object) -> str:
 
 
 def _owner(cursor: Any) -> Any:
-    """Return the connection of a driver's cursor, where it names one."""
+    """Return the connection of a driver's cursor, if the cursor has it."""
     return getattr(cursor, "connection", None) or getattr(cursor, "_adapt_connection", None)

@@ -1,7 +1,7 @@
-"""An instance for one test: its own database and data directory, and nothing that leads to a real one.
+"""An instance for one test: its own database and data directory, without any connection to a real instance.
 
-env.py is pointed at the throw-away database as for a rehearsal: a connection that does not show its mark is refused,
-so a test that is set up wrongly changes nothing of anybody's.
+env.py is pointed at the temporary database as in a rehearsal: a connection to a database without our mark is refused,
+so a test with a wrong setup cannot change real data.
 """
 
 from __future__ import annotations
@@ -32,23 +32,23 @@ if TYPE_CHECKING:
     import sqlalchemy
 
 BASELINE = "baseline"
-"""What `TemporaryInstance.data` may call the script with ``baseline = True``."""
+"""The name under which `TemporaryInstance.data` may address the script with ``baseline = True``."""
 OURS = ".fietsupdate"
-"""What of a data directory belongs to fietsupdate itself."""
+"""The folder in a data directory that belongs to fietsupdate itself."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class TemporaryInstance:
-    """An installed application that a test may do anything to. `make` makes one.
+    """An installed application that a test may change freely. `make` makes one.
 
     Attributes:
-        config: The project's configuration, aimed at this instance.
-        url: The throw-away database, for SQLAlchemy and with a driver that blocks.
-        top: The folder in which commands run, as an administrator's do.
-        environ: Environment variables that are set while anything of the application runs.
-        data: What puts data into it, by the id of the update after which it is to be called.
+        config: The project's configuration, pointed at this instance.
+        url: The temporary database, for SQLAlchemy and with a blocking driver.
+        top: The working directory of commands, as for an administrator.
+        environ: Environment variables that are set while any code of the application runs.
+        data: Functions that put data into the instance, by the id of the update after which each is called.
     """
 
     config: Config
@@ -73,29 +73,29 @@ class TemporaryInstance:
 
     @property
     def updater(self) -> Updater:
-        """The updater of this instance, for what has no method here."""
+        """The updater of this instance, for calls that have no method here."""
         return Updater(self.config)
 
     def update(self, target: str | None = None, *, answers: Mapping[str, str] | None = None) -> Report:
-        """Apply what waits, up to the target; see `fietsupdate.Updater.update`."""
+        """Apply pending updates, up to the target; see `fietsupdate.Updater.update`."""
         return self.run(lambda: self.updater.update(target, answers=answers))
 
     def downgrade(self, target: str, *, answers: Mapping[str, str] | None = None) -> Report:
-        """Revert what came after the target; see `fietsupdate.Updater.downgrade`."""
+        """Revert the updates after the target; see `fietsupdate.Updater.downgrade`."""
         return self.run(lambda: self.updater.downgrade(target, below_baseline=True, answers=answers))
 
     def status(self) -> Status:
-        """Return where the instance is; see `fietsupdate.Updater.status`."""
+        """Return the status of the instance; see `fietsupdate.Updater.status`."""
         return self.run(self.updater.status)
 
     def with_version(self, version: str, *update_ids: str) -> TemporaryInstance:
-        """Return this instance as another release of the application finds it.
+        """Return this instance as another release of the application sees it.
 
         Its `update` takes it to that version: it applies the updates that the release brings, and runs the version
-        hooks for the way there.
+        hooks for that upgrade.
 
         Args:
-            version: The version that is taken for the installed one.
+            version: The version that counts as the installed one.
             update_ids: Exact ids of the last updates that the release brings; without any it brings all.
         """
         ids = frozenset(self.graph().dag.ancestors(update_ids)) if update_ids else None
@@ -106,7 +106,7 @@ class TemporaryInstance:
         return self.run(self.updater.graph)
 
     def update_through(self, *update_ids: str) -> None:
-        """Apply updates with all that they build on, one by one, and put the data in on the way.
+        """Apply updates with all their predecessors, one by one, and put in the data for each.
 
         Args:
             update_ids: Exact ids.
@@ -120,7 +120,7 @@ class TemporaryInstance:
                 self.put_in(update_id)
 
     def put_in(self, update_id: str) -> None:
-        """Put in the data that belongs into an instance at this update.
+        """Put in the data for an instance at this update.
 
         Args:
             update_id: ``base`` is before all. `data` may call the baseline script ``baseline``, whatever its id.
@@ -131,18 +131,18 @@ class TemporaryInstance:
         if fill is not None:
             fill(self)
 
-    # -- what it holds
+    # -- the state of the instance
 
     @contextlib.contextmanager
     def connect(self) -> Iterator[sqlalchemy.Connection]:
-        """Yield a fresh SQLAlchemy connection in a transaction that commits; nothing stays open afterwards."""
+        """Yield a new SQLAlchemy connection in a transaction that commits; afterwards, nothing stays open."""
         with databases.connect(self.url) as connection:
             yield connection
 
     def tree(self) -> dict[str, Node]:
-        """Return every path of the data directory and of the further roots, with all that it is.
+        """Return every path of the data directory and of the further roots, with its properties.
 
-        What is ours is left out, ``.fietsupdate`` and VERSION, and so is the database, where it lies there.
+        Our own files, ``.fietsupdate`` and VERSION, are left out, and so is a database in the data directory.
 
         Paths in a further root begin with its name and a colon: ``media:1.png``.
         """
@@ -154,7 +154,7 @@ class TemporaryInstance:
         }
 
     def contents(self) -> dict[str, bytes]:
-        """Return the bytes of every file that `tree` names: for expectations that are written out by hand."""
+        """Return the bytes of every file that `tree` names, for expectations that are written by hand."""
         roots = dict(self._roots())
         contents = {}
         for path, node in self.tree().items():
@@ -165,13 +165,13 @@ class TemporaryInstance:
         return contents
 
     def dump(self) -> Dump:
-        """Describe schema and rows of the application's tables; see `fietsupdate.testing.content.description`."""
+        """Return schema and rows of the application's tables; see `fietsupdate.testing.content.description`."""
         left_out = self.run(lambda: databases.bookkeeping(self.config))
         with self.connect() as connection:
             return description(connection, left_out)
 
     def _database_files(self) -> Iterator[str]:
-        """Yield the SQLite files that lie in the data directory, relative to it."""
+        """Yield the SQLite files in the data directory, relative to it."""
         if databases.is_file(self.url) and databases.file_of(self.url).is_relative_to(self.data_dir):
             name = str(databases.file_of(self.url).relative_to(self.data_dir))
             yield from (f"{name}{ending}" for ending in databases.SQLITE_FILES)
@@ -181,13 +181,13 @@ class TemporaryInstance:
         for name, root in self.extra_dirs.items():
             yield f"{name}:", root
 
-    # -- around everything that runs code of the application
+    # -- around every run of the application's code
 
     def run(self, call: Callable[[], T]) -> T:
-        """Call something of ours where the application finds what it expects.
+        """Call a function in the surroundings that the application expects.
 
-        The environment, the working directory and the logging of this process are as before when it returns. Inside of
-        a running event loop it is called in a thread, as an async env.py starts a loop of its own.
+        The environment, the working directory and the logging of this process are restored afterwards. Within a running
+        event loop the function is called in a thread, as an async env.py starts a loop of its own.
         """
         with surroundings(self.top, self.environ, self.config.redirect):
             if not _in_event_loop():
@@ -196,7 +196,7 @@ class TemporaryInstance:
                 return threads.submit(call).result()
 
     def whole_environ(self) -> dict[str, str]:
-        """Return the environment for a process of its own."""
+        """Return the environment for a separate process."""
         with surroundings(self.top, self.environ, self.config.redirect):
             return dict(os.environ)
 
@@ -207,11 +207,11 @@ def empty_database(config: Config, server: str, folder: Path) -> Iterator[str]:
 
     Args:
         config: The project's configuration.
-        server: The URL of a server on which to make it; without one, it is a SQLite file.
-        folder: Takes the file.
+        server: The URL of the server for it; without one, it is a SQLite file.
+        folder: The folder for the file.
 
     Raises:
-        DatabaseError: the server is not there, or does not let us.
+        DatabaseError: The server cannot be reached, or refuses.
     """
     if server:
         url = databases.create(server, f"fietsupdate_{os.getpid()}_{uuid.uuid4().hex[:8]}")
@@ -236,15 +236,15 @@ def make(
 
     Args:
         config: The project's configuration.
-        data_dir: An empty data directory, or where to make one; further roots are made beside it.
+        data_dir: An empty data directory, or the path for one; further roots are made beside it.
         url: An empty database.
-        top: The folder in which commands run.
+        top: The working directory of commands.
         environ: Environment variables for the application.
-        data: What puts data into it, by update id.
+        data: Functions that put data into the instance, by update id.
 
     Raises:
         EnvPyError: env.py opens another database; nothing was changed there.
-        FietsupdateError: the project's configuration does not work.
+        FietsupdateError: The project's configuration does not work.
     """
     redirect = Redirect(url, databases.configured_url(config), str(uuid.uuid4()))
     databases.mark(url, redirect.mark)
@@ -276,7 +276,7 @@ def _in_event_loop() -> bool:
 
 @contextlib.contextmanager
 def surroundings(top: Path, environ: Mapping[str, str], redirect: Redirect | None) -> Iterator[None]:
-    """Let the application find its folder and its environment; put back what it does to this process."""
+    """Set the application's folder and environment; restore everything of this process that it changes."""
     before = dict(os.environ)
     os.environ.update(environ)
     try:
@@ -290,7 +290,7 @@ def surroundings(top: Path, environ: Mapping[str, str], redirect: Redirect | Non
 
 @contextlib.contextmanager
 def _logging_put_back() -> Iterator[None]:
-    """Keep pytest's log handlers: env.py calls fileConfig, which takes all away and disables loggers."""
+    """Keep pytest's log handlers: env.py calls fileConfig, which removes all handlers and disables loggers."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     loggers = [logger for logger in root.manager.loggerDict.values() if isinstance(logger, logging.Logger)]

@@ -1,4 +1,4 @@
-"""Takes what a `Down` leaves on purpose out of the state of an instance, so that all the rest can be compared."""
+"""Remove what a `Down` leaves on purpose from the state of an instance, so that the rest can be compared."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from fietsupdate.model.leaves import COLUMN, FILES, TABLE, Leave
 from fietsupdate.testing.states import State
 
 FILE, SCHEMA, ROWS = "file ", "schema: ", "rows of "
-"""How the keys of a state begin."""
+"""The prefixes of the keys of a state."""
 
 
 @dataclass(frozen=True)
 class Reverted:
-    """An update that was applied and reverted: the states before it, with it, and afterwards."""
+    """An update that was applied and reverted: the states before it, after applying, and after reverting."""
 
     before: State
     applied: State
     now: State
 
     def without(self, leaves: Iterable[Leave]) -> tuple[State, State]:
-        """Return the states afterwards and before, each without what stays on purpose; what is gone did not stay."""
+        """Return the states after and before, each without what stays on purpose; what is gone did not stay."""
         now, before = dict(self.now), dict(self.before)
         for leave in leaves:
             if leave.kind == FILES:
@@ -34,7 +34,10 @@ class Reverted:
         return now, before
 
     def not_left(self, leaves: Iterable[Leave]) -> list[str]:
-        """Say which of them do not stay. A pattern for files is judged where the update touched such files."""
+        """Return the declared leaves that did not stay.
+
+        A pattern for files counts if the update touched matching files.
+        """
         return [f"  {leave}: {why}" for leave in leaves if (why := self._why_not_left(leave))]
 
     def _without_files(self, leave: Leave, now: dict[str, object], before: dict[str, object]) -> None:
@@ -57,14 +60,14 @@ class Reverted:
 
 
 def holds(state: State, leave: Leave) -> bool:
-    """Return whether a table or column is there."""
+    """Return whether a state contains a table or column."""
     if leave.kind == TABLE:
         return f"{ROWS}{leave.table}" in state
     return any(key.startswith(_column(leave)) for key in state)
 
 
 def part(state: State, leave: Leave) -> Mapping[str, object]:
-    """Return what a state says of a table or column."""
+    """Return what a state says about a table or column."""
     part_state = {key: value for key, value in state.items() if _is_about(key, leave)}
     rows = state.get(f"{ROWS}{leave.table}")
     if leave.kind == COLUMN and rows is not None:
@@ -91,7 +94,7 @@ def _column(leave: Leave) -> str:
 
 
 def _is_about(key: str, leave: Leave) -> bool:
-    """Return whether a key is a table's, or a column's: its own line, and those of keys and indexes with it."""
+    """Return whether a key belongs to a table or a column: its own line, or that of one of its keys and indexes."""
     about = f"{SCHEMA}{leave.table}: "
     if leave.kind == TABLE:
         return key.startswith(about) or key == f"{ROWS}{leave.table}"

@@ -1,4 +1,4 @@
-"""Whether the application's models are what the updates lead to, as ``alembic check`` sees it, inside env.py."""
+"""Compare the application's models with the result of the updates, as ``alembic check`` does, inside env.py."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from fietsupdate.process import process_state_restored, stdout_on_stderr
 
 
 def unmatched(config: Config) -> str:
-    """Compare the models with a database that is at its last update; give "" where they match.
+    """Return the differences between the models and a database at its last update; "" if there are none.
 
     Returns:
-        What is different, and what to do; or why it cannot be compared.
+        The differences, and what to do about them; or why the models cannot be compared.
     """
     environment = Environment(config)
     heads = ", ".join(environment.script.get_heads())

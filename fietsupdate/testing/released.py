@@ -1,7 +1,7 @@
 """The checksums of released update scripts, in a file beside them: instances have run them, so they must not change.
 
-``released.json`` in each folder of update scripts maps ids to the SHA-256 of the script, one a line, so that it merges
-well. It belongs under version control.
+``released.json`` in each folder of update scripts contains the SHA-256 of each script by id, one a line, so that merges
+seldom conflict. The file belongs under version control.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ NAME = "released.json"
 
 
 def record(graph: Graph) -> tuple[Path, ...]:
-    """Write the checksums of all scripts of all folders; give the files that were written."""
+    """Write the checksums of all scripts of all folders; return the files that were written."""
     written = []
     for folder in _folders(graph):
         sums = {update.update_id: update.checksum for update in graph.ordered if update.path.parent == folder}
@@ -31,7 +31,7 @@ def record(graph: Graph) -> tuple[Path, ...]:
 
 
 def faults(graph: Graph) -> tuple[str, ...] | None:
-    """Say which released scripts are not what they were; None when no folder has a ``released.json``."""
+    """Return a sentence about each released script that has changed; None if no folder has a ``released.json``."""
     files = [folder / NAME for folder in _folders(graph) if (folder / NAME).exists()]
     if not files:
         return None
@@ -48,10 +48,10 @@ def _faults(file: Path, updates: Mapping[str, Update]) -> Iterator[str]:
 
 
 def read(file: Path) -> dict[str, str]:
-    """Read a ``released.json``.
+    """Return the content of a ``released.json``.
 
     Raises:
-        AssertionError: it is not what `record` writes.
+        AssertionError: The file was not written by `record`.
     """
     try:
         sums = json.loads(file.read_text(encoding="utf-8"))

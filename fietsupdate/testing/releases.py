@@ -1,7 +1,7 @@
-"""The releases of an application between which its version hooks are tested, and what each of them brings.
+"""The releases of an application between which its version hooks are tested, and the updates that each brings.
 
-Only the hooks of today are there, so every release is one that today's code stands for: it takes that version for the
-installed one, and sees only the update scripts that the release had.
+Only today's hooks exist, so today's code acts as every release: it takes that version for the installed one, and sees
+only the update scripts that the release had.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ Named = Mapping[str, str | Sequence[str] | None] | Sequence[str]
 
 
 class NothingToTestError(Exception):
-    """There are no version hooks; says why."""
+    """There are no version hooks; the text says why."""
 
 
 def distribution_of(instance: TemporaryInstance) -> str:
     """Return the distribution whose version is followed.
 
     Raises:
-        NothingToTestError: there is none.
+        NothingToTestError: The configuration names no distribution.
     """
     if instance.config.distribution:
         return instance.config.distribution
@@ -46,8 +46,8 @@ def hooks_of(instance: TemporaryInstance) -> tuple[VersionHook, ...]:
     """Return the version hooks of the application and of the plugins that the instance activates, in their order.
 
     Raises:
-        NothingToTestError: there are none.
-        FietsupdateError: a module is not there, or says something that is no range.
+        NothingToTestError: There are no version hooks.
+        FietsupdateError: A module is missing, or has a range that is not valid.
     """
     config = instance.config
 
@@ -67,11 +67,11 @@ def releases_of(graph: Graph, hooks: Sequence[VersionHook], named: Named | None,
     Args:
         graph: All updates.
         hooks: All version hooks.
-        named: What the project says; None for versions on both sides of each bound of the hooks' ranges.
-        installed: The version of the code that is tested; it counts as a release where it is the newest.
+        named: The releases that the project names; None for versions on both sides of each bound of the hooks' ranges.
+        installed: The version of the tested code; it counts as a release if it is the newest.
 
     Raises:
-        AssertionError: there is one release only, a version is none, or an update is not there.
+        AssertionError: There is only one release, a version is not valid, or an update does not exist.
     """
     said = _said(named) if named is not None else dict.fromkeys(_bounds(graph, hooks))
     last = Version(installed).base_version
@@ -85,7 +85,7 @@ def releases_of(graph: Graph, hooks: Sequence[VersionHook], named: Named | None,
 
 
 def crossing(hooks: Sequence[VersionHook], old: Release, new: Release) -> tuple[str, ...]:
-    """Return the ids of the hooks for an upgrade of an instance that was installed as the older release."""
+    """Return the ids of the hooks that run when an instance that was installed as the older release is upgraded."""
     versions = Versions("", new.version, Recorded(old.version, old.version), tuple(hooks))
     return tuple(update.update_id for update in versions.waiting)
 
@@ -104,7 +104,7 @@ def _version(text: str) -> Version:
 
 
 def _updates(graph: Graph, version: str, said: str | Sequence[str] | None) -> frozenset[str] | None:
-    """Return the ids of what a release brings: as the project says, or up to the newest release among the updates."""
+    """Return the ids of the updates of a release: the project's, or all up to the newest release update."""
     if said is not None:
         ids = [find(graph, text) for text in ([said] if isinstance(said, str) else said)]
         return frozenset(graph.dag.ancestors(ids))
@@ -116,7 +116,7 @@ def _updates(graph: Graph, version: str, said: str | Sequence[str] | None) -> fr
 
 
 def _release_updates(graph: Graph) -> dict[Version, str]:
-    """Return the updates that are called as a version is: ``v1.2.0``."""
+    """Return the updates whose id is a version, such as ``v1.2.0``."""
     ids_by_version = {}
     for update_id in graph.updates:
         if "." not in update_id and not update_id.startswith("v"):
@@ -129,7 +129,7 @@ def _release_updates(graph: Graph) -> dict[Version, str]:
 
 
 def _bounds(graph: Graph, hooks: Iterable[VersionHook]) -> list[str]:
-    """Return a version on each side of every bound of the hooks' ranges: between two of them all versions are alike."""
+    """Return a version on each side of every bound of the hooks' ranges: between two bounds, all versions are alike."""
     ranges = [SpecifierSet(text) for hook in hooks for text in (hook.old, hook.new)]
     sides = {side for one in ranges for specifier in one for side in _sides(specifier)}
     lowest = min(sides, default=Version("1"))

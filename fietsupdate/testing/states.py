@@ -1,4 +1,4 @@
-"""The state of both halves of an instance as one flat value, and in what words two of them differ."""
+"""The state of both halves of an instance as one flat value, and a description of the differences between two."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from fietsupdate.testing.content import dump, ledger
 from fietsupdate.testing.instance import TemporaryInstance
 
 State = Mapping[str, object]
-"""What there is, each thing with all that it is. Times are left out: they differ from run to run."""
+"""Every part of an instance by its name, with its properties. Times are left out: they differ from run to run."""
 MOST_LINES = 12
 
 
 def state_of(instance: TemporaryInstance) -> State:
-    """Look at an instance; an empty ledger is none."""
+    """Return the state of an instance; an empty ledger equals a missing one."""
     content = dump(instance.url, bookkeeping=False)
     with instance.connect() as connection:
         rows = ledger(connection)
@@ -35,7 +35,7 @@ def state_of(instance: TemporaryInstance) -> State:
 
 
 def differences(now: State, wanted: State, unsteady: Collection[str] = ()) -> list[str]:
-    """Say in what `now` differs from `wanted`; of what is `unsteady` only whether it is there counts."""
+    """Return a line for each difference between `now` and `wanted`; parts in `unsteady` need only exist in both."""
     lines = []
     for key in sorted(now.keys() | wanted.keys()):
         if key not in now:
@@ -48,18 +48,18 @@ def differences(now: State, wanted: State, unsteady: Collection[str] = ()) -> li
 
 
 def listed(lines: Collection[str]) -> str:
-    """Return lines for a message, the first ones only where there are many."""
+    """Return lines for a message; if there are many, only the first ones."""
     printed = [f"  {line[:200]}" for line in lines][:MOST_LINES]
     more = [f"  and {len(lines) - MOST_LINES} more"] if len(lines) > MOST_LINES else []
     return "\n".join([*printed, *more])
 
 
 class InstanceSnapshot:
-    """A copy of an instance, to begin again from.
+    """A copy of an instance, which can be restored repeatedly.
 
     Args:
         instance: The instance.
-        folder: Takes the copy; there must be nothing in it.
+        folder: An empty folder for the copy.
     """
 
     def __init__(self, instance: TemporaryInstance, folder: Path) -> None:
@@ -70,14 +70,14 @@ class InstanceSnapshot:
         self._database = databases.Copy(instance.url, folder)
 
     def restore(self) -> None:
-        """Bring both halves back."""
+        """Restore both halves."""
         for source, copied in zip(self._folders, self._copies, strict=True):
             shutil.rmtree(source)
             copy_folder(copied, source)
         self._database.restore()
 
     def drop(self) -> None:
-        """Remove what of the copy is not a file."""
+        """Remove the parts of the copy that are not files."""
         self._database.drop()
 
 

@@ -1,7 +1,8 @@
-"""Kills an update at every file-changing call and SQL statement: each time it must have happened, or not at all.
+"""Kill an update at every file-changing call and SQL statement: each time it must be complete, or have left no trace.
 
-A real child process runs the real command, and is ended by SIGKILL right before its k-th event, for every k until it
-ends by itself. Then the instance is recovered, in turns by ``recover`` and by ``update`` itself, and compared.
+A real child process runs the real command, and is ended by SIGKILL right before its k-th event, for every k until a run
+ends by itself. After each kill the instance is recovered, alternately by ``recover`` and by ``update`` itself, and
+compared.
 """
 
 from __future__ import annotations
@@ -26,26 +27,26 @@ INTERRUPTED = EXIT_CODES[UpdateState.INTERRUPTED]
 
 @dataclass(frozen=True)
 class Swept:
-    """What a sweep came to."""
+    """The result of a sweep."""
 
     kills: int
     """How often the update was killed."""
     undone: int
-    """How often it had not happened after recovery."""
+    """How often the update was undone by recovery."""
     done: int
-    """How often it had happened after recovery, or when it was run again."""
+    """How often the update was complete after recovery, or after it was run again."""
     half: int
-    """How often a revision was half done that nobody can resume: where each schema change commits (MariaDB)."""
+    """How often a half-done revision could not be resumed: on databases that commit each schema change (MariaDB)."""
 
 
 class Sweep:
-    """One update of one instance, killed again and again. The instance stands right before the update.
+    """One update of one instance, killed repeatedly. The instance must be right before the update.
 
     Args:
         instance: The instance; afterwards it is as it was.
         update_id: The update.
-        zygote: What runs commands.
-        folder: Takes a copy of the instance.
+        zygote: Runs the commands.
+        folder: An empty folder for a copy of the instance.
     """
 
     def __init__(self, instance: TemporaryInstance, update_id: str, zygote: Zygote, folder: Path) -> None:
@@ -57,15 +58,16 @@ class Sweep:
         self._between = self._steps()
 
     def close(self) -> None:
-        """Put the instance back to before the update."""
+        """Restore the instance to the state before the update."""
         self._snapshot.restore()
         self._snapshot.drop()
 
     def run(self, every: int) -> Swept:
-        """Kill it before the first event and every `every`-th one after it.
+        """Kill the update before its first event and every `every`-th one after that.
 
         Raises:
-            AssertionError: the instance was neither as before nor as after; says at which event, and in what.
+            AssertionError: The instance was neither as before nor as after; the message names the event and the
+                differences.
         """
         ends: dict[str, int] = {"undone": 0, "done": 0, "half": 0}
         turn = 0
@@ -83,11 +85,11 @@ class Sweep:
         return "update", self._update_id, "--yes"
 
     def _steps(self) -> Sequence[State]:
-        """Return the states in which a run may be ended between two transactions; one update has none."""
+        """Return the states in which a run may end between two transactions; a single update has none."""
         return ()
 
     def _whole(self) -> tuple[State, frozenset[str]]:
-        """Run the update twice, unbroken; give what it leads to, and the things that were different each time."""
+        """Run the update twice, without a fault; return its result, and the parts that differed between the runs."""
         states = []
         for _ in range(2):
             self._snapshot.restore()
@@ -117,7 +119,7 @@ class Sweep:
             raise AssertionError(f"{about}, {self._update_id} cannot be run again:\n{_shown(done)}")
         if lines := self._from_after():
             raise AssertionError(
-                f"{about} and run again, {self._update_id} is not what it is when nobody kills it:\n{listed(lines)}\n"
+                f"{about} and run again, {self._update_id} is not what it is without a kill:\n{listed(lines)}\n"
                 f"{self._why()}"
             )
         return "done"
@@ -128,9 +130,9 @@ class Sweep:
         to_after = differences(now, self._after, self._unsteady)
         if to_before and to_after:
             if any(not differences(now, step, self._unsteady) for step in self._between):
-                return ""  # each transaction is complete; running it again brings the others
+                return ""  # each transaction is complete; another run applies the rest
             if self._command("check").code == INTERRUPTED:
-                return ""  # an update that cannot be atomic here goes on, when it is run again
+                return ""  # an update that cannot be atomic here is resumed when it is run again
             nearer = "before" if len(to_before) <= len(to_after) else "after"
             raise AssertionError(
                 f"{about} and recovered, the instance is neither as before {self._update_id} nor as after it. "
@@ -164,28 +166,29 @@ class Sweep:
 
     def _succeeded(self, run: Result) -> None:
         if run.code != 0:
-            raise AssertionError(f"{self._update_id} fails even when nobody kills it:\n{_shown(run)}")
+            raise AssertionError(f"{self._update_id} fails even without a kill:\n{_shown(run)}")
 
 
 def sweep(instance: TemporaryInstance, update_id: str, *, every: int = 1) -> Swept:
-    """Kill an update at every event, recover, and see that it has happened, or not at all.
+    """Kill an update at every event, recover, and check that it is complete, or has left no trace.
 
     Args:
-        instance: Stands right before the update, with data in it; afterwards it is as it was.
+        instance: Must be right before the update, with data in it; afterwards it is as it was.
         update_id: The update's exact id.
-        every: Only every so many events are struck: for a quick look.
+        every: The step from one struck event to the next: for a quick look.
 
     Raises:
-        AssertionError: it was neither; the message says at which event and in what.
+        AssertionError: The instance was neither as before nor as after; the message names the event and the
+            differences.
     """
     with _bench(instance, update_id) as bench:
         return bench.run(every)
 
 
 class VersionSweep(Sweep):
-    """A change of version of one instance: its updates, each version hook, the entry that ends it.
+    """A change of version of one instance: its updates, each version hook, and the entry that ends it.
 
-    Each of them is a transaction of its own; the instance stands right before the first.
+    Each of them is a transaction of its own; the instance must be right before the first.
     """
 
     @property
@@ -218,16 +221,17 @@ class VersionSweep(Sweep):
 
 
 def sweep_version(instance: TemporaryInstance, version: str, *, every: int = 1) -> Swept:
-    """Kill a change of version at every event; each time every update and hook of it must have run once in the end.
+    """Kill a change of version at every event; in the end, each update and hook of it must have run exactly once.
 
     Args:
-        instance: Finds the newer release, and stands right before its update, with data in it; afterwards it is as it
+        instance: Sees the newer release, and must be right before its update, with data in it; afterwards it is as it
             was.
         version: The id of the entry that ends the change, ``distribution==version``.
-        every: Only every so many events are struck: for a quick look.
+        every: The step from one struck event to the next: for a quick look.
 
     Raises:
-        AssertionError: it was neither; the message says at which event and in what.
+        AssertionError: The instance was neither as before nor as after; the message names the event and the
+            differences.
     """
     with _bench(instance, version, VersionSweep) as bench:
         return bench.run(every)

@@ -1,4 +1,4 @@
-"""Takes an instance from release to release of its application, so that its version hooks run on every way there is."""
+"""Take an instance from release to release of its application, so that its version hooks run on every upgrade path."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ def described(way: Way) -> str:
 
 
 class Upgrades:
-    """One instance, installed and upgraded again and again. A context manager; afterwards the instance is empty.
+    """One instance, installed and upgraded repeatedly. A context manager; afterwards the instance is empty.
 
     Args:
-        instance: Stands before its first update.
-        named: The releases, as the project names them; None for the bounds of the hooks' ranges.
-        folder: Takes copies of the instance.
+        instance: Must be before its first update.
+        named: The releases that the project names; None for the bounds of the hooks' ranges.
+        folder: A folder for copies of the instance.
 
     Raises:
-        NothingToTestError: there are no version hooks; says why.
+        NothingToTestError: There are no version hooks; the text says why.
     """
 
     def __init__(self, instance: TemporaryInstance, named: Named | None, folder: Path) -> None:
@@ -65,31 +65,32 @@ class Upgrades:
         self._empty.drop()
 
     def ways(self) -> Iterator[Way]:
-        """Yield the way through all releases, and every one from a release to a later one; by where they begin."""
+        """Yield the path through all releases, then each one from a release to a later one, by their first release."""
         if len(self.releases) > 2:  # noqa: PLR2004  # with two it is the only one
             yield self.releases
         yield from combinations(self.releases, 2)
 
     def go(self, way: Way) -> None:
-        """Install the first release of a way, with its data, and upgrade the instance to each one after it.
+        """Install the first release of a path, with its data, and upgrade the instance to each one after it.
 
         Raises:
-            AssertionError: a hook has run twice, or the instance is not up to date afterwards.
-            FietsupdateError: a hook has failed.
+            AssertionError: A hook has run twice, or the instance is not up to date afterwards.
+            FietsupdateError: A hook has failed.
         """
         self._installed(way[0])
         ran = Counter(hook for release in way[1:] for hook in self._upgraded(release))
         if max(ran.values(), default=0) == 1:
             return
-        often = {hook.update.update_id for hook in hooks_of(self._as(way[-1])) if hook.every}  # of its plugins, too
+        # including the hooks of its plugins
+        often = {hook.update.update_id for hook in hooks_of(self._as(way[-1])) if hook.every}
         if twice := [hook for hook, times in ran.items() if times > 1 and hook not in often]:
             raise AssertionError(f"On the way {described(way)} these have run more than once: {', '.join(twice)}.")
 
     def install(self, release: Release) -> TemporaryInstance:
-        """Make the instance a new installation of a release, without data that belongs to its version.
+        """Return the instance as a new installation of a release, without data that belongs to its version.
 
         Raises:
-            AssertionError: a version hook has run, or it is not up to date.
+            AssertionError: A version hook has run, or the instance is not up to date.
         """
         self._empty.restore()
         instance = self._as(release)
@@ -105,10 +106,10 @@ class Upgrades:
         return instance
 
     def see_that_all_can_run(self) -> None:
-        """See that each hook runs on some way between releases.
+        """Check that each hook runs on an upgrade between two releases.
 
         Raises:
-            AssertionError: names those that never do.
+            AssertionError: The message names the hooks that never run.
         """
         run = {hook for old, new in combinations(self.releases, 2) for hook in crossing(self.hooks, old, new)}
         dead = [hook for hook in self.hooks if hook.update.update_id not in run]
@@ -121,7 +122,7 @@ class Upgrades:
             )
 
     def fewest_ways(self) -> tuple[Way, ...]:
-        """Return a few ways on which, together, all hooks run that can."""
+        """Return a few paths on which, together, all hooks run that can run."""
         left = {hook.update.update_id for hook in self.hooks}
         runs = {way: set(crossing(self.hooks, *way)) for way in combinations(self.releases, 2)}
         chosen: list[Way] = []
@@ -133,10 +134,10 @@ class Upgrades:
             left -= runs[best]
 
     def way(self, old: str, new: str) -> Way:
-        """Return the way between two releases, or from the first, or to the last one, where a version is "".
+        """Return the path between two releases; "" stands for the first or the last one.
 
         Raises:
-            AssertionError: there is no such release, or the newer one is not newer.
+            AssertionError: There is no such release, or the newer one is not newer.
         """
         by_version = {Version(release.version): release for release in self.releases}
         first, last = Version(old) if old else min(by_version), Version(new) if new else max(by_version)
@@ -148,7 +149,7 @@ class Upgrades:
         return by_version[first], by_version[last]
 
     def ready(self, way: Way) -> TemporaryInstance:
-        """Install the first release of a way, with its data; return the instance as the last one finds it."""
+        """Install the first release of a path, with its data; return the instance as the last one sees it."""
         self._installed(way[0])
         return self._as(way[-1])
 
@@ -161,7 +162,8 @@ class Upgrades:
 
     def _found_hooks(self) -> tuple[VersionHook, ...]:
         distribution_of(self._instance)
-        self._instance.update_through(*self._instance.graph().dag.heads())  # where the application's callable looks
+        # before the application's callable reads the database
+        self._instance.update_through(*self._instance.graph().dag.heads())
         return hooks_of(self._instance)
 
     def _as(self, release: Release) -> TemporaryInstance:
@@ -171,7 +173,7 @@ class Upgrades:
         return InstanceSnapshot(self._instance, Path(tempfile.mkdtemp(dir=self._folder)))
 
     def _installed(self, release: Release) -> None:
-        """Bring the instance to a new installation with data; it is copied, as several ways begin there."""
+        """Make the instance a new installation with data; it is copied, as several paths begin there."""
         if self._start is not None and self._start[0] == release:
             self._start[1].restore()
             return
@@ -186,7 +188,7 @@ class Upgrades:
         self._start = None
 
     def _fill(self, instance: TemporaryInstance, version: str) -> None:
-        """Put in the data of this version, or of the newest one before it for which there is any."""
+        """Put in the data of this version, or of the newest one before it that has any."""
         begins = f"{instance.config.distribution}{VERSION_MARK}"
         fills = {
             Version(name.removeprefix(begins)): fill for name, fill in instance.data.items() if name.startswith(begins)

@@ -136,7 +136,7 @@ def test_what_cannot_be_moved_is_told_before_anything_moves(zygote: Zygote, proj
     os.chmod(data, 0o1777)
     os.chown(data, OTHER, ME)
     refused(
-        f"{data / 'his'} cannot be moved: it belongs to somebody else, and its folder is sticky.", how=("--dry-run",)
+        f"{data / 'his'} cannot be moved: it belongs to another user, and its folder is sticky.", how=("--dry-run",)
     )
     os.chmod(data, 0o770)
     os.chown(data, ME, ME)

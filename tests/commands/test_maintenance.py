@@ -251,7 +251,7 @@ def test_it_must_not_lie_where_updates_work(make, place):
 def test_a_folder_of_its_name_is_refused(make):
     """A web server that looks for the file would go on serving."""
     project = make(maintenance="%(here)s/updates")
-    with pytest.raises(ConfigError, match="updates is a folder, so nobody would see") as caught:
+    with pytest.raises(ConfigError, match="updates is a folder, so no server would see") as caught:
         updater(project).update()
     assert caught.value.hint.endswith(f"maintenance = {project.updates}/maintenance")
     assert project.traces() == []

@@ -413,7 +413,7 @@ def test_a_database_in_use_is_not_swapped(live: Database, tmp_path: Path, monkey
     with live.connect() as connection:
         connection.exec_driver_sql("SELECT * FROM note")
         error = fails(lambda: store.swap(new, "t1"))
-    assert error.message == f"The database {live.file} is in use: somebody held its lock for 0 s."
+    assert error.message == f"The database {live.file} is in use: another process held its lock for 0 s."
     assert error.hint.startswith("Stop the application")
     assert store.old("t1") is None
     assert store.beside("t1") is not None

@@ -223,7 +223,7 @@ def test_one_name_is_asked_once_in_an_update(project):
 def test_an_object_that_nothing_runs_answers_by_defaults():
     script = UpdateScript()
     assert (script.ask("Which?", default="a"), script.unattended) == ("a", True)
-    with pytest.raises(UpdateFailedError, match="nobody can be asked"):
+    with pytest.raises(UpdateFailedError, match="the question cannot be asked"):
         script.ask("Which?")
 
 

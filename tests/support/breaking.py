@@ -43,7 +43,7 @@ HALF_A_REVISION = {
     "6e92d4fa0c58": ("DROP TABLE IF EXISTS track_tags", "DROP TABLE IF EXISTS tags"),
     "c5078be91f34": ("ALTER TABLE tracks DROP COLUMN IF EXISTS sha256",),
 }
-"""What takes back the half of a revision, by hand, where each schema change commits (MariaDB)."""
+"""Statements that revert half a revision by hand, on databases that commit each schema change (MariaDB)."""
 LAST_OF_A_REVISION = {
     "9a4d20c6e1b7": ("gpx", "UPDATE alembic_version SET version_num = '9a4d20c6e1b7'"),
     "6e92d4fa0c58": ("tags", "INSERT INTO alembic_version (version_num) VALUES ('6e92d4fa0c58')"),  # a second branch
@@ -53,7 +53,7 @@ LAST_OF_A_REVISION = {
 
 @dataclass
 class Bench:
-    """An instance that is broken again and again."""
+    """An instance whose commands are broken repeatedly."""
 
     project: Project
     zygote: Zygote
@@ -64,7 +64,7 @@ class Bench:
     own_connections: bool = False
     """Whether the last update is not atomic: its hooks run outside of our transaction."""
     sets_aside: bool = False
-    """Whether what a hook was writing by a plain call when it was killed is not known again, and set aside."""
+    """Whether a file that a hook was writing by a plain call when it was killed is not recognised, and set aside."""
     is_clean: bool = True
 
     def __post_init__(self) -> None:
@@ -87,13 +87,13 @@ class Bench:
         return self.run(*self.command, "--json", injection=injection)
 
     def commit_of_update(self, moment: str, kinds: tuple[str, ...]) -> int:
-        """Give the number of the COMMIT, or of its answer, that ends the last update: later ones end mere reading."""
+        """Return the number of the COMMIT, or of its answer, that ends the last update: later ones end mere reading."""
         seen = self.break_at(Injection(kinds=kinds)).succeeded().seen
         finish = max(at for at, event in enumerate(seen) if event.startswith("sql: UPDATE fietsupdate_ledger"))
         return seen.index(f"sql: {moment}", finish) + 1
 
     def position(self) -> int:
-        """Tell which of its states the instance is in, both halves, nothing left over; -1 for none."""
+        """Return the index of the state that both halves of the instance are in, without leftovers; -1 for none."""
         now = state_of(self.project)
         if now not in self.states:
             return -1
@@ -101,7 +101,7 @@ class Bench:
         return self.states.index(now)
 
     def _traces(self) -> tuple[list[str], list[str]]:
-        """Name our own files and all tables: with other ones a run goes another way."""
+        """Return our own files and all tables: with other ones a run goes another way."""
         return file_transactions.ours(self.project.data), self.project.database.tables()
 
     @property
@@ -110,7 +110,7 @@ class Bench:
         return self.position() == 0 and self.is_clean
 
     def leftovers(self) -> list[str]:
-        """Name what lies in our own folder and should not, when nothing is open."""
+        """Return the paths in our own folder that must not exist when no transaction is open."""
         allowed = {"lock", "ledger.jsonl", "found" if self.sets_aside else "", "" if self.is_atomic else "kept"}
         own = [path for path in file_transactions.ours(self.project.data) if path.split("/")[0] not in allowed]
         return [] if own == ["txn"] else own  # an empty folder
@@ -136,7 +136,7 @@ class Bench:
         return self.run(*self.command, "--json")
 
     def difference(self) -> str:
-        """Say how the instance differs from each of its states."""
+        """Return how the instance differs from each of its states."""
         now = state_of(self.project)
         lines = [f"left over: {self.leftovers()}", f"ledger: {now.ledger} {now.copy}"]
         for number, state in enumerate(self.states):
@@ -148,7 +148,7 @@ class Bench:
 
 
 def _by_hand(database: Database, revision: str) -> Sequence[str]:
-    """Give what an administrator types to get over a revision that is half done."""
+    """Return the commands with which an administrator completes a half-done revision."""
     if revision in LAST_OF_A_REVISION:
         column, rest = LAST_OF_A_REVISION[revision]
         if not database.execute(f"SHOW COLUMNS FROM tracks LIKE '{column}'"):
@@ -157,7 +157,7 @@ def _by_hand(database: Database, revision: str) -> Sequence[str]:
 
 
 def every(stride: int, start: int = 1) -> Iterator[int]:
-    """Give the numbers of the events to strike."""
+    """Return the numbers of the events to strike."""
     return count(start, 1 if FULL else stride)
 
 
@@ -171,7 +171,7 @@ def small_application(
     from_nothing: bool = False,
     own_connections: bool = False,
 ) -> Iterator[Bench]:
-    """Give the small application, at its first update or before it; its second update may be one that is not atomic."""
+    """Return the small application, at its first update or before it; its second update may be non-atomic."""
     inserts = ["pass", "pass"] if own_connections else [INSERT.format(table="t", id=4), INSERT.format(table="u", id=5)]
     with quick_folder() as folder, _dropped(kind, folder) as database:
         project = Project.create(folder / "project", database, variant)
@@ -201,7 +201,7 @@ def small_application(
 
 @contextmanager
 def example_application(zygote: Zygote, kind: str, *, back: bool = False) -> Iterator[Bench]:
-    """Give the example of the documentation, at its first release; or at its last one, to go back from there."""
+    """Return the example of the documentation, at its first release; or at its last one, to go back from there."""
     with quick_folder() as folder, _dropped(kind, folder) as database:
         example = Example.copy(folder / "example", database).at_first_release()
         if back:

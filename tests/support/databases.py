@@ -1,7 +1,7 @@
 """A database of its own for every test that asks for one.
 
-SQLite databases are files; PostgreSQL and MariaDB databases are made on a server and dropped again, whoever is still
-connected. A server that is not there skips the test, unless ``FIETSUPDATE_TEST_REQUIRE`` (kinds, comma separated)
+SQLite databases are files; PostgreSQL and MariaDB databases are made on a server and dropped again, even if sessions
+are still connected. A missing server skips the test, unless ``FIETSUPDATE_TEST_REQUIRE`` (kinds, comma separated)
 names it: then the test fails. ``FIETSUPDATE_TEST_POSTGRESQL_URL`` and ``FIETSUPDATE_TEST_MARIADB_URL`` name other
 servers; the user must be allowed to create databases.
 """
@@ -42,7 +42,7 @@ class Database:
 
     kind: str
     url: str
-    """For SQLAlchemy, with a driver that blocks."""
+    """The URL for SQLAlchemy, with a blocking driver."""
     name: str
 
     @property
@@ -60,7 +60,7 @@ class Database:
 
     @contextmanager
     def connect(self) -> Iterator[sa.Connection]:
-        """Give a fresh connection in a transaction that commits; nothing stays open afterwards."""
+        """Yield a new connection in a transaction that commits; afterwards, nothing stays open."""
         engine = sa.create_engine(self.url, poolclass=sa.NullPool)
         try:
             with engine.begin() as connection:
@@ -69,20 +69,20 @@ class Database:
             engine.dispose()
 
     def execute(self, statement: str, **values: Any) -> list[tuple[Any, ...]]:
-        """Execute and commit one statement; give its rows, if it has any."""
+        """Execute and commit one statement; return its rows, if it has any."""
         with self.connect() as connection:
             result = connection.execute(sa.text(statement), values)
             return [tuple(row) for row in result] if result.returns_rows else []
 
     def tables(self) -> list[str]:
-        """Name the tables, sorted; a SQLite file that is not there is not created and has none."""
+        """Return the tables, sorted; a SQLite file that is not there is not created and has none."""
         if self.kind == SQLITE and not self.file.exists():
             return []
         with self.connect() as connection:
             return sorted(sa.inspect(connection).get_table_names())
 
     def dump(self, *, bookkeeping: bool = True) -> Dump:
-        """Give the full logical content; see `support.dumps.dump`."""
+        """Return the full logical content; see `support.dumps.dump`."""
         return dump(self.url, bookkeeping=bookkeeping)
 
     def drop(self) -> None:
@@ -98,7 +98,7 @@ def create(kind: str, folder: Path) -> Database:
     """Make an empty database; `folder` takes the file of a SQLite one, which is not created yet.
 
     Raises:
-        pytest.skip.Exception: the server is not there, and nobody requires it.
+        pytest.skip.Exception: the server is not there, and is not required.
         pytest.fail.Exception: the server is not there, and `FIETSUPDATE_TEST_REQUIRE` names it.
     """
     name = f"fietsupdate_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}_{os.getpid()}_{uuid.uuid4().hex[:8]}"
@@ -111,11 +111,11 @@ def create(kind: str, folder: Path) -> Database:
 
 
 def server_url(kind: str) -> sa.URL:
-    """Give the URL with which databases are created and dropped."""
+    """Return the URL with which databases are created and dropped."""
     return sa.make_url(os.environ.get(f"FIETSUPDATE_TEST_{kind.upper()}_URL") or SERVERS[kind])
 
 
-# template1 may be in use by somebody else's CREATE DATABASE; template0 never is.
+# template1 may be in use by another process's CREATE DATABASE; template0 never is.
 _CREATE = {
     POSTGRESQL: "CREATE DATABASE {name} TEMPLATE template0",
     MARIADB: "CREATE DATABASE {name} CHARACTER SET utf8mb4",
@@ -154,7 +154,7 @@ def _kill(connection: sa.Connection, session: int) -> None:
 
 @functools.cache
 def _absence(kind: str) -> str:
-    """Say why the server cannot be used; "" when it can."""
+    """Return why the server cannot be used; "" if it can."""
     try:
         with _server(kind):
             return ""

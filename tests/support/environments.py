@@ -327,7 +327,7 @@ ONE_TRANSACTION = tuple(
 
 
 def env_py(variant: str, *, models: bool = False) -> str:
-    """Give the text of `variant`; with `models` its ``target_metadata`` comes from the project's models.py."""
+    """Return the text of `variant`; with `models` its ``target_metadata`` comes from the project's models.py."""
     if variant in _ONLINE:
         text = HEAD + _ONLINE[variant] + TAIL
     else:

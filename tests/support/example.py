@@ -54,11 +54,11 @@ class Example(Project):
 
     @property
     def data(self) -> Path:
-        """The data directory; whoever runs updates makes it."""
+        """The data directory; the first update makes it."""
         return self.root / ".demo" / "data"
 
     def at_first_release(self) -> Example:
-        """Bring it to v1.0, with rides in the database."""
+        """Bring the instance to v1.0, with rides in the database."""
         self.data.mkdir(parents=True)
         self.run("update", "v1.0", "--yes").succeeded()
         module("fill").fill(self.url)

@@ -34,7 +34,7 @@ def begin(data_dir, **options):
 
 
 def picture(root, *, inodes=True):
-    """Everything that must come back: type, content, mode, owner, time, attributes, links; our own folder apart."""
+    """Return what a rollback must restore: type, content, mode, owner, time, attributes, links; without our folder."""
     seen = {}
     groups = {}
     for folder, folders, names in os.walk(root):
@@ -57,13 +57,13 @@ def picture(root, *, inodes=True):
 
 
 def ours(root):
-    """The paths in our own folder; the note of the last failure decides nothing, and is left out."""
+    """Return the paths in our own folder without the note of the last failure, which decides nothing."""
     home = root / ".fietsupdate"
     return sorted(str(path.relative_to(home)) for path in home.rglob("*") if path != home / "failure")
 
 
 def plant(root):
-    """A tree with one of each: modes, times, attributes, symlinks, hard links, empty folders."""
+    """Make a tree with one of each: modes, times, attributes, symlinks, hard links, empty folders."""
     (root / "tracks" / "1").mkdir(parents=True)
     (root / "tracks" / "2").mkdir()
     (root / "empty").mkdir(mode=0o710)
@@ -87,7 +87,7 @@ def plant(root):
 
 
 def every_verb(files):
-    """Uses each verb, on new and old names, on files, symlinks and folders, and uses names again."""
+    """Use each verb, on new and old names, on files, symlinks and folders, and uses names again."""
     files.write("tracks/3/x/new.gpx", b"new")
     files.write("one", "another inode")
     files.write_many([("tracks/1/track.gpx", "changed"), ("many/a", b"a"), ("many/b", b"b")])
@@ -109,7 +109,7 @@ def every_verb(files):
 
 
 def recover(data_dir, **options):
-    """What the next start does with a transaction that was not committed."""
+    """Do what the next start does with a transaction that was not committed."""
     transaction = FileTransaction.reopen(data_dir)
     return () if transaction is None else transaction.play_back(**options)
 
@@ -124,7 +124,7 @@ CHANGES = frozenset(
 
 
 def is_change(event, arguments):
-    """Tell whether an audit event announces a call that changes files."""
+    """Return whether an audit event announces a call that changes files."""
     writing = os.O_WRONLY | os.O_RDWR | os.O_CREAT
     return event in CHANGES or (event == "open" and bool(arguments[2] & writing))
 
@@ -159,7 +159,7 @@ def _kill_before(at):
 def run_failing(work, number, at):
     """Run ``work`` in a forked child whose ``at``-th file-changing call fails with an error number, once.
 
-    ``work`` is told by a function whether that has happened. A failure of the child fails the test.
+    ``work`` can ask a function whether that has happened. A failure of the child fails the test.
     """
     child = os.fork()
     if child == 0:
@@ -241,7 +241,7 @@ def _xattrs(path):
 
 
 def every_plain_call(root):
-    """Changes files as a script does that knows nothing of us: pathlib, shutil, os."""
+    """Change files like a script that does not use our verbs: pathlib, shutil, os."""
     tracks = root / "tracks"
     (tracks / "3").mkdir()
     (tracks / "3" / "new.gpx").write_bytes(b"new")
@@ -290,7 +290,7 @@ def fill(folder):
 
 @contextmanager
 def somebody_else(uid, gid):
-    """Be an ordinary user."""
+    """Act as an ordinary user within the block."""
     os.setegid(gid)
     os.seteuid(uid)
     try:

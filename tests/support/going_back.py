@@ -36,7 +36,7 @@ class Whole:
 
 
 def whole(project: Project) -> Whole:
-    """Look at an instance."""
+    """Return the state of an instance."""
     status, ledger = project.data.stat(), project.data / OURS / "ledger.jsonl"
     names = os.listdir(project.data)
     own = [name for name in names if project.database.kind == SQLITE and project.database.name in name]
@@ -49,7 +49,7 @@ def whole(project: Project) -> Whole:
 
 
 def left_over(project: Project) -> list[str]:
-    """Name what a restore should have cleared away, in both halves."""
+    """Return what a restore should have removed, in both halves."""
     found = [path for path in file_transactions.ours(project.data) if path.split("/")[0] not in BELONGS]
     if project.database.kind == SQLITE:
         file = project.database.file
@@ -61,7 +61,7 @@ def left_over(project: Project) -> list[str]:
 
 
 def databases(database: Database) -> list[str]:
-    """Name the databases of a server that are this one or made from it."""
+    """Return the databases of a server that are this one or made from it."""
     names = {
         "postgresql": "SELECT datname FROM pg_database",
         "mariadb": "SELECT schema_name FROM information_schema.schemata",
@@ -70,7 +70,7 @@ def databases(database: Database) -> list[str]:
 
 
 def change_everything(project: Project) -> None:
-    """Leave nothing as it was: content, names, kinds, modes, links, rows and tables."""
+    """Change everything: content, names, kinds, modes, links, rows and tables."""
     data = project.data
     for name in ("tracks/1/track.gpx", "one"):
         (data / name).write_text("changed since")
@@ -87,21 +87,21 @@ def change_everything(project: Project) -> None:
 
 
 def inside(root: Path) -> Database:
-    """Give a SQLite database whose file will lie in the data directory of a project at this root."""
+    """Return a SQLite database whose file will lie in the data directory of a project at this root."""
     return Database(SQLITE, f"sqlite:///{root / 'data' / 'app.sqlite'}", "app.sqlite")
 
 
 @dataclass
 class Bench:
-    """An instance to be taken back again and again."""
+    """An instance that is restored repeatedly."""
 
     project: Project
     zygote: Zygote
     snapshot: Snapshot
     before: Whole
-    """What is live."""
+    """The live state."""
     after: Whole
-    """What the backup holds."""
+    """The state in the backup."""
     breaks_off: bool = False
     """Whether an update is begun and breaks off each time; the folder of an open transaction cannot be copied."""
 
@@ -123,24 +123,24 @@ class Bench:
         return self.run("restore", "--latest", "--yes", injection=injection)
 
     def problem(self) -> str:
-        """Give the code of the gravest problem that ``status`` tells, "" for none."""
+        """Return the code of the gravest problem that ``status`` reports, "" for none."""
         found = self.run("status", "--json").succeeded().json["problems"]
         return str(found[0]["code"]) if found else ""
 
     def where(self) -> str:
-        """Tell what the instance is: ``before``, ``after``, or ``half`` for anything else."""
+        """Return the state of the instance: ``before``, ``after``, or ``half`` for anything else."""
         now = replace(whole(self.project), folder=(0, 0))  # a database comes and goes in it
         known = {"before": self.before, "after": self.after}
         return next((name for name, one in known.items() if now == replace(one, folder=(0, 0))), "half")
 
     def is_exact(self) -> bool:
-        """Tell whether it is as in the backup, with the time of the data directory itself."""
+        """Return whether the instance is as in the backup, including the time of the data directory itself."""
         return whole(self.project) == self.after
 
 
 @contextmanager
 def changed_instance(zygote: Zygote, kind: str, *, in_data: bool = False, user: int = 0) -> Iterator[Bench]:
-    """Give the notes at v2, changed everywhere since they were copied at v1.
+    """Return the notes at v2, changed everywhere since they were copied at v1.
 
     Args:
         zygote: Runs the commands.
@@ -207,7 +207,7 @@ raise ValueError("half-way")
 
 @contextmanager
 def broken_off_instance(zygote: Zygote) -> Iterator[Bench]:
-    """Give the notes in the middle of an update that is not atomic; before it the database was dumped."""
+    """Return the notes in the middle of an update that is not atomic; before it the database was dumped."""
     with quick_folder() as folder:
         database = create(SQLITE, folder)
         project = notes(Project.create(folder / "project", database, section={"backup": "auto"}), 1)

@@ -1,4 +1,4 @@
-"""Instances in memory: updates, ledgers and views of both halves, written as briefly as a drawing."""
+"""Instances in memory: updates, ledgers and views of both halves, in a short notation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LINE = {"r1": (), "r2": ("r1",), "r3": ("r2",), "r4": ("r3",)}
 
 
 def update(update_id, *previous, at=(), **options):
-    """Give an update in the folder `app` that needs the Alembic revisions `at`, spaces between them."""
+    """Return an update in the folder `app` that needs the Alembic revisions `at`, spaces between them."""
     revisions = tuple(at.split()) if isinstance(at, str) else at
     values = {"folder": "app", "path": Path(f"/app/updates/upd_{update_id}.py"), "atomic": True}
     return Update(update_id, previous, revisions, **{**values, "checksum": f"sum-{update_id}", **options})
@@ -36,13 +36,13 @@ def ledger(text: str) -> tuple[Entry, ...]:
 
 
 def entry(seq, update_id, direction=Direction.UP, *, txn="", actor="root"):
-    """Give one entry; its time counts with `seq`."""
+    """Return one entry; its time counts with `seq`."""
     when = f"2026-03-0{seq}T12:00:00.000Z"
     return Entry(seq, txn or f"txn-{seq}", update_id, direction, f"sum-{update_id}", when, 5, "1.0", "0.1", actor)
 
 
 def database(history: str = "", *, at: str = "", tree=None, **options) -> DatabaseView:
-    """Give a view of a database with this ledger, at these Alembic revisions."""
+    """Return a view of a database with this ledger, at these Alembic revisions."""
     tree = LINE if tree is None else tree
     heads = set(tree) - {parent for parents in tree.values() for parent in parents}
     values = {
@@ -61,7 +61,7 @@ def database(history: str = "", *, at: str = "", tree=None, **options) -> Databa
 
 
 def files(history: str = "", *, version: str | None = None, **options) -> FilesView:
-    """Give a view of a data directory with this ledger, and these ids in VERSION."""
+    """Return a view of a data directory with this ledger, and these ids in VERSION."""
     values = {
         "data_dir": DATA,
         "exists": True,

@@ -1,4 +1,4 @@
-"""Users of a MariaDB server that belong to one test, and a database that holds every kind of object there is."""
+"""Users of a MariaDB server that belong to one test, and a database with every kind of object."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def make_everything(url: str) -> None:
 
 @contextmanager
 def connected(url: str) -> Iterator[sa.Connection]:
-    """Give a connection on which each statement commits by itself."""
+    """Return a connection on which each statement commits by itself."""
     engine = sa.create_engine(url, poolclass=sa.NullPool, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
         yield connection
@@ -105,12 +105,12 @@ def connected(url: str) -> Iterator[sa.Connection]:
 
 @contextmanager
 def user(database: Database, *grants: str, password: str = "") -> Iterator[str]:
-    """Make an ordinary user of a server and give his name; he may do what is granted.
+    """Make an ordinary user of a server with the given grants; return the user's name.
 
     Args:
-        database: Whose server.
+        database: A database on the server.
         grants: What is written between GRANT and TO.
-        password: His password.
+        password: The user's password.
     """
     name = f"u{uuid.uuid4().hex[:10]}"
     administer(database, f"CREATE USER {name}@'127.0.0.1' IDENTIFIED BY '{password}'")
@@ -122,18 +122,18 @@ def user(database: Database, *grants: str, password: str = "") -> Iterator[str]:
 
 
 def everywhere(database: Database) -> str:
-    """Say what the docs tell administrators to grant: all, on the database and those beside it."""
+    """Return the grants that the documentation names: all, on the database and those beside it."""
     escaped = database.name.replace("_", "\\_")
     return f"ALL ON `{escaped}%`.*"
 
 
 def as_user(url: str, name: str) -> str:
-    """Give a URL with another user."""
+    """Return a URL with another user."""
     return sa.make_url(url).set(username=name).render_as_string(hide_password=False)
 
 
 def text_of(database: Database) -> str:
-    """Give what the dump program says of a database, under no name: all definitions with their owners, and all rows."""
+    """Return the dump of a database without its name: all definitions with their owners, and all rows."""
     url = sa.make_url(database.url)
     login = [f"--user={url.username}", f"--host={url.host}", f"--port={url.port}", "--protocol=tcp"]
     what = ["--routines", "--events", "--hex-blob", "--dump-history", "--skip-dump-date", "--databases", database.name]
@@ -144,7 +144,7 @@ def text_of(database: Database) -> str:
 
 @contextmanager
 def another_server() -> Iterator[sa.URL]:
-    """Run a server of one's own on another port, whose files are gone afterwards."""
+    """Run a separate server on another port; its files are removed afterwards."""
     programs = [shutil.which(name) for name in ("mariadb-install-db", "mariadbd", "mariadb-admin")]
     if not all(programs) or os.geteuid() != 0:
         pytest.skip("a second MariaDB server is started as root, by Debian's programs")
@@ -171,6 +171,6 @@ def another_server() -> Iterator[sa.URL]:
 
 
 def store_as(database: Database, name: str) -> Store:
-    """Give the store of a database for another user."""
+    """Return the store of a database for another user."""
     mysql_client.families.clear()
     return open_store(as_user(database.url, name), file=None)

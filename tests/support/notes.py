@@ -23,7 +23,7 @@ def revisions(project: Project) -> None:
 
 
 def traced(project: Project, update_id: str, **bodies: str) -> dict[str, str]:
-    """Give the four hook arguments of `Project.update`: each leaves its trace, then does what `bodies` say."""
+    """Return the four hook arguments of `Project.update`: each leaves its trace, then does what `bodies` say."""
     lines = {hook: project.trace(f"{update_id} {hook.replace('_', ' ')}") for hook in HOOKS}
     return {hook: f"{lines[hook]}\n{bodies.get(hook, 'pass')}" for hook in HOOKS}
 
@@ -36,12 +36,12 @@ def updates(project: Project, count: int = 3, *, atomic: bool | None = True) -> 
 
 
 def notes(project: Project, count: int = 3, *, atomic: bool | None = True) -> Project:
-    """Make the application of `project`; give it back."""
+    """Write the application into `project`, and return the project."""
     revisions(project)
     updates(project, count, atomic=atomic)
     return project
 
 
 def hooks(*update_ids: str, direction: str = "up") -> list[str]:
-    """Give the trace of updates that ran as they should."""
+    """Return the trace of updates that ran as they should."""
     return [f"{update_id} {direction} {phase}" for update_id in update_ids for phase in ("pre", "post")]

@@ -15,7 +15,7 @@ from fietsupdate.filesystem.posix import durable, metadata
 from support.file_transactions import is_change
 
 SECTOR = 512
-"""So many bytes a disk writes as a whole, or not at all."""
+"""The bytes that a disk writes as a whole, or not at all."""
 
 
 @dataclass
@@ -39,7 +39,7 @@ class Disk:
 
 
 class Recorder:
-    """Watches a folder while something works in it, and gives what the disk could hold at each moment."""
+    """Watches a folder while code changes it, and yields what the disk could contain at each moment."""
 
     def __init__(self, folder, monkeypatch, seed=1):
         self.folder = str(folder)
@@ -64,7 +64,7 @@ class Recorder:
             self._look()
 
     def _look(self):
-        """Take what the last call changed as one change, and note what a power cut now could leave."""
+        """Record the changes of the last call as one change, and what a power cut now could leave."""
         self.active = False
         new = scan(self.folder)
         slots = new.names.keys() | self.now.names.keys()
@@ -103,7 +103,7 @@ class Recorder:
         return Node(node.mode, node.owner, node.mtime_ns, lost, node.xattrs)
 
     def _some_sectors(self, synced, last):
-        """Give a content of which some sectors were written."""
+        """Return a content of which some sectors were written."""
         sectors = range(0, len(synced), SECTOR)
         return b"".join(self.random.choice((synced, last))[at : at + SECTOR] for at in sectors)
 
@@ -185,7 +185,7 @@ def scan(folder):
 
 
 def restore(disk, folder, monkeypatch):
-    """Make a tree of what the disk held, and have its files pass for those that they were."""
+    """Make a tree of what the disk contained; the journal takes its files for the original ones."""
     made = {}
 
     def make(inode, path):
@@ -221,7 +221,7 @@ def _dress(node, path):
 
 
 def _disguise(old_inodes, monkeypatch):
-    """Have the inodes of the new files read as the old ones, by which the journal knows them."""
+    """Make the new files report the old inode numbers, by which the journal recognises them."""
     real_look, real_identify = metadata.seen_in, header.identify
     translate = old_inodes.get
 

@@ -35,7 +35,7 @@ TIMEOUT = 120
 
 @dataclass(frozen=True)
 class Result:
-    """What a command left behind."""
+    """The result of a command."""
 
     args: Sequence[str]
     code: int
@@ -43,11 +43,11 @@ class Result:
     stderr: str
 
     def succeeded(self) -> Result:
-        """Give itself, after asserting exit code 0."""
+        """Assert exit code 0; return the result itself."""
         return self.exited(0)
 
     def exited(self, code: int) -> Result:
-        """Give itself, after asserting the exit code, with all output in the assertion's message."""
+        """Assert the exit code, with all output in the assertion's message; return the result itself."""
         shown = f"{' '.join(self.args)}\nexit code {self.code}\n--- stdout\n{self.stdout}\n--- stderr\n{self.stderr}"
         assert self.code == code, shown
         assert self.code < 0 or "Traceback (most recent call last)" not in self.stderr + self.stdout, shown
@@ -82,7 +82,7 @@ class Project:
     database: Database
     variant: str = "stock"
     url: str = ""
-    """What env.py opens."""
+    """The URL that env.py opens."""
     options: list[str] = field(default_factory=list)
     """Before every command, of ours and Alembic's: ``-x`` arguments."""
     environment: dict[str, str] = field(default_factory=dict)
@@ -240,11 +240,11 @@ class Project:
         return path
 
     def trace(self, text: str) -> str:
-        """Give code that appends a line to a log outside the data directory; see `traces`."""
+        """Return code that appends a line to a log outside the data directory; see `traces`."""
         return f"with open({str(self.root / 'trace.log')!r}, 'a') as log: log.write({text + chr(10)!r})"
 
     def traces(self) -> list[str]:
-        """Give the lines that `trace` code has written, in order."""
+        """Return the lines that `trace` code has written, in order."""
         log = self.root / "trace.log"
         return log.read_text().splitlines() if log.exists() else []
 
@@ -262,7 +262,7 @@ class Project:
         return self._finish(["-m", "alembic", *self.options, *args], env, None)
 
     def start(self, *args: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
-        """Start ``fietsupdate`` and come back at once; give the result to `result_of`."""
+        """Start ``fietsupdate`` and return at once; pass the process to `result_of`."""
         return subprocess.Popen(
             [self.python, "-m", "fietsupdate", *self.options, *args],
             cwd=self.root,
@@ -287,17 +287,17 @@ class Project:
         return Result(args, done.returncode, done.stdout, done.stderr)
 
     def _environment(self, more: Mapping[str, str] | None) -> dict[str, str]:
-        """Give this process's environment without what would configure fietsupdate or Alembic."""
+        """Return this process's environment without what would configure fietsupdate or Alembic."""
         ours = ("FIETSUPDATE_", "ALEMBIC_")
         inherited = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
         return {**inherited, **self.environment, **(more or {})}
 
     def tree(self, *, exclude: Collection[str] = ()) -> dict[str, trees.Node]:
-        """Give what the data directory holds; see `support.trees`."""
+        """Return what the data directory holds; see `support.trees`."""
         return trees.tree(self.data, exclude=exclude)
 
     def alembic_version(self) -> list[str]:
-        """Give the rows of Alembic's version table, sorted; nothing when there is none."""
+        """Return the rows of Alembic's version table, sorted; nothing when there is none."""
         table = "schema_history" if self.variant == "other_version_table" else "alembic_version"
         if self.database.kind == SQLITE and not self.database.file.exists():
             return []
@@ -334,7 +334,7 @@ def for_updates():
 
 @functools.cache
 def warm(python: str) -> Zygote:
-    """Give this process's warm process, from which most commands are forked: starting cold takes most of their time."""
+    """Return this process's warm process, from which most commands are forked: a cold start takes most of the time."""
     module = "support.zygote" if python == sys.executable else "support.fietsboek_zygote"
     made = Zygote(module, TESTS, python=python)
     atexit.register(made.close)
@@ -342,7 +342,7 @@ def warm(python: str) -> Zygote:
 
 
 def result_of(child: subprocess.Popen[str]) -> Result:
-    """Wait for a started command and give its result."""
+    """Wait for a started command and return its result."""
     out, err = child.communicate(timeout=TIMEOUT)
     return Result([str(part) for part in child.args][1:], child.returncode, out, err)  # type: ignore[union-attr]
 

@@ -13,7 +13,7 @@ PACKAGE = Path(fietsupdate.__file__).parent
 QUOTED = re.compile(r"[`']((?:fietsupdate|alembic) [^`']+)[`']")
 WHOLE = re.compile(r"(?:fietsupdate|alembic) (?!runs on)\S.*")
 SKIPPED = frozenset({"testing", "testing/models.py", "pytest_plugin.py"})
-"""What speaks to developers in their test runs, where no instance is at stake."""
+"""Modules whose messages are for developers in their test runs, where no instance is at stake."""
 
 
 def proposals() -> set[str]:

@@ -36,7 +36,7 @@ class State:
 
 
 def state_of(project: Project) -> State:
-    """Look at an instance; an empty ledger is none."""
+    """Return the state of an instance; an empty ledger equals a missing one."""
     content = project.database.dump(bookkeeping=False)
     return State(
         files=files_of(project.data),
@@ -58,7 +58,7 @@ def _timeless(node: Node) -> Node:
 
 
 def ledger_of(database: Database) -> tuple[tuple[int, str, str, str], ...]:
-    """Give the rows of the ledger's table, oldest first."""
+    """Return the rows of the ledger's table, oldest first."""
     if LEDGER not in database.tables():
         return ()
     rows = database.execute(f"SELECT seq, update_id, direction, status FROM {LEDGER} ORDER BY seq")
@@ -72,7 +72,7 @@ def _copy_of(project: Project) -> tuple[str, ...]:
 
 
 def age(folder: Path) -> None:
-    """Give a folder and all below it a time of long ago; what is hard linked gets one time."""
+    """Set the times of a folder and everything below it to long ago; hard links share one time."""
     for parent, folders, names in os.walk(folder, topdown=False):
         for name in [*names, *folders]:
             os.utime(os.path.join(parent, name), ns=(OLD, OLD), follow_symlinks=False)
@@ -80,7 +80,7 @@ def age(folder: Path) -> None:
 
 
 class Snapshot:
-    """A copy of a project and its database, to begin again from."""
+    """A copy of a project and its database, which can be restored repeatedly."""
 
     def __init__(self, project: Project, folder: Path) -> None:
         self._project, self._folder = project, folder / "snapshot"
@@ -101,7 +101,7 @@ class Snapshot:
 
 @contextmanager
 def quick_folder() -> Iterator[Path]:
-    """Give a folder in memory, where there is such a place: a kill does not lose what was not synced."""
+    """Return a folder in memory, where there is such a place: a kill does not lose what was not synced."""
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as folder:
         yield Path(folder)

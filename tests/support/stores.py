@@ -83,7 +83,7 @@ CREATE EVENT quiet ON SCHEDULE EVERY 1 YEAR STARTS '2037-01-01 00:00:00' DISABLE
 
 
 def filled(database: Database, script: str = "") -> Store:
-    """Put some of everything into an empty database; give its store."""
+    """Put some of everything into an empty database; return its store."""
     if database.kind == SQLITE:
         with closing(sqlite3.connect(database.file)) as connection:
             connection.executescript(script or SQLITE_SCRIPT)
@@ -93,7 +93,7 @@ def filled(database: Database, script: str = "") -> Store:
 
 
 def store_of(database: Database) -> Store:
-    """Give the store of a test's database."""
+    """Return the store of a test's database."""
     return open_store(database.url, file=database.file if database.kind == SQLITE else None)
 
 
@@ -102,11 +102,11 @@ CHANGES = {
     POSTGRESQL: 'DROP TABLE public.log; DELETE FROM "Other part".thing; CREATE TABLE public.more (n INT)',
     MARIADB: "DROP VIEW all_owned; DROP VIEW owned; DROP TRIGGER noted; DELETE FROM thing; CREATE TABLE more (n INT)",
 }
-"""What happens to a filled database afterwards."""
+"""The statements that change a filled database afterwards."""
 
 
 def everything(database: Database) -> dict[str, Any]:
-    """Give all that a copy must bring back, beside the dump: sequences, routines, events, rights, settings."""
+    """Return all that a copy must bring back, beside the dump: sequences, routines, events, rights, settings."""
     return {"dump": database.dump(), "more": _MORE[database.kind](database)}
 
 
@@ -155,7 +155,7 @@ _MORE = {SQLITE: _sqlite, POSTGRESQL: _postgresql, MARIADB: _mariadb}
 
 
 def databases_on(database: Database) -> set[str]:
-    """Name the databases that are there for this one: itself, and those whose names begin with its own."""
+    """Return the databases that exist for this one: itself, and those whose names begin with its own."""
     if database.kind == SQLITE:
         return {path.name for path in database.file.parent.iterdir() if path.name.startswith(database.file.name)}
     column, table = ("datname", "pg_database") if database.kind == POSTGRESQL else ("schema_name", "schemata")
@@ -175,7 +175,7 @@ def stand_in(folder: Path, name: str, script: str) -> Path:
 
 
 def is_alive(pid: int) -> bool:
-    """Tell whether a process runs; one that has ended and was not waited for does not."""
+    """Return whether a process runs; one that has ended and was not waited for does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):

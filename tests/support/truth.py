@@ -1,4 +1,4 @@
-"""Whether what a broken run says is what stands; and the errors that a run may meet anywhere."""
+"""Check that a broken run reports the true state; and the errors that a run may meet anywhere."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from support.zygote import Run
 
 UNDONE = "it was rolled back, and its file changes are undone."
 NO_RECORD = "has no record of"
-"""What is said instead where rows may stand that nobody has seen being committed."""
+"""The message if rows may exist whose commit was never confirmed."""
 NOTHING = "Nothing was changed."
 COMPLETE = "is complete: database and files both have it."
 ERRORS = {"EIO": FILES, "ENOSPC": FILES, "cut": SQL}
-"""What happens to a call or a statement, and of which kind that is."""
+"""The errors of a call or a statement, and their kind."""
 
 
 def said(stands: str) -> int:
-    """Give the state that a message tells of: how many updates of the run are complete.
+    """Return the state that a message reports: how many updates of the run are complete.
 
     Raises:
-        AssertionError: it tells of none.
+        AssertionError: The message reports none.
     """
     assert "lies open" not in stands
     finished = re.search(
@@ -37,7 +37,7 @@ def said(stands: str) -> int:
 
 
 def assert_is_true(bench: Bench, run: Run) -> None:
-    """Compare what a failed run says with what stands, and go on from there."""
+    """Compare the message of a failed run with the actual state, and go on from there."""
     about = f"event {len(run.seen)}, {run.fired!r}\n{run.output}\n{bench.difference()}"
     last = len(bench.states) - 1
     if run.code == 0:
@@ -58,14 +58,14 @@ def assert_is_true(bench: Bench, run: Run) -> None:
 
 
 def is_open(error: dict[str, str]) -> bool:
-    """Tell whether an error says that something is left to settle or to go on with."""
+    """Return whether an error says that something is left to settle or to resume."""
     stands = error["stands"]
     doubtful = error["code"] == "in_doubt" or "fietsupdate recover" in error["hint"]
     return "is half applied" in stands or "lies open" in stands or (doubtful and COMPLETE not in stands)
 
 
 def strike(bench: Bench, name: str, number: int) -> Run:
-    """Let one call or statement fail, and see that what is said of it is true."""
+    """Let one call or statement fail, and check that the message about it is true."""
     run = bench.break_at(Injection(name, number, (ERRORS[name],)))
     if run.code != 0 or not bench.sets_aside:  # the script of plain calls itself suppresses an OSError
         assert_is_true(bench, run)

@@ -60,12 +60,12 @@ class Versioned:
         path.write_text(HEAD + text)
 
     def hook(self, name: str, ranges: str, body: str = "pass") -> str:
-        """Give the text of one hook, which leaves its name in the trace."""
+        """Return the text of one hook, which leaves its name in the trace."""
         lines = [self.project.trace(name), *body.splitlines()]
         return f"\n@version_upgrade({ranges})\ndef {name}(script, config):\n" + "".join(f"    {one}\n" for one in lines)
 
     def install(self, version: str) -> Versioned:
-        """Install another version; give itself."""
+        """Install another version; return the project itself."""
         install(self.project, version)
         return self
 
@@ -78,11 +78,11 @@ class Versioned:
         return self.run("update", *args, "--yes").succeeded()
 
     def status(self) -> dict:
-        """Give the document of ``status --json``."""
+        """Return the document of ``status --json``."""
         return self.run("status", "--json").succeeded().json
 
     def ledger(self) -> list[tuple[str, str, str]]:
-        """Give direction, id and version of each entry, as both halves hold them."""
+        """Return direction, id and version of each entry, as both halves hold them."""
         entries = self.run("history", "--json").succeeded().json["entries"]
         rows = self.project.database.execute(
             "SELECT direction, update_id, app_version FROM fietsupdate_ledger WHERE status = 'done' ORDER BY seq"

@@ -1,4 +1,4 @@
-"""A way to a database's server that is cut at one message, with everybody killed who was at work at this end of it."""
+"""A way to a database's server that is cut at one message, and all processes at this end of it are killed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PORTS = {"postgresql": 5432, "mysql": 3306, "mariadb": 3306}
 
 
 class Wire:
-    """Passes on what clients and a server say, until one message.
+    """Passes on the messages of clients and a server, up to one message.
 
     Then a process and all that it has started get SIGKILL, and the server finds its clients gone.
 
@@ -31,7 +31,7 @@ class Wire:
         self.was_cut = False
 
     def by(self, url: str) -> str:
-        """Give the URL by which a database on the server is reached on this wire."""
+        """Return the URL by which a database on the server is reached on this wire."""
         port = self._listener.getsockname()[1]
         return sa.make_url(url).set(host="127.0.0.1", port=port).render_as_string(hide_password=False)
 
@@ -40,12 +40,12 @@ class Wire:
         self._listener.close()
 
     def carry(self, pid: int, is_last: Callable[[int, bytes], bool], *, delivered: bool) -> int:
-        """Carry messages until a process has ended, and the server has done what it was told; give its wait status.
+        """Carry messages until a process has ended and the server has executed them; return the wait status.
 
         Args:
             pid: The process, a child of ours.
             is_last: Whether a message of a client, by its number and its bytes, is the last one.
-            delivered: Whether the server gets the last message; nobody hears its answer.
+            delivered: Whether the server gets the last message; its answer is lost.
         """
         status, count, self.was_cut = None, 0, False
         with selectors.DefaultSelector() as ready:
@@ -95,7 +95,7 @@ def _received(side: socket.socket) -> bytes:
 def _pass_on(
     ready: selectors.BaseSelector, side: socket.socket, other: socket.socket, piece: bytes, *, is_client: bool
 ) -> None:
-    """Pass a message on; after its last one a side is forgotten, and the server told that nobody is there any more."""
+    """Pass a message on; after its last one a side is forgotten, and the server is told that the client is gone."""
     with suppress(OSError):
         if piece:
             other.sendall(piece)

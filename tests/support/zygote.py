@@ -21,7 +21,7 @@ STRUCK: Counter[str] = Counter()
 
 @dataclass(frozen=True)
 class Run(Result):
-    """What a run left behind."""
+    """The result of a run."""
 
     fired: str
     """The event that was struck, or "" when there was none with its number."""

@@ -1,1 +1,1 @@
-"""Values in, text out. Nothing here decides anything."""
+"""Turns values into text, without any decisions."""

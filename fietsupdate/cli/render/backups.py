@@ -1,4 +1,4 @@
-"""Backups in words: what is promised before a run, what happens meanwhile, what there is."""
+"""Backups as text: which one a plan makes, the progress of making one, which ones exist."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HOLDS = {Scope.FULL: "both halves", Scope.DATABASE: "the database"}
 
 
 def size(number: float) -> str:
-    """Return a number of bytes as people say it: ``812 B``, ``3.4 MB``, ``120 GB``."""
+    """Return a number of bytes in readable units: ``812 B``, ``3.4 MB``, ``120 GB``."""
     unit = 0
     while number >= _STEP - 0.5 and unit < len(_UNITS) - 1:
         number, unit = number / _STEP, unit + 1
@@ -28,7 +28,7 @@ def size(number: float) -> str:
 
 
 def pace(details: Mapping[str, Any]) -> str:
-    """Return "1.2 GB of 3.4 GB, 120 MB/s, 20 s left", or "1.2 GB so far, 120 MB/s" where nobody knows the whole."""
+    """Return "1.2 GB of 3.4 GB, 120 MB/s, 20 s left", or "1.2 GB so far, 120 MB/s" if the total is unknown."""
     whole = "so far" if details["total"] is None else f"of {size(details['total'])}"
     text = f"{size(details['done'])} {whole}, {size(details['rate'])}/s"
     left = details.get("left", 0)
@@ -36,7 +36,7 @@ def pace(details: Mapping[str, Any]) -> str:
 
 
 def promise(what: Plan) -> str:
-    """Say which backup a plan makes first; "" where none is called for."""
+    """Return which backup a plan makes first; "" where none is needed."""
     return {
         Scope.FULL: f"first both halves are copied to {what.backup_dir}",
         Scope.DATABASE: f"the database is dumped to {what.backup_dir} before each update that is not atomic",
@@ -47,23 +47,23 @@ def promise(what: Plan) -> str:
 
 
 def plan(what: Plan) -> dict[str, Any] | None:
-    """Return what the document of a plan says of its backup."""
+    """Return the part of a plan's document about its backup."""
     return {"scope": what.backup, "folder": what.backup_dir or None} if what.backup else None
 
 
 def begun(event: Event) -> str:
-    """Say that a backup is being made."""
+    """Return that a backup is being made."""
     whole = event.details.get("scope") == Scope.FULL
     return f"Copying both halves: backup {event.text}" if whole else f"Dumping the database: backup {event.text}"
 
 
 def finished(event: Event) -> str:
-    """Say that a backup was made."""
+    """Return that a backup was made."""
     return f"copied {size(event.details.get('bytes', 0))}"
 
 
 def made(backup: Backup) -> str:
-    """Say what was copied, in the end."""
+    """Return the summary of a finished backup."""
     manifest = backup.manifest
     return (
         f"Backup {backup.name} is complete: the database, and {manifest.files} files, folders and links; "
@@ -72,7 +72,7 @@ def made(backup: Backup) -> str:
 
 
 def shelf(there: Shelf) -> str:
-    """Show the backups as a table, newest first."""
+    """Return the backups as a table, newest first."""
     if not there.backups and not there.broken:
         return f"There is no backup in {there.folder}."
     lines = [f"Backups in {there.folder}, newest first:", ""] if there.backups else []
@@ -95,7 +95,7 @@ def _row(backup: Backup, *, spent: bool) -> tuple[str, ...]:
 
 
 def versioned_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lay a table out; the column "version" is left out where no row has one."""
+    """Return a table's lines, without the column "version" if no row has one."""
     at = titles.index("version")
     if any(row[at] for row in rows):
         return table(titles, rows)
@@ -103,7 +103,7 @@ def versioned_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> lis
 
 
 def verified(answer: Verified) -> str:
-    """Say whether a backup is good; what is damaged comes first."""
+    """Return whether a backup is sound; damaged newer ones come first."""
     lines = [f"Backup {name} is NOT good: {reason}." for name, reason in answer.passed_over.items()]
     older = "An older one, backup" if lines else "Backup"
     wrong = (*answer.wrong, *(answer.proof.wrong if answer.proof else ()))
@@ -119,7 +119,7 @@ def verified(answer: Verified) -> str:
 
 
 def pruned(names: Sequence[str], *, dry_run: bool) -> str:
-    """Say what was taken away."""
+    """Return which backups were deleted."""
     if not names:
         return "Nothing to take away."
     verb = "would be taken away" if dry_run else "taken away"
@@ -127,7 +127,7 @@ def pruned(names: Sequence[str], *, dry_run: bool) -> str:
 
 
 def document(backup: Backup) -> dict[str, Any]:
-    """Describe one backup for programs."""
+    """Return the document of one backup."""
     return {**asdict(backup.manifest), "path": backup.path, "size": backup.size}
 
 

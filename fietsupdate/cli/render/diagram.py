@@ -25,28 +25,30 @@ PLAIN_MARKS = {"applied": "*", "pending": "o", "unknown": "?", "unseen": "o"}
 
 @dataclass(frozen=True)
 class Drawing:
-    """What to draw: the graph, and how far an instance is."""
+    """The content of a drawing: the graph, and the position of an instance in it."""
 
     graph: Graph
     applied: frozenset[str] | None = None
-    """``None``: no instance was looked at."""
+    """``None``: no instance was read."""
     current: Sequence[str] = ()
     unknown: Sequence[str] = ()
-    """Applied, but no script is known."""
+    """Applied, but without a known script."""
 
     def mark(self, update_id: str) -> str:
-        """Return ``applied``, ``pending``, or ``unseen`` where no instance was looked at."""
+        """Return ``applied``, ``pending``, or ``unseen`` where no instance was read."""
         if self.applied is None:
             return "unseen"
         return "applied" if update_id in self.applied else "pending"
 
 
 def text(drawing: Drawing, width: int, *, lines: bool = True) -> str:
-    """Draw newest updates on top, each above what it comes after; each of several folders is drawn by itself.
+    """Return the drawing, newest updates on top, each above the ones that it comes after.
+
+    Each folder is drawn by itself.
 
     Args:
-        drawing: What to draw.
-        width: Columns; longer lines are cut, never an id.
+        drawing: The content of the drawing.
+        width: Columns; longer lines are cut, but never an id.
         lines: Whether line-drawing characters can be shown.
     """
     marks, chars = (MARKS, LINES) if lines else (PLAIN_MARKS, PLAIN)
@@ -62,7 +64,7 @@ def text(drawing: Drawing, width: int, *, lines: bool = True) -> str:
 
 
 def _drawn(drawing: Drawing, folder: str, marks: Mapping[str, str], chars: Mapping[int, str], width: int) -> list[str]:
-    """Draw the updates of one folder; what they come after in other folders is named, not drawn."""
+    """Draw the updates of one folder; their predecessors in other folders are named, not drawn."""
     lanes, rows, own = Lanes(chars), list[str](), drawing.graph.of(folder)
     for update_id in reversed(drawing.graph.dag.sort(own)):
         update = drawing.graph.updates[update_id]
@@ -104,7 +106,7 @@ class Lanes:
         return before, row, after
 
     def _join(self, update_id: str) -> list[str]:
-        """Lead all lanes that go to one update into the first of them."""
+        """Lead all lanes to one update into the first of them."""
         column, *others = [number for number, lane in enumerate(self.lanes) if lane == update_id] or [-1]
         rows = []
         for other in others:
@@ -119,7 +121,7 @@ class Lanes:
         return self.lanes.index(update_id)
 
     def _free(self, after: int = -1) -> int:
-        """Find an empty lane, the nearest one to the right of `after` first, or make one.
+        """Return an empty lane, preferably the nearest one to the right of `after`; make one if there is none.
 
         Lanes on the left are used again, too: a ladder of two thousand updates would drift right without end.
         """
@@ -130,7 +132,7 @@ class Lanes:
         return len(self.lanes) - 1
 
     def _part(self, column: int, previous: Sequence[str]) -> list[str]:
-        """Return each update before this one a lane; the first goes straight down."""
+        """Assign a lane to each update before this one; the first goes straight down."""
         self.lanes[column] = previous[0] if previous else None
         rows = []
         for one in previous[1:]:
@@ -169,7 +171,7 @@ class Lanes:
 
 
 def mermaid(drawing: Drawing) -> str:
-    """Write a Mermaid flowchart, oldest updates on top; Mermaid's own words and signs in ids do no harm."""
+    """Return a Mermaid flowchart, oldest updates on top; Mermaid's own words and signs in ids do no harm."""
     names = {update_id: f"u{number}" for number, update_id in enumerate(drawing.graph.dag.order, start=1)}
     lines = ["flowchart TD"]
     for folder in drawing.graph.folders:
@@ -189,7 +191,7 @@ CLASSES = (
 
 
 def _subgraph(drawing: Drawing, folder: str, names: Mapping[str, str]) -> list[str]:
-    """Write the updates of one folder, in a frame of their own where there are several folders."""
+    """Return the updates of one folder, in a frame of their own if there are several folders."""
     graph = drawing.graph
     nodes = [
         f'    {name}["{_label(graph.updates[update_id])}"]:::{drawing.mark(update_id)}'
@@ -207,6 +209,6 @@ def _label(update: Update) -> str:
 
 
 def _quoted(text_: str) -> str:
-    """Replace what would end a label, or begin markup in it."""
+    """Escape characters that would end a label, or begin markup in it."""
     entities = {"&": "&amp;", '"': "#quot;", "<": "&lt;", ">": "&gt;", "#": "#35;", "`": "#96;"}
     return "".join(entities.get(char, char) for char in text_)

@@ -1,4 +1,4 @@
-"""Answers for programs: JSON documents, pure ASCII, so that they are the same in every locale."""
+"""JSON documents for programs, in pure ASCII, so that they are the same in every locale."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def check(answer: Status) -> dict[str, Any]:
 
 
 def update(one: Update) -> dict[str, Any]:
-    """Describe one update."""
+    """Return the document of one update."""
     return {
         "update_id": one.update_id,
         "summary": one.summary,
@@ -97,7 +97,7 @@ def heads(updates: Iterable[Update]) -> dict[str, Any]:
 
 
 def history(entries: Iterable[Entry], last_failure: Failure | None) -> dict[str, Any]:
-    """Return the document of ``history --json``: the ledger, oldest entry first, and what has failed after it."""
+    """Return the document of ``history --json``: the ledger, oldest entry first, and the failure after it."""
     return {"entries": [entry.document() for entry in entries], "last_failure": _failure(last_failure)}
 
 
@@ -153,7 +153,7 @@ def _question(question: Question) -> dict[str, Any]:
 
 
 def event(what: Event) -> dict[str, Any]:
-    """Return one event of ``update --json``: its fields that hold something, the details among them."""
+    """Return one event of ``update --json``: its non-empty fields, including the details."""
     fields = {
         "event": what.event,
         "time": what.time,

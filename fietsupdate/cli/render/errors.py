@@ -1,4 +1,4 @@
-"""Errors as text: what happened, what stands now, what to type next."""
+"""Errors as text: what happened, the state of both halves, what to type next."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def text(error: FietsupdateError, width: int) -> str:
 
 
 def known(error: BaseException, *, ran: bool = False) -> FietsupdateError:
-    """Return an error of ours for any exception; `ran` tells whether a run that changes things was begun before it."""
+    """Return an error of ours for any exception; `ran` tells whether a run that changes things had begun before it."""
     if isinstance(error, FietsupdateError):
         return error
     if not isinstance(error, KeyboardInterrupt):
@@ -31,7 +31,7 @@ def known(error: BaseException, *, ran: bool = False) -> FietsupdateError:
 
 
 def unexpected(error: BaseException) -> FietsupdateError:
-    """Turn an exception that nobody foresaw into an error that says where it comes from."""
+    """Turn an unexpected exception into an error that names its origin."""
     where, line = _origin(error)
     ours = where.is_relative_to(Path(fietsupdate.__file__).parent)
     cause = "this is a bug in fietsupdate" if ours else f"it was raised in {where}, line {line}"
@@ -46,7 +46,7 @@ def unexpected(error: BaseException) -> FietsupdateError:
 
 
 def _origin(error: BaseException) -> tuple[Path, int]:
-    """Find the innermost frame of a traceback."""
+    """Return file and line of the innermost frame of a traceback."""
     frames = traceback.extract_tb(error.__traceback__)
     return (Path(frames[-1].filename), frames[-1].lineno or 0) if frames else (Path(), 0)
 

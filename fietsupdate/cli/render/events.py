@@ -1,7 +1,6 @@
 """Events as they happen: a live view on a terminal, plain lines elsewhere, a JSON object a line for programs.
 
-A listener is called with every `Event` of a run. It never raises: what is wrong with a screen must not stop an
-update.
+A listener is called with every `Event` of a run. It never raises: a fault of the screen must not stop an update.
 """
 
 from __future__ import annotations
@@ -27,16 +26,16 @@ INDENT = " " * 6
 
 
 class EventPrinter:
-    """Takes events; as a context it cleans up the screen. This one says nothing."""
+    """Receives events; as a context it cleans up the screen. This base class prints nothing."""
 
     def __init__(self) -> None:
         self.finished = False
-        """Whether the run has told that it is at its end."""
+        """Whether the run has reported its end."""
         self.failure: Exception | None = None
         """Why nothing is shown any more."""
 
     def __call__(self, event: Event) -> None:
-        """Take one event."""
+        """Handle one event."""
         self.finished = self.finished or event.event == "finished"
         if self.failure is None:
             try:
@@ -53,7 +52,7 @@ class EventPrinter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Leave the screen as it should stay."""
+        """Leave the screen in its final state."""
 
 
 class JsonListener(EventPrinter):
@@ -73,16 +72,16 @@ RECOVERED = {
     "done": "it was complete, and is now tidied up",
     "taken_back": "what it had done to files is undone",
 }
-"""What recovery found, by the outcome that a ``recovered`` event names."""
+"""The findings of recovery, by the outcome in a ``recovered`` event."""
 
 
 def _set_aside(event: Event, indent: str) -> list[str]:
-    """Name the files that stood in the way of an undo and are kept."""
+    """Return the files that were in the way of an undo and are kept."""
     return [f"{indent}set aside: {path}" for path in event.details.get("found", ())]
 
 
 def _not_undone(event: Event, indent: str) -> list[str]:
-    """Say what may stand of an update that was undone, and what was set aside."""
+    """Return what may remain of an update that was undone, and what was set aside."""
     reason, unseen = event.details.get("reason"), event.details.get("unseen")
     rows = [f"{indent}rows that it wrote may stand: {reason}; nothing was deleted"] if reason else []
     return [*rows, *([f"{indent}{unseen}"] if unseen else []), *_set_aside(event, indent)]
@@ -90,7 +89,7 @@ def _not_undone(event: Event, indent: str) -> list[str]:
 
 @dataclass
 class Narrator:
-    """Turns events into the lines that stay; it knows which update of how many is at work."""
+    """Turns events into lines of text; knows the number of the current update."""
 
     verbose: bool = False
     total: int = 0
@@ -99,7 +98,7 @@ class Narrator:
     phase: str = ""
 
     def lines(self, event: Event) -> list[str]:
-        """Return the lines that an event deserves; often none."""
+        """Return the lines for an event; often none."""
         teller: Callable[[Event], list[str]] | None = getattr(self, f"_{event.event}", None)
         return teller(event) if teller else []
 
@@ -183,9 +182,9 @@ class LineListener(EventPrinter):
     """Writes plain lines, progress only now and then.
 
     Args:
-        out: Where the lines go.
-        verbose: Tell of phases and Alembic revisions, too.
-        clock: Seconds, increasing.
+        out: The output for the lines.
+        verbose: Whether to show phases and Alembic revisions, too.
+        clock: Returns seconds, increasing.
     """
 
     def __init__(self, out: Output, *, verbose: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
@@ -196,7 +195,7 @@ class LineListener(EventPrinter):
         self.told = clock()
 
     def show(self, event: Event) -> None:
-        """Write what an event deserves."""
+        """Write the lines for an event."""
         if event.event == "update_begun":
             self.told = self.clock()
         for line in self.narrator.lines(event):
@@ -243,7 +242,7 @@ class LiveListener(EventPrinter):
         from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
         console = Console(
-            file=Canvas(self.out),  # type: ignore[arg-type]  # as much of a file as rich asks for
+            file=Canvas(self.out),  # type: ignore[arg-type]  # enough of a file for rich
             force_terminal=True,
             no_color=not self.out.colored,
             markup=False,
@@ -296,7 +295,7 @@ class LiveListener(EventPrinter):
 
 
 def listener(out: Output, *, as_json: bool, quiet: bool, verbose: bool) -> EventPrinter:
-    """Choose how a run is told."""
+    """Return the listener for these options."""
     if as_json:
         return JsonListener(out)
     if quiet:

@@ -1,4 +1,4 @@
-"""Text laid out for a width: wrapped lines, labelled rows, tables. A line that is meant to be typed is never broken."""
+"""Text laid out for a width: wrapped lines, labelled rows, tables. A line that is to be typed is never broken."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 
 NARROWEST = 20
-"""Columns that text gets even where an indent leaves less."""
+"""The columns that text gets even where an indent leaves fewer."""
 
 
 def wrapped(text: str, width: int, indent: str = "") -> list[str]:
@@ -21,7 +21,7 @@ def wrapped(text: str, width: int, indent: str = "") -> list[str]:
 
 
 def hanging(line: str, width: int, indent: str) -> list[str]:
-    """Wrap one line so that all but its beginning stands under `indent`, or under where the line itself begins."""
+    """Wrap one line so that all but its beginning is indented by `indent`, or by the line's own indent."""
     own = line[: len(line) - len(line.lstrip())]
     return (
         [line]
@@ -37,14 +37,14 @@ def labelled(rows: Iterable[tuple[str, str]], width: int) -> list[str]:
     kept = [(label, text) for label, text in rows if text]
     column = max((len(label) for label, _ in kept), default=0) + 2
     lines: list[str] = []
-    for label, text in kept:  # a row without a label goes on with the one above it
+    for label, text in kept:  # a row without a label continues the one above it
         first, *rest = wrapped(text, width, " " * column)
         lines += [f"{label:{column}}{first[column:]}", *rest]
     return lines
 
 
 def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lay out rows under their titles; the last column is as long as it needs to be."""
+    """Lay out rows under their titles; the last column is as wide as it needs to be."""
     widths = [max(len(cell) for cell in column) for column in zip(titles, *rows, strict=True)]
     return [
         "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
@@ -53,7 +53,7 @@ def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def several(ids: Iterable[str], none: str = "none") -> str:
-    """Join ids to a list for people."""
+    """Join ids to a readable list."""
     return ", ".join(ids) or none
 
 
@@ -63,7 +63,7 @@ def count(number: int, noun: str) -> str:
 
 
 def duration(milliseconds: int) -> str:
-    """Return a length of time as people say it: ``0.4 s``, ``12 s``, ``3 min 20 s``, ``2 h 5 min``."""
+    """Return a length of time in readable units: ``0.4 s``, ``12 s``, ``3 min 20 s``, ``2 h 5 min``."""
     seconds = milliseconds / 1000
     if seconds < 9.95:  # noqa: PLR2004  # what rounds to 10 needs no tenths
         return f"{seconds:.1f} s"

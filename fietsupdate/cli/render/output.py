@@ -1,10 +1,10 @@
 """The two streams of a terminal program, safe to write to at any moment of an update.
 
-Whatever happens to the reader of our output, an update goes on: a closed pipe makes a stream silent, it raises
-nothing. Whatever the locale, every text can be printed.
+An update goes on whatever happens to the reader of our output: a closed pipe makes a stream silent, and raises nothing.
+Every text can be printed in every locale.
 
-Names of files, manifests, ledger rows and messages of hooks come from others. This is where all text leaves, so this is
-where what a terminal would obey in it is made visible instead, and where passwords are taken out of it.
+Names of files, manifests, ledger rows and messages of hooks come from other sources. All text is written here, so here
+control characters are made visible, and passwords are masked.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ WIDEST = 110
 
 
 USUAL = 80
-"""Columns of a terminal that does not say how wide it is."""
+"""Columns of a terminal that does not report its width."""
 
 _OBEYED = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
-"""What terminals obey or reorder text by: C0 without tab and line feed, DEL, C1, line separators, bidi controls.
+"""Characters that control terminals or reorder text: C0 without tab and line feed, DEL, C1, line separators, bidi
+controls.
 
 And halves of surrogate pairs, which stand for the bytes of a file name that are no UTF-8 (PEP 383).
 """
@@ -40,19 +41,19 @@ def printable(text: str) -> str:
 
 
 def on_one_line(text: str) -> str:
-    """Return the same for one line: a line feed in it comes from a name, and would forge a second line."""
+    """Return a printable text for one line: a line feed in it comes from a name, and would forge a second line."""
     return printable(text).replace("\n", "\\n")
 
 
 class Output:
-    """A text stream of its own on a duplicate of a file descriptor.
+    """A text stream on a duplicate of a file descriptor.
 
-    The engine points descriptor 1 at stderr while strangers' code runs; the duplicate still leads to the real
+    The engine points descriptor 1 at stderr while the application's code runs; the duplicate still leads to the real
     stdout.
 
     Args:
         descriptor: 1 or 2.
-        environ: Where ``NO_COLOR`` and ``TERM`` are looked up.
+        environ: Contains ``NO_COLOR`` and ``TERM``.
     """
 
     def __init__(self, descriptor: int, environ: Mapping[str, str] = os.environ) -> None:
@@ -84,15 +85,18 @@ class Output:
         return True
 
     def line(self, text: str = "") -> None:
-        """Write text and a line feed, at once."""
+        """Write text and a line feed, without buffering."""
         self.write(f"{text}\n")
 
     def write(self, text: str) -> None:
-        """Write text without control characters and passwords, at once; nothing, when the reader has gone."""
+        """Write text without control characters and passwords, unbuffered.
+
+        Nothing if the reader has closed the stream.
+        """
         self.draw(printable(masked_parts(text)))
 
     def draw(self, text: str) -> None:
-        """Write text as it is, with the control sequences of our own moving line."""
+        """Write text unchanged, with the control sequences of our own moving line."""
         if self.failure is not None:
             return
         try:
@@ -104,27 +108,27 @@ class Output:
 
     @property
     def encoding(self) -> str:
-        """The encoding of the terminal, by the locale."""
+        """The encoding of the terminal, from the locale."""
         return self.stream.encoding
 
     def close(self) -> None:
-        """Give the duplicate back."""
+        """Close the duplicate."""
         with contextlib.suppress(OSError):
             self.stream.close()
 
     def _lead_nowhere(self) -> None:
-        """Take away what flushing at exit would complain about."""
+        """Redirect the stream to /dev/null, so that flushing at exit does not fail."""
         nowhere = os.open(os.devnull, os.O_WRONLY)
         try:
             os.dup2(nowhere, self.stream.fileno())
         except (OSError, ValueError):
-            pass  # the stream is closed: there is nothing left to flush
+            pass  # the stream is closed, so nothing is left to flush
         finally:
             os.close(nowhere)
 
 
 class Canvas:
-    """An output as a file for rich, which draws with control sequences; texts given to rich are `printable` before."""
+    """An output as a file for rich, which draws with control sequences; texts for rich are made `printable` before."""
 
     def __init__(self, out: Output) -> None:
         self.write = out.draw
@@ -132,7 +136,7 @@ class Canvas:
         self.encoding = out.encoding
 
     def flush(self) -> None:
-        """Do nothing: each write is flushed."""
+        """Do nothing, since each write is flushed."""
 
 
 def _duplicate(descriptor: int) -> TextIO:
@@ -140,6 +144,6 @@ def _duplicate(descriptor: int) -> TextIO:
     encoding = getattr(original, "encoding", None) or "utf-8"
     try:
         copy = os.dup(descriptor)
-    except OSError:  # closed by whoever started us: everything goes nowhere
+    except OSError:  # closed by the parent process: all output is discarded
         copy = os.open(os.devnull, os.O_WRONLY)
     return os.fdopen(copy, "w", buffering=1, encoding=encoding, errors="backslashreplace")

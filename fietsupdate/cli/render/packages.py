@@ -1,4 +1,4 @@
-"""Updates told package by package, where an instance has several folders of them."""
+"""Updates listed package by package, where an instance has several folders of them."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from fietsupdate.model.packages import PackageStatus
 from fietsupdate.planning.packages import Applied
 
 GHOSTS = "without a script"
-"""Heading of applied updates that no folder has."""
+"""Heading of applied updates that are in no folder."""
 
 
 def facts(answer: Status) -> list[tuple[str, str]]:
-    """Return a row for each package; nothing where there is only one."""
+    """Return a row for each package; an empty list if there is only one."""
     if len(answer.packages) < 2:  # noqa: PLR2004  # then the rows above say it all
         return []
     column = max(len(package.name) for package in answer.packages)
@@ -31,12 +31,12 @@ def _place(package: PackageStatus) -> str:
 
 
 def name(update: Update, *, qualified: bool) -> str:
-    """Return the id, after its package where there are several: that is a target that can be typed."""
+    """Return the id, prefixed by its package if there are several: a target that can be typed."""
     return f"{update.folder}:{update.update_id}" if qualified else update.update_id
 
 
 def applied(done: Sequence[Applied], folders: Sequence[str]) -> str:
-    """List the applied updates in the order in which they were applied, package by package."""
+    """Return the applied updates in the order in which they were applied, package by package."""
     if not done:
         return "No update is applied."
     return _grouped(((one.folder, _applied_cells(one)) for one in done), folders, ("update", "applied (UTC)", "what"))
@@ -53,7 +53,7 @@ def _applied_cells(one: Applied) -> tuple[str, ...]:
 
 
 def pending(waiting: Sequence[Update], folders: Sequence[str]) -> str:
-    """List the updates that wait, in the order in which they will run, package by package."""
+    """Return the pending updates in the order in which they will run, package by package."""
     if not waiting:
         return "No update is waiting."
     numbered = enumerate(waiting, start=1)
@@ -62,7 +62,7 @@ def pending(waiting: Sequence[Update], folders: Sequence[str]) -> str:
 
 
 def _grouped(rows: Iterable[tuple[str, tuple[str, ...]]], folders: Sequence[str], titles: tuple[str, ...]) -> str:
-    """Lay rows out under their packages; without headings where there is only one."""
+    """Lay rows out under their packages; without headings if there is only one."""
     groups: dict[str, list[tuple[str, ...]]] = {folder: [] for folder in folders}
     for folder, cells in rows:
         groups.setdefault(folder or GHOSTS, []).append(cells)

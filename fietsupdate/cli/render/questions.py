@@ -1,4 +1,4 @@
-"""What scripts ask, and what they are answered, as text."""
+"""The questions of scripts and their answers, as text."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ FROM = {
     Source.DEFAULT: " (default)",
     Source.LEDGER: " (as when it began)",
 }
-"""Who has answered, where that must be said."""
+"""The source of an answer, where it must be shown."""
 
 
 def of_step(step: Step) -> Iterator[str]:
-    """Yield what a step asks, each question with its answer, or with the answers that it takes."""
+    """Yield the questions of a step, each with its answer, or with the accepted answers."""
     answers = {answer.name: answer for answer in step.answers}
     for question in step.asks.questions:
         answer = answers.pop(question.name, None)
@@ -33,13 +33,13 @@ def of_step(step: Step) -> Iterator[str]:
 
 
 def of_update(update: Update) -> str:
-    """Return what a script asks, a line for each question."""
+    """Return the questions of a script, one a line."""
     asked = [*update.up_asks.questions, *update.down_asks.questions]
     return "\n".join(f"{one.name}: {one.text} {_open(one)}" for one in dict.fromkeys(asked))
 
 
 def of_entries(entries: Sequence[Entry]) -> str:
-    """Return what an update was answered, a line for each time it ran."""
+    """Return the answers of an update, a line for each time it ran."""
     answered = [(entry, ", ".join(f"{name}: {value}" for name, value in entry.answers)) for entry in entries]
     return "\n".join(f"{text} ({entry.direction}, entry {entry.seq})" for entry, text in answered if text)
 
@@ -51,5 +51,5 @@ def _open(question: Question) -> str:
 
 
 def answered(event: Event) -> str:
-    """Say what was answered."""
+    """Return an answer with its question."""
     return f"{event.text} {event.details.get('value', '')}{FROM.get(event.details.get('source', ''), '')}"

@@ -1,4 +1,4 @@
-"""What a rehearsal found out, and what is known of a plan before it runs, for people and for programs."""
+"""The report of a rehearsal, and the estimates for a plan, as text and as documents."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from fietsupdate.engine.estimates import Estimates
 
 MOST_FILES = 10
-"""Files that are named; ``--json`` names all."""
+"""The most files that are named; ``--json`` names all."""
 MOST_LINES = 40
-"""Lines of a schema's difference that are shown."""
+"""The most lines of a schema's difference that are shown."""
 _MINUTE, _HOUR = 60, 3600
 
 
 def report(answer: Rehearsal, width: int) -> str:
-    """Say what a rehearsal found out."""
+    """Return the report of a rehearsal."""
     lines = [*_changed(answer, width), _heading(answer), ""]
     lines += labelled(_facts(answer), width)
     lines += _timings(answer.timings)
@@ -52,7 +52,7 @@ def report(answer: Rehearsal, width: int) -> str:
 
 
 def _changed(answer: Rehearsal, width: int) -> list[str]:
-    """Say first of all what of the real instance is another one."""
+    """Return, as the first lines, what has changed in the real instance."""
     if answer.seclusion is None or not answer.seclusion.changed:
         return []
     text = f"The real instance is NOT as it was before the updates: {', '.join(answer.seclusion.changed)}."
@@ -60,7 +60,7 @@ def _changed(answer: Rehearsal, width: int) -> list[str]:
 
 
 def _kept_apart(seclusion: Seclusion | None, width: int) -> list[str]:
-    """Say what kept the updates from the real instance, what did not, and what was looked at; no more is claimed."""
+    """Return what kept the updates from the real instance, what did not, and what was compared; no more is claimed."""
     if seclusion is None:
         return []
     facts = [
@@ -83,7 +83,7 @@ def document(answer: Rehearsal | None) -> dict[str, Any]:
 
 
 def outlook(known: Outlook, width: int) -> str:
-    """Say what is known of a plan before it runs; "" for nothing."""
+    """Return the estimates for a plan; "" for none."""
     lines: list[str] = []
     if (rehearsal := known.rehearsal) is not None:
         lines += wrapped(_rehearsed(rehearsal), width)
@@ -95,7 +95,7 @@ def outlook(known: Outlook, width: int) -> str:
 
 
 def outlook_document(known: Outlook) -> dict[str, Any]:
-    """Return the same for programs."""
+    """Return the document of the estimates for a plan."""
     rehearsal, estimates = known.rehearsal, known.estimates
     return {
         "rehearsal": rehearsal.to_document() if rehearsal is not None else None,
@@ -112,7 +112,7 @@ def outlook_document(known: Outlook) -> dict[str, Any]:
 
 
 def estimated(estimates: Estimates) -> str:
-    """Say in words and figures what the scripts expect."""
+    """Return the scripts' estimates in words and figures."""
     amounts = []
     if estimates.seconds is not None:
         amounts.append(in_words(estimates.seconds))
@@ -225,7 +225,7 @@ def _name(change: FileChange) -> str:
 
 
 def _rows(database: Database) -> list[str]:
-    """Return the tables whose number of rows is another one, or that came or went."""
+    """Return the tables whose number of rows has changed, or that were created or dropped."""
     before, after = database.rows_before, database.rows_after
     names = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
     if not names:

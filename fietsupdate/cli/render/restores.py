@@ -1,4 +1,4 @@
-"""Restores in words: what there is to choose from, what will be replaced, what was done."""
+"""Restores as text: the backups to choose from, what will be replaced, what was done."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ENDS_SESSIONS = MYSQL | {"postgresql"}
 
 
 def choice(backups: Sequence[Backup]) -> str:
-    """Show the backups that can be restored, numbered, newest first."""
+    """Return the backups that can be restored, numbered, newest first."""
     rows = [
         (
             str(number),
@@ -37,7 +37,7 @@ def choice(backups: Sequence[Backup]) -> str:
 
 
 def question(what: Candidate) -> str:
-    """Say what will be replaced, and by what."""
+    """Return what will be replaced, and by what."""
     backup, manifest = what.backup, what.backup.manifest
     current = several(manifest.current, "no update")
     keeps = f"; '{what.keeps_by}' would keep it" if what.keeps_by else ", and no backup of it can be made"
@@ -67,12 +67,12 @@ def question(what: Candidate) -> str:
 
 
 def part(event: Event) -> str:
-    """Say what a restore does at the moment."""
+    """Return what a restore is doing at the moment."""
     return PARTS.get(event.text, event.text)
 
 
 def done(what: Restored) -> str:
-    """Say what a restore came to."""
+    """Return the result of a restore."""
     lines = [f"Restored {what.name}: both halves are at {several(what.current, 'no update')}."]
     if what.found:
         lines.append("What was in the way, or was not known again, is here now:")
@@ -81,7 +81,7 @@ def done(what: Restored) -> str:
 
 
 def document(what: Candidate) -> dict[str, Any]:
-    """Describe what would be replaced, for programs."""
+    """Return the document of what would be replaced."""
     return {
         "backup": copies.document(what.backup),
         "database": what.database,

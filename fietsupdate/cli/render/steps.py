@@ -1,4 +1,4 @@
-"""What runs, in words and numbers: updates, version hooks, and the entry that ends a change of version."""
+"""Steps in words and numbers: updates, version hooks, and the entry that ends a change of version."""
 
 from __future__ import annotations
 
@@ -16,35 +16,35 @@ RUN = {
 
 
 def is_hook(update_id: str) -> bool:
-    """Distinguish a version hook, ``module:function``, from an update: no id of an update has a colon."""
+    """Return whether an id is that of a version hook, ``module:function``; no id of an update has a colon."""
     return ":" in update_id
 
 
 def is_mark(update_id: str) -> bool:
-    """Distinguish the end of a change of version, ``distribution==version``, from an update and a hook."""
+    """Return whether an id ends a change of version, ``distribution==version``."""
     return VERSION_MARK in update_id
 
 
 def verb(step: Step) -> str:
-    """Say what a step does to its update."""
+    """Return what a step does to its update: a verb."""
     return "record" if step.only_records else RUN[step.direction]
 
 
 def beginning(direction: str, update_id: str) -> str:
-    """Say what begins: "Applying"."""
+    """Return what begins: "Applying"."""
     if direction == Direction.VERSION:
         return "Recording" if is_mark(update_id) else "Running version hook"
     return "Reverting" if direction == Direction.DOWN else "Applying"
 
 
 def numbers(ids: Sequence[str]) -> tuple[int, int]:
-    """Count the updates and the version hooks."""
+    """Return the numbers of updates and of version hooks."""
     hooks = sum(is_hook(update_id) for update_id in ids)
     return len(ids) - hooks - sum(is_mark(update_id) for update_id in ids), hooks
 
 
 def future(what: Plan) -> str:
-    """Say how much will be done: "2 updates will be applied, and 1 version hook will run"."""
+    """Return how much will be done: "2 updates will be applied, and 1 version hook will run"."""
     updates, hooks = numbers([step.update.update_id for step in what.steps])
     done = "reverted" if what.direction is Direction.DOWN else "applied"
     parts = [f"{count(updates, 'update')} will be {done}"] if updates else []
@@ -53,7 +53,7 @@ def future(what: Plan) -> str:
 
 
 def past(ids: Sequence[str], direction: Direction) -> str:
-    """Say how much was done: "2 updates applied, 1 version hook run"; "" for nothing but records."""
+    """Return how much was done: "2 updates applied, 1 version hook run"; "" for nothing but records."""
     updates, hooks = numbers(ids)
     done = "reverted" if direction is Direction.DOWN else "applied"
     parts = [f"{count(updates, 'update')} {done}"] if updates else []
@@ -62,7 +62,7 @@ def past(ids: Sequence[str], direction: Direction) -> str:
 
 
 def amount(ids: Sequence[str]) -> str:
-    """Count them: "2 updates and 1 version hook"."""
+    """Return the numbers in words: "2 updates and 1 version hook"."""
     updates, hooks = numbers(ids)
     parts = [count(updates, "update")] if updates or not ids else []
     parts += [count(hooks, "version hook")] if hooks else []
@@ -70,7 +70,7 @@ def amount(ids: Sequence[str]) -> str:
 
 
 def waiting(answer: Status, heads: str) -> str:
-    """Say how much waits: "2 updates waiting, up to v2"."""
+    """Return how much is pending: "2 updates waiting, up to v2"."""
     parts = [f"{count(len(answer.pending), 'update')} waiting, up to {heads}"] if answer.pending else []
     if answer.hooks:
         parts.append(f"{count(len(answer.hooks), 'version hook')} waiting, for {_installed(answer)}")
@@ -78,7 +78,7 @@ def waiting(answer: Status, heads: str) -> str:
 
 
 def version(answer: Status) -> str:
-    """Say which version of the application is installed, and which one the data belongs to."""
+    """Return which version of the application is installed, and which one the data belongs to."""
     if not answer.distribution or answer.app_version == answer.data_version:
         return _installed(answer) if answer.distribution else ""
     if not answer.data_version:

@@ -1,4 +1,4 @@
-"""Answers for people: what a value says, as text for a terminal of a given width."""
+"""Answers as text for a terminal of a given width."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from fietsupdate.commands.init import Initialised
 
 MOST_SHOWN = 20
-"""Waiting updates that `status` shows one by one."""
+"""Pending updates that `status` shows one by one."""
 
 MEANINGS = {
     UpdateState.OKAY: "up to date",
@@ -25,7 +25,7 @@ MEANINGS = {
     UpdateState.INTERRUPTED: "in the middle of an update that was interrupted",
     UpdateState.UPDATING: "being updated by another process at this moment",
 }
-"""What each state says of an instance: "The instance is ..."."""
+"""The meaning of each state: "The instance is ..."."""
 
 NEXT = {
     UpdateState.OUTDATED: "fietsupdate update",
@@ -33,11 +33,11 @@ NEXT = {
     UpdateState.INTERRUPTED: "fietsupdate update",
     UpdateState.UPDATING: "Wait until it has finished, and look again.",
 }
-"""What to do in a state in which no problem says it."""
+"""What to do in a state if no problem has a hint."""
 
 
 def status(answer: Status, width: int) -> str:
-    """Return where the instance is, what waits, what is wrong, and what to do."""
+    """Return the position of the instance, what is pending, what is wrong, and what to do."""
     lines = labelled(_facts(answer), width)
     if answer.pending:
         lines += ["", f"Waiting, in this order ({count(len(answer.pending), 'update')}):", *_pending(answer, width)]
@@ -69,7 +69,7 @@ def _facts(answer: Status) -> list[tuple[str, str]]:
 
 
 def failure(what: Failure) -> str:
-    """Say what has failed when, of which nothing else in an instance tells."""
+    """Return what failed and when, which nothing else in an instance records."""
     which = f"update {what.update_id}" if what.update_id else "the last run"
     way = f" ({what.direction}{f', phase {what.phase}' if what.phase else ''})" if what.update_id else ""
     return f"{moment(what.time)} UTC, {which}{way}: {what.error}"
@@ -115,7 +115,7 @@ def _not_atomic(update: Update, answer: Status) -> str:
 
 
 def _item(number: int, name: str, summary: str, width: int) -> list[str]:
-    """Return ``  1. name  summary``; what is too long goes to the next lines."""
+    """Return ``  1. name  summary``; the part that is too long goes to the next lines."""
     start = f"{number:>3}. {name}"
     if not summary:
         return [start.rstrip()]
@@ -139,7 +139,7 @@ def check(answer: Status) -> str:
 
 
 def plan(what: Plan, width: int) -> str:
-    """Say what will be done, step by step, before it is done."""
+    """Return what will be done, step by step."""
     if not what:
         return nothing_to_do(what)
     lines = _adoption(what, width)
@@ -163,7 +163,7 @@ def _way(what: Plan) -> list[tuple[str, str]]:
 
 
 def nothing_to_do(what: Plan) -> str:
-    """Say that a plan is empty, and where the instance is."""
+    """Return that a plan is empty, and the position of the instance."""
     return f"Nothing to do: the instance is at {_place(what.current)}."
 
 
@@ -199,7 +199,7 @@ def _details(step: Step) -> str:
 
 
 def unchecked(*, checks_ran: bool) -> tuple[str, ...]:
-    """Name what a dry run leaves to the real run."""
+    """Return what a dry run does not check, but the real run does."""
     if checks_ran:
         return ("whether each hook runs to its end", "whether another updater starts meanwhile")
     return (
@@ -210,13 +210,13 @@ def unchecked(*, checks_ran: bool) -> tuple[str, ...]:
 
 
 def dry_run(what: Plan, left: Sequence[str], width: int, outlook: str = "") -> str:
-    """Show a plan that will not run, what is known of it, and what was not checked."""
+    """Return a plan that will not run, its estimates, and what was not checked."""
     known = [plan(what, width), "", *([outlook, ""] if outlook else [])]
     return "\n".join([*known, "Nothing was changed. Not checked:", *(f"  - {item}" for item in left)])
 
 
 def history(entries: Sequence[Entry], width: int, last_failure: Failure | None = None) -> str:
-    """Show the ledger as a table, oldest entry first, and what has failed after it."""
+    """Return the ledger as a table, oldest entry first, and the failure after it."""
     lines = [_ledger(entries, width)]
     if last_failure is not None:
         lines += ["", *labelled([("Failed", failure(last_failure))], width)]
@@ -243,12 +243,12 @@ def _entry_cells(entry: Entry) -> tuple[str, ...]:
 
 
 def moment(iso: str) -> str:
-    """Return a UTC time of the ledger to the second, as people write it."""
+    """Return a UTC time of the ledger, to the second, in readable form."""
     return iso[:19].replace("T", " ")
 
 
 def heads(updates: Sequence[Update], width: int) -> str:
-    """List updates, one a line, with their folders where there are several."""
+    """Return updates, one a line, with their folders if there are several."""
     if not updates:
         return "There are no updates."
     column = max(len(update.update_id) for update in updates)
@@ -270,7 +270,7 @@ def _wide_or_two(name: str, summary: str, folder: str, width: int) -> list[str]:
 
 
 def show(update: Update, entries: Sequence[Entry], width: int, *, applied: bool) -> str:
-    """Describe one update and what the ledger says of it."""
+    """Return the description of one update with its entries in the ledger."""
     facts = [
         ("Update", update.update_id),
         ("Summary", update.summary),
@@ -292,14 +292,14 @@ def show(update: Update, entries: Sequence[Entry], width: int, *, applied: bool)
 
 
 def report(done: Sequence[str], direction: Direction, current: Sequence[str], milliseconds: int) -> str:
-    """Say what a run has done, in one line."""
+    """Return what a run has done, in one line."""
     ran = "" if direction is Direction.STAMP else steps.past(done, direction)
     what = f"{ran} in {duration(milliseconds)}" if ran else "Recorded"
     return f"{what}. Current: {_place(current)}."
 
 
 def initialised(done: Initialised) -> str:
-    """Say what ``init`` has written, and what comes next."""
+    """Return what ``init`` has written, and what comes next."""
     if done.already:
         return f"Nothing to do: {done.file} has a section [{done.section}] already."
     others = done.other_data_dirs

@@ -1,7 +1,8 @@
-"""Runs the updates of a rehearsal in a process of their own, which can give up rights that this one needs again.
+"""Run the updates of a rehearsal in a child process, which can give up rights that this process still needs.
 
-The child is a fork: it has the entered configuration and whatever `setup` has made. It sends its events, and in the end
-its answer or its error, over a pipe. It dies with its parent, however that dies (Linux), and it never comes back.
+The child is a fork: it has the entered configuration and everything that `setup` has made. It sends its events, and in
+the end its result or its error, over a pipe. It is killed when its parent ends, however that ends (Linux), and it never
+returns to the caller.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from fietsupdate.errors import FietsupdateError
 from fietsupdate.process import Signals
 
 PATIENCE = 10.0
-"""Seconds that a child which is told to stop may take; it rolls back, and its clone is thrown away anyhow."""
+"""Seconds for a child to stop when it is told to: it rolls back, though its clone is thrown away anyway."""
 PAUSE = 0.02
 _DIE_WITH_PARENT = 1
 """PR_SET_PDEATHSIG."""
@@ -33,7 +34,7 @@ T = TypeVar("T")
 
 
 class DiedError(Exception):
-    """The child has ended without an answer. Its text says how."""
+    """The child has ended without a result. The text of the error says how."""
 
 
 class _Trace(Exception):  # noqa: N818  # never raised: it is the cause of an error, and shows where that comes from
@@ -41,26 +42,26 @@ class _Trace(Exception):  # noqa: N818  # never raised: it is the cause of an er
 
 
 def run_apart(work: Callable[[Callable[[object], None]], T], heard: Callable[[object], None], signals: Signals) -> T:
-    """Run something in a child process.
+    """Run a function in a child process.
 
     Args:
-        work: What runs there; takes what sends a message.
-        heard: Takes each message, here.
-        signals: Ours, which wait while the child is ended.
+        work: Runs in the child; called with a function that sends a message.
+        heard: Called with each message, in this process.
+        signals: The signals of this process, which are held back while the child is ended.
 
     Returns:
-        What the work returns.
+        What `work` returned.
 
     Raises:
-        DiedError: the child has ended without an answer.
-        BaseException: what the work raised, or what ended this process's waiting.
+        DiedError: The child has ended without a result.
+        BaseException: The error that `work` raised, or that interrupted this process while it waited.
     """
     reader, writer = Pipe(duplex=False)
     parent = os.getpid()
     sys.stdout.flush()
     sys.stderr.flush()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of threads that this process did not start by Python
+        warnings.simplefilter("ignore", DeprecationWarning)  # about threads that Python did not start in this process
         child = os.fork()
     if child == 0:
         _be_the_child(work, writer, parent)
@@ -78,11 +79,11 @@ def run_apart(work: Callable[[Callable[[object], None]], T], heard: Callable[[ob
     _wait(child)
     if error is not None:
         raise error
-    return answer  # type: ignore[return-value]  # what `work` has returned
+    return answer  # type: ignore[return-value]  # the result of `work`
 
 
 def _listen(reader: Connection, heard: Callable[[object], None]) -> tuple[object, BaseException | None]:
-    """Take messages until the answer comes, or the error."""
+    """Receive messages until the result or the error comes."""
     while True:
         kind, value = reader.recv()
         if kind == "message":
@@ -96,10 +97,10 @@ def _listen(reader: Connection, heard: Callable[[object], None]) -> tuple[object
 
 
 def _be_the_child(work: Callable[[Callable[[object], None]], object], writer: Connection, parent: int) -> NoReturn:
-    """Do the work, send what came of it, and end."""
+    """Do the work, send its result or its error, and end the process."""
     try:
         _die_with(parent)
-        gc.freeze()  # what the parent has left over is not ours to close: database sessions are among it
+        gc.freeze()  # what the parent left open is not for us to close, such as database sessions
         try:
             writer.send(("answer", work(lambda message: writer.send(("message", message)))))
         except BaseException as error:  # noqa: BLE001  # the parent raises it
@@ -111,7 +112,7 @@ def _be_the_child(work: Callable[[Callable[[object], None]], object], writer: Co
 
 
 def _portable(error: BaseException) -> BaseException:
-    """Return an error that survives the pipe."""
+    """Return the error in a form that can be sent over the pipe."""
     with suppress(Exception):
         if type(pickle.loads(pickle.dumps(error))) is type(error):  # noqa: S301  # what was pickled in the same line
             return error
@@ -121,7 +122,7 @@ def _portable(error: BaseException) -> BaseException:
 
 
 def _die_with(parent: int) -> None:
-    """Have this process killed when its parent dies; it would go on with a clone that the next rehearsal removes."""
+    """Have this process killed when its parent ends; it would go on with a clone that the next rehearsal removes."""
     if sys.platform.startswith("linux"):
         ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
@@ -129,7 +130,7 @@ def _die_with(parent: int) -> None:
 
 
 def _end(child: int) -> None:
-    """Tell a child to stop, and see that it does."""
+    """Stop a child, by force if it does not end in time."""
     with suppress(ProcessLookupError):
         os.kill(child, signal.SIGTERM)
     until = time.monotonic() + PATIENCE

@@ -1,4 +1,4 @@
-"""The clone of both halves of an instance: where there is room for it, how it is made, and what it was at first."""
+"""The clone of both halves of an instance: its place, how it is made, and its first state."""
 
 from __future__ import annotations
 
@@ -40,26 +40,26 @@ if TYPE_CHECKING:
     from alembic.runtime.migration import RevisionStep
 
 BY_DUMP = "dump"
-"""The value of the key ``rehearsal`` that keeps PostgreSQL from copying the database on the server."""
+"""The value of the key ``rehearsal`` that prevents PostgreSQL from copying the database on the server."""
 ROOM = "free some space there, or name a folder on a larger disk: rehearsal_dir in the configuration."
 
 Tell = Callable[[str, str, Mapping[str, object]], None]
-"""Takes an event's name, its text and its details."""
+"""Called with an event's name, its text and its details."""
 
 
 @dataclass
 class Clone:
-    """A copy of both halves, on which anything may be done.
+    """A copy of both halves, which updates may change freely.
 
     Attributes:
         real: The entered configuration of the real instance.
-        database: What was seen of the real database.
+        database: The view of the real database.
         folder: The rehearsal's own folder in the real instance.
-        place: Where the clone is, by a name outside of our own folder.
-        since_ns: A ctime before which nothing in the clone has been touched.
-        account: The account on the server whose rights end at the clone, where one could be made.
-        not_confined: Why none could be made; "" where one was, and for SQLite.
-        owners: Users and groups of what was copied.
+        place: The clone's path, by a name outside of our own folder.
+        since_ns: A ctime that is later than every change made by cloning.
+        account: The account on the server whose rights end at the clone, if it could be made.
+        not_confined: Why that account could not be made; "" if it was made, and for SQLite.
+        owners: The users and groups of the copied files.
     """
 
     real: Application
@@ -78,7 +78,7 @@ class Clone:
 
     @property
     def roots(self) -> dict[str, Path]:
-        """The clone's data directory, by the name "", and its further roots."""
+        """The roots of the clone by name: the data directory, named "", and the further roots."""
         return {"": self.place / "data"} | {name: self.place / "dirs" / name for name in self.real.config.extra_dirs}
 
     @cached_property
@@ -88,7 +88,7 @@ class Clone:
 
     @cached_property
     def store(self) -> Store:
-        """The clone of the database, there or not."""
+        """The clone of the database, whether it exists yet or not."""
         return self.real_store.sibling(CLONE, self.tag, removal.database_folder(self.place))
 
     @cached_property
@@ -118,7 +118,7 @@ class Clone:
 
     @cached_property
     def inventory(self) -> Inventory:
-        """What was in the trees when they were cloned."""
+        """The content of the trees when they were cloned."""
         return Inventory(self.place)
 
     def make(self, listener: Tell) -> None:
@@ -128,9 +128,9 @@ class Clone:
             listener: Told of what happens.
 
         Raises:
-            DatabaseError: the database cannot be cloned.
-            FilesError: a file cannot be read.
-            OSError: the copy cannot be written.
+            DatabaseError: The database cannot be cloned.
+            FilesError: A file cannot be read.
+            OSError: The copy cannot be written.
         """
         listener("cloning", "database", {})
         if self.database.exists:
@@ -140,7 +140,7 @@ class Clone:
         if self.database.exists:
             self._clone_database(listener)
         elif self.store.file is not None:
-            self.store.file.touch()  # which is an empty database
+            self.store.file.touch()  # an empty file is an empty database
             mark(self.store, self.word)
         listener("cloning", "files", {})
         self._copy_files(listener)
@@ -151,7 +151,7 @@ class Clone:
         self.since_ns = stamp.stat().st_ctime_ns
 
     def _clone_database(self, listener: Tell) -> None:
-        """Copy the database, and give the copy to an account of its own, where that can be."""
+        """Copy the database, and give the copy an account of its own, if that is possible."""
         self.real_store.refuse_another()
         account = None if self.store.file else Account(self.real_store, self.store, self.tag)
         with self._confining(listener):
@@ -174,7 +174,7 @@ class Clone:
 
     @contextmanager
     def _confining(self, listener: Tell) -> Iterator[None]:
-        """Go on without an account where there can be none, and say so."""
+        """Go on without an account if none can be made, and warn about it."""
         try:
             yield
         except NotConfinedError as error:
@@ -186,7 +186,7 @@ class Clone:
     def _copy_files(self, listener: Tell) -> None:
         """Copy the trees; files with several names are hashed by all of them, as any may be the one that changes.
 
-        Symlinks that lead into the real trees by an absolute path are made to lead into the clone.
+        Absolute symlinks into the real trees are changed to point into the clone.
         """
         linked: list[FileRecord] = []
         pace = ByteMeter(lambda details: listener("progress", "copied", details), measured(self.real, self.database)[1])
@@ -235,10 +235,10 @@ class Clone:
             )
 
     def rename_instance(self) -> None:
-        """Give the clone an instance id of its own, so that nothing takes it for the real one.
+        """Give the clone an instance id of its own, so that it is never taken for the real instance.
 
         Raises:
-            EnvPyError: env.py leads elsewhere; nothing was changed there.
+            EnvPyError: env.py opens another database; nothing was changed there.
         """
 
         def work(visit: Visit) -> Iterable[RevisionStep]:
@@ -264,8 +264,8 @@ def cloned(real: Application, database: DatabaseView, listener: Tell, left: Call
         left: Told where the clone is, and why, if it could not be removed; this is no error.
 
     Raises:
-        FilesError: there is no room for it, or what is left out as backups are files of the application.
-        DatabaseError: the database cannot be cloned.
+        FilesError: There is no space for the clone, or a folder of backups contains files of the application.
+        DatabaseError: The database cannot be cloned.
     """
     refuse_shared(real, folder_of(real))
     for failure in removal.sweep(real.data_dir, database.url, database.file):
@@ -288,10 +288,10 @@ def cloned(real: Application, database: DatabaseView, listener: Tell, left: Call
 
 
 def find_place(real: Application, database: DatabaseView, folder: Path) -> Path:
-    """Find room for a clone: where the configuration says, else in the data directory, else among temporary files.
+    """Return a path with enough space: the configured one, else in the data directory, else among temporary files.
 
     Raises:
-        FilesError: there is none.
+        FilesError: No folder has enough space.
     """
     configured = real.config.rehearsal_dir
     elsewhere = removal.elsewhere(folder)
@@ -312,14 +312,14 @@ def find_place(real: Application, database: DatabaseView, folder: Path) -> Path:
 
 
 def measured(real: Application, database: DatabaseView) -> tuple[int, int]:
-    """Count the files of an instance, and the bytes in them."""
+    """Return the number of files of an instance, and their bytes."""
     roots = [real.data_dir, *real.config.extra_dirs.values()]
     measures = [measure(root, left_out(real, database)) for root in roots]
     return sum(count for count, _ in measures), sum(size for _, size in measures)
 
 
 def left_out(real: Application, database: DatabaseView | None) -> tuple[Path, ...]:
-    """Name what is no part of the trees: the application's own SQLite files, backups and clones."""
+    """Return the paths that are no part of the trees: the application's own SQLite files, backups and clones."""
     own = [Path(path) for path in database_files([database.file] if database and database.file else [])]
     named = [path for path in (real.config.backup_dir, real.config.rehearsal_dir) if path]
     return (*own, *named, *(Path(os.path.realpath(path)) for path in named))

@@ -1,4 +1,4 @@
-"""Looks at the real instance before the updates of a rehearsal run and after them: what is claimed was looked at."""
+"""Compare the real instance before the updates of a rehearsal and after them, so that its report states a fact."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from fietsupdate.database.dump.store import Store
 from fietsupdate.errors import DatabaseError
 
 WAL, JOURNAL = "-wal", "-journal"
-"""What belongs to a SQLite file; reading one makes and removes its ``-shm``, which says nothing."""
+"""The files of a SQLite database; its ``-shm`` is left out, since reading a database makes and removes it."""
 
 
 @dataclass(frozen=True)
 class Watch:
-    """What the real instance was like.
+    """The state of the real instance before the updates.
 
     Attributes:
         tree: Its files.
-        store: Its database, where that is on a server and there.
-        facts: What was seen of it; ``None`` where it is a file.
-        all_roles: Whether every role of a PostgreSQL server is looked at: no account keeps the updates from them.
-        blind: Why the database was not looked at; "" where it was.
+        store: Its database, if that is on a server and exists.
+        facts: The state of that database; ``None`` if it is a file.
+        all_roles: Whether every role of a PostgreSQL server is compared: no account keeps the updates from them.
+        blind: Why the database was not read; "" if it was.
     """
 
     tree: TreeSnapshot
@@ -43,24 +43,24 @@ class Watch:
         *,
         all_roles: bool,
     ) -> Watch:
-        """Look for the first time.
+        """Record the state of the real instance.
 
         Args:
             roots: The real roots.
             files: The SQLite files of the instance.
-            left_out: What in the roots does not matter.
-            store: The real database, where it is on a server.
-            all_roles: See there.
+            left_out: Paths in the roots that are not compared.
+            store: The real database, if it is on a server.
+            all_roles: As the attribute.
         """
         all_files = [Path(f"{file}{ending}") for file in files for ending in ("", WAL, JOURNAL)]
         facts_before, blind = _facts(store, all_roles=all_roles)
         return cls(TreeSnapshot.take(roots, all_files, left_out), store, facts_before, all_roles, blind)
 
     def end(self) -> tuple[tuple[str, ...], tuple[str, ...], str]:
-        """Look again.
+        """Compare the present state with the recorded one.
 
         Returns:
-            What is another one now; what was compared, in words; why the database was not, "" where it was.
+            What has changed; what was compared, in words; why the database was not compared, "" if it was.
         """
         changed, compared = list(self.tree.changed()), [f"{self.tree.count} files and folders, by their status"]
         now, blind = _facts(self.store, all_roles=self.all_roles)

@@ -1,7 +1,7 @@
-"""Lists of what is in a tree, in an order of their own, so that two of them can be compared in memory that stays flat.
+"""Sorted lists of the content of a tree, so that two of them can be compared with constant memory.
 
-A file is looked into only where its time of status change (ctime), which no program can set, says that something
-touched it: comparing costs a look at every name, and the content of what changed.
+A file's content is read only if its time of status change (ctime), which no program can set, says that the file was
+touched: a comparison reads every name, and the content of changed files.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from fietsupdate.filesystem.posix.metadata import read_xattrs
 from fietsupdate.filesystem.tree_copy import digest
 
 CHUNK = 20_000
-"""Records that are in memory at once."""
+"""The most records in memory."""
 READ = 1 << 18
-"""Bytes of a sorted run that are read at once."""
+"""The bytes of a sorted run that are read at once."""
 
 
 class Difference(NamedTuple):
-    """A path that is not what it was."""
+    """A path that has changed."""
 
     how: str
-    """``added``, ``changed``, ``removed``; ``time`` where nothing but the time of change is another one."""
+    """``added``, ``changed`` or ``removed``; ``time`` if only the time of change differs."""
     record: FileRecord
-    """What is there now or, where nothing is, what was there."""
+    """The present file or, if it is gone, the former one."""
 
 
 class Inventory:
-    """What was in some trees, kept on disk in a sorted form. Close it in the end.
+    """The content of some trees, kept on disk in sorted form. To be closed in the end.
 
     Args:
         folder: Takes the temporary files, which have no name.
@@ -48,7 +48,7 @@ class Inventory:
         self.count = 0
 
     def add(self, record: FileRecord) -> None:
-        """Add one file, folder or link."""
+        """Add a file, folder or link."""
         self._waiting.append(record)
         self.count += 1
         if len(self._waiting) >= CHUNK:
@@ -60,7 +60,7 @@ class Inventory:
         return heapq.merge(*(_read(run) for run in self._runs), key=_key)
 
     def close(self) -> None:
-        """Forget everything."""
+        """Remove all records."""
         for run in self._runs:
             run.close()
         self._runs.clear()
@@ -77,13 +77,13 @@ class Inventory:
 def differences(
     before: Iterable[FileRecord], roots: Mapping[str, Path], since_ns: int, *, leave_out: Iterable[Path] = ()
 ) -> Iterator[Difference]:
-    """Compare what is in some trees with what was there.
+    """Compare the present content of some trees with a former one.
 
     Args:
-        before: What was there, sorted.
-        roots: The trees now, by name.
-        since_ns: A ctime before which nothing has been touched.
-        leave_out: Absolute paths that do not matter.
+        before: The former content, sorted.
+        roots: The present trees, by name.
+        since_ns: A ctime; no file with an earlier one has been touched.
+        leave_out: Absolute paths that are not compared.
     """
     ignored = frozenset(str(path) for path in leave_out)
     then, now = iter(before), _walk(roots, ignored)
@@ -104,22 +104,22 @@ def differences(
 
 
 class Taken(NamedTuple):
-    """What trees take."""
+    """The space and the number of files of some trees."""
 
     occupied: int = 0
-    """Bytes on disk, those in our own folders included."""
+    """The bytes on disk, including our own folders."""
     written: int = 0
-    """Bytes of content in the files that were touched since some moment, our own left out."""
+    """The bytes of content of the files that were touched since a given time, without our own."""
     inodes: int = 0
-    """So many files and links were; folders do not count."""
+    """The number of those files and links; folders are not counted."""
 
 
 def taken(roots: Iterable[Path], since_ns: int) -> Taken:
-    """Look at all that is in some trees; every inode counts once.
+    """Measure all content of some trees; every inode counts once.
 
     Args:
         roots: The trees.
-        since_ns: A ctime; what has this one or a later one was touched.
+        since_ns: A ctime; a file with this one or a later one was touched.
     """
     counted: set[tuple[int, int]] = set()
     occupied = written = inodes = 0
@@ -159,7 +159,7 @@ def _plain(record: FileRecord) -> FileRecord:
 
 
 def _walk(roots: Mapping[str, Path], ignored: frozenset[str]) -> Iterator[tuple[FileRecord, int]]:
-    """Yield what is in the trees, sorted, each with its ctime; contents and attributes are not read."""
+    """Yield the content of the trees, sorted, each with its ctime; neither contents nor attributes are read."""
     for root in sorted(roots):
         top = str(roots[root])
         yield _record_of(root, "", top)
@@ -198,7 +198,7 @@ def _record_of(root: str, path: str, absolute: str) -> tuple[FileRecord, int]:
 
 
 def _read(run: IO[bytes]) -> Iterator[FileRecord]:
-    """Read a run from its beginning, wherever somebody else reads it: each reader keeps a place of its own."""
+    """Read a run from its beginning; several readers may be at work, since each keeps a position of its own."""
     place = 0
     while True:
         run.seek(place)
@@ -210,5 +210,5 @@ def _read(run: IO[bytes]) -> Iterator[FileRecord]:
 
 
 def _key(record: FileRecord) -> tuple[str, list[str]]:
-    """Return the order in which a walk comes to it: a folder before what is in it."""
+    """Return the sort key that puts records in the order of a walk: a folder before its content."""
     return record.root, record.path.split("/") if record.path else []

@@ -1,4 +1,4 @@
-"""Tells what reverting the updates has left on purpose from what it has left by mistake."""
+"""Distinguish what reverting the updates leaves on purpose from what it leaves by mistake."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ from fietsupdate.model.leaves import FILES, Leave
 
 @dataclass(frozen=True)
 class SortedOut:
-    """What the scripts say stays, compared with what did."""
+    """The declarations of the scripts about what stays, compared with what stayed."""
 
     left: tuple[Leave, ...]
-    """What stayed."""
+    """The declared leaves that stayed."""
     not_left: tuple[Leave, ...]
-    """What did not: it is gone, or was never there."""
+    """The declared leaves that did not stay: they are gone, or never existed."""
     rest: tuple[Difference, ...]
-    """Paths that are not what they were, and of which no script says so."""
+    """Changed paths that no script has declared."""
 
 
 @dataclass(frozen=True)
 class DatabaseContent:
-    """A database at one moment: its schema, and what the rows of each table add up to."""
+    """A database at one moment: its schema, and a digest of the rows of each table."""
 
     schema: str
     digests: Mapping[str, str]
 
     def of(self, leave: Leave) -> object:
-        """Return all that there is of a table or column; of a column the rows of its whole table."""
+        """Return everything known of a table or column; for a column, the rows are those of its whole table."""
         return part(self.schema, leave), self.digests.get(leave.table)
 
 
 def sort_out(
     leaves: Iterable[Leave], differences: Sequence[Difference], before: DatabaseContent, after: DatabaseContent
 ) -> SortedOut:
-    """Compare what the scripts say stays with what did.
+    """Compare what the scripts declare to stay with what stayed.
 
-    What is gone, or is as it was before, was not left, whatever the scripts say. A folder that is there because of
-    a file in it goes with it.
+    A path, table or column that is gone, or is as it was before, was not left, whatever the scripts declare. A folder
+    that exists because of a declared file in it counts as declared.
 
     Args:
         leaves: What they say.

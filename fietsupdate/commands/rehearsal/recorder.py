@@ -1,4 +1,4 @@
-"""Listens to a run on the clone, and notes what it takes: time and bytes by phase, space, warnings; passes all on."""
+"""Record the cost of a run on the clone: time and bytes by phase, space, warnings; every event is passed on."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from fietsupdate.commands.rehearsal.report import Timing
 from fietsupdate.model import Event
 
 PASSED_ON = frozenset({"finished"})
-"""What is not: the run of a leg ends, the rehearsal does not."""
+"""The events that are not passed on: a leg of the rehearsal ends, but not the rehearsal."""
 TICK = 0.01
-"""Seconds that a file system's clock may stand still: Linux moves it a hundred times a second, or more often."""
+"""Seconds for which a file system's clock may stand still: Linux advances it at least a hundred times a second."""
 
 
 @dataclass
 class Recorder:
-    """Takes the events of one leg.
+    """Listens to the events of one leg.
 
     Args:
         listener: Who is told of them as well.
         roots: The trees of the clone.
-        stamp: A file beside them, by which the file system tells its time.
+        stamp: A file beside them, which shows the time of the file system.
     """
 
     listener: Callable[[Event], None]
@@ -33,9 +33,9 @@ class Recorder:
     timings: list[Timing] = field(default_factory=list)
     warnings: dict[str, None] = field(default_factory=dict)
     most: int = 0
-    """The most bytes that the trees and what was saved of them took."""
+    """The most bytes that the trees and the saved files in them took."""
     looked_ms: int = 0
-    """How long the looks at the trees took, which the real run does not make."""
+    """The time for measuring the trees, which the real run does not need."""
     update_id: str = ""
     phase: str = ""
     direction: str = ""
@@ -46,7 +46,7 @@ class Recorder:
     _looked_before: int = 0
 
     def __call__(self, event: Event) -> None:
-        """Take one event."""
+        """Record an event, and pass it on."""
         teller = getattr(self, f"_{event.event}", None)
         if teller is not None:
             teller(event)
@@ -54,7 +54,7 @@ class Recorder:
             self.listener(event)
 
     def measure(self) -> Taken:
-        """Look at how much is taken now, and at what was touched since the last phase began."""
+        """Measure the space that is taken now, and the changes since the last phase began."""
         began = time.monotonic()
         now = taken(self.roots, self._since_ns)
         self.most = max(self.most, now.occupied)
@@ -70,7 +70,7 @@ class Recorder:
 
     def _phase_finished(self, event: Event) -> None:
         self._phases[event.phase] = round((time.monotonic() - self._began) * 1000)
-        self._written[event.phase] = self.measure()  # after the last one old and new bytes are both there
+        self._written[event.phase] = self.measure()  # after the last phase, old and new bytes both exist
 
     def _update_finished(self, event: Event) -> None:
         looked = self.looked_ms - self._looked_before
@@ -91,7 +91,7 @@ class Recorder:
         self.warnings[f"{about}{event.text}"] = None
 
     def _moment(self) -> int:
-        """Return a ctime that nothing has yet, and whatever is touched from now on surpasses."""
+        """Return a ctime that no file has yet, and that every later change will exceed."""
         self.stamp.touch()
         time.sleep(TICK)
         return self.stamp.stat().st_ctime_ns + 1

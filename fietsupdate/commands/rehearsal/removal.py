@@ -1,8 +1,8 @@
-"""Removes clones: at the end of a rehearsal, after the death of one, and when the next one finds what is left.
+"""Remove clones: at the end of a rehearsal, or when a later command finds the clone of a killed one.
 
-Each rehearsal has a folder of its own in the real instance's ``.fietsupdate``, with a note that says where its clone
-is. The folder is made first and goes last, so nothing of a clone is ever without one. A lock in it is held as long as
-the rehearsal lives.
+Each rehearsal has a folder of its own in the real instance's ``.fietsupdate``, with a note that contains the path of
+the clone. The folder is made first and removed last, so that every part of a clone always has one. A lock in it is held
+as long as the rehearsal lives.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from fietsupdate.model.readback import parsed
 FOLDER = "rehearsals"
 NOTE = "note.json"
 DATABASE = "database"
-"""A file that is there from when the database is cloned: without it nothing is asked of its server."""
+"""A file that exists from the time when the database is cloned: without it, its server is not asked."""
 PREFIX = "fietsupdate-rehearsal-"
-"""How the names of clones begin that are elsewhere than in the data directory."""
+"""The prefix of the names of clones outside of the data directory."""
 
 
 def folder_of(data_dir: Path) -> Path:
-    """Name the folder of all rehearsals of an instance."""
+    """Return the folder of all rehearsals of an instance."""
     return home(data_dir) / FOLDER
 
 
@@ -48,29 +48,29 @@ def begin(data_dir: Path, tag: str) -> Path:
 
 
 def note(folder: Path, place: Path) -> None:
-    """Write down, durably, where the clone will be, before it is there."""
+    """Record the path of the clone, durably, before the clone exists."""
     names = {"place": os.fspath(place), "name": os.fspath(elsewhere(folder))}
     atomic_write(folder / NOTE, json.dumps(names).encode(), mode=0o600)
 
 
 def note_database(folder: Path) -> None:
-    """Write down, durably, that the database is about to be cloned."""
+    """Record, durably, that the database is about to be cloned."""
     atomic_write(folder / DATABASE, b"", mode=0o600)
 
 
 def elsewhere(folder: Path) -> Path:
-    """Name what belongs to a rehearsal among the temporary files: its clone, or another name of it."""
+    """Return the path among the temporary files that belongs to a rehearsal: its clone, or an alias of it."""
     return Path(tempfile.gettempdir()) / f"{PREFIX}{folder.name}"
 
 
 def name_outside(folder: Path, place: Path) -> Path:
-    """Return a clone below ``.fietsupdate`` a name that does not show that.
+    """Give a clone below ``.fietsupdate`` another name, which does not contain that folder.
 
-    Scripts that walk through the data directory pass over what has this folder among the parts of its path, and would
-    find nothing there.
+    Scripts that walk through the data directory skip paths with this folder among their parts, and would find no files
+    there.
 
     Returns:
-        The name, a symlink; where it cannot be made, the place itself.
+        The name, a symlink; if it cannot be made, the place itself.
     """
     if not place.is_relative_to(folder):
         return place
@@ -82,7 +82,7 @@ def name_outside(folder: Path, place: Path) -> Path:
 
 
 def remove(folder: Path, url: str, file: Path | None) -> None:
-    """Remove a clone and all that belongs to it; what is gone already is gone.
+    """Remove a clone and all that belongs to it; missing parts are no error.
 
     Args:
         folder: The rehearsal's own folder.
@@ -90,8 +90,8 @@ def remove(folder: Path, url: str, file: Path | None) -> None:
         file: Its file, on SQLite.
 
     Raises:
-        DatabaseError: the clone of the database cannot be removed; its folder stays, for the next rehearsal.
-        OSError: a file cannot be removed.
+        DatabaseError: The clone of the database cannot be removed; its folder stays, for the next rehearsal.
+        OSError: A file cannot be removed.
     """
     if (noted := _noted(folder)) is not None:
         place, name = noted
@@ -112,17 +112,17 @@ def _drop(real: Store, tag: str, place: Path) -> None:
 
 
 def _is_outside(path: Path, folder: Path) -> bool:
-    """Return whether a path, whatever is noted, has the one name that belongs to a rehearsal outside of its folder."""
+    """Return whether a path from a note has the one name that a rehearsal uses outside of its folder."""
     return path.is_absolute() and ".." not in path.parts and path.name == f"{PREFIX}{folder.name}"
 
 
 def database_folder(place: Path) -> Path:
-    """Name the folder in a clone that takes a SQLite database."""
+    """Return the folder of a SQLite database in a clone."""
     return place / "database"
 
 
 def sweep(data_dir: Path, url: str, file: Path | None) -> tuple[str, ...]:
-    """Remove what dead rehearsals have left; say, in a sentence each, what could not be removed."""
+    """Remove what killed rehearsals have left; return a sentence about each folder that could not be removed."""
     failures = []
     for folder in dead(data_dir):
         try:
@@ -133,7 +133,7 @@ def sweep(data_dir: Path, url: str, file: Path | None) -> tuple[str, ...]:
 
 
 def dead(data_dir: Path) -> Iterator[Path]:
-    """Yield the folders of rehearsals that nobody is at work on."""
+    """Yield the folders of rehearsals that no process is at work on."""
     try:
         if folder_of(data_dir).is_symlink():
             return
@@ -148,13 +148,13 @@ def _noted(folder: Path) -> tuple[Path, Path] | None:
         names = parsed(read_bytes(folder / NOTE))
         place, name = Path(names["place"]), Path(names["name"])
     except (OSError, ValueError, KeyError, TypeError):
-        return None  # it died before there was anything
+        return None  # the rehearsal was killed before anything was made
     inside = place.is_relative_to(folder) and ".." not in place.parts
     return (place, name) if (inside or _is_outside(place, folder)) and _is_outside(name, folder) else None
 
 
 def _erase(path: Path) -> None:
-    """Erase a tree, also while somebody else erases the same one."""
+    """Erase a tree, also while another process erases the same one."""
     while os.path.lexists(path):
         with suppress(FileNotFoundError):
             erase(str(path))

@@ -1,4 +1,4 @@
-"""What a rehearsal found out, as one value that can be stored, shown, and compared with a plan."""
+"""The result of a rehearsal, as one value that can be stored, shown, and compared with a plan."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from fietsupdate.engine.estimates import Estimates
 
 FORMAT = 1
-"""The format of the stored reports that this version writes; it reads no other."""
+"""The format of the stored reports that this version writes; other formats are not read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +26,12 @@ class Rehearsed:
     update_id: str
     direction: str
     checksum: str
-    """Of its script; with another script the figures mean nothing."""
+    """The checksum of its script; with another script the figures mean nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """How long one update took."""
+    """The duration of one update."""
 
     update_id: str
     direction: str
@@ -39,14 +39,14 @@ class Timing:
     phases: Mapping[str, int]
     """Milliseconds by phase: ``pre``, ``alembic``, ``post``."""
     bytes_written: Mapping[str, int] = field(default_factory=dict)
-    """By phase: bytes of content in the files that it made, changed or moved, as they were at its end."""
+    """By phase: bytes of content of the files that the phase made, changed or moved, as they were at its end."""
     inodes_written: Mapping[str, int] = field(default_factory=dict)
-    """By phase: how many files and links that were; folders do not count."""
+    """By phase: the number of those files and links; folders are not counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class FileChange:
-    """A file, folder or link that is not what it was."""
+    """A file, folder or link that has changed."""
 
     how: str
     """``added``, ``changed`` or ``removed``."""
@@ -55,34 +55,34 @@ class FileChange:
     kind: str = "file"
     """``file``, ``folder`` or ``link``."""
     size: int = 0
-    """Bytes of a file's content: the new ones or, where it was removed, the old ones."""
+    """The bytes of a file's content: the new ones or, if the file was removed, the old ones."""
     root: str = ""
     """Name of the further root; "" for the data directory."""
 
 
 @dataclass(frozen=True, slots=True)
 class FileCounts:
-    """What became of the files."""
+    """The changes of the files."""
 
     added: int = 0
     changed: int = 0
     removed: int = 0
     bytes_written: int = 0
-    """Bytes of content in what was added or changed."""
+    """The bytes of content in added and changed files."""
     inodes_written: int = 0
-    """Files, folders and links that were added or changed."""
+    """The number of added and changed files, folders and links."""
     changes: tuple[FileChange, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """What became of the database; our own tables are left out."""
+    """The changes of the database; our own tables are left out."""
 
     rows_before: Mapping[str, int] = field(default_factory=dict)
     """By table."""
     rows_after: Mapping[str, int] = field(default_factory=dict)
     schema: str = ""
-    """A unified diff of the definitions; "" where nothing is different."""
+    """A unified diff of the definitions; "" if they are equal."""
     bytes_before: int = 0
     """As the database counts them."""
     bytes_after: int = 0
@@ -90,31 +90,31 @@ class Database:
 
 @dataclass(frozen=True, slots=True)
 class RoundTrip:
-    """What reverting the updates left that was not so before them."""
+    """The differences that reverting the updates left."""
 
     files: tuple[FileChange, ...] = ()
-    """Times do not count."""
+    """The changed files; times do not count."""
     times: int = 0
-    """Files whose content came back, and whose time of change did not."""
+    """The number of files whose content was restored, but not their time of change."""
     tables: tuple[str, ...] = ()
     """Tables with other rows."""
     schema: str = ""
     """A unified diff of the definitions."""
     down: tuple[Timing, ...] = ()
     left: tuple[str, ...] = ()
-    """What stayed because the scripts say so, as they say it; it does not count as a difference."""
+    """What stayed because the scripts declare it, in the words of the declaration; it is no difference."""
     not_left: tuple[str, ...] = ()
-    """What the scripts say stays, and did not."""
+    """What the scripts declare to stay, but did not."""
 
     @property
     def restored(self) -> bool:
-        """Whether everything was as before, but for what stays on purpose."""
+        """Whether everything was as before, except for what stays on purpose."""
         return not (self.files or self.tables or self.schema)
 
 
 @dataclass(frozen=True, slots=True)
 class RehearsalFailure:
-    """Why a rehearsal did not come to its end, or was not right."""
+    """Why a rehearsal ended early, or found a fault."""
 
     code: str
     message: str
@@ -123,23 +123,23 @@ class RehearsalFailure:
     phase: str = ""
     direction: str = ""
     trace: str = field(default="", compare=False, repr=False)
-    """Where the error comes from, for ``--traceback``; never stored, as it may show rows."""
+    """The traceback, for ``--traceback``; never stored, as it may contain rows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Seclusion:
-    """How the updates were kept from the real instance, and whether it is what it was."""
+    """How the updates were kept from the real instance, and whether the real instance is unchanged."""
 
     read_only: bool = False
-    """Whether the system itself kept the real files from being changed, by whatever means."""
+    """Whether the system itself kept the real files from being changed by any means."""
     account: str = ""
-    """The account of the server whose rights end at the clone; "" where the real user was used, and for SQLite."""
+    """The account of the server whose rights end at the clone; "" if the real user was used, and for SQLite."""
     gaps: tuple[str, ...] = ()
     """What could not be isolated here, in sentences."""
     compared: tuple[str, ...] = ()
-    """What of the real instance was looked at before the updates and after them."""
+    """The parts of the real instance that were compared before and after the updates."""
     changed: tuple[str, ...] = ()
-    """What of that is not what it was, whoever has changed it."""
+    """The parts that have changed, whichever program has changed them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,36 +152,36 @@ class Rehearsal:
     current: tuple[str, ...]
     """The current updates of the instance."""
     result: tuple[str, ...]
-    """Where the plan leads."""
+    """The updates that will be current after the plan."""
     updates: tuple[Rehearsed, ...]
     duration_ms: int = 0
-    """How long the plan ran on the clone."""
+    """The duration of the plan on the clone."""
     clone_ms: int = 0
-    """How long making the clone took; the real run needs none."""
+    """The time for making the clone; the real run needs none."""
     timings: tuple[Timing, ...] = ()
     files: FileCounts | None = None
-    """``None`` where the rehearsal failed before its end."""
+    """``None`` if the rehearsal failed before its end."""
     database: Database | None = None
     peak_bytes: int = 0
-    """The most space that was taken beside what the instance takes, saved bytes included."""
+    """The most space that was taken in addition to the instance, including saved bytes."""
     verified: tuple[str, ...] = ()
-    """Updates whose ``verify`` ran and found nothing wrong."""
+    """The updates whose ``verify`` ran and found no fault."""
     warnings: tuple[str, ...] = ()
     round_trip: RoundTrip | None = None
-    """``None`` where nobody asked for it, or the rehearsal failed before."""
+    """``None`` if no round trip was requested, or the rehearsal failed before it."""
     failure: RehearsalFailure | None = None
     seclusion: Seclusion | None = None
     """``None`` in reports of earlier versions."""
     clone_left: str = ""
-    """Where the clone is, and why; "" where it was removed."""
+    """The path of the clone and the reason why it was not removed; "" if it was."""
     format: int = FORMAT
 
     def is_for(self, plan: Plan) -> bool:
-        """Return whether exactly these updates, with these scripts, were rehearsed from there."""
+        """Return whether exactly these updates, with these scripts, were rehearsed from the same position."""
         return self.updates == rehearsed(plan) and self.current == plan.current
 
     def to_document(self) -> dict[str, Any]:
-        """Return it as JSON values."""
+        """Return the report as JSON values."""
         document = asdict(self)
         if self.round_trip is not None:
             document["round_trip"]["restored"] = self.round_trip.restored
@@ -195,10 +195,10 @@ class Rehearsal:
 
     @classmethod
     def from_json(cls, text: str) -> Rehearsal:
-        """Read it back.
+        """Parse a stored report.
 
         Raises:
-            ValueError: the text is no report, or one of another format.
+            ValueError: The text is no report, or has another format.
         """
         try:
             values: dict[str, Any] = parsed(text)
@@ -211,16 +211,16 @@ class Rehearsal:
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """What is known of a plan."""
+    """What is known about a plan."""
 
     rehearsal: Rehearsal | None = None
-    """The last one, if it was of exactly these updates."""
+    """The last rehearsal, if it was of exactly these updates."""
     estimates: Estimates | None = None
-    """What the scripts expect; ``None`` where nobody asked them."""
+    """The estimates of the scripts; ``None`` if they were not asked."""
 
 
 def rehearsed(plan: Plan) -> tuple[Rehearsed, ...]:
-    """Name the updates of a plan."""
+    """Return the updates of a plan."""
     return tuple(Rehearsed(step.update.update_id, str(step.direction), step.update.checksum) for step in plan.steps)
 
 
@@ -266,7 +266,7 @@ def _timings(values: Any) -> tuple[Timing, ...]:
 
 
 LARGEST = 64 << 20
-"""Bytes that a report has at the most: it may name many files."""
+"""The most bytes of a report: it may name many files."""
 
 
 LAST = "last.json"
@@ -274,7 +274,7 @@ LAST = "last.json"
 
 
 def last(data_dir: Path) -> Rehearsal | None:
-    """Read the report of the last rehearsal; ``None`` where there is none that can be read."""
+    """Return the report of the last rehearsal; ``None`` if no report can be read."""
     from fietsupdate.commands.rehearsal import removal
     from fietsupdate.filesystem.posix.regular import read_bytes
 
@@ -285,11 +285,11 @@ def last(data_dir: Path) -> Rehearsal | None:
 
 
 def store(folder: Path, report: Rehearsal) -> None:
-    """Keep a report, in place of the one before.
+    """Store a report in place of the last one.
 
     Args:
-        folder: The rehearsal's own, which is swept whatever happens: a draft goes with it.
-        report: What is kept.
+        folder: The rehearsal's own, which is removed in any case: an unfinished draft is removed with it.
+        report: The report.
     """
     from fietsupdate.filesystem.posix.durable import atomic_write, sync_path
 
@@ -300,7 +300,10 @@ def store(folder: Path, report: Rehearsal) -> None:
 
 
 def rehearsed_bytes(data_dir: Path, step: Step) -> int:
-    """Return how many bytes the last rehearsal of a step needed at most, with what ran beside it; 0 for none."""
+    """Return the most bytes that the last rehearsal of a step needed, including the steps that ran with it.
+
+    0 for none.
+    """
     rehearsal = last(data_dir)
     names = {one.update_id for one in rehearsal.updates} if rehearsal is not None else set()
     return rehearsal.peak_bytes if rehearsal is not None and step.update.update_id in names else 0

@@ -1,4 +1,4 @@
-"""Aims an entered configuration at a clone: whatever in it leads to the real instance leads to the clone."""
+"""Point an entered configuration at a clone: what names the real instance names the clone instead."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def substituted(
 ) -> Application:
     """Return the same application with a clone in place of the real instance.
 
-    Paths into the data directory and the further roots, and URLs of the real database, are replaced among the settings
-    and the ``-x`` arguments, wherever they stand in a text. Nothing else of the real instance is asked or changed: no
-    backup is made, no maintenance file, and nobody looks whether the application runs.
+    Paths into the data directory and the further roots, and URLs of the real database, are replaced in the settings and
+    the ``-x`` arguments, wherever they stand in a text. No other part of the real instance is used: no backup is made,
+    no maintenance file is written, and `running` is not called.
 
     Args:
         application: The real instance.
@@ -89,7 +89,7 @@ def _escaped(value: str, substitution: Substitution) -> str:
 
 
 class Substitution:
-    """Replaces what leads to the real instance."""
+    """Replaces the names of the real instance by those of the clone."""
 
     def __init__(self, paths: Mapping[Path, Path], redirect: Redirect) -> None:
         self._pointed = redirect
@@ -100,7 +100,7 @@ class Substitution:
         self._pattern = re.compile(rf"(?<![\w.-])({'|'.join(map(re.escape, longest_first))})(?![\w.-])")
 
     def value(self, value: Any) -> Any:
-        """Replace in a setting, whatever it is made of; an object that we do not know stays."""
+        """Replace in a setting of any type; an object of an unknown type is kept."""
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, Path):
@@ -113,7 +113,7 @@ class Substitution:
 
     @contextmanager
     def environment(self) -> Iterator[None]:
-        """Replace in environment variables, which programs inherit."""
+        """Replace in environment variables, which child processes inherit."""
         before = {}
         for name, value in list(os.environ.items()):
             if (other := self.text(value)) != value:
@@ -124,7 +124,7 @@ class Substitution:
             os.environ.update(before)
 
     def argument(self, text: str) -> str:
-        """Replace in a ``key=value``."""
+        """Replace in the value of a ``key=value``."""
         key, equals, value = text.partition("=")
         return f"{key}{equals}{self.text(value)}"
 

@@ -1,8 +1,8 @@
-"""Finds out whether trees are what they were, by the status of everything in them; contents are not read.
+"""Find out whether trees are unchanged, by the status of everything in them; contents are not read.
 
-Nobody can change a file, or its name, without changing a status (size, inode, times, mode, owner): the time of status
-change (ctime) cannot be set. What a tree adds up to is compared; the names of what is different are those whose ctime
-is later, so that no list has to be kept.
+No program can change a file, or its name, without changing a status (size, inode, times, mode, owner): the time of
+status change (ctime) cannot be set. Sums over the trees are compared; if they differ, the changed paths are those with
+a later ctime, so that no list has to be kept.
 """
 
 from __future__ import annotations
@@ -17,33 +17,33 @@ from pathlib import Path
 from fietsupdate.filesystem.layout import HOME, ledger_file
 
 SLACK_NS = 20_000_000
-"""The clock of a file system may be behind by so much: Linux moves it a hundred times a second, or more often."""
+"""How far the clock of a file system may be behind: Linux advances it at least a hundred times a second."""
 MOST_NAMES = 10
-"""So many paths are named."""
+"""The most paths that are named."""
 _MASK = (1 << 64) - 1
 
 
 @dataclass(frozen=True)
 class TreeSnapshot:
-    """What some trees and files added up to at one moment."""
+    """A sum over some trees and files at one moment."""
 
     folders: tuple[Path, ...]
     files: tuple[Path, ...]
     left_out: frozenset[str]
     count: int
-    """Files, folders and links."""
+    """The number of files, folders and links."""
     total: int
     since_ns: int
-    """A ctime; what was changed later has a later one."""
+    """A ctime; every later change has a later one."""
 
     @classmethod
     def take(cls, folders: Collection[Path], files: Collection[Path], left_out: Collection[Path]) -> TreeSnapshot:
-        """Look at everything.
+        """Record the state of the trees.
 
         Args:
-            folders: The roots; what is ours in them is left out, but for the ledger.
-            files: Single files, there or not.
-            left_out: Absolute paths that do not matter.
+            folders: The roots; our own folder in them is left out, except for the ledger.
+            files: Single files, which may be missing.
+            left_out: Absolute paths that are not compared.
         """
         since_ns = time.time_ns() - SLACK_NS
         ignored = frozenset(map(str, left_out))
@@ -54,9 +54,9 @@ class TreeSnapshot:
         return cls(tuple(folders), tuple(files), ignored, count, total & _MASK, since_ns)
 
     def changed(self) -> tuple[str, ...]:
-        """Look again, and name what is another one now; nothing where all is as it was.
+        """Return the paths that have changed since; () if none has.
 
-        What came or went is named by the folder in which it did.
+        An added or removed path is reported as its folder.
         """
         again = TreeSnapshot.take(self.folders, self.files, [Path(path) for path in self.left_out])
         if (again.count, again.total) == (self.count, self.total):
@@ -86,7 +86,7 @@ def _told(status: os.stat_result | None) -> tuple[int, ...]:
 def _all(
     folders: Collection[Path], files: Collection[Path], ignored: Collection[str]
 ) -> Iterator[tuple[str, os.stat_result | None]]:
-    """Yield every path that is looked at, with its status; a single file that is not there has none."""
+    """Yield every compared path with its status; a missing single file has none."""
     for folder in folders:
         yield str(folder), _status(str(folder))
         yield from _below(str(folder), ignored)

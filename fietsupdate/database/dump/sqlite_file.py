@@ -56,7 +56,7 @@ def patiently(action: Callable[[], T]) -> T:
 def in_use(place: Path) -> DatabaseError:
     """Return the error of a lock that was not released."""
     return DatabaseError(
-        f"The database {place} is in use: somebody held its lock for {PATIENCE:.0f} s.",
+        f"The database {place} is in use: another process held its lock for {PATIENCE:.0f} s.",
         hint="Stop the application, and whatever else has the file open, then run the same command again.",
     )
 

@@ -41,7 +41,7 @@ def _refused(folder: str, path: str) -> str:
     status, above = os.lstat(path), os.stat(folder)
     user, is_inside = os.geteuid(), path != folder
     if is_inside and above.st_mode & stat.S_ISVTX and user not in {status.st_uid, above.st_uid}:
-        return "it belongs to somebody else, and its folder is sticky"
+        return "it belongs to another user, and its folder is sticky"
     if not stat.S_ISDIR(status.st_mode) or (is_inside and status.st_uid == user):
         return ""
     may = os.access(path, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids)
