@@ -17,7 +17,6 @@ import pytest
 import sqlalchemy as sa
 
 from fietsupdate.cli.render import rehearsal
-from fietsupdate.commands.rehearsal import clone as cloning
 from fietsupdate.commands.rehearsal.report import Database as DatabaseFigures
 from fietsupdate.commands.rehearsal.report import (
     FileChange,
@@ -31,7 +30,7 @@ from fietsupdate.commands.rehearsal.report import (
     last,
 )
 from fietsupdate.errors import EnvPyError, FietsupdateError, FilesError, LockedError, PlanError, RefusedError
-from fietsupdate.filesystem import file_copy, lock
+from fietsupdate.filesystem import file_copy, lock, space
 from fietsupdate.model import Event
 from fietsupdate.updater import Updater
 from support import environments
@@ -590,7 +589,7 @@ def test_down_that_does_not_restore_is_told_file_by_file(project: Project) -> No
 
 def test_without_room_nothing_begins(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     at_v1(project)
-    monkeypatch.setattr(cloning, "RESERVE", 1 << 60)
+    monkeypatch.setattr(space, "RESERVE", 1 << 60)
     with left_as_it_is(project), pytest.raises(FilesError) as caught:
         rehearsed(project)
     assert caught.value.message.startswith(
