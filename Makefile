@@ -13,7 +13,7 @@ PYTHON := $(shell for python in python3 python3.14 python3.13 python3.12 python3
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 endif
 
-.PHONY: help venv demo test sweep lint format types docs wheel bench clean
+.PHONY: help venv demo test sweep lint format types docs wheel versions bench clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ docs: $(VENV)/.group-docs  ## the documentation, warnings are errors
 
 wheel: $(VENV)/.group-release  ## build through the sdist, then use the wheel where nothing else is installed
 	.ci/wheel $(BIN)/python
+
+versions:  ## a few tests with the lowest and the highest versions of what it needs, on every Python that is here
+	.ci/versions
 
 bench: $(VENV)/.group-test  ## the benchmarks, one after another; each prints its ratios
 	set -e; for benchmark in benchmarks/*.py; do echo "== $$benchmark"; $(BIN)/python $$benchmark; done
