@@ -203,6 +203,12 @@ class UpdateFailedError(FietsupdateError):
     code = "update_failed"
 
 
+class RowsAndFilesError(UpdateFailedError):
+    """After an update rows name files that are not there, or files have lost their rows."""
+
+    code = "rows_and_files"
+
+
 class StoppedError(FietsupdateError):
     """The user or the system ended the run."""
 

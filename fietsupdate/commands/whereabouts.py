@@ -28,7 +28,7 @@ class Whereabouts:
     """Looks for files of one instance."""
 
     def __init__(self, application: Application) -> None:
-        self._site = application
+        self._application = application
         self._roots = {"": application.data_dir, **application.config.extra_dirs}
 
     def of(self, finding: Finding) -> tuple[str, ...]:
@@ -64,7 +64,7 @@ class Whereabouts:
     @cached_property
     def _backups(self) -> tuple[Backup, ...]:
         try:
-            backups = found(self._site).backups
+            backups = found(self._application).backups
         except FilesError:
             return ()  # this user may not look there
         return tuple(backup for backup in backups if backup.manifest.scope is Scope.FULL)

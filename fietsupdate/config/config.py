@@ -22,6 +22,7 @@ from fietsupdate.config.files import Ini, Toml, nearest
 from fietsupdate.config.keys import TOML_TABLE, GivenValue, converted, gather
 from fietsupdate.errors import ConfigError
 from fietsupdate.model import Policy
+from fietsupdate.model.policy import AuditPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +105,8 @@ class Config:
     """The project's own templates for new scripts."""
     checks: tuple[str, ...] = ()
     """Modules of the application with checks before and after a run."""
+    audit: AuditPolicy = AuditPolicy.STRICT
+    """What an update does about rows and files that do not match after it, and did before."""
     running: str = ""
     """A shell command; exit code 0 means that the application is running."""
     maintenance: Path | None = None

@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 from fietsupdate.config.files import Ini, Toml, nearest
 from fietsupdate.errors import ConfigError
 from fietsupdate.model import Policy
+from fietsupdate.model.policy import AuditPolicy
 from fietsupdate.model.questions import VARIABLE as ANSWERS
 
 TOML_TABLE = "tool.fietsupdate"
@@ -261,6 +262,13 @@ def _policy(given: GivenValue) -> Policy:
         given.refuse("auto, full or never")
 
 
+def _audit(given: GivenValue) -> AuditPolicy:
+    try:
+        return AuditPolicy(str(given.value).strip().lower())
+    except ValueError:
+        given.refuse("off, warn or strict")
+
+
 def _way_of_cloning(given: GivenValue) -> str:
     if given.text() not in {"auto", "dump"}:
         given.refuse("auto or dump")
@@ -296,6 +304,7 @@ KEYS: Mapping[str, Callable[[GivenValue], Any] | None] = {
     "data_version_file": _version_file,
     "templates": _path,
     "checks": _modules,
+    "audit": _audit,
     "running": GivenValue.text,
     "maintenance": _path,
 }

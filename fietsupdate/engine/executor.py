@@ -19,6 +19,7 @@ from fietsupdate.database.ledger import DONE
 from fietsupdate.engine.context import Context, make_entry
 from fietsupdate.engine.failure import Disk, StepProgress, WayOn, failure_of, not_committed
 from fietsupdate.engine.recovery import Outcome, Settled, commit_where_needed, settle
+from fietsupdate.engine.run_audit import RunAudit
 from fietsupdate.engine.tip import Tip
 from fietsupdate.engine.transaction import PlanChangedError, StepTransaction, guard_of, open_files, reopen_files, take
 from fietsupdate.errors import UNCHANGED, FietsupdateError, RefusedError, masked
@@ -62,6 +63,7 @@ class Executor:
         self._bytes_needed = bytes_needed
         self.tip = Tip(instance.graph, view)
         self._has_ledger = view.has_ledger
+        self._audit = RunAudit(instance, self.tip)
 
     def run(self, plan: Plan, modules: Mapping[str, ModuleType], done: list[str], backups: Backups) -> None:
         """Run every step of a plan.
@@ -79,7 +81,7 @@ class Executor:
         if plan.steps:
             self.instance.environment.target = self.tip.leads_to(plan.steps[0])
         self.prepare(asks=any(step.update.may_ask or step.answers for step in plan.steps))
-        with backups.tidied(self.tip):
+        with backups.tidied(self.tip), contextlib.closing(self._audit):
             backups.before_run(plan, self.tip)
             if plan.adoption:
                 self.adopt(plan.adoption)
@@ -171,6 +173,7 @@ class Executor:
             seq=begun.seq if begun else len(self.tip.entries) + 1,
             finished=list(begun.finished) if begun else [],
             resumed=begun is not None,
+            audit=self._audit,
         )
 
     def _settled(

@@ -83,9 +83,8 @@ class Expectation:
             with self._attempt(spool):
                 query = self._query(rule, update, digests=digests)
                 self._fill_by_rule(spool, query, digests=digests)
-        for one in declarations.owned:
-            if one.root not in self.roots:
-                raise _no_root(one.root, str(one), next(each.owned for each in declarations.folders if each.owned))
+        for one, update in declarations.owners:
+            self._check_root(one.root, update, str(one))
         for update in declarations.hooks:
             with self._attempt(spool):
                 self._fill_by_hook(spool, update, digests=digests)

@@ -24,6 +24,7 @@ from fietsupdate.engine.answers import Answering
 from fietsupdate.engine.context import Context, make_entry
 from fietsupdate.engine.failure import not_committed
 from fietsupdate.engine.recovery import commit_where_needed
+from fietsupdate.engine.run_audit import RunAudit
 from fietsupdate.engine.tip import Tip
 from fietsupdate.errors import EnvPyError, UpdateFailedError
 from fietsupdate.filesystem.guard.guard import Guard
@@ -92,6 +93,8 @@ class StepTransaction:
     finished: list[Phase]
     """Phases that are complete, including those of an earlier, interrupted run."""
     resumed: bool
+    audit: RunAudit
+    """Compares rows with files."""
     started: float = field(default_factory=time.monotonic)
     began_at: str = field(default_factory=now)
     files: FileTransaction | None = None
@@ -108,7 +111,7 @@ class StepTransaction:
             self.instance.given,
             note=self._note_answers,
             tell=self._answered,
-            warn=lambda text: self.tell("warning", text),
+            warn=self._warn,
         )
         self.guard = guard_of(self.instance, self.tell)
 
@@ -133,6 +136,9 @@ class StepTransaction:
             with self.files.changes.at_work():  # not a change of the hook's
                 self.instance.keep_warning(self.txn, text)
         self.instance.tell(event, text, details, txn=self.txn, **names)
+
+    def _warn(self, text: str) -> None:
+        self.tell("warning", text)
 
     def _note_answers(self, answers: Mapping[str, str]) -> None:
         self.open_files.notes.note_answers(answers)
@@ -176,6 +182,7 @@ class StepTransaction:
             visit.ledger.insert(visit.connection, [begun], status=BEGUN)
         visit.watch(self.txn, self.files.notes.note_unknown)
         self.finished += [phase for phase in self.files.notes.finished_phases if phase not in self.finished]
+        self.audit.before(visit, self.step, self.files.notes, self._warn, resumed=self.resumed)
 
     def _mine(self, visit: Visit) -> None:
         """Lock, and write the finished phases into our own row, which no other process may have changed."""
@@ -209,6 +216,7 @@ class StepTransaction:
         """Make the file half durable and finish the row: the last statement before the commit."""
         visit.still_inside()
         visit.refuse_broken_keys()
+        self.audit.after(visit, self.step, self._warn)
         self.final = self._entry()
         files, application = self.open_files, self.instance.application
         files.record([self.final], self.tip.current_after(self.step), application.config.version_file)

@@ -1,4 +1,4 @@
-"""When a run makes a backup by itself."""
+"""What a run does by itself: backups, and the comparison of rows with files."""
 
 from __future__ import annotations
 
@@ -13,3 +13,14 @@ class Policy(enum.StrEnum):
     FULL = "full"
     """A backup of both halves, before every run that has updates to run."""
     NEVER = "never"
+
+
+class AuditPolicy(enum.StrEnum):
+    """What an update does about rows and files that do not match after it, and did before."""
+
+    OFF = "off"
+    """Nothing is compared."""
+    WARN = "warn"
+    """They are told."""
+    STRICT = "strict"
+    """They fail the update."""

@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any
 
 from fietsupdate.model import templates
-from fietsupdate.model.patterns import divided
+from fietsupdate.model.patterns import compiled, divided
 from fietsupdate.model.templates import Template
 
 
@@ -89,6 +89,10 @@ class Owned:
     def __str__(self) -> str:
         return f"{self.root}:{self.pattern}" if self.root else self.pattern
 
+    def covers(self, root: str, path: str) -> bool:
+        """Return whether a file is among them."""
+        return root == self.root and compiled(self.pattern).fullmatch(path) is not None
+
 
 def owned_in(patterns: tuple[str, ...], rules: tuple[ReferenceRule, ...]) -> tuple[Owned, ...]:
     """Give each pattern its root.
@@ -137,6 +141,10 @@ class Reference:
     optional: bool = False
 
 
+SHORT = 12
+"""Digits of a digest that people are shown."""
+
+
 class FindingKind(enum.StrEnum):
     """What is wrong with a file and its row."""
 
@@ -177,8 +185,24 @@ class Finding:
 
     @property
     def shown(self) -> str:
-        """The path with the name of its root."""
-        return f"{self.root}:{self.path}" if self.root else self.path
+        """The path with the name of its root, on one line."""
+        return (f"{self.root}:{self.path}" if self.root else self.path).replace("\n", "\\n")
+
+    @property
+    def shown_row(self) -> str:
+        """The row by its key: ``tracks id=5``; "" for a stray."""
+        known = (f"{name}={value}" for name, value in self.row.items() if value is not None)
+        return " ".join([self.table, *known]).strip()
+
+    def __str__(self) -> str:
+        """Return it for people, without its kind: ``tracks/5.gpx (tracks id=5): 2 bytes, its row says 54``."""
+        row = f" ({self.shown_row})" if self.shown_row else ""
+        if self.kind is FindingKind.SIZE:
+            return f"{self.shown}{row}: {self.found} bytes, its row says {self.size}"
+        why = f": {self.reason}" if self.reason else ""
+        if self.kind is FindingKind.DIGEST and self.found:
+            why = f": SHA-256 {str(self.found)[:SHORT]}..., its row says {str(self.sha256)[:SHORT]}..."
+        return f"{self.shown}{row}{why}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,55 +117,29 @@ def _patterns(value: object, line: int, faults: list[Fault]) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class Valid:
-    """What is declared, and valid, for one folder of updates."""
-
-    folder: str
-    references: Update | None = None
-    """The update that has declared the references last."""
-    owned: Update | None = None
-    """The update that has declared the owned files last."""
-
-    @property
-    def rules(self) -> tuple[ReferenceRule, ...]:
-        """The references."""
-        return (self.references.declares.references or ()) if self.references else ()
-
-    @property
-    def hook(self) -> Update | None:
-        """The update whose hook says more; ``None`` for none."""
-        return self.references if self.references and self.references.declares.has_hook else None
-
-    @property
-    def patterns(self) -> tuple[Owned, ...]:
-        """The owned files."""
-        return owned_in((self.owned.declares.owned or ()) if self.owned else (), self.rules)
-
-
-@dataclass(frozen=True, slots=True)
 class Declarations:
-    """Everything that is valid at a position of an instance, folder by folder."""
+    """Everything that is valid at a position of an instance, each part with the update that declares it."""
 
-    folders: tuple[Valid, ...] = ()
+    rules: tuple[tuple[ReferenceRule, Update], ...] = ()
+    """The references."""
+    owners: tuple[tuple[Owned, Update], ...] = ()
+    """The owned files."""
+    hooks: tuple[Update, ...] = ()
+    """The updates whose hooks say more."""
 
     def __bool__(self) -> bool:
         """Return whether anything is declared."""
-        return any(one.rules or one.patterns or one.hook for one in self.folders)
-
-    @property
-    def rules(self) -> tuple[tuple[ReferenceRule, Update], ...]:
-        """The references, each with the update that declares it."""
-        return tuple((rule, one.references) for one in self.folders if one.references for rule in one.rules)
-
-    @property
-    def hooks(self) -> tuple[Update, ...]:
-        """The updates whose hooks say more."""
-        return tuple(one.hook for one in self.folders if one.hook)
+        return bool(self.rules or self.owners or self.hooks)
 
     @property
     def owned(self) -> tuple[Owned, ...]:
-        """The owned files."""
-        return tuple(dict.fromkeys(pattern for one in self.folders for pattern in one.patterns))
+        """The owned files, each pattern once."""
+        return tuple(dict.fromkeys(pattern for pattern, _ in self.owners))
+
+    def has_all_of(self, other: Declarations) -> bool:
+        """Return whether everything of another one is declared here, too, by whatever update."""
+        rules = {rule for rule, _ in self.rules}.issuperset(rule for rule, _ in other.rules)
+        return rules and set(self.owned).issuperset(other.owned) and set(self.hooks).issuperset(other.hooks)
 
 
 def valid_at(graph: Graph, applied: Collection[str]) -> Declarations:
@@ -176,16 +150,18 @@ def valid_at(graph: Graph, applied: Collection[str]) -> Declarations:
     """
     if problem := contradiction(graph, applied):
         raise _refused(problem)
-    return Declarations(
-        tuple(
-            Valid(
-                folder,
-                next(iter(_last(graph, folder, applied, _says_references)), None),
-                next(iter(_last(graph, folder, applied, _says_owned)), None),
-            )
-            for folder in graph.folders
-        )
-    )
+    rules: list[tuple[ReferenceRule, Update]] = []
+    owners: list[tuple[Owned, Update]] = []
+    hooks: list[Update] = []
+    for folder in graph.folders:
+        own: tuple[ReferenceRule, ...] = ()
+        for update in _last(graph, folder, applied, _says_references)[:1]:
+            own = update.declares.references or ()
+            rules += [(rule, update) for rule in own]
+            hooks += [update] if update.declares.has_hook else []
+        for update in _last(graph, folder, applied, _says_owned)[:1]:
+            owners += [(one, update) for one in owned_in(update.declares.owned or (), own)]
+    return Declarations(tuple(rules), tuple(owners), tuple(hooks))
 
 
 def contradiction(graph: Graph, applied: Collection[str]) -> Problem | None:

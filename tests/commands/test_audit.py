@@ -100,8 +100,8 @@ def test_people_read_rows_by_their_keys_and_what_matches_by_reference(prepared: 
     (prepared.data / "tracks" / "a\nb\x1b").write_text("x")
     lines = prepared.run("audit").exited(9).stdout.splitlines()
     assert lines[:3] == [
-        "size     tracks/18/118.gpx  (tracks id=118): 2 bytes, its row says 54",
-        "missing  tracks/19/119.gpx  (tracks id=119)",
+        "size     tracks/18/118.gpx (tracks id=118): 2 bytes, its row says 54",
+        "missing  tracks/19/119.gpx (tracks id=119)",
         "stray    tracks/a\\nb\\x1b",
     ]
     assert lines[4] == "tracks: tracks/{id[-2:]:02d}/{id}.gpx  300 rows, 1 missing, 1 of the wrong size"
@@ -204,7 +204,7 @@ def references(self, config):
     columns = "sa.Column('id', sa.Integer, primary_key=True), sa.Column('name', sa.String(9))"
     project.revision("r1", None, f"op.create_table('things', {columns})")
     project.update("v1", (), "r1", head="owned = ['in/*']", up_more=hook)
-    project.run("update", "--yes").succeeded()
+    project.run("update", "--yes", env={"FIETSUPDATE_AUDIT": "off"}).succeeded()
     for number in range(3):
         project.database.execute("INSERT INTO things (id, name) VALUES (:n, 'shared')", n=number)
     (project.data / "in" / "deeper").mkdir(parents=True)

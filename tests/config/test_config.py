@@ -185,6 +185,7 @@ def test_option_then_variable_then_ini_then_toml(tmp_path, given, expected):
         ("rehearsal_dir", "/r", Path("/r")),
         ("rehearsal", "dump", "dump"),
         ("checks", "shop.checks\nshop.more", ("shop.checks", "shop.more")),
+        ("audit", "warn", "warn"),
         ("running", "pidof shop", "pidof shop"),
         ("maintenance", "/run/shop/maintenance", Path("/run/shop/maintenance")),
     ],

@@ -444,6 +444,18 @@ def test_two_heads_that_declare_differently_are_merged_as_proposed(project):
     assert_kept(project)
 
 
+@types("engine/run_audit.py: fietsupdate audit")
+def test_files_that_did_not_match_before_an_update_are_named_as_proposed(project):
+    at_v1(project)
+    head = "references = [{'table': 'notes', 'path': '{text}.txt'}]"
+    project.update("v2", "v1", "r1", head=head)
+    project.database.execute("INSERT INTO notes (text) VALUES ('gone')")
+    told = project.run("update", "--yes").succeeded()
+    result = type_in(project, proposes(told, "fietsupdate audit")).exited(9)
+    assert "missing  gone.txt" in result.stdout
+    assert_kept(project)
+
+
 @types("commands/audit.py: fietsupdate status")
 def test_an_audit_of_halves_that_do_not_fit_leads_to_status(project):
     notes(project, 1)

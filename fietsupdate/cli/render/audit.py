@@ -16,8 +16,6 @@ WRONG = {
     FindingKind.SIZE: "of the wrong size",
     FindingKind.DIGEST: "with other content",
 }
-SHORT = 12
-"""Digits of a digest that people are shown."""
 MOST_PLACES = 3
 """Places of a missing file that people are told of; programs are told of all."""
 
@@ -88,29 +86,8 @@ def summary_document(summary: AuditSummary) -> dict[str, Any]:
     }
 
 
-def row(finding: Finding) -> str:
-    """Return the row of a finding for people: ``tracks id=5``."""
-    return " ".join([finding.table, *(f"{name}={value}" for name, value in finding.row.items())]).strip()
-
-
-def described(finding: Finding) -> str:
-    """Return a finding on one line, without its kind."""
-    text = finding.shown
-    if finding.kind is FindingKind.STRAY:
-        return text
-    text += f"  ({row(finding)})"
-    if finding.kind is FindingKind.SIZE:
-        text += f": {finding.found} bytes, its row says {finding.size}"
-    elif finding.kind is FindingKind.DIGEST:
-        digests = f"SHA-256 {str(finding.found)[:SHORT]}..., its row says {str(finding.sha256)[:SHORT]}..."
-        text += f": {finding.reason or digests}"
-    elif finding.reason:
-        text += f": {finding.reason}"
-    return text
-
-
 def _lines(finding: Finding) -> list[str]:
-    lines = [f"{finding.kind:8} {described(finding)}"]
+    lines = [f"{finding.kind:8} {finding}"]
     lines += [f"         may be {place}" for place in finding.places[:MOST_PLACES]]
     if len(finding.places) > MOST_PLACES:
         lines.append(f"         and in {count(len(finding.places) - MOST_PLACES, 'further place')}")

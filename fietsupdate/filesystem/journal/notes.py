@@ -6,7 +6,7 @@ After a crash, the process that settles the transaction has the same knowledge a
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,6 +17,11 @@ from fietsupdate.model import Phase, questions
 FOREIGN_COMMIT = "foreign_commit"
 UNKNOWN = "unknown"
 ANSWERS = "answers"
+DAMAGE = "damage"
+TOO_MUCH = "too much"
+"""What stands in the note of damage where there was more than a note takes."""
+MOST_DAMAGE = 10_000
+"""The most names of damage that a note takes."""
 LONGEST = 2000
 """The most bytes of a note that are read or written."""
 
@@ -78,9 +83,22 @@ class Notes:
             text = questions.to_json(answers.items()).encode()
             atomic_write(self._folder / ANSWERS, text, mode=0o600)
 
-    def _write(self, name: str, text: str) -> None:
+    @property
+    def damage(self) -> tuple[int, ...] | None:
+        """The names of rows and files that did not match before the update; ``None`` where they are not known."""
+        text = self._read(DAMAGE, 21 * MOST_DAMAGE)
+        with suppress(ValueError):  # too much, or another program has damaged it
+            return tuple(map(int, text.splitlines()[1:])) if text else None
+        return None
+
+    def note_damage(self, names: Collection[int]) -> None:
+        """Record, durably, which rows and files did not match before the update."""
+        lines = map(str, names) if len(names) <= MOST_DAMAGE else [TOO_MUCH]
+        self._write(DAMAGE, "\n".join(["known", *lines]), most=21 * MOST_DAMAGE)
+
+    def _write(self, name: str, text: str, most: int = LONGEST) -> None:
         with self._changes.at_work():
-            atomic_write(self._folder / name, text.encode()[:LONGEST], mode=0o600)
+            atomic_write(self._folder / name, text.encode()[:most], mode=0o600)
 
     def _read(self, name: str, most: int = LONGEST) -> str:
         try:
