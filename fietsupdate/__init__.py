@@ -4,12 +4,18 @@ The public names are imported when they are first used. A script that only subcl
 only reads the version, does not wait for other imports.
 """
 
+from __future__ import annotations
+
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+
+TYPE_CHECKING = False
+"""As in `typing`, whose import takes longer than a probe has (`fietsupdate.cli.quick`)."""
 
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from fietsupdate.backup.manifest import Backup, Manifest, Shelf
     from fietsupdate.backup.policy import Despite
     from fietsupdate.commands.backup import Verified
@@ -37,7 +43,9 @@ if TYPE_CHECKING:
         UpdateState,
     )
     from fietsupdate.model.packages import PackageStatus
+    from fietsupdate.model.probes import Probe
     from fietsupdate.model.references import AuditReport, AuditSummary, Finding, Reference
+    from fietsupdate.model.run_state import RunView
     from fietsupdate.planning.graph import Graph
     from fietsupdate.planning.packages import Applied
     from fietsupdate.script import Estimate, UpdateScript, severity
@@ -70,12 +78,14 @@ _PLACES = {
     "Outlook": "commands.rehearsal.report",
     "PackageStatus": "model.packages",
     "Plan": "model",
+    "Probe": "model.probes",
     "Problem": "model",
     "Reference": "model.references",
     "Rehearsal": "commands.rehearsal.report",
     "Report": "model",
     "Restored": "commands.restore",
     "RestoredFiles": "commands.restore_files",
+    "RunView": "model.run_state",
     "Settings": "config.config",
     "Shelf": "backup.manifest",
     "Status": "model",
@@ -118,12 +128,14 @@ __all__ = [
     "Outlook",
     "PackageStatus",
     "Plan",
+    "Probe",
     "Problem",
     "Reference",
     "Rehearsal",
     "Report",
     "Restored",
     "RestoredFiles",
+    "RunView",
     "Settings",
     "Shelf",
     "Status",

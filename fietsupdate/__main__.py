@@ -2,7 +2,7 @@
 
 import sys
 
-from fietsupdate.cli.main import process
+from fietsupdate.cli import process
 
 if __name__ == "__main__":
     sys.exit(process())

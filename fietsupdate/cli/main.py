@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from fietsupdate import __version__
-from fietsupdate.cli import audit, backup, project, rehearse, restore, status, update
+from fietsupdate.cli import audit, backup, probe, project, rehearse, restore, status, update
 from fietsupdate.cli.options import wrong
 from fietsupdate.cli.parser import Command, Program
 from fietsupdate.cli.session import Session
@@ -30,6 +30,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "downgrade": update.downgrade,
     "revision": project.revision,
     "check": status.check,
+    "probe": probe.probe,
     "history": status.history,
     "heads": status.heads,
     "show": status.show,

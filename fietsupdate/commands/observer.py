@@ -21,6 +21,7 @@ from fietsupdate.planning.target import find
 
 if TYPE_CHECKING:
     from fietsupdate.commands.inspection import Inspection
+    from fietsupdate.model.probes import Probe
     from fietsupdate.model.references import AuditReport, Finding
 
 
@@ -71,6 +72,28 @@ class Observer:
     def state(self) -> UpdateState:
         """Return the state in one word."""
         return self.status().state
+
+    def probe(self, kind: str, *, database: bool = False) -> Probe:
+        """Return the answer for an orchestrator. Changes nothing, waits for nothing.
+
+        Args:
+            kind: ``liveness``: does what runs still live; ``readiness``: would `check` exit with 0; ``startup``: is the
+                instance up to date, or a run on the way there.
+            database: Whether the database is asked as well; otherwise the files alone are.
+
+        Raises:
+            FietsupdateError: The configuration, a script or the graph cannot be read.
+        """
+        from fietsupdate.commands import probe
+        from fietsupdate.model.probes import ProbeKind
+
+        asked = self.state if database else None
+        if ProbeKind(kind) is ProbeKind.LIVENESS:
+            with activated(self.config) as site:
+                return probe.liveness(site)
+        with self._entered() as (site, graph):
+            look = probe.readiness if ProbeKind(kind) is ProbeKind.READINESS else probe.startup
+            return look(site, graph, asked)
 
     def graph(self) -> Graph:
         """Read all update scripts. No database is needed."""

@@ -1,7 +1,7 @@
 """The lock that a running updater holds on a data directory, and the name of its holder.
 
 It is a lock of the operating system on ``.fietsupdate/lock``, so the system releases it when its holder dies, however
-it dies. On Linux it is an open file description lock (fcntl(2), F_OFD_SETLK): unlike flock(2) it can be inspected
+it dies. On Linux it is an open file description lock (fcntl(2), F_OFDSETLK): unlike flock(2) it can be inspected
 without being taken, and unlike a plain POSIX lock it is not lost when other code in the same process reads the file.
 Elsewhere it is flock(2), which those systems show to F_GETLK.
 
@@ -19,7 +19,6 @@ import fcntl
 import json
 import os
 import socket
-import struct
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -29,16 +28,14 @@ from pathlib import Path
 from fietsupdate.errors import UNCHANGED, FilesError, LockedError
 from fietsupdate.filesystem.layout import home, lock_file, make_home, open_home
 from fietsupdate.filesystem.posix.durable import write_all
+from fietsupdate.filesystem.posix.locks import SET, is_taken, packed
 from fietsupdate.filesystem.posix.ownership import give_owner_of
 from fietsupdate.filesystem.posix.regular import opened
 from fietsupdate.model.clock import now
 from fietsupdate.model.readback import built, parsed
 from fietsupdate.views import LockHolder
 
-_SET: int | None = getattr(fcntl, "F_OFD_SETLK", None)
-_GET: int = getattr(fcntl, "F_OFD_GETLK", fcntl.F_GETLK)
 _TAKEN = frozenset({errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES})
-_LINUX = _SET is not None
 _NO_FILE = frozenset({errno.EINVAL, errno.ELOOP, errno.EPERM})
 """The errors of `opened` for a path that is no file of ours."""
 NAME = "lock"
@@ -105,11 +102,11 @@ def _holder(folder: int) -> LockHolder | None:
     try:
         descriptor = opened(NAME, folder=folder)
     except OSError:
-        return _UNKNOWN if _is_taken(folder) else None
+        return _UNKNOWN if is_taken(folder) else None
     try:
-        if _is_taken(descriptor):
+        if is_taken(descriptor):
             return _read(descriptor)
-        return _UNKNOWN if _is_taken(folder) else None
+        return _UNKNOWN if is_taken(folder) else None
     finally:
         os.close(descriptor)
 
@@ -175,21 +172,21 @@ def _try_both(folder: int, descriptor: int, data_dir: Path) -> bool:
     """Take the lock of the file, then that of the folder."""
     if not _try_lock(descriptor, data_dir):
         return False
-    if _SET is None:
+    if SET is None:
         return _try_lock(folder, data_dir)
-    if _is_taken(folder):
+    if is_taken(folder):
         return False
     with suppress(OSError):  # where folders cannot be locked, the lock of the file has to suffice
-        fcntl.fcntl(folder, _SET, _flock(fcntl.F_RDLCK))
+        fcntl.fcntl(folder, SET, packed(fcntl.F_RDLCK))
     return True
 
 
 def _try_lock(descriptor: int, data_dir: Path) -> bool:
     try:
-        if _SET is None:
+        if SET is None:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         else:
-            fcntl.fcntl(descriptor, _SET, _flock(fcntl.F_WRLCK))
+            fcntl.fcntl(descriptor, SET, packed(fcntl.F_WRLCK))
     except OSError as error:
         if error.errno in _TAKEN:
             return False
@@ -208,27 +205,6 @@ def _is_still_there(folder: int, descriptor: int, data_dir: Path) -> bool:
     except FileNotFoundError:
         return False
     return all(map(os.path.samestat, there, (os.fstat(folder), os.fstat(descriptor))))
-
-
-def _is_taken(descriptor: int) -> bool:
-    try:
-        answer = fcntl.fcntl(descriptor, _GET, _flock(fcntl.F_WRLCK))
-    except OSError:
-        return False  # no locks on this file system, so no process holds one
-    return _lock_type(answer) != fcntl.F_UNLCK
-
-
-def _flock(kind: int) -> bytes:
-    """Pack a ``struct flock`` over the whole file; the systems differ in the order of its fields."""
-    if _LINUX:
-        return struct.pack("hhqqi0q", kind, os.SEEK_SET, 0, 0, 0)
-    return struct.pack("qqihhi0q", 0, 0, 0, kind, os.SEEK_SET, 0)
-
-
-def _lock_type(packed: bytes) -> int:
-    layout = "h" if _LINUX else "qqih"
-    kind: int = struct.unpack_from(layout, packed)[-1]
-    return kind
 
 
 def _sign(descriptor: int, who: LockHolder) -> None:

@@ -152,7 +152,7 @@ class _Heart:
     def start(self) -> None:
         """Begin to beat, and wait for the first beat."""
         self._rests.clear()
-        self._thread = Heartbeat(target=self._beat, name="fietsupdate run file", daemon=True)
+        self._thread = Heartbeat(target=self._beat, name="heartbeat", daemon=True)
         try:
             self._thread.start()
         except RuntimeError:  # no more threads: then nothing is told

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
@@ -15,45 +13,14 @@ from fietsupdate.filesystem.layout import make_home
 from fietsupdate.filesystem.lock import hold
 from fietsupdate.model import Event
 from fietsupdate.model.run_state import HUNG
-from support.notes import revisions
+from support.databases import POSTGRESQL
 from support.projects import Project, result_of
-
-PATIENCE = 30.0
-FORKS = "import os\nchild = os.fork()\nif not child: os._exit(0)\nos.waitpid(child, 0)\n"
-
-
-def until(answer: Callable[[], object]) -> object:
-    """Ask again and again, and return the first answer that is one."""
-    end = time.monotonic() + PATIENCE
-    while not (found := answer()):
-        assert time.monotonic() < end
-        os.sched_yield()
-        time.sleep(0.02)
-    return found
-
-
-class Gate:
-    """A FIFO at which a hook waits until the test opens it."""
-
-    def __init__(self, project: Project) -> None:
-        self.path = project.root / "gate"
-        os.mkfifo(self.path)
-        self.code = f"open({str(self.path)!r}).read()"
-
-    def open(self) -> None:
-        """Let the hook go on."""
-        self.path.write_text("")
+from support.running import Gate, grow_old, until
 
 
 @pytest.fixture
 def gate(project: Project) -> Gate:
-    revisions(project)
-    made = Gate(project)
-    slow = "import fietsupdate.script\nfietsupdate.script.PROGRESS_INTERVAL = 0\n"
-    loop = f"for number in self.progress(range(100), description='tracks'):\n    if number == 61: {made.code}"
-    project.update("first", (), "r1")
-    project.update("convert", "first", "r2", up_post=f"{slow}{FORKS}{loop}")
-    return made
+    return Gate(project)
 
 
 @pytest.fixture
@@ -61,18 +28,11 @@ def running(project: Project, gate: Gate) -> Iterator[object]:
     """An update that waits in its post hook, and has told that."""
     child = project.start("update", "--yes")
     try:
-        until(lambda: (seen := run_file.read_run(project.data)) and seen.state.done == 61)
+        until(gate.reached)
         yield child
     finally:
         child.kill()
         child.communicate()
-
-
-def grow_old(project: Project, seconds: float) -> None:
-    """Let the last heartbeat be so long ago."""
-    file = project.data / ".fietsupdate" / "run.json"
-    state = json.loads(file.read_text())
-    file.write_text(json.dumps({**state, "beat": round((time.monotonic() - seconds) * 1000)}))
 
 
 def test_status_tells_what_another_process_is_at(project, running, gate):
@@ -95,6 +55,31 @@ def test_status_tells_what_another_process_is_at(project, running, gate):
 def test_a_run_goes_on_beating_in_a_long_hook_that_has_forked(project, running):
     first = run_file.read_run(project.data).state.beat
     assert until(lambda: run_file.read_run(project.data).state.beat > first)
+
+
+def test_a_run_goes_on_beating_in_a_long_commit(make_project):
+    """A deferred trigger waits at COMMIT for a lock that this test holds."""
+    project = make_project(kind=POSTGRESQL)
+    wait = (
+        "op.execute('CREATE TABLE t (id int)')\n"
+        "op.execute('CREATE FUNCTION waits() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$BEGIN PERFORM pg_advisory_xact_lock(4711); RETURN NULL; END$$')\n"
+        "op.execute('CREATE CONSTRAINT TRIGGER waits AFTER INSERT ON t DEFERRABLE INITIALLY DEFERRED "
+        "FOR EACH ROW EXECUTE FUNCTION waits()')\n"
+        "op.execute('INSERT INTO t VALUES (1)')"
+    )
+    project.revision("r1", None, wait)
+    project.update("first", (), "r1")
+    with project.database.connect() as holder:
+        holder.exec_driver_sql("SELECT pg_advisory_lock(4711)")
+        child = project.start("update", "--yes")
+        waiting = "SELECT count(*) FROM pg_locks WHERE objid = 4711 AND NOT granted"
+        until(lambda: holder.exec_driver_sql(waiting).scalar())
+        state = until(lambda: (s := run_file.read_run(project.data).state).phase == "finishing" and s)
+        assert state.update_id == "first"
+        assert until(lambda: run_file.read_run(project.data).state.beat > state.beat + 2000)
+        holder.exec_driver_sql("SELECT pg_advisory_unlock(4711)")
+        result_of(child).succeeded()
 
 
 def test_a_stopped_run_gives_no_sign_of_life(project, running):

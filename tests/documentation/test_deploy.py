@@ -55,8 +55,9 @@ def test_the_templates_of_issues_fit_their_schema(schema, pattern):
     checked("check-jsonschema", "--builtin-schema", f"vendor.github-{schema}", *files)
 
 
-def test_the_kubernetes_objects_fit_their_schema():
-    checked("kubernetes-validate", "--strict", "kubernetes.yaml")
+@pytest.mark.parametrize("name", ["kubernetes.yaml", "kubernetes-at-start.yaml"])
+def test_the_kubernetes_objects_fit_their_schema(name):
+    checked("kubernetes-validate", "--strict", name)
 
 
 def test_the_dockerfile_has_no_fault():
@@ -115,7 +116,7 @@ def in_project(project: Project, command: list[str]) -> Result:
 def test_the_command_of_the_file_updates_once_and_the_gate_opens(project, name):
     project.update("first")
     gate = loaded("kubernetes.yaml")[0]["spec"]["template"]["spec"]["containers"][0]["startupProbe"]["exec"]["command"]
-    in_project(project, gate).exited(3)
+    in_project(project, gate).exited(1)
     assert "Current: first" in in_project(project, ways()[name]).succeeded().output
     in_project(project, gate).succeeded()
     assert "Applying" not in in_project(project, ways()[name]).succeeded().output
@@ -138,3 +139,14 @@ def test_the_steps_of_the_workflow_run(project):
     assert steps[0].startswith("pip install")
     for step in steps[1:]:
         in_project(project, ["bash", "-e", "-c", step]).succeeded()
+
+
+def test_the_probes_of_the_container_that_updates_by_itself_answer(project):
+    project.update("first")
+    [container] = loaded("kubernetes-at-start.yaml")[0]["spec"]["template"]["spec"]["containers"]
+    startup, liveness = (container[f"{kind}Probe"]["exec"]["command"] for kind in ("startup", "liveness"))
+    in_project(project, startup).exited(1)
+    in_project(project, liveness).succeeded()
+    in_project(project, ways()["entrypoint.sh"]).succeeded()
+    in_project(project, startup).succeeded()
+    in_project(project, liveness).succeeded()

@@ -736,6 +736,14 @@ NAMES = {
 """Not proposals: what a process calls itself."""
 
 
+@types("cli/probe.py: fietsupdate probe liveness")
+def test_a_probe_that_there_is_not_names_one_that_there_is(project):
+    at_v1(project)
+    said = project.run("probe", "alive").exited(2)
+    type_in(project, proposes(said, "fietsupdate probe liveness")).succeeded()
+    assert_kept(project)
+
+
 def test_every_proposal_in_the_source_is_typed():
     """One that is added without a case fails here."""
     assert proposals() - COVERED - ELSEWHERE.keys() - NAMES == set()

@@ -5,12 +5,12 @@ Every sentence says what was looked at, and no more (invariant 13).
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fietsupdate.model.run_state import FINISHING, RunState, RunView
+if TYPE_CHECKING:  # nothing is imported before there is a run: probes must be quick
+    from fietsupdate.model.run_state import RunState, RunView
 
-PHASES = {"pre": "pre hook", "alembic": "Alembic", "post": "post hook", FINISHING: "finishing"}
+PHASES = {"pre": "pre hook", "alembic": "Alembic", "post": "post hook", "finishing": "finishing"}
 """The phases of an update, as people call them."""
 COPIES = {"backup": "backup", "restore": "restore", "clone": "clone"}
 """The phases in which a half, or both, are copied."""
@@ -62,6 +62,8 @@ def document(run: RunView | None) -> dict[str, Any] | None:
     """Return the object ``run`` of ``status --json``."""
     if run is None:
         return None
+    from dataclasses import asdict
+
     state = asdict(run.state)
     for inner in ("beat", "boot", "namespace", "born"):
         del state[inner]
