@@ -40,10 +40,10 @@ class AutomaticBackup:
     """
 
     def __init__(
-        self, instance: Context, database: DatabaseView, policy: Policy, versions: Versions | None = None
+        self, context: Context, database: DatabaseView, policy: Policy, versions: Versions | None = None
     ) -> None:
-        self._maker = BackupWriter(instance, database, folder_of(instance.application))
-        self._instance = instance
+        self._maker = BackupWriter(context, database, folder_of(context.application))
+        self._instance = context
         self._policy = policy
         self._versions = versions
         self._copied = False
@@ -97,20 +97,20 @@ class AutomaticBackup:
         there = self._way_back(txn, tip)
         wanted = self._policy is not Policy.NEVER and not self._is_new and tip.begun is None
         if wanted and not (there is not None and (self._copied or self._policy is Policy.FULL)):
-            self.tidy(tip, None)  # of many steps in one run, only the last one's dump is worth its space
+            self.clean_up(tip, None)  # of many steps in one run, only the last one's dump is worth its space
             there = self._maker.make(tip, Purpose(Scope.DATABASE, Reason.UPDATE, txn))
         return there.name if there is not None else ""
 
     @contextlib.contextmanager
-    def tidied(self, tip: Tip) -> Iterator[None]:
+    def cleaned_up(self, tip: Tip) -> Iterator[None]:
         """Delete useless backups afterwards; backups of both halves only after success."""
         try:
             yield
         except BaseException:
             with contextlib.suppress(OSError):  # the failure itself must be reported
-                self.tidy(tip, None)
+                self.clean_up(tip, None)
             raise
-        self.tidy(tip, self._instance.application.config.keep)
+        self.clean_up(tip, self._instance.application.config.keep)
 
     def _kind(self, plan: Plan) -> str:
         steps = plan.steps[1:] if self._resumes else plan.steps
@@ -133,7 +133,7 @@ class AutomaticBackup:
         there = found(self._instance.application)
         return backup_before(there.backups, tip.instance_id, txn, fingerprint(tuple(tip.entries)))
 
-    def tidy(self, tip: Tip, keep: int | None) -> None:
+    def clean_up(self, tip: Tip, keep: int | None) -> None:
         """Delete dumps whose vault is deleted, and backups of both halves beyond `keep`.
 
         ``None`` deletes none of those.

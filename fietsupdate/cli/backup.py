@@ -86,8 +86,8 @@ def backup_verify(
     from fietsupdate.cli.render import backups
 
     session: Session = ctx.obj
-    with _listener(session, as_json=False, quiet=as_json) as tell:
-        answer = session.updater().verify_backup(name, restore=restore, on_event=tell)
+    with _listener(session, as_json=False, quiet=as_json) as on_event:
+        answer = session.updater().verify_backup(name, restore=restore, on_event=on_event)
     session.answer(lambda: backups.verified(answer), lambda: backups.verified_document(answer), as_json=as_json)
     return 0 if answer.is_good else 1
 

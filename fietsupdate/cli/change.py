@@ -87,7 +87,7 @@ class Change:
             agreed = updater.plan(target, direction=direction, **self._plan_options, unattended=unattended)
             if agreed and not self._agreed_to(updater, agreed):
                 return self._declined()
-        report = self._told(lambda tell: self._run(updater, target, direction, agreed, tell))
+        report = self._reported(lambda on_event: self._run(updater, target, direction, agreed, on_event))
         self._summarize(report)
         return 0
 
@@ -118,9 +118,9 @@ class Change:
         return "\n\n".join(text for text in (console.plan(plan, width), outlook) if text)
 
     def _run(
-        self, updater: Updater, target: str | None, direction: Direction, agreed: Plan | None, tell: EventPrinter
+        self, updater: Updater, target: str | None, direction: Direction, agreed: Plan | None, on_event: EventPrinter
     ) -> Report:
-        options = {"agreed": agreed, "on_event": tell, "backup": self.backup, **self._options}
+        options = {"agreed": agreed, "on_event": on_event, "backup": self.backup, **self._options}
         options |= {"answers": self.answers, "unattended": agreed is None}
         if direction is Direction.UP:
             return updater.update(target, **options)
@@ -135,7 +135,7 @@ class Change:
             if not self._asked(lambda: _recorded(ids, with_alembic=with_alembic), "Record this?"):
                 return self._declined()
         options = {**self._options, "with_alembic": with_alembic}
-        report = self._told(lambda tell: updater.stamp(update_ids, on_event=tell, **options))
+        report = self._reported(lambda on_event: updater.stamp(update_ids, on_event=on_event, **options))
         self._summarize(report)
         return 0
 
@@ -145,7 +145,9 @@ class Change:
         updater = self.session.updater()
         if ask and not self._asked(lambda: _consequences(accept=accept, purge=purge), "Do this now?"):
             return self._declined()
-        report = self._told(lambda tell: updater.recover(accept=accept, purge=purge, on_event=tell, **self._options))
+        report = self._reported(
+            lambda on_event: updater.recover(accept=accept, purge=purge, on_event=on_event, **self._options)
+        )
         if not self.as_json:
             self.session.say(f"The instance is {console.check(updater.status())}")
             self._repeat(report.warnings)
@@ -169,16 +171,16 @@ class Change:
         self.session.err.line(UNCHANGED)
         return 1
 
-    def _told(self, run: Callable[[EventPrinter], Report]) -> Report:
+    def _reported(self, run: Callable[[EventPrinter], Report]) -> Report:
         """Run something and show its events; a stream of JSON always ends with ``finished`` or an error."""
         session = self.session
         session.ran = True
-        with listener(session.out, as_json=self.as_json, quiet=session.quiet, verbose=session.verbose) as tell:
-            report = run(tell)
-        if tell.failure is not None:
-            session.err.line(f"Warning: the progress could not be shown: {tell.failure!r}")
-        if not tell.finished:
-            tell(Event("finished", now(), details={"current": report.current, "done": report.done}))
+        with listener(session.out, as_json=self.as_json, quiet=session.quiet, verbose=session.verbose) as on_event:
+            report = run(on_event)
+        if on_event.failure is not None:
+            session.err.line(f"Warning: the progress could not be shown: {on_event.failure!r}")
+        if not on_event.finished:
+            on_event(Event("finished", now(), details={"current": report.current, "done": report.done}))
         return report
 
     def _summarize(self, report: Report) -> None:

@@ -47,7 +47,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
 }
 
 
-def program(
+def global_options(
     ctx: typer.Context,
     *,
     config: Annotated[
@@ -75,9 +75,9 @@ def program(
     session.verbose, session.quiet, session.traceback = verbose, quiet, traceback
 
 
-def made_of(commands: Mapping[str, Callable[..., int]]) -> typer.Typer:
+def build_app(commands: Mapping[str, Callable[..., int]]) -> typer.Typer:
     """Build the program with these commands."""
-    made = typer.Typer(
+    app = typer.Typer(
         cls=Program,
         add_completion=False,
         rich_markup_mode=None,
@@ -86,13 +86,13 @@ def made_of(commands: Mapping[str, Callable[..., int]]) -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
         epilog="The options above may stand before or after the command.",
     )
-    made.callback(options_metavar="[-c FILE]... [-n SECTION] [-x KEY=VALUE]... [-v|-q] [--traceback]")(program)
+    app.callback(options_metavar="[-c FILE]... [-n SECTION] [-x KEY=VALUE]... [-v|-q] [--traceback]")(global_options)
     for words, command in commands.items():
-        made.command(words, cls=Command)(command)
-    return made
+        app.command(words, cls=Command)(command)
+    return app
 
 
-app = made_of(COMMANDS)
+app = build_app(COMMANDS)
 
 
 def process() -> int:
@@ -152,7 +152,7 @@ def main(arguments: Sequence[str] | None = None, session: Session | None = None)
     session.traceback = "--traceback" in words
     # typer takes time for each command; if the first word names a command, only that one is needed.
     named = {name: command for name, command in COMMANDS.items() if words and name.split()[0] == words[0]}
-    root: Any = typer.main.get_command(made_of(named) if named else app)
+    root: Any = typer.main.get_command(build_app(named) if named else app)
     try:
         if SYSTEM != "posix":
             session.err.line("fietsupdate runs on POSIX systems only: Linux, macOS, the BSDs.")

@@ -128,10 +128,10 @@ class Line:
     def _option(self, name: str, piece: str = "") -> Any:
         if name in self.options:
             return self.options[name]
-        shown = piece or name
-        near = get_close_matches(shown, self.options, n=1)
+        spelling = piece or name
+        near = get_close_matches(spelling, self.options, n=1)
         meant = f"; did you mean {near[0]}?" if near else ""
-        raise self._wrong(f"there is no option {shown}{meant}")
+        raise self._wrong(f"there is no option {spelling}{meant}")
 
     def _next(self, name: str, rest: list[str]) -> str:
         if not rest or rest[0] in self.options:

@@ -89,8 +89,8 @@ def heads(ctx: typer.Context, *, as_json: Json = False) -> int:
     from fietsupdate.cli.render import documents, text
 
     session: Session = ctx.obj
-    found = session.updater().heads()
-    session.answer(lambda: text.heads(found, session.out.width), lambda: documents.heads(found), as_json=as_json)
+    heads = session.updater().heads()
+    session.answer(lambda: text.heads(heads, session.out.width), lambda: documents.heads(heads), as_json=as_json)
     return 0
 
 
@@ -104,10 +104,10 @@ def show(
     from fietsupdate.cli.render import documents, text
 
     session: Session = ctx.obj
-    found, applied, entries = session.updater().show(update_id)
+    update, applied, entries = session.updater().show(update_id)
     session.answer(
-        lambda: text.show(found, entries, session.out.width, applied=applied),
-        lambda: documents.show(found, entries, applied=applied),
+        lambda: text.show(update, entries, session.out.width, applied=applied),
+        lambda: documents.show(update, entries, applied=applied),
         as_json=as_json,
     )
     return 0
@@ -144,8 +144,8 @@ def _drawing(session: Session) -> Drawing:
     updater = session.updater()
     whole = updater.graph()
     try:
-        seen = updater.status()
+        status = updater.status()
     except FietsupdateError as error:
         session.err.line(f"Which updates are applied is not known: {error.message}")
         return Drawing(whole)
-    return Drawing(whole, frozenset(seen.applied), seen.current, seen.unknown)
+    return Drawing(whole, frozenset(status.applied), status.current, status.unknown)

@@ -39,7 +39,7 @@ def recover(run: Run, *, accept: bool, purge: bool) -> Report:
             if purge:
                 cleanup.purge(run.application.data_dir)
             _sweep_clones(run, inspection.database)
-            run.automatic_backup(inspection).tidy(executor.tip, None)
+            run.automatic_backup(inspection).clean_up(executor.tip, None)
         plan = Plan(Direction.UP, (), (), before, executor.tip.current)
     return Report(plan, (), executor.tip.current, warnings=tuple(run.warned))
 

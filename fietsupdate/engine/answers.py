@@ -24,14 +24,14 @@ class Answering:
         step: The step, with the answers of its plan.
         given: The answers that were given before the run.
         note: Called with all answers, to store them durably, when there is one more.
-        tell: Called with each further question and its answer.
+        listener: Called with each further question and its answer.
         warn: Called with a warning where a default is used for a question that no plan has shown.
     """
 
     step: Step
     given: GivenAnswers
     note: Callable[[Mapping[str, str]], object] = ignore
-    tell: Callable[[Question, Answer], object] = ignore
+    listener: Callable[[Question, Answer], object] = ignore
     warn: Callable[[str], object] = ignore
     known: dict[str, str] = field(init=False)
 
@@ -82,4 +82,4 @@ class Answering:
         self.known = learnt
         if answer.source is Source.DEFAULT:
             self.warn(f"{question.name} was not in the plan, and was answered by its default, {answer.value!r}.")
-        self.tell(question, answer)
+        self.listener(question, answer)

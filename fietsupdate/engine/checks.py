@@ -63,7 +63,7 @@ class Checks:
     application: Application
     settings: Settings
     """The settings that hooks receive, including the database's URL."""
-    tell: Callable[[Event], None]
+    listener: Callable[[Event], None]
     given: GivenAnswers = NONE_GIVEN
     """The answers that were given to the scripts' questions."""
 
@@ -128,7 +128,7 @@ class Checks:
 
     def _emitter(self, update_id: str, direction: str) -> Callable[[str, str, Any], None]:
         def emit(event: str, text: str, details: Any) -> None:
-            self.tell(Event(event, now(), update_id=update_id, direction=direction, text=text, details=details))
+            self.listener(Event(event, now(), update_id=update_id, direction=direction, text=text, details=details))
 
         return emit
 
@@ -136,11 +136,11 @@ class Checks:
         errors: list[FietsupdateError] = []
         for name in self.application.config.checks:
             try:
-                found = _functions(name)
+                functions = _functions(name)
             except ConfigError as error:
                 errors.append(error)
                 continue
-            for function in found:
+            for function in functions:
                 if function.__name__.startswith(prefix):
                     errors += self._called(function, f"{name}.{function.__name__}")
         return errors
@@ -149,8 +149,8 @@ class Checks:
         """Call one check: an exception is a failure, the returned texts are warnings."""
         try:
             emit = self._emitter("", "")
-            told = hooks.warnings_told(emit)
-            with process_state_restored(), stdout_on_stderr(), forked_children_exit(), self._input(name), told:
+            messages = hooks.warnings_told(emit)
+            with process_state_restored(), stdout_on_stderr(), forked_children_exit(), self._input(name), messages:
                 warnings = list(_texts(function(self.settings)))
         except KeyboardInterrupt as interrupt:
             raise as_stop(interrupt) from None
@@ -160,7 +160,7 @@ class Checks:
                 return [ChecksFailedError(failed)]
             warnings = [failed]
         for text in warnings:
-            self.tell(Event("warning", now(), text=text, details={"check": name}))
+            self.listener(Event("warning", now(), text=text, details={"check": name}))
         return []
 
     def _input(self, name: str) -> AbstractContextManager[None]:
@@ -183,16 +183,16 @@ def _functions(name: str) -> list[Callable[[Settings], object]]:
             f"checks = {name}: it cannot be imported: {described(error)}.", stands=UNCHANGED, hint=MODULES
         ) from error
     is_check = re.compile(rf"({PRE}|{POST})(_|$)").match
-    found: list[Callable[[Settings], object]] = [
+    functions: list[Callable[[Settings], object]] = [
         value for key, value in vars(module).items() if is_check(key) and inspect.isfunction(value)
     ]
-    if not found:
+    if not functions:
         raise ConfigError(
             f"checks = {name}: it has no function whose name begins with {PRE} or {POST}.",
             stands=UNCHANGED,
             hint=MODULES,
         )
-    return found
+    return functions
 
 
 def _texts(answer: object) -> Iterator[str]:

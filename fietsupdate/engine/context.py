@@ -115,12 +115,12 @@ class Patience:
     """Waits for other processes that use the database, a moment at each call, until the time is over.
 
     Args:
-        instance: The instance, whose listener is informed.
+        context: The instance, whose listener is informed.
         seconds: How long to wait, from the first call on.
         reason: The message when the time is over.
     """
 
-    instance: Context
+    context: Context
     seconds: float
     reason: str
     deadline: float | None = None
@@ -129,7 +129,7 @@ class Patience:
     """
 
     def __post_init__(self) -> None:
-        self.stopped = self.instance.signals.pending is not None
+        self.stopped = self.context.signals.pending is not None
 
     def __call__(self, who: str, at_least: float = 0) -> None:
         """Wait a moment.
@@ -143,7 +143,7 @@ class Patience:
             Stop: A signal has arrived.
         """
         if not self.stopped:
-            self.instance.signals.raise_pending()
+            self.context.signals.raise_pending()
         first, self.deadline = self.deadline is None, self.deadline or time.monotonic() + max(self.seconds, at_least)
         if time.monotonic() >= self.deadline:
             raise LockedError(
@@ -152,5 +152,5 @@ class Patience:
                 "waits longer.",
             )
         if first:
-            self.instance.tell("waiting", f"for the database, which is used by {who or 'another process'}")
+            self.context.tell("waiting", f"for the database, which is used by {who or 'another process'}")
         time.sleep(PAUSE)

@@ -46,8 +46,8 @@ class Estimates:
     @property
     def bytes(self) -> int | None:
         """The sum of the sizes; ``None`` where no script estimates its space."""
-        found = _sum(one.bytes for one in self.given.values())
-        return None if found is None else round(found)
+        total = _sum(one.bytes for one in self.given.values())
+        return None if total is None else round(total)
 
     @property
     def silent(self) -> int:
@@ -84,12 +84,12 @@ def ask(
         around = Surroundings(data_dir=data_dir, no_connection=NO_CONNECTION, ask=Answering(step, answers))
         try:
             with read_only([data_dir, *further.values()], one_call=True), process_state_restored(), stdout_on_stderr():
-                found = _read(step, hooks.call(module, step, "estimate", around, settings))
+                estimate = _read(step, hooks.call(module, step, "estimate", around, settings))
         except FietsupdateError as error:
             failures[update_id] = error.message
             continue
-        if found is not None:
-            given[update_id] = found
+        if estimate is not None:
+            given[update_id] = estimate
     return Estimates(len(plan.steps), given, failures)
 
 

@@ -43,7 +43,7 @@ class Backups(Protocol):
     def before_step(self, step: Step, txn: str, tip: Tip) -> str:
         """Return the name of the backup that leads back to before a step; "" for none."""
 
-    def tidied(self, tip: Tip) -> contextlib.AbstractContextManager[None]:
+    def cleaned_up(self, tip: Tip) -> contextlib.AbstractContextManager[None]:
         """Remove backups that have become useless at the end of the run."""
 
 
@@ -56,14 +56,12 @@ class Executor:
         bytes_needed: Returns how many bytes a step needed in its rehearsal, 0 if unknown.
     """
 
-    def __init__(
-        self, instance: Context, view: DatabaseView, bytes_needed: Callable[[Step], int] = lambda _: 0
-    ) -> None:
-        self.instance = instance
+    def __init__(self, context: Context, view: DatabaseView, bytes_needed: Callable[[Step], int] = lambda _: 0) -> None:
+        self.instance = context
         self._bytes_needed = bytes_needed
-        self.tip = Tip(instance.graph, view)
+        self.tip = Tip(context.graph, view)
         self._has_ledger = view.has_ledger
-        self._audit = RunAudit(instance, self.tip)
+        self._audit = RunAudit(context, self.tip)
 
     def run(self, plan: Plan, modules: Mapping[str, ModuleType], done: list[str], backups: Backups) -> None:
         """Run every step of a plan.
@@ -81,7 +79,7 @@ class Executor:
         if plan.steps:
             self.instance.environment.target = self.tip.leads_to(plan.steps[0])
         self.prepare(asks=any(step.update.may_ask or step.answers for step in plan.steps))
-        with backups.tidied(self.tip), contextlib.closing(self._audit):
+        with backups.cleaned_up(self.tip), contextlib.closing(self._audit):
             backups.before_run(plan, self.tip)
             if plan.adoption:
                 self.adopt(plan.adoption)
@@ -230,7 +228,7 @@ class Executor:
             FietsupdateError: The stamp failed; ``stands`` tells the state.
         """
         txn, started = str(uuid.uuid4()), time.monotonic()
-        made: list[Entry] = []
+        entries: list[Entry] = []
         opened: list[FileTransaction] = []
 
         def work(visit: Visit) -> Iterator[RevisionStep]:
@@ -239,16 +237,16 @@ class Executor:
             yield from self._revisions(visit, revisions, opened[-1], txn)
             if alembic is not None:
                 visit.set_heads(alembic)
-            made.extend(self._stamps(txn, update_ids, round((time.monotonic() - started) * 1000)))
-            visit.ledger.insert(visit.connection, made, status=DONE)
-            whole = [*(self.tip.entries if copy else ()), *made]
-            opened[-1].record(whole, self.tip.folded(made), self.instance.application.config.version_file)
+            entries.extend(self._stamps(txn, update_ids, round((time.monotonic() - started) * 1000)))
+            visit.ledger.insert(visit.connection, entries, status=DONE)
+            whole = [*(self.tip.entries if copy else ()), *entries]
+            opened[-1].record(whole, self.tip.folded(entries), self.instance.application.config.version_file)
             opened[-1].seal()
             self.instance.signals.deferred = True
             commit_where_needed(visit)
 
         self._whole(lambda: self.instance.visit(work, command="stamp"), opened)
-        self.tip.fold(made, revisions)
+        self.tip.fold(entries, revisions)
 
     def _revisions(
         self, visit: Visit, revisions: Sequence[str], files: FileTransaction, txn: str
@@ -272,7 +270,7 @@ class Executor:
         begun = self.tip.begun
         if begun is None:
             raise RefusedError("Nothing is interrupted here, so there is nothing to accept.", hint="fietsupdate status")
-        made: list[Entry] = []
+        entries: list[Entry] = []
         opened: list[FileTransaction] = []
 
         def work(visit: Visit) -> Iterable[RevisionStep]:
@@ -280,8 +278,8 @@ class Executor:
             files = reopen_files(self.instance) or open_files(self.instance, self.tip, begun.txn, None)
             opened.append(files)
             entry = self._accepted(begun, files)
-            made.append(entry)
-            files.record(made, self.tip.folded(made), self.instance.application.config.version_file)
+            entries.append(entry)
+            files.record(entries, self.tip.folded(entries), self.instance.application.config.version_file)
             files.seal()
             visit.ledger.finish(visit.connection, entry)
             self.instance.signals.deferred = True
@@ -289,7 +287,7 @@ class Executor:
             return ()
 
         self._whole(lambda: self.instance.visit(work, command="stamp"), opened)
-        self.tip.fold(made)
+        self.tip.fold(entries)
 
     def _accepted(self, begun: Begun, files: FileTransaction) -> Entry:
         """Return the entry of an update that was finished by hand."""

@@ -64,8 +64,8 @@ def inspect(update: Update, direction: Direction) -> ModuleType:
         ScriptError: Something is missing.
     """
     module = version_hooks.module_of(update) if direction is Direction.VERSION else load(update)
-    made = _make(module, update, direction)
-    missing = [name for name in HOOKS.values() if not callable(getattr(made, name, None))]
+    hooks = _make(module, update, direction)
+    missing = [name for name in HOOKS.values() if not callable(getattr(hooks, name, None))]
     if missing:
         raise ScriptError(
             f"{update.path}: class {CLASSES[direction]} of {update.update_id} has no {' and no '.join(missing)}.",
@@ -91,9 +91,9 @@ def only_warns(module: ModuleType, direction: Direction, hook: str) -> bool:
 
 def is_empty(module: ModuleType, direction: Direction, hook: str) -> bool:
     """Return whether the script does not override a hook, so that it does nothing."""
-    made = getattr(module, CLASSES[direction], None)
+    hooks = getattr(module, CLASSES[direction], None)
     names = (hook, "__init__")
-    return all(getattr(made, name, None) is getattr(UpdateScript, name, None) for name in names)
+    return all(getattr(hooks, name, None) is getattr(UpdateScript, name, None) for name in names)
 
 
 def call(module: ModuleType, step: Step, hook: str, around: Surroundings, settings: Settings) -> Any:
@@ -104,13 +104,13 @@ def call(module: ModuleType, step: Step, hook: str, around: Surroundings, settin
         Stop: A signal arrived.
     """
     update = step.update
-    made = _make(module, update, step.direction)
-    if isinstance(made, UpdateScript):
-        made._surroundings = around  # noqa: SLF001  # ours; scripts see only what it offers
+    hooks = _make(module, update, step.direction)
+    if isinstance(hooks, UpdateScript):
+        hooks._surroundings = around  # noqa: SLF001  # ours; scripts see only what it offers
     with _failures_told(step, hook):
         who = f"{CLASSES[step.direction]}.{hook} of {update.update_id}"
         with forked_children_exit(), _input(around, who), warnings_told(around.emit):
-            return getattr(made, hook)(settings)
+            return getattr(hooks, hook)(settings)
 
 
 def stream(update: Update, hook: str, around: Surroundings, settings: Settings) -> Iterator[Any]:
@@ -185,11 +185,11 @@ def warnings_told(emit: Callable[[str, str, dict[str, Any]], object]) -> Iterato
 
 def _make(module: ModuleType, update: Update, direction: Direction) -> Any:
     name = CLASSES[direction]
-    made = getattr(module, name, None)
-    if made is None:
+    hooks = getattr(module, name, None)
+    if hooks is None:
         raise ScriptError(f"{update.path}: {update.update_id} has no class {name}.")
     try:
-        return made()
+        return hooks()
     except Exception as error:
         raise ScriptError(
             f"{_place(error, update.path)}: {name}() of {update.update_id} cannot be made: {_words(error)}.",

@@ -95,23 +95,23 @@ class _Resolver:
             return loaded
         parent = name.rpartition(".")[0]
         if not parent:
-            found = _spec(name, None)
+            spec = _spec(name, None)
         elif (path := self._path(parent)) is None:
             raise _MissingError(f"there is no module {name}: {parent} is no package")
         else:
-            found = _spec(name, path)
-        if found is None:
+            spec = _spec(name, path)
+        if spec is None:
             raise _MissingError(f"there is no module {name}")
-        return found
+        return spec
 
     def _path(self, package: str) -> list[str] | None:
         """Return where the modules of a package are; ``None`` if the module is no package."""
-        found = self._module(package)
-        if isinstance(found, ModuleType):
-            path = vars(found).get("__path__")
+        module = self._module(package)
+        if isinstance(module, ModuleType):
+            path = vars(module).get("__path__")
         else:
-            path = found.submodule_search_locations
-            _predictable(found)
+            path = module.submodule_search_locations
+            _predictable(module)
         return None if path is None else _listed(path)
 
     def _name(self, module: ModuleType | ModuleSpec, module_name: str, name: str) -> None:
@@ -137,11 +137,11 @@ def _spec(name: str, path: list[str] | None) -> ModuleSpec | None:
         if not hasattr(finder, "find_spec"):
             continue
         try:
-            found = finder.find_spec(name, path, None)
+            spec = finder.find_spec(name, path, None)
         except (Exception, SystemExit) as error:  # an application's own finder, or a namespace that is not loaded
             raise _UnknownError from error
-        if found is not None:
-            return found
+        if spec is not None:
+            return spec
     return None
 
 

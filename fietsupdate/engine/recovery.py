@@ -66,27 +66,27 @@ class Settled:
         return {"outcome": self.outcome.value, "found": found, "reason": self.reason, "unseen": self.unseen}
 
 
-def settle(instance: Context, files: FileTransaction) -> Settled:
+def settle(context: Context, files: FileTransaction) -> Settled:
     """Ask the database for the outcome of the open transaction, and finish or undo its file half.
 
     Raises:
         InDoubtError: The database cannot be asked, or its answer does not fit. Nothing was touched.
     """
     header = files.header
-    answer, begun, unsafe = _ask(instance, header)
+    answer, begun, unsafe = _ask(context, header)
     reason, unseen = _reason(header, files, unsafe), " ".join(files.beyond.texts)
-    if not instance.application.config.guard:
+    if not context.application.config.guard:
         unseen = "What hooks changed by plain Python calls is not undone (guard = false)."
     if answer == DONE:
         _finish(files)
-        warn_of_rubbish(instance, header.txn)
+        warn_of_rubbish(context, header.txn)
         return Settled(Outcome.DONE)
     if begun is not None and not _only_hooks_ran(header, begun, files):
         return _at_phase_boundary(begun, files, reason, unseen)
 
     def forget() -> None:
         if answer == BEGUN:  # before the transaction ends: a begun row without one would be half an update
-            instance.visit(lambda visit: _forget(visit, header.txn), command="upgrade")
+            context.visit(lambda visit: _forget(visit, header.txn), command="upgrade")
 
     found = files.play_back(set_aside=bool(reason), then=forget)
     return _with_displaced(Settled(Outcome.UNDONE, found, reason=reason, unseen=unseen), files)
@@ -111,12 +111,12 @@ def _finish(files: FileTransaction) -> None:
         ) from error
 
 
-def warn_of_rubbish(instance: Context, txn: str = "") -> None:
+def warn_of_rubbish(context: Context, txn: str = "") -> None:
     """Warn of files that ended transactions, or one of them, have removed, and that this user may not delete."""
-    for folder in cleanup.rubbish(instance.data_dir):
+    for folder in cleanup.rubbish(context.data_dir):
         if txn in {"", folder.name}:
             text = f"{folder} holds what an update removed and this user may not delete."
-            instance.tell("warning", f"{text} It is not needed any more: have root delete it.")
+            context.tell("warning", f"{text} It is not needed any more: have root delete it.")
 
 
 def _only_hooks_ran(header: OpenTransaction, begun: Begun | None, files: FileTransaction) -> bool:
@@ -164,19 +164,19 @@ def commit_where_needed(visit: Visit) -> None:
         visit.commit_phase()
 
 
-def _ask(instance: Context, header: OpenTransaction) -> tuple[str | None, Begun | None, tuple[str, ...]]:
+def _ask(context: Context, header: OpenTransaction) -> tuple[str | None, Begun | None, tuple[str, ...]]:
     """Read the transaction's row: first without the lock, since a row that is seen done is done.
 
     Returns:
         The row's status, the row if it is begun, and the tables without transactions.
     """
-    seen = instance.environment.peek(lambda ledger, connection: _answer(ledger, connection, header))
-    if seen is not None and seen[0] == DONE:
-        return *seen, ()
+    answer = context.environment.peek(lambda ledger, connection: _answer(ledger, connection, header))
+    if answer is not None and answer[0] == DONE:
+        return *answer, ()
     answers: list[tuple[str | None, Begun | None]] = []
     unsafe: tuple[str, ...] = ()
 
-    def look(visit: Visit) -> Iterable[RevisionStep]:
+    def read_steps(visit: Visit) -> Iterable[RevisionStep]:
         nonlocal unsafe
         if not visit.ledger.exists(visit.connection):
             raise _doubt(header, "this database has no ledger")
@@ -184,18 +184,18 @@ def _ask(instance: Context, header: OpenTransaction) -> tuple[str | None, Begun 
         unsafe = table_engines.tables_without_transaction(visit.connection)
         return ()
 
-    def look_under_lock(visit: Visit) -> Iterable[RevisionStep]:
+    def read_steps_locked(visit: Visit) -> Iterable[RevisionStep]:
         visit.lock()  # only under the lock does a missing row mean that no COMMIT is still running
         with visit.nothing_done():
-            nothing = look(visit)
+            plain = read_steps(visit)
         visit.take_nothing_with_it()
-        return nothing
+        return plain
 
     with _failures_are_doubt(header):
         with suppress(DatabaseBusyError):
-            instance.environment.visit(look, writes=False, command="current")
+            context.environment.visit(read_steps, writes=False, command="current")
         if not answers or answers[-1][0] != DONE:
-            instance.visit(look_under_lock, command="current")
+            context.visit(read_steps_locked, command="current")
     return *answers[-1], unsafe
 
 

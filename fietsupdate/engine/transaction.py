@@ -63,28 +63,28 @@ def take(visit: Visit, tip: Tip) -> None:
         raise PlanChangedError
 
 
-def open_files(instance: Context, tip: Tip, txn: str, step: Step | None) -> FileTransaction:
+def open_files(context: Context, tip: Tip, txn: str, step: Step | None) -> FileTransaction:
     """Begin the file half; its header is durable before anything else happens."""
-    roots, keep_out = instance.application.config.extra_dirs, instance.keep_out
-    return FileTransaction.begin(instance.data_dir, tip.header(txn, step), roots=roots, keep_out=keep_out)
+    roots, keep_out = context.application.config.extra_dirs, context.keep_out
+    return FileTransaction.begin(context.data_dir, tip.header(txn, step), roots=roots, keep_out=keep_out)
 
 
-def reopen_files(instance: Context) -> FileTransaction | None:
+def reopen_files(context: Context) -> FileTransaction | None:
     """Open the file half that an interrupted run left; return None if there is none."""
-    roots, keep_out = instance.application.config.extra_dirs, instance.keep_out
-    return FileTransaction.reopen(instance.data_dir, roots=roots, keep_out=keep_out)
+    roots, keep_out = context.application.config.extra_dirs, context.keep_out
+    return FileTransaction.reopen(context.data_dir, roots=roots, keep_out=keep_out)
 
 
-def guard_of(instance: Context, tell: Callable[[str, str], None]) -> Guard | None:
+def guard_of(context: Context, tell: Callable[[str, str], None]) -> Guard | None:
     """Return the guard that journals plain Python file calls; ``None`` if the configuration disables it."""
-    return Guard(lambda text: tell("warning", text)) if instance.application.config.guard else None
+    return Guard(lambda text: tell("warning", text)) if context.application.config.guard else None
 
 
 @dataclass
 class StepTransaction:
     """One step while it runs."""
 
-    instance: Context
+    context: Context
     tip: Tip
     step: Step
     module: ModuleType
@@ -108,12 +108,12 @@ class StepTransaction:
     def __post_init__(self) -> None:
         self.answering = Answering(
             self.step,
-            self.instance.given,
+            self.context.given,
             note=self._note_answers,
-            tell=self._answered,
+            listener=self._answered,
             warn=self._warn,
         )
-        self.guard = guard_of(self.instance, self.tell)
+        self.guard = guard_of(self.context, self.tell)
 
     def run(self) -> None:
         """Run all stages; on return env.py reports that it has committed.
@@ -134,8 +134,8 @@ class StepTransaction:
         names = {"update_id": step.update.update_id, "direction": str(step.direction), "phase": str(self.phase)}
         if event == "warning" and self.files is not None:
             with self.files.changes.at_work():  # not a change of the hook's
-                self.instance.keep_warning(self.txn, text)
-        self.instance.tell(event, text, details, txn=self.txn, **names)
+                self.context.keep_warning(self.txn, text)
+        self.context.tell(event, text, details, txn=self.txn, **names)
 
     def _warn(self, text: str) -> None:
         self.tell("warning", text)
@@ -155,7 +155,7 @@ class StepTransaction:
 
     def _visit(self, work: object) -> None:
         command = "downgrade" if self.step.direction == "down" else "upgrade"
-        self.instance.visit(work, command=command)  # type: ignore[arg-type]
+        self.context.visit(work, command=command)  # type: ignore[arg-type]
 
     def _entry(self) -> Entry:
         return make_entry(
@@ -165,7 +165,7 @@ class StepTransaction:
             self.step.direction,
             checksum=self.step.update.checksum,
             duration_ms=round((time.monotonic() - self.started) * 1000),
-            app_version=self.instance.application.app_version,
+            app_version=self.context.application.app_version,
             answers=self.answering.entry,
         )
 
@@ -174,8 +174,8 @@ class StepTransaction:
     def _begin(self, visit: Visit) -> None:
         take(visit, self.tip)
         self.commits_phases = bool(visit.not_transactional)
-        self.files = reopen_files(self.instance) if self.resumed else None
-        self.files = self.files or open_files(self.instance, self.tip, self.txn, self.step)
+        self.files = reopen_files(self.context) if self.resumed else None
+        self.files = self.files or open_files(self.context, self.tip, self.txn, self.step)
         self.answering.known |= self.files.notes.answers
         if not self.resumed:  # after the header: without a header, no row was ever written
             begun = replace(self._entry(), finished_at=self.began_at)
@@ -218,7 +218,7 @@ class StepTransaction:
         visit.refuse_broken_keys()
         self.audit.after(visit, self.step, self._warn)
         self.final = self._entry()
-        files, application = self.open_files, self.instance.application
+        files, application = self.open_files, self.context.application
         files.record([self.final], self.tip.current_after(self.step), application.config.version_file)
         files.seal()  # invariant 4
         if not visit.ledger.finish(visit.connection, self.final):
@@ -226,7 +226,7 @@ class StepTransaction:
                 "The ledger row of this update vanished from its own transaction.",
                 hint="Something in the update ends the transaction: look for ROLLBACK, COMMIT, 'INSERT OR ROLLBACK'.",
             )
-        self.instance.signals.deferred = True  # from here on only the database knows the outcome (protocol, 3.7)
+        self.context.signals.deferred = True  # from here on only the database knows the outcome (protocol, 3.7)
         commit_where_needed(visit)
 
     # -- hooks on our connection: one visit for the whole step
@@ -280,7 +280,7 @@ class StepTransaction:
         def is_there(ledger: LedgerTable, connection: Connection) -> bool:
             return any(row.txn == self.txn for row in ledger.since(connection, self.seq))
 
-        if not self.instance.environment.sees(is_there):
+        if not self.context.environment.sees(is_there):
             raise not_committed("the beginning of the update")
 
     def _note_alone(self, visit: Visit) -> Iterable[RevisionStep]:
@@ -331,7 +331,7 @@ class StepTransaction:
         if hooks.is_empty(self.module, step.direction, hook):
             return
         around = Surroundings(
-            data_dir=self.instance.data_dir,
+            data_dir=self.context.data_dir,
             files=files.files,
             dirs=files.dirs,
             connection=visit.connection if visit else None,
@@ -339,7 +339,7 @@ class StepTransaction:
             session=joined_session,
             emit=lambda event, text, details: self.tell(event, text, **details),
             ask=self.answering,
-            unattended=self.instance.given.unattended,
+            unattended=self.context.given.unattended,
         )
         with self._watched():
             if visit is not None:
@@ -360,10 +360,10 @@ class StepTransaction:
     def _called(self, hook: str, around: Surroundings, visit: Visit | None) -> None:
         """Call a hook; a ``verify`` that only warns has a savepoint of its own, so that the transaction goes on."""
         if hook != "verify" or not hooks.only_warns(self.module, self.step.direction, hook):
-            hooks.call(self.module, self.step, hook, around, self.instance.settings)
+            hooks.call(self.module, self.step, hook, around, self.context.settings)
             return
         try:
             with visit.connection.begin_nested() if visit is not None else nullcontext():
-                hooks.call(self.module, self.step, hook, around, self.instance.settings)
+                hooks.call(self.module, self.step, hook, around, self.context.settings)
         except UpdateFailedError as error:
             self.tell("warning", error.message, check=f"{hooks.CLASSES[self.step.direction]}.{hook}")

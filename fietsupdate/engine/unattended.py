@@ -30,14 +30,14 @@ class Empty(io.TextIOBase):
     encoding = "utf-8"
     errors = "strict"
 
-    def __init__(self, told: Callable[[], None]) -> None:
-        self._told: Callable[[], None] | None = told
+    def __init__(self, on_read: Callable[[], None]) -> None:
+        self._told: Callable[[], None] | None = on_read
 
     def tell_once(self) -> None:
         """Report that something wants to read, the first time."""
-        told, self._told = self._told, None
-        if told is not None:
-            told()
+        on_read, self._told = self._told, None
+        if on_read is not None:
+            on_read()
 
     def readable(self) -> bool:
         """Return True: the file can be read, and is empty."""
@@ -69,13 +69,13 @@ class Empty(io.TextIOBase):
 
 
 @contextmanager
-def no_input(told: Callable[[], None]) -> Iterator[None]:
+def no_input(on_read: Callable[[], None]) -> Iterator[None]:
     """Prevent code that runs inside from waiting for input.
 
     Args:
-        told: Called when something tries to read.
+        on_read: Called when something tries to read.
     """
-    empty = Empty(told)
+    empty = Empty(on_read)
     before = sys.stdin
     _watch_terminal()
     with ExitStack() as stack:

@@ -143,9 +143,9 @@ def module_of(update: Update) -> ModuleType:
     Raises:
         ScriptError: The function does not exist.
     """
-    made = ModuleType(f"fietsupdate_versions.{update.update_id}")
-    setattr(made, CLASS, UpdateScript if VERSION_MARK in update.update_id else _class_around(_function(update)))
-    return made
+    module = ModuleType(f"fietsupdate_versions.{update.update_id}")
+    setattr(module, CLASS, UpdateScript if VERSION_MARK in update.update_id else _class_around(_function(update)))
+    return module
 
 
 CLASS = "Version"
@@ -180,10 +180,10 @@ def takes(function: Callable[..., object]) -> int:
 
 def _function(update: Update) -> Callable[..., object]:
     name, _, function = update.update_id.partition(":")
-    found = getattr(_imported(name, "version_hooks"), function, None)
-    if not callable(found):
+    hook = getattr(_imported(name, "version_hooks"), function, None)
+    if not callable(hook):
         raise ScriptError(f"{name} has no function {function!r}.", stands=UNCHANGED)
-    return found  # type: ignore[no-any-return]
+    return hook  # type: ignore[no-any-return]
 
 
 def _imported(name: str, where: str) -> ModuleType:
