@@ -12,8 +12,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fietsupdate.backup import directory
-from fietsupdate.backup.create import BackupWriter, Purpose, folder_of, found, instance_tag, orphaned_dumps
+from fietsupdate.backup.create import BackupWriter, Purpose
 from fietsupdate.backup.manifest import Backup, Reason, Scope
+from fietsupdate.backup.places import folder_of, found, instance_tag, orphaned_dumps
 from fietsupdate.backup.policy import backup_before, between, excess
 from fietsupdate.engine.context import Context
 from fietsupdate.engine.tip import Tip

@@ -7,10 +7,10 @@ The caller holds the OS lock. If a backup fails, nothing of it is left, and noth
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import re
 from collections.abc import Collection
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -31,20 +31,19 @@ from fietsupdate.backup.manifest import (
     Manifest,
     Reason,
     Scope,
-    Shelf,
     Stored,
 )
 from fietsupdate.backup.meter import ByteMeter
-from fietsupdate.backup.policy import outlived
-from fietsupdate.config.application import Application
+from fietsupdate.backup.places import folder_of, found, instance_tag, refuse_shared, set_apart
+from fietsupdate.backup.unchanged import Unchanged
 from fietsupdate.engine.context import Context
 from fietsupdate.engine.data_version import recorded_in
 from fietsupdate.engine.tip import Tip
 from fietsupdate.errors import UNCHANGED, FietsupdateError, FilesError
 from fietsupdate.filesystem.file_copy import can_share
-from fietsupdate.filesystem.journal import cleanup
-from fietsupdate.filesystem.layout import HOME, ledger_file, make_folder
+from fietsupdate.filesystem.layout import ledger_file, make_folder
 from fietsupdate.filesystem.ledger import LARGEST
+from fietsupdate.filesystem.measure import measure
 from fietsupdate.filesystem.paths import database_files
 from fietsupdate.filesystem.posix.durable import atomic_write
 from fietsupdate.filesystem.posix.metadata import Meta
@@ -52,7 +51,7 @@ from fietsupdate.filesystem.posix.ownership import give_owner
 from fietsupdate.filesystem.posix.regular import read_bytes
 from fietsupdate.filesystem.posix.rename import erase
 from fietsupdate.filesystem.space import BLOCK, is_full, mib, refuse_few_inodes, reserve_of, room, standing
-from fietsupdate.filesystem.tree_copy import Links, copy_tree, digest, measure
+from fietsupdate.filesystem.tree_copy import Links, copy_tree, digest
 from fietsupdate.model import fingerprint
 from fietsupdate.model.clock import now
 from fietsupdate.planning.version_hooks import Recorded
@@ -64,86 +63,6 @@ if TYPE_CHECKING:
 UNTOUCHED = "The instance and its older backups were not touched; nothing of this backup is left."
 LONGEST = 40
 """The most characters of a backup's name that give the position of the instance."""
-
-
-def folder_of(application: Application) -> Path:
-    """Return the folder for backups."""
-    return application.config.backup_dir or directory.default_folder(application.data_dir)
-
-
-def set_apart(application: Application) -> tuple[Path, ...]:
-    """Return the folder for backups; if it is a symlink, its target, too."""
-    folder = folder_of(application)
-    return folder, Path(os.path.realpath(folder))
-
-
-def refuse_dest(application: Application, folder: Path) -> None:
-    """Refuse a folder in the data directory or in a further root: a restore would remove it with all its backups.
-
-    The configured folder is allowed: every restore knows it and leaves it in place.
-
-    Raises:
-        FilesError: The folder is in a root.
-    """
-    real = Path(os.path.realpath(folder))
-    if real == Path(os.path.realpath(folder_of(application))):
-        return
-    for root in (application.data_dir, *application.config.extra_dirs.values()):
-        if real.is_relative_to(os.path.realpath(root)):
-            raise FilesError(
-                f"Backups cannot go to {folder}: it is in {root}, whose files a restore replaces, these backups among "
-                "them.",
-                stands=UNCHANGED,
-                hint=f"Name a folder elsewhere. Or keep all backups there: backup_dir = {folder}",
-            )
-
-
-def refuse_shared(application: Application, folder: Path) -> None:
-    """Refuse a folder that contains the application's files: its content is neither copied nor restored.
-
-    Outside of the data directory and the further roots the folder may hold any other files.
-
-    Raises:
-        FilesError: The folder is a root, or is in one and holds files that are no backups.
-    """
-    real = Path(os.path.realpath(folder))
-    for root in map(os.path.realpath, (application.data_dir, *application.config.extra_dirs.values())):
-        if not real.is_relative_to(root) or HOME in real.relative_to(root).parts:
-            continue
-        names = directory.strangers(real)
-        if os.fspath(real) == root or names:
-            more = f", {names[0]!r} among them" if names else ""
-            raise FilesError(
-                f"{folder} cannot be the folder of backups: the application's own files are in it{more}. No backup "
-                "would hold them.",
-                stands=UNCHANGED,
-                hint="Name a folder that is for backups alone with backup_dir or as DEST, or move away what is no "
-                "backup.",
-            )
-
-
-def instance_tag(application: Application, instance_id: str) -> str:
-    """Return the word that distinguishes this instance's unfinished backups from others in the same folder."""
-    return instance_id or hashlib.sha256(os.fsencode(os.path.realpath(application.data_dir))).hexdigest()[:16]
-
-
-def found(application: Application) -> Shelf:
-    """Return the backups in the configured folder."""
-    return directory.inspect_directory(folder_of(application))
-
-
-def orphaned_dumps(
-    backups: Collection[Backup], data_dir: Path, instance_id: str, begun: Collection[str] = ()
-) -> tuple[Backup, ...]:
-    """Return the dumps whose other half is deleted.
-
-    Args:
-        backups: Complete backups.
-        data_dir: The data directory, which holds the vaults.
-        instance_id: The instance; backups of other instances are never returned.
-        begun: Transactions that are interrupted according to the database.
-    """
-    return outlived(backups, instance_id, {*cleanup.living(data_dir), *begun})
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +103,17 @@ class BackupWriter:
             refuse_shared(self.instance.application, folder)
         self.store.check()
         count, size = self._measured() if scope is Scope.FULL else (0, 0)
+        try:
+            self._refuse_narrow(count, size)
+        except FilesError:
+            with self._earlier() as earlier:
+                if not size or earlier is None:
+                    raise
+                self._refuse_narrow(*self._measured(earlier))
+        return size
+
+    def _refuse_narrow(self, count: int, size: int) -> None:
+        """Refuse where so many files, with so many bytes of content, and the dump would fill the disk."""
         refuse_few_inodes("A backup", self.folder, count)
         dump = self.store.size() + count * BLOCK
         need, free = size + dump, room(self.folder)
@@ -198,7 +128,6 @@ class BackupWriter:
                 hint="Free some space, take away backups with 'fietsupdate backup prune', or name a folder on a larger "
                 "disk: backup_dir in the configuration.",
             )
-        return size
 
     def make(self, tip: Tip, purpose: Purpose) -> Backup:
         """Make a backup.
@@ -250,8 +179,14 @@ class BackupWriter:
         """Return whether the copies of all roots share their blocks, and so need no space."""
         return all(can_share(root, standing(self.folder)) for root in self._roots.values())
 
-    def _measured(self) -> tuple[int, int]:
-        measured = [measure(path, self._leave_out) for path in self._roots.values()]
+    def _earlier(self) -> AbstractContextManager[Unchanged | None]:
+        """Open the newest backup in the same folder to which unchanged files can be linked."""
+        shelf = directory.inspect_directory(self.folder)
+        return Unchanged.of(shelf, self.database.instance_id, self.instance.data_dir)
+
+    def _measured(self, earlier: Unchanged | None = None) -> tuple[int, int]:
+        roots, left_out = self._roots, self._leave_out
+        measured = [measure(path, left_out, root=name, earlier=earlier) for name, path in roots.items()]
         return sum(count for count, _ in measured), sum(size for _, size in measured)
 
     def _filled(self, partial: Path, tip: Tip, purpose: Purpose, expected: int) -> Manifest:
@@ -332,7 +267,7 @@ class BackupWriter:
         if self.instance.application.config.extra_dirs:
             make_folder(partial / DIRS)
         links = Links()
-        with Listing.written(partial / LISTING) as listing:
+        with Listing.written(partial / LISTING) as listing, self._earlier() as earlier:
             for root, source in self._roots.items():
                 copy_tree(
                     source,
@@ -343,6 +278,8 @@ class BackupWriter:
                     warn=lambda text: self.instance.tell("warning", f"{text}."),
                     moved=pace,
                     links=links,
+                    earlier=earlier,
+                    note=listing.note,
                 )
         pace.finish()
         return listing

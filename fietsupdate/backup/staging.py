@@ -18,15 +18,16 @@ from fietsupdate.backup import swap
 from fietsupdate.backup.directory import parts
 from fietsupdate.backup.manifest import Backup, FileAttributes
 from fietsupdate.backup.swap import Unit
-from fietsupdate.backup.verify import records
+from fietsupdate.backup.verify import records, several_names
 from fietsupdate.errors import UNCHANGED, FilesError
 from fietsupdate.filesystem.file_copy import FICLONE
 from fietsupdate.filesystem.file_record import FileRecord
 from fietsupdate.filesystem.layout import restore_folder
+from fietsupdate.filesystem.measure import measure
 from fietsupdate.filesystem.posix.identity import user
 from fietsupdate.filesystem.posix.metadata import Meta, attainable, read_xattrs
 from fietsupdate.filesystem.posix.rename import erase
-from fietsupdate.filesystem.tree_copy import Links, copy_tree, measure
+from fietsupdate.filesystem.tree_copy import Links, copy_tree
 from fietsupdate.model.listeners import ignore
 
 MOST_NAMED = 5
@@ -58,7 +59,7 @@ def stage(
         FilesError: A file in the backup conflicts with one that must stay here.
         OSError: The disk is full, or a file cannot be written.
     """
-    links = Links()
+    links = Links(several_names(backup))
     for name, tree in parts(backup):
         own = [unit for unit in units if unit.root == name]
         swap.prepare(roots[name], own)
@@ -78,8 +79,9 @@ def stage(
 
 def needs(backup: Backup, roots: Mapping[str, Path]) -> Iterator[tuple[Path, int, int]]:
     """Yield each root, how many files, folders and links will be staged for it, and how many bytes of content."""
+    several = several_names(backup)
     for name, tree in parts(backup):
-        yield roots[name], *measure(tree, ())
+        yield roots[name], *measure(tree, (), several=several)
 
 
 def shares_blocks(source: Path, folder: Path) -> bool:

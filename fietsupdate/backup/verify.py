@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from fietsupdate.backup.directory import parts, read
 from fietsupdate.backup.manifest import Backup, Stored
 from fietsupdate.filesystem.file_record import FileRecord
 from fietsupdate.filesystem.layout import HOME
+from fietsupdate.filesystem.measure import measure
 from fietsupdate.filesystem.posix.metadata import Meta
 from fietsupdate.filesystem.posix.regular import opened
-from fietsupdate.filesystem.tree_copy import digest, measure
+from fietsupdate.filesystem.tree_copy import digest
 from fietsupdate.model.listeners import ignore
 
 LONGEST = 1 << 26
@@ -59,13 +61,28 @@ def records(backup: Backup) -> Iterator[FileRecord]:
             yield record
 
 
+def several_names(backup: Backup) -> frozenset[tuple[int, int]]:
+    """Return device and inode of the files that have several names in a backup; other backups may share the rest.
+
+    Raises:
+        ValueError: The listing is damaged.
+    """
+    found = set()
+    for record in records(backup):
+        if record.kind == "hardlink":
+            with suppress(OSError):
+                status = os.lstat(os.path.join(backup.tree(record.linked_root), record.target))
+                found.add((status.st_dev, status.st_ino))
+    return frozenset(found)
+
+
 def arrived(backup: Backup, roots: Mapping[str, Path]) -> Iterator[str]:
     """Compare restored files with the listing: kinds, content, modes, owners, times, attributes, hard links."""
     for record in records(backup):
         path = os.path.join(roots[record.root], record.path).rstrip("/")
         if reason := _difference(record, path, roots.__getitem__, ignore) or _look(record, path):
             yield f"{os.path.join(record.root, record.path)!r} {reason}"
-    there = sum(measure(root, [root / HOME])[0] for root in roots.values())
+    there = sum(measure(root, [root / HOME], several=())[0] for root in roots.values())
     if there != backup.manifest.files:
         yield f"{there} files, folders and links arrived, and {backup.manifest.files} were copied"
 
@@ -104,7 +121,7 @@ def _differences(backup: Backup, moved: Callable[[int], None]) -> Iterator[str]:
     except (OSError, ValueError) as error:
         yield f"{manifest.listing.name} cannot be followed: {error}"
         return
-    there = sum(measure(tree, ())[0] for _, tree in parts(backup))
+    there = sum(measure(tree, (), several=())[0] for _, tree in parts(backup))
     if there > manifest.files:
         yield f"{there - manifest.files} more files, folders or links are there than were copied"
 

@@ -9,18 +9,10 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from fietsupdate.backup import directory
-from fietsupdate.backup.create import (
-    BackupWriter,
-    Purpose,
-    folder_of,
-    found,
-    instance_tag,
-    orphaned_dumps,
-    refuse_dest,
-    refuse_shared,
-)
+from fietsupdate.backup.create import BackupWriter, Purpose
 from fietsupdate.backup.manifest import PARTIAL, Backup, Reason, Scope, Shelf
 from fietsupdate.backup.meter import ByteMeter
+from fietsupdate.backup.places import folder_of, found, instance_tag, orphaned_dumps, refuse_dest, refuse_shared
 from fietsupdate.backup.policy import excess, useless
 from fietsupdate.backup.verify import verify
 from fietsupdate.commands.inspection import Inspection

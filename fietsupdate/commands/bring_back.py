@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fietsupdate.backup import directory, restore_journal, swap
-from fietsupdate.backup.create import set_apart
 from fietsupdate.backup.manifest import Backup, Scope
 from fietsupdate.backup.meter import ByteMeter
+from fietsupdate.backup.places import set_apart
 from fietsupdate.backup.restore_journal import RestoreJournal, Stage
 from fietsupdate.backup.restorer import Restorer
 from fietsupdate.backup.staging import give_look, needs, shares_blocks, stage

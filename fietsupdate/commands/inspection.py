@@ -205,7 +205,7 @@ def _before_pending(application: Application, graph: Graph, files: FilesView, da
 
 def _backups(application: Application) -> tuple[Backup, ...]:
     """Return the backups; a user who may not read their folder gets none."""
-    from fietsupdate.backup.create import found
+    from fietsupdate.backup.places import found
 
     try:
         return found(application).backups

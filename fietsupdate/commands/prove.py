@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fietsupdate.backup import directory, swap
-from fietsupdate.backup.create import folder_of, instance_tag
 from fietsupdate.backup.manifest import PARTIAL, Backup, Scope
 from fietsupdate.backup.meter import ByteMeter
+from fietsupdate.backup.places import folder_of, instance_tag
 from fietsupdate.backup.restorer import Restorer
 from fietsupdate.backup.staging import stage
 from fietsupdate.backup.verify import arrived

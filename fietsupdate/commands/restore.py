@@ -12,9 +12,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fietsupdate.backup import restore_journal
-from fietsupdate.backup.create import folder_of, found, refuse_shared
 from fietsupdate.backup.manifest import Backup
 from fietsupdate.backup.meter import ByteMeter
+from fietsupdate.backup.places import folder_of, found, refuse_shared
 from fietsupdate.backup.policy import Despite, RestoreTarget, fitting_hint, obstacles, restorable, too_new
 from fietsupdate.backup.restorer import Restorer
 from fietsupdate.backup.verify import verify

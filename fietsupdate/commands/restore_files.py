@@ -6,9 +6,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fietsupdate.backup.create import folder_of, found
 from fietsupdate.backup.manifest import Backup, Reason, Scope
 from fietsupdate.backup.meter import ByteMeter
+from fietsupdate.backup.places import folder_of, found
 from fietsupdate.backup.policy import Despite, is_same_instance, obstacles
 from fietsupdate.backup.selection import Selection, holds, refuse_different, select
 from fietsupdate.backup.single_files import bring_back

@@ -10,8 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from fietsupdate.backup.create import found
 from fietsupdate.backup.manifest import Backup, Scope
+from fietsupdate.backup.places import found
 from fietsupdate.config.application import Application
 from fietsupdate.errors import FilesError
 from fietsupdate.filesystem.hashing import digest

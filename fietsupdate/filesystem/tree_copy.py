@@ -17,12 +17,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fietsupdate.errors import FilesError
-from fietsupdate.filesystem.file_copy import ContentCopier, digest_of, has_holes
+from fietsupdate.filesystem.file_copy import ContentCopier, digest_of
 from fietsupdate.filesystem.file_record import FileRecord
-from fietsupdate.filesystem.layout import HOME
+from fietsupdate.filesystem.measure import Earlier, left_out_of
 from fietsupdate.filesystem.posix.durable import MANY, sync_file_system, sync_many
 from fietsupdate.filesystem.posix.metadata import Meta, read_xattrs
-from fietsupdate.filesystem.posix.mounts import mounted_below
 from fietsupdate.filesystem.posix.regular import opened
 from fietsupdate.model.listeners import ignore
 
@@ -42,15 +41,23 @@ class HardLinkName(NamedTuple):
 
 
 class Links:
-    """Files with several names, which may be spread over several trees."""
+    """Files with several names, which may be spread over several trees.
 
-    def __init__(self) -> None:
+    Args:
+        several: Device and inode of all of them, where that is known; otherwise every file with more than one name is
+            remembered until all its names were met.
+    """
+
+    def __init__(self, several: Collection[tuple[int, int]] | None = None) -> None:
+        self._several = several
         self._known: dict[tuple[int, int], tuple[HardLinkName, int]] = {}
         """The name by which each file was copied, and how many more names are to come."""
 
     def first(self, status: os.stat_result, name: HardLinkName) -> HardLinkName:
         """Return the name by which a file was copied; the given name, if the file is new."""
         key = status.st_dev, status.st_ino
+        if self._several is not None and key not in self._several:
+            return name
         known, to_come = self._known.pop(key, (name, status.st_nlink))
         if to_come > 1:
             self._known[key] = known, to_come - 1
@@ -67,6 +74,8 @@ def copy_tree(
     warn: Callable[[str], None] = ignore,
     moved: Callable[[int], None] = ignore,
     links: Links | None = None,
+    earlier: Earlier | None = None,
+    note: Callable[[os.stat_result | None], None] = ignore,
 ) -> None:
     """Copy a folder with all its content, durably.
 
@@ -81,39 +90,18 @@ def copy_tree(
         warn: Called with a sentence about each file that vanished or changed while it was copied.
         moved: Called with the number of bytes that were copied since the last call.
         links: Shared by trees in which one file may have several names.
+        earlier: An earlier copy of the tree; a file that has not changed since is linked to its copy there.
+        note: Called after each `told` with the attributes of a file that did not change while it was copied, else with
+            ``None``.
 
     Raises:
         FilesError: A file cannot be read, or could not be made durable.
         OSError: The copy cannot be written: ``ENOSPC``, the disk is full.
     """
     shared = Links() if links is None else links
-    _Copier(source, dest, leave_out=leave_out, told=told, root=root, warn=warn, moved=moved, links=shared).run()
-
-
-def measure(source: Path, leave_out: Collection[Path]) -> tuple[int, int]:
-    """Count what `copy_tree` would copy: files, folders and links, and the bytes that their content occupies.
-
-    Holes do not count, a file with several names counts once, and a file that vanishes meanwhile does not count.
-    """
-    top = os.path.realpath(source)
-    left_out, count, size = _left_out(top, leave_out), 0, 0
-    linked: set[tuple[int, int]] = set()
-    waiting = [""]
-    while waiting:
-        folder = waiting.pop()
-        count += 1
-        with suppress(FileNotFoundError, NotADirectoryError), os.scandir(f"{top}/{folder}") as entries:
-            for entry in entries:
-                path = f"{folder}/{entry.name}" if folder else entry.name
-                if path in left_out:
-                    continue
-                if entry.is_dir(follow_symlinks=False):
-                    waiting.append(path)
-                    continue
-                count += 1
-                with suppress(FileNotFoundError):
-                    size += _content(entry.stat(follow_symlinks=False), linked)
-    return count, size
+    copier = _Copier(source, dest, leave_out=leave_out, told=told, root=root, warn=warn, moved=moved, links=shared)
+    copier.share(earlier, note)
+    copier.run()
 
 
 def digest(path: Path, moved: Callable[[int], None] = ignore) -> str:
@@ -128,24 +116,6 @@ def digest(path: Path, moved: Callable[[int], None] = ignore) -> str:
         return digest_of(descriptor, moved)
     finally:
         os.close(descriptor)
-
-
-def _content(status: os.stat_result, linked: set[tuple[int, int]]) -> int:
-    """Return the bytes that a file's content needs, once for all of its names."""
-    if not stat.S_ISREG(status.st_mode):
-        return 0
-    if status.st_nlink > 1:
-        if (status.st_dev, status.st_ino) in linked:
-            return 0
-        linked.add((status.st_dev, status.st_ino))
-    return min(status.st_size, status.st_blocks * 512) if has_holes(status) else status.st_size
-
-
-def _left_out(top: str, paths: Collection[Path]) -> frozenset[str]:
-    """Return the relative paths that are not copied: these, and our own folder in the root and in mounts below."""
-    given = [os.path.realpath(path.parent) + "/" + path.name for path in paths]
-    ours = [f"{folder}/{HOME}" for folder in (top, *mounted_below(top))]
-    return frozenset(path[len(top) + 1 :] for path in (*given, *ours) if path.startswith(f"{top}/"))
 
 
 class _Copier:
@@ -165,14 +135,21 @@ class _Copier:
     ) -> None:
         self._top = os.path.realpath(source)
         self._dest = os.path.realpath(dest)
-        self._left_out = _left_out(self._top, (*leave_out, dest))
+        self._left_out = left_out_of(self._top, (*leave_out, dest))
         self._root = root
         self._told = told
         self._warn = warn
+        self._moved = moved
+        self._earlier: Earlier | None = None
+        self._note_status: Callable[[os.stat_result | None], None] = ignore
         self._content = ContentCopier(moved)
         self._links = links
         self._made: list[str] = []
         """The first paths that were created; it only matters whether there are more than `MANY`."""
+
+    def share(self, earlier: Earlier | None, note: Callable[[os.stat_result | None], None]) -> None:
+        """Link what has not changed since an earlier copy, and note what tells so next time."""
+        self._earlier, self._note_status = earlier, note
 
     def run(self) -> None:
         if not os.path.isdir(self._top):
@@ -197,6 +174,8 @@ class _Copier:
         inside: list[str] = []
         try:
             meta = Meta.of(source)
+            if self._earlier is not None:
+                self._earlier.enter(self._root, folder)
             with os.scandir(source) as entries:
                 for entry in entries:
                     path = f"{folder}/{entry.name}" if folder else entry.name
@@ -207,7 +186,7 @@ class _Copier:
                 raise _unreadable(error, source) from error
             self._warn(f"{source} vanished while it was copied")
             meta = Meta.of(dest)
-        replace(meta, mode=_usable(meta.mode, meta.uid, 0o700)).apply(dest)
+        replace(meta, mode=usable_mode(meta.mode, meta.uid, 0o700)).apply(dest)
         self._tell(folder, "folder", meta)
         return inside
 
@@ -224,7 +203,8 @@ class _Copier:
             if entry.is_symlink():
                 self._link(path, source, dest)
             elif entry.is_file(follow_symlinks=False):
-                self._file(path, source, dest)
+                if not self._linked(entry, dest):
+                    self._file(path, source, dest)
             else:
                 self._warn(f"{source} is a socket, a pipe or a device, and was left out")
         except OSError as error:
@@ -245,6 +225,23 @@ class _Copier:
         self._note(dest)
         self._tell(path, "link", meta, target)
 
+    def _linked(self, entry: os.DirEntry[str], dest: str) -> bool:
+        """Link to the earlier copy of a file that has not changed; one with several names is always copied."""
+        if self._earlier is None:
+            return False
+        status = entry.stat(follow_symlinks=False)
+        record = self._earlier.link(entry.name, status, dest) if status.st_nlink == 1 else None
+        if record is None:
+            return False
+        self._moved(record.size)
+        self._note(dest)
+        self._report(record, status)
+        return True
+
+    def _report(self, record: FileRecord, status: os.stat_result | None = None) -> None:
+        self._told(record)
+        self._note_status(status)
+
     def _file(self, path: str, source: str, dest: str) -> None:
         reader = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
@@ -256,14 +253,16 @@ class _Copier:
             after = os.fstat(reader)
         finally:
             os.close(reader)
-        if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        changed = (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns)
+        if changed:
             self._warn(f"{source} changed while it was copied")
         self._note(dest)
         mode = stat.S_IMODE(before.st_mode)
-        self._told(
+        self._report(
             FileRecord(
                 self._root, path, "file", size, sha256, mode, before.st_uid, before.st_gid, before.st_mtime_ns, xattrs
-            )
+            ),
+            None if changed or before.st_ctime_ns != after.st_ctime_ns else after,
         )
 
     def _second_name(self, path: str, dest: str, status: os.stat_result) -> bool:
@@ -282,7 +281,7 @@ class _Copier:
             return False
         self._note(dest)
         target_root = None if first.root == self._root else first.root
-        self._told(FileRecord(self._root, path, "hardlink", target=first.path, target_root=target_root))
+        self._report(FileRecord(self._root, path, "hardlink", target=first.path, target_root=target_root))
         return True
 
     def _copied(self, reader: int, dest: str, status: os.stat_result, xattrs: Mapping[str, str]) -> tuple[int, str]:
@@ -300,7 +299,7 @@ class _Copier:
             self._made.append(dest)
 
     def _tell(self, path: str, kind: str, meta: Meta, target: str = "") -> None:
-        self._told(
+        self._report(
             FileRecord(self._root, path, kind, 0, "", meta.mode, meta.uid, meta.gid, meta.mtime_ns, meta.xattrs, target)
         )
 
@@ -319,7 +318,7 @@ def _has_xattrs(descriptor: int) -> bool:
         return False
 
 
-def _usable(mode: int, uid: int, least: int) -> int:
+def usable_mode(mode: int, uid: int, least: int) -> int:
     """Return the mode of a copy.
 
     A copy that cannot be given to its owner stays accessible to this user, who owns it.
@@ -334,7 +333,7 @@ def _give(descriptor: int, dest: str, like: os.stat_result, xattrs: Mapping[str,
     else:
         with suppress(PermissionError):  # a group that this user is not in
             os.fchown(descriptor, -1, like.st_gid)
-    mode = _usable(stat.S_IMODE(like.st_mode), like.st_uid, 0o600)
+    mode = usable_mode(stat.S_IMODE(like.st_mode), like.st_uid, 0o600)
     os.fchmod(descriptor, mode)
     if xattrs:
         Meta(mode, like.st_uid, like.st_gid, like.st_mtime_ns, xattrs).apply(dest, time=False)

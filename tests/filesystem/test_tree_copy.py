@@ -15,9 +15,10 @@ from fietsupdate.errors import FilesError
 from fietsupdate.filesystem import file_copy
 from fietsupdate.filesystem.file_copy import CHUNK, ContentCopier
 from fietsupdate.filesystem.file_record import FileRecord
+from fietsupdate.filesystem.measure import measure
 from fietsupdate.filesystem.posix import durable
 from fietsupdate.filesystem.space import room
-from fietsupdate.filesystem.tree_copy import copy_tree, digest, measure
+from fietsupdate.filesystem.tree_copy import copy_tree, digest
 from support.file_transactions import somebody_else
 from support.trees import tree
 

@@ -12,8 +12,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fietsupdate.backup.create import folder_of, refuse_shared
 from fietsupdate.backup.meter import ByteMeter
+from fietsupdate.backup.places import folder_of, refuse_shared
 from fietsupdate.commands.rehearsal import removal
 from fietsupdate.commands.rehearsal.inventory import Inventory
 from fietsupdate.commands.rehearsal.substitution import Substitution, substituted, substituted_ini, substitution_of
@@ -28,10 +28,11 @@ from fietsupdate.errors import UNCHANGED, DatabaseError, FilesError
 from fietsupdate.filesystem import lock
 from fietsupdate.filesystem.file_record import FileRecord
 from fietsupdate.filesystem.layout import ledger_file, make_home
+from fietsupdate.filesystem.measure import measure
 from fietsupdate.filesystem.paths import database_files
 from fietsupdate.filesystem.posix.durable import atomic_write
 from fietsupdate.filesystem.space import BLOCK, mib, refuse_few_inodes, reserve_of, room
-from fietsupdate.filesystem.tree_copy import copy_tree, digest, measure
+from fietsupdate.filesystem.tree_copy import copy_tree, digest
 from fietsupdate.views import DatabaseView
 
 if TYPE_CHECKING:
