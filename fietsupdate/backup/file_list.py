@@ -1,4 +1,4 @@
-"""The list of a backup's files, while it is written; and beside it the inodes by which the next backup knows them again."""
+"""The list of a backup's files, while it is written; beside it the inodes by which the next backup knows them again."""
 
 from __future__ import annotations
 
