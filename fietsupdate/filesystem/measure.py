@@ -48,8 +48,7 @@ def measure(
         several: Device and inode of all files that have several names in this tree, where that is known.
     """
     top = os.path.realpath(source)
-    left_out, count, size = left_out_of(top, leave_out), 0, 0
-    linked = _Counted(several)
+    left_out, count, counted = left_out_of(top, leave_out), 0, _Counted(earlier, several)
     waiting = [""]
     while waiting:
         folder = waiting.pop()
@@ -63,22 +62,31 @@ def measure(
                     continue
                 if entry.is_dir(follow_symlinks=False):
                     waiting.append(path)
-                    continue
-                with suppress(FileNotFoundError):
-                    status = entry.stat(follow_symlinks=False)
-                    if earlier is None or status.st_nlink > 1 or earlier.find(entry.name, status) is None:
-                        count += 1
-                        size += linked.content(status)
-    return count, size
+                else:
+                    count += counted.add(entry)
+    return count, counted.size
 
 
 class _Counted:
-    """The content of files, each counted once for all of its names."""
+    """The files that are copied, with the content of each counted once for all of its names."""
 
-    def __init__(self, several: Collection[tuple[int, int]] | None) -> None:
-        self._several, self._linked = several, set[tuple[int, int]]()
+    def __init__(self, earlier: Earlier | None, several: Collection[tuple[int, int]] | None) -> None:
+        self._earlier, self._several = earlier, several
+        self._linked = set[tuple[int, int]]()
+        self.size = 0
 
-    def content(self, status: os.stat_result) -> int:
+    def add(self, entry: os.DirEntry[str]) -> bool:
+        """Count an entry that is no folder; return whether it is copied, not linked."""
+        try:
+            status = entry.stat(follow_symlinks=False)
+        except FileNotFoundError:
+            return True  # it may come back
+        if self._earlier is not None and status.st_nlink == 1 and self._earlier.find(entry.name, status) is not None:
+            return False
+        self.size += self._content(status)
+        return True
+
+    def _content(self, status: os.stat_result) -> int:
         """Return the bytes that a file's content needs; 0 if another name of it was counted."""
         if not stat.S_ISREG(status.st_mode):
             return 0
