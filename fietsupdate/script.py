@@ -204,7 +204,7 @@ class UpdateScript:
         if connection is None:
             raise UpdateFailedError(
                 f"self.connection was used, but {self._surroundings.no_connection}",
-                hint="Say 'atomic = True' in the script, or open a connection to config['sqlalchemy.url'].",
+                hint="Say `atomic = True` in the script, or open a connection to config['sqlalchemy.url'].",
             )
         return connection
 

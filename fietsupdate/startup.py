@@ -146,7 +146,7 @@ def _not_current(status: Status, config: Config) -> NotCurrentError:
 def _hint(config: Config, problem: Problem | None) -> str:
     if problem is not None and problem.hint:
         return problem.hint
-    return f"Type '{command_line(config, 'update')}', then start the application again."
+    return f"Type `{command_line(config, 'update')}`, then start the application again."
 
 
 def _as_a_guest(work: Callable[[], T]) -> T:

@@ -35,6 +35,7 @@ for example. `require_current` and `ensure_current` raise a `NotCurrentError`, w
 """
 
 OWN = {
+    "backup_damaged": "A backup has changed since it was made.",
     "foreign_folder": "`.fietsupdate` is not a folder, belongs to another user, or can be written by others.",
     "unexpected": "An exception that no code foresaw; `details` has its type. It is a bug in fietsupdate, or in what "
     "the message names.",

@@ -53,7 +53,7 @@ from fietsupdate.filesystem.posix.rename import erase
 from fietsupdate.filesystem.space import BLOCK, is_full, mib, refuse_few_inodes, reserve_of, room, standing
 from fietsupdate.filesystem.tree_copy import Links, copy_tree, digest
 from fietsupdate.model import fingerprint
-from fietsupdate.model.clock import now
+from fietsupdate.model.clock import now, shown_time
 from fietsupdate.planning.version_hooks import Recorded
 from fietsupdate.views import DatabaseView
 
@@ -125,7 +125,7 @@ class BackupWriter:
                 f"A backup needs {mib(need)} MiB in {self.folder}, and {mib(reserve)} MiB more are to stay free; "
                 f"there are {mib(free)} MiB.",
                 stands=UNCHANGED,
-                hint="Free some space, take away backups with 'fietsupdate backup prune', or name a folder on a larger "
+                hint="Free some space, take away backups with `fietsupdate backup prune`, or name a folder on a larger "
                 "disk: backup_dir in the configuration.",
             )
 
@@ -245,8 +245,8 @@ class BackupWriter:
         there = [*directory.inspect_directory(self.folder).backups, *found(self.instance.application).backups]
         newest = max(there, key=lambda one: one.manifest.created_at, default=None)
         if newest is not None and newest.manifest.created_at > created_at:
-            when = newest.manifest.created_at[:19].replace("T", " ")
-            self.instance.tell("warning", f"The clock went back: {newest.name} was made at {when} UTC, later than now.")
+            when = shown_time(newest.manifest.created_at)
+            self.instance.tell("warning", f"The clock went back: {newest.name} was made at {when}, later than now.")
         return max((one.manifest.serial for one in there), default=0) + 1
 
     def _dumped(self, partial: Path) -> Stored:

@@ -361,5 +361,5 @@ def _without_vault(manifest: Manifest) -> Problem:
         "vault_gone",
         f"The backup {manifest.name} holds the database only. Its other half was the vault of one update, which is "
         "no longer open, or no longer the last one.",
-        "Restore a backup of both halves: 'fietsupdate backup list' shows them.",
+        "Restore a backup of both halves: `fietsupdate backup list` shows them.",
     )

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from fietsupdate.database.inspect import Destination
 
 HALF = "The instance is half restored: {what}. What was live before is kept until both halves are in place."
-GO_ON = "Mend the cause, then type 'fietsupdate recover': it goes on where the restore stopped."
+GO_ON = "Mend the cause, then type `fietsupdate recover`: it goes on where the restore stopped."
 
 
 @dataclass(frozen=True)
@@ -196,7 +196,7 @@ class Restorer:
                 f"The restore of {found.backup} was begun on the database {found.database}, but env.py connects to "
                 f"{self.destination.shown}.",
                 stands=HALF.format(what="one half may be restored, the other not"),
-                hint="Correct the URL of the database, then type 'fietsupdate recover'.",
+                hint="Correct the URL of the database, then type `fietsupdate recover`.",
             )
 
     def _play_back(self, found: RestoreJournal) -> tuple[Path, ...]:
@@ -240,7 +240,7 @@ class Restorer:
             raise FilesError(
                 f"What was there before the restore could not be cleared away: {str(error).rstrip('.')}.",
                 stands=f"The restore is complete: both halves are as in {found.backup}.",
-                hint=getattr(error, "hint", "") or "Mend the cause, then type 'fietsupdate recover'.",
+                hint=getattr(error, "hint", "") or "Mend the cause, then type `fietsupdate recover`.",
             ) from error
 
     def _clear_roots(self, found: RestoreJournal) -> None:
@@ -306,7 +306,7 @@ class Restorer:
         if missing := [name for name in names if name not in self.roots]:
             raise FilesError(
                 f"The restore of {found.backup} was begun with the further root {missing[0]}, which is not configured.",
-                hint="Bring extra_dirs back, then type 'fietsupdate recover'.",
+                hint="Bring extra_dirs back, then type `fietsupdate recover`.",
             )
         return {name: self.roots[name] for name in names}
 

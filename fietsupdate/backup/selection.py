@@ -1,4 +1,4 @@
-"""What of a backup is asked for by single files, compared with what is there now; nothing is changed."""
+"""Compare the requested files of a backup with the present ones; change nothing."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ MOST_NAMED = 10
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What of a backup was asked for, beside what is there now."""
+    """The requested files of a backup, compared with the present ones."""
 
     backup: Backup
     missing: tuple[FileRecord, ...]
-    """What is not there, and comes back; in the order of the listing, folders before what is in them."""
+    """The missing files, which will be brought back, in the order of the listing: folders before their content."""
     present: tuple[FileRecord, ...]
-    """Files and links that are there, with the same content."""
+    """The files and links that exist with the same content."""
     different: tuple[FileRecord, ...]
-    """What is there, and is another thing or has other content; in the way of what comes back, too."""
+    """The paths with another kind of file or other content, and those that are in the way of missing files."""
     folders: Mapping[tuple[str, str], FileRecord]
-    """All folders that are asked for or are above what is, by root and path."""
+    """All requested folders and the folders above requested files, by root and path."""
     contents: Mapping[tuple[str, str], FileRecord]
-    """Of hard links that come back, the file whose content each of them has."""
+    """For each hard link that will be brought back, the file that has its content."""
 
     @property
     def bytes(self) -> int:
-        """How many bytes of content come back."""
+        """The bytes of content that will be brought back."""
         return sum(self.content_of(record).size for record in self.missing)
 
     @property
     def files(self) -> tuple[str, ...]:
-        """What comes back, as it is told; folders only where nothing in them comes back."""
+        """The names of what will be brought back; a folder only if nothing in it is brought back."""
         above = {(one.root, one.path.rpartition("/")[0]) for one in self.missing}
         return tuple(
             Place(one.root, one.path).shown
@@ -54,7 +54,7 @@ class Selection:
 
     @property
     def present_files(self) -> tuple[str, ...]:
-        """What is there already, as it is told."""
+        """The names of the files that exist already."""
         return tuple(Place(one.root, one.path).shown for one in self.present)
 
     def content_of(self, record: FileRecord) -> FileRecord:
@@ -63,10 +63,10 @@ class Selection:
 
 
 def holds(backup: Backup, places: Iterable[Place]) -> bool:
-    """Return whether a backup has all of these files and folders.
+    """Return whether a backup contains all of these files and folders.
 
     Raises:
-        ValueError: its listing cannot be followed.
+        ValueError: Its listing cannot be read.
     """
     wanted = set(places)
     for record in records(backup):
@@ -77,17 +77,17 @@ def holds(backup: Backup, places: Iterable[Place]) -> bool:
 
 
 def select(backup: Backup, places: Sequence[Place], roots: Mapping[str, Path], keep_out: Iterable[Path]) -> Selection:
-    """Compare what is asked for of a backup with what is there; change nothing.
+    """Compare the requested files of a backup with the present ones; change nothing.
 
     Args:
-        backup: One that holds files.
+        backup: A backup with files.
         places: Files, links, and folders with everything in them.
         roots: The roots by name.
         keep_out: The application's own SQLite databases.
 
     Raises:
-        UsageError: the backup does not have it, or it is the application's own database.
-        FilesError: its listing is not as it was made.
+        UsageError: The backup does not contain a path, or it is the application's own database.
+        FilesError: The backup's listing has changed since it was made.
     """
     _refuse_changed_listing(backup)
     try:
@@ -110,10 +110,10 @@ def select(backup: Backup, places: Sequence[Place], roots: Mapping[str, Path], k
 
 
 def refuse_different(selection: Selection) -> None:
-    """Refuse to bring back what has other content now: nothing that is there is replaced.
+    """Refuse to bring back files that have other content now: no existing file is replaced.
 
     Raises:
-        RefusedError: names it, and says how to go on.
+        RefusedError: The message names the files, and what to do.
     """
     if not (different := selection.different):
         return
@@ -128,7 +128,7 @@ def refuse_different(selection: Selection) -> None:
 
 
 class _Comparison:
-    """Looks at what is where a file of a backup would come back."""
+    """Compares the files of a backup with the present files at their paths."""
 
     def __init__(self, paths: Mapping[str, Paths]) -> None:
         self._paths = paths
@@ -158,7 +158,7 @@ class _Comparison:
             self._folders.close()
 
     def _has_room(self, paths: Paths, path: str) -> bool:
-        """Return whether no file or symlink has the name of a folder above a path."""
+        """Return whether no file or symlink takes the name of a folder above a path."""
         above = path.rpartition("/")[0]
         while above:
             here = seen_below(self._folders, paths.absolute(above))
@@ -169,7 +169,7 @@ class _Comparison:
 
 
 def _asked(backup: Backup, places: Sequence[Place]) -> tuple[list[FileRecord], dict[tuple[str, str], FileRecord]]:
-    """Go through the listing once: what is asked for, and the folders of that or above it."""
+    """Read the listing once; return the requested records, and the folders among or above them."""
     wanted, seen = {*places}, set[Place]()
     above = {Place(place.root, folder) for place in places for folder in _above(place.path)}
     asked, folders = list[FileRecord](), dict[tuple[str, str], FileRecord]()
@@ -186,13 +186,13 @@ def _asked(backup: Backup, places: Sequence[Place]) -> tuple[list[FileRecord], d
             f"The backup {backup.name} does not have {', '.join(lacking[:MOST_NAMED])}.",
             stands=UNCHANGED,
             hint="Paths are relative to the data directory; NAME:PATH is in the further root of that name. "
-            "'fietsupdate backup list' shows the other backups.",
+            "`fietsupdate backup list` shows the other backups.",
         )
     return asked, folders
 
 
 def _contents(backup: Backup, asked: Sequence[FileRecord]) -> dict[tuple[str, str], FileRecord]:
-    """Find the records of the files that hard links are other names of."""
+    """Return the records of the files that the requested hard links belong to."""
     links = [record for record in asked if record.kind == "hardlink"]
     firsts = {(record.linked_root, record.target) for record in links}
     if not firsts:
@@ -214,7 +214,7 @@ def _refuse_changed_listing(backup: Backup) -> None:
         raise UsageError(
             f"The backup {backup.name} holds the database alone.",
             stands=UNCHANGED,
-            hint="fietsupdate backup list",
+            hint="Type `fietsupdate backup list`.",
         )
     try:
         os.close(opened(backup.listing))
@@ -226,11 +226,11 @@ def _refuse_changed_listing(backup: Backup) -> None:
 
 
 def damaged(backup: Backup, reason: str) -> FilesError:
-    """Make the error about a backup that is not as it was made."""
+    """Return the error about a backup that has changed since it was made."""
     error = FilesError(
         f"In the backup {backup.name}, {reason}.",
         stands=UNCHANGED,
-        hint="Take another backup: 'fietsupdate backup list' shows them.",
+        hint="Take another backup: `fietsupdate backup list` shows them.",
     )
     error.code = "backup_damaged"
     return error

@@ -1,8 +1,8 @@
-"""Brings single files of a backup back into the roots, and replaces nothing that is there.
+"""Bring single files of a backup back into the roots; no existing file is replaced.
 
-A file's content is what the backup's listing says, or it does not come back: it is read while it is copied. Mode,
-owner, time and attributes come from the listing, too, as far as this user can give them. Where a file comes to be, a
-name was free; so whatever is killed, nothing that was there is touched.
+A file is brought back only with the content that the backup's listing records: it is checked while it is copied. Mode,
+owner, time and attributes come from the listing, too, as far as this user may set them. Files are created only under
+free names; so wherever the process is killed, no existing file has been touched.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ def bring_back(
     warn: Callable[[str], None],
     moved: Callable[[int], None],
 ) -> None:
-    """Copy what is missing to its place, each file when its content has been read and found as it was.
+    """Copy the missing files to their places, each after its content was read and checked.
 
     Args:
-        selection: What was selected under the lock.
-        files: The transaction that it belongs to.
-        warn: Told, in words, of what does not come back as it was.
-        moved: Told how many bytes were copied since the last time.
+        selection: The selection, made under the lock.
+        files: The transaction that this belongs to.
+        warn: Called with a sentence about files that do not come back exactly as they were.
+        moved: Called with the number of bytes that were copied since the last call.
 
     Raises:
-        FilesError: a file in the backup is not what it was.
-        OSError: something is in the way, or the disk is full.
+        FilesError: A file in the backup has changed.
+        OSError: A file is in the way, or the disk is full.
     """
     bringer = _Bringer(selection, files, moved)
     for record in selection.missing:
@@ -63,9 +63,9 @@ class _Bringer:
         self._sources = Folders()
         self._verbs: dict[str, _Verbs] = {}
         self._made: list[tuple[str, str, Meta]] = []
-        """Links and folders, outermost first, whose look is set at the end."""
+        """The new links and folders, outermost first, whose attributes are set at the end."""
         self._placed: set[tuple[str, str]] = set()
-        """Files that came back; what were other names of one become that again."""
+        """The files that were brought back; further names of them become hard links again."""
         self._others: list[str] = []
 
     def bring(self, record: FileRecord) -> None:
@@ -89,7 +89,10 @@ class _Bringer:
                 self._placed.add((record.root, record.path))
 
     def finish(self, warn: Callable[[str], None]) -> None:
-        """Give folders and links the look that the listing says, those inside first; tell of what is not as it was."""
+        """Set the recorded attributes of folders and links, the innermost first.
+
+        Warn about owners that were not restored.
+        """
         for root, path, meta in reversed(self._made):
             self._verbs[root].dress(path, meta)
         if self._others:
@@ -140,16 +143,16 @@ class _Bringer:
 
 
 class _Verbs(Files):
-    """The verbs by which names that are free are filled in one root."""
+    """The verbs that create files under free names in one root."""
 
     def missing_above(self, path: str) -> list[str]:
-        """Name the folders above a path that are not there, outermost first."""
+        """Return the missing folders above a path, outermost first."""
         with self._changes.at_work():
             return [record.path for record in self._parents(path)]
 
     @at_work
     def make_folder(self, path: str, meta: Meta | None) -> None:
-        """Make a folder, open to its owner until it gets its look."""
+        """Make a folder, open to its owner until its attributes are set."""
         if self._changes.look_into(self._root, path) is not None:
             return
         self._own(path)
@@ -158,14 +161,14 @@ class _Verbs(Files):
 
     @at_work
     def link(self, path: str, text: str, meta: Meta) -> None:
-        """Make a symlink, whatever it leads to: it is what it was."""
+        """Make a symlink with its former target, wherever that leads."""
         self._own(path)
         self._check_free(path)
         self._changes.make(Record(Do.SYMLINK, self._root, path, text, after=meta))
 
     @at_work
     def place(self, path: str, copy: Callable[[int], None], meta: Meta) -> None:
-        """Put a file in its place, whole and durable."""
+        """Put a file in its place, complete and durable."""
         self._own(path)
         self._check_free(path)
         draft = self._changes.draft(self._root, path)
@@ -180,19 +183,19 @@ class _Verbs(Files):
 
     @at_work
     def give_name(self, path: str, first: str) -> None:
-        """Give a file that came back one more name."""
+        """Make a hard link to a file that was brought back."""
         self._own(path)
         self._check_free(path)
         self._changes.make(Record(Do.LINK, self._root, path, first, was=self._look(first)))
 
     @at_work
     def dress(self, path: str, meta: Meta) -> None:
-        """Give a folder or link that was made its look."""
+        """Set the attributes of a new folder or link."""
         was, before = self._look(path), Meta.of(self._slot(path))
         if before != meta:
             self._changes.make(Record(Do.META, self._root, path, was=was, meta=before, after=meta))
 
     def _own(self, path: str) -> None:
-        """Refuse a path that a symlink leads elsewhere, since it was looked at."""
+        """Refuse a path above which a symlink has appeared since it was inspected."""
         if self._paths.resolve_change(path, follow=False) != path:
             raise FilesError(f"{self._paths.absolute(path)} is not where it was: a symbolic link is above it now.")

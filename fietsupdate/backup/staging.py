@@ -100,7 +100,7 @@ def shares_blocks(source: Path, folder: Path) -> bool:
 
 
 def give_look(path: str, look: FileAttributes, backup: Backup) -> None:
-    """Give a file that is to be moved into place the recorded mode, owner and attributes of another."""
+    """Set the recorded mode, owner and attributes of another file on a file that will be moved into place."""
     meta = harmless(Meta(look.mode, look.uid, look.gid, 0, look.xattrs), os.lstat(backup.path))
     attainable(meta).apply(path, time=False)
 
@@ -115,7 +115,7 @@ def _fixed(units: Sequence[Unit]) -> Iterator[tuple[Unit, str]]:
 
 
 class _Listed:
-    """Gives the staged files the attributes in the listing, and collects those of the folders that stay."""
+    """Sets the attributes of the staged files from the listing, and collects those of the folders that stay."""
 
     def __init__(
         self, backup: Backup, roots: Mapping[str, Path], units: Sequence[Unit], warn: Callable[[str], None]
@@ -147,7 +147,7 @@ class _Listed:
         except ValueError as error:
             raise FilesError(
                 f"The listing of the backup {self._backup.name} cannot be followed: {error}.",
-                hint="Restore another backup: 'fietsupdate backup list' shows them.",
+                hint="Restore another backup: `fietsupdate backup list` shows them.",
             ) from error
 
     def finished(self, unit: Unit) -> Unit:

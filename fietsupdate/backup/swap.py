@@ -222,7 +222,7 @@ def clear(root: Path, units: Sequence[Unit], tag: str) -> tuple[Path, ...]:
             raise FilesError(
                 f"Something is mounted at {mounted[0]}, in a folder that is to be erased.",
                 stands="Both halves are complete; only what was there before is not cleared away.",
-                hint="Unmount it, mount it where it belongs, and type fietsupdate recover.",
+                hint="Unmount it, mount it where it belongs, and type `fietsupdate recover`.",
             )
         for name in (NEW, OLD):
             try:

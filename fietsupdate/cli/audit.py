@@ -10,7 +10,7 @@ from fietsupdate.cli.options import wrong
 from fietsupdate.cli.session import Session
 
 FOUND = 9
-"""The exit code where something was found."""
+"""The exit code if there are findings."""
 
 
 def audit(

@@ -276,7 +276,9 @@ class Program(TyperGroup):
         ours = WORDS_OF_OTHERS.get(name.lower())
         if ours:
             meant = f"{ctx.command_path} {ours}"
-            return wrong(ctx.command_path, f"there is no command {name!r}; here that is '{meant}'", hint=meant)
+            return wrong(
+                ctx.command_path, f"there is no command {name!r}; here that is `{meant}`", hint=f"Type `{meant}`."
+            )
         near = get_close_matches(name, self.commands, n=1)
         meant = f"; did you mean {near[0]!r}?" if near else ""
         return wrong(ctx.command_path, f"there is no command {name!r}{meant}")

@@ -143,7 +143,7 @@ class _Request:
 
 
 def _read_words(words: Sequence[str], only: Sequence[str], *, latest: bool) -> tuple[str | None, tuple[str, ...]]:
-    """Tell the backup from the paths: after ``--only A`` more words are paths, too.
+    """Separate the backup from the paths: after ``--only A``, further words are paths, too.
 
     Raises:
         UsageError: They make no sense.
@@ -176,11 +176,11 @@ def _chosen(session: Session, updater: Updater) -> str | None:
         raise UsageError(
             "Which backup? There is no terminal to choose one on.",
             stands=UNCHANGED,
-            hint="Name it, or say --latest; 'fietsupdate backup list' shows them.",
+            hint="Name it, or say --latest; `fietsupdate backup list` shows them.",
         )
     backups = updater.restorable()
     if not backups:
-        raise UsageError("There is no backup that can be restored here.", hint="fietsupdate backup list")
+        raise UsageError("There is no backup that can be restored here.", hint="Type `fietsupdate backup list`.")
     session.err.line(f"{restores.choice(backups)}\n")
     number = session.choose("Which one?", len(backups))
     return str(backups[number - 1].path) if number else None

@@ -1,4 +1,4 @@
-"""``restore --only``: single files brought back, as the command line asks for it."""
+"""``restore --only``: bring single files back, as requested on the command line."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FilesRequest:
-    """A restore of single files; ``None`` in place of a backup is the newest one that has all of them."""
+    """A request to restore single files; without a name, the backup is the newest one that contains all of them."""
 
     session: Session
     updater: Updater
@@ -26,7 +26,7 @@ class FilesRequest:
     paths: tuple[str, ...]
 
     def plan(self, backup: str | None) -> FilesCandidate:
-        """Return what would be brought back, refusing what a run refuses."""
+        """Return what would be brought back; refuse what a run would refuse."""
         return self.updater.restore_files_plan(self.paths, backup, despite=self.despite, as_root=self.as_root)
 
     def show(self, backup: str | None) -> int:
@@ -40,7 +40,7 @@ class FilesRequest:
         return 0
 
     def ask_and_run(self, backup: str | None) -> int:
-        """Show what would be brought back, and do it after a yes; only on a terminal."""
+        """Show what would be brought back, and do it after a confirmation; only on a terminal."""
         from fietsupdate.cli.render import restored_files
         from fietsupdate.errors import UNCHANGED
 
@@ -53,7 +53,7 @@ class FilesRequest:
         return 1
 
     def run(self, backup: str | None) -> int:
-        """Bring the files back, printing what happens."""
+        """Bring the files back, and print the progress."""
         from fietsupdate.cli.render import restored_files
         from fietsupdate.cli.render.events import listener
 

@@ -86,7 +86,7 @@ class Session:
         self.check_output()
 
     def check_output(self) -> None:
-        """See that the answer could be written.
+        """Check that the answer could be written.
 
         Raises:
             FietsupdateError: it could not, and not because the reader has seen enough.

@@ -24,7 +24,7 @@ def status(ctx: typer.Context, *, as_json: Json = False) -> int:
 
 
 def check(ctx: typer.Context, *, as_json: Json = False) -> int:
-    """Say in one line whether the instance is up to date.
+    """Print in one line whether the instance is up to date.
 
     For entry points. Exit code: 0 okay, 3 outdated, 4 too_new, 5 unknown, 6 drifted, 7 interrupted, 8 updating;
     1 when nothing could be found out.

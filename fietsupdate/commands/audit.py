@@ -1,4 +1,4 @@
-"""`audit`: whether every row has its file, and every file its row. It changes nothing, and waits for nothing."""
+"""`audit`: check that every row has its file, and every file its row; change nothing, and wait for nothing."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ HALF = {
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What an audit looks at beside names and sizes."""
+    """What an audit compares besides names and sizes."""
 
     content: bool = False
-    """Whether the content of every file is read whose row says its digest."""
+    """Whether to read the content of every file whose row contains its digest."""
     sample: int | None = None
-    """How many of them are read, chosen at random; ``None`` for all or none."""
+    """The number of those files to read, chosen at random; ``None`` for all or none."""
     from_backups: bool = False
-    """Whether the copies in backups are compared with what rows say."""
+    """Whether to compare the copies in backups with the rows."""
 
 
 def audit(
@@ -57,11 +57,11 @@ def audit(
         application: The application.
         graph: All updates.
         environment: Its migration environment.
-        wanted: What is looked at.
-        on_finding: Takes the findings one by one; without it they stand in the report.
+        wanted: What is compared.
+        on_finding: Called with each finding; without it, the findings are in the report.
 
     Raises:
-        FietsupdateError: the instance cannot be looked at, or a declaration does not fit the database.
+        FietsupdateError: The instance cannot be inspected, or a declaration does not fit the database.
     """
     inspection = inspect_instance(application, graph, environment)
     declarations = declared(inspection)
@@ -73,11 +73,11 @@ def audit(
 
 
 def declared(inspection: Inspection) -> Declarations:
-    """Return what is valid at the position of an instance.
+    """Return the declarations that are valid at the position of an instance.
 
     Raises:
-        RefusedError: the database is not there, or the instance is half restored.
-        PlanError: two heads contradict each other.
+        RefusedError: The database is missing, or the instance is half restored.
+        PlanError: Two heads contradict each other.
     """
     status = inspection.status()
     if inspection.files.is_half_restored or not inspection.database.exists:
@@ -94,7 +94,7 @@ def comparison(
     declarations: Declarations,
     wanted: Wanted,
 ) -> Comparison:
-    """Read what rows name, and return what compares it with the files."""
+    """Read what the rows name; return the comparison of that with the files."""
     application = application.with_url(inspection.database.url)
     roots = roots_of(application, [inspection.database.file] if inspection.database.file else [])
     compared = Comparison(
@@ -118,7 +118,7 @@ def comparison(
 
 
 def located(application: Application, findings: Iterator[Finding], *, from_backups: bool) -> Iterator[Finding]:
-    """Add to each finding where the file may be, and which backups have one that fits."""
+    """Yield the findings, each with the possible places of the file and the backups with a copy that fits."""
     places: Whereabouts | None = None
     for finding in findings:
         if finding.kind is FindingKind.STRAY:

@@ -110,18 +110,18 @@ def refuse(inspection: Inspection) -> None:
         if problem.code in NO_PAIR:
             error = RefusedError.because(problem)
             if keeps_by(inspection) == KEEP_AS_IS:
-                error.hint += f" To keep both halves as they are until then: '{KEEP_AS_IS}'."
+                error.hint += f" To keep both halves as they are until then: `{KEEP_AS_IS}`."
             raise error
     if not inspection.database.exists:
         raise RefusedError(
             f"There is nothing to copy yet: the database file {inspection.database.file} does not exist.",
             stands=UNCHANGED,
-            hint="fietsupdate update",
+            hint="Type `fietsupdate update`.",
         )
 
 
 def listed(application: Application) -> Shelf:
-    """Look for backups where the configuration keeps them, and see which lead nowhere any more.
+    """Return the backups in the configured folder, with those that no longer lead anywhere marked as spent.
 
     This needs no database.
     """
@@ -132,7 +132,7 @@ def listed(application: Application) -> Shelf:
 
 
 def chosen(application: Application, name: str | None) -> Backup:
-    """Find a backup.
+    """Return the backup of a name.
 
     Args:
         application: The entered configuration.
@@ -150,7 +150,7 @@ def chosen(application: Application, name: str | None) -> Backup:
         if (newest := next(whole, None)) is not None:
             return newest
         _refuse_damaged_only(there)
-        raise UsageError(f"There is no backup in {there.folder}.", hint="fietsupdate backup")
+        raise UsageError(f"There is no backup in {there.folder}.", hint="Type `fietsupdate backup`.")
     by_name = {backup.name: backup for backup in there.backups}
     if name in by_name:
         return by_name[name]
@@ -158,7 +158,7 @@ def chosen(application: Application, name: str | None) -> Backup:
         raise _damaged(there.folder / name, there.broken[name])
     near = get_close_matches(name, by_name, n=1)
     meant = f", did you mean {near[0]}?" if near else "."
-    raise UsageError(f"There is no backup {name!r} in {there.folder}{meant}", hint="fietsupdate backup list")
+    raise UsageError(f"There is no backup {name!r} in {there.folder}{meant}", hint="Type `fietsupdate backup list`.")
 
 
 def _refuse_damaged_only(there: Shelf) -> None:
@@ -172,12 +172,14 @@ def _refuse_damaged_only(there: Shelf) -> None:
         raise FilesError(
             f"No backup in {there.folder} is complete: {reasons}.",
             stands=UNCHANGED,
-            hint="fietsupdate backup",
+            hint="Type `fietsupdate backup`.",
         )
 
 
 def _damaged(path: Path, reason: object) -> FilesError:
-    return FilesError(f"{path} is no complete backup: {reason}.", stands=UNCHANGED, hint="fietsupdate backup list")
+    return FilesError(
+        f"{path} is no complete backup: {reason}.", stands=UNCHANGED, hint="Type `fietsupdate backup list`."
+    )
 
 
 def _read(path: Path) -> Backup:
@@ -242,7 +244,7 @@ def _pruned(run: Run, inspection: Inspection, keep: int | None, done: str = "") 
         raise FilesError(
             f"Not all of what need not be kept could be taken away: {str(error).rstrip('.')}.",
             stands=f"{done}Taken away: {', '.join(names) or 'none'}. All other backups are whole.",
-            hint="Mend the cause, then type 'fietsupdate backup prune'.",
+            hint="Mend the cause, then type `fietsupdate backup prune`.",
         ) from error
     if gone:
         run.emit(Event("backups_pruned", now(), text=", ".join(gone), details={"names": list(gone)}))

@@ -33,7 +33,7 @@ from fietsupdate.model import Event
 from fietsupdate.model.clock import now
 
 DECIDED = (
-    "Nothing was changed yet. The next 'fietsupdate recover' finishes the restore, or removes what it has brought."
+    "Nothing was changed yet. The next `fietsupdate recover` finishes the restore, or removes what it has brought."
 )
 
 
@@ -168,7 +168,7 @@ class StagedRestore:
         if not self.restorer.is_of(beside, self.backup.manifest):
             raise RefusedError(
                 f"The dump in {self.backup.name} is not the one that its manifest tells of: its ledger ends elsewhere.",
-                hint="Restore another backup: 'fietsupdate backup list' shows them.",
+                hint="Restore another backup: `fietsupdate backup list` shows them.",
             )
 
     def _open_vault(self) -> None:

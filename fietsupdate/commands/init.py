@@ -117,7 +117,7 @@ def _target(ini: Path | None, toml: Path | None, alembic_section: str, alembic_c
     if toml and (table := Toml.read(toml)).table("tool.alembic") is not None:
         return table
     if alembic_config and (ini or toml):
-        return Ini.read(ini) if ini else Toml.read(toml)  # type: ignore[arg-type]  # one of them is there
+        return Ini.read(ini) if ini else Toml.read(toml)  # type: ignore[arg-type]  # one of the two exists
     names = " or ".join(str(path) for path in (ini, toml) if path)
     raise ConfigError(
         f"Alembic is not configured: there is no [{alembic_section}] section in {names}.",

@@ -77,7 +77,7 @@ class Inspection:
 
 
 def inspect_instance(application: Application, graph: Graph, environment: Environment) -> Inspection:
-    """Look at both halves; change nothing, wait for nothing (invariant 10).
+    """Read both halves; change nothing, and wait for nothing (invariant 10).
 
     The halves are read one after the other. If the files have changed meanwhile, another process was at work between
     the two readings, so that they do not belong together; then both are read again.
@@ -107,7 +107,7 @@ def inspect_instance(application: Application, graph: Graph, environment: Enviro
 
 
 def inspect_data_dir(application: Application) -> FilesView:
-    """Read what the data directory says, with the restore that lies open in it, if one does."""
+    """Return what the data directory says, with its open restore, if there is one."""
     files = ledger.inspect_files(application.data_dir, application.config.version_file)
     return replace(files, restore=_open_restore(application.data_dir))
 

@@ -1,4 +1,4 @@
-"""Keeper: what brings single files back and puts files away, and touches no row."""
+"""Keeper: the commands that restore single files or put files away, and change no row."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Keeper(Author):
-    """What changes files alone."""
+    """The commands that change files alone."""
 
     def restore_files_plan(
         self,
@@ -24,7 +24,10 @@ class Keeper(Author):
         despite: Collection[Despite] = (),
         as_root: bool = True,
     ) -> FilesCandidate:
-        """Say what `restore_files` would bring back, and raise its refusals; the files in the backup are not read."""
+        """Return what `restore_files` would bring back, and raise its refusals.
+
+        The files in the backup are not read.
+        """
         from fietsupdate.commands.restore_files import check
 
         with self._run(as_root=as_root) as run:
@@ -40,19 +43,19 @@ class Keeper(Author):
         lock_timeout: float | None = None,
         as_root: bool = False,
     ) -> RestoredFiles:
-        """Bring single files back from a backup; no row changes, and nothing that is there is replaced.
+        """Bring single files back from a backup; no row changes, and no existing file is replaced.
 
         Args:
-            paths: Files, or folders with all that is in them: relative to the data directory, ``NAME:PATH`` in a
+            paths: Files, or folders with everything in them: relative to the data directory, ``NAME:PATH`` in a
                 further root, or absolute.
-            name: Name of a backup, or path of its folder; ``None`` for the newest that has all of these.
-            despite: What it is done in spite of.
-            on_event: Told of everything that happens.
+            name: Name of a backup, or path of its folder; ``None`` for the newest that contains all of the paths.
+            despite: The obstacles that the user overrides.
+            on_event: Called with every event.
             lock_timeout: Seconds to wait for another updater; ``None`` as configured.
-            as_root: Whether root may work on somebody else's data directory.
+            as_root: Whether root may work on another user's data directory.
 
         Raises:
-            FietsupdateError: What went wrong; nothing was changed.
+            FietsupdateError: The restore failed; nothing was changed.
         """
         from fietsupdate.commands.restore_files import restore_files
 

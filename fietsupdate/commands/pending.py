@@ -48,9 +48,9 @@ def refuse_pending(context: Any, config: Config | None = None) -> None:
     if waiting:
         more = f" and {len(waiting) - 1} more" if len(waiting) > 1 else ""
         raise alembic_refusal(
-            f"Updates wait ({waiting[0]}{more}), and 'alembic upgrade' would change the schema without their files. "
-            f"Type '{command_line(own, 'update')}' instead. If you mean it: "
-            f"'alembic -x {'='.join(DESPITE)} upgrade ...'."
+            f"Updates wait ({waiting[0]}{more}), and `alembic upgrade` would change the schema without their files. "
+            f"Type `{command_line(own, 'update')}` instead. If you mean it: "
+            f"`alembic -x {'='.join(DESPITE)} upgrade ...`."
         )
 
 

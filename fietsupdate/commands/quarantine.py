@@ -1,4 +1,4 @@
-"""The quarantine: files that no row names are put there, listed, brought back, and deleted for good. No row changes."""
+"""The quarantine: files without a row are put there, listed, released, and deleted for good. No row changes."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ from fietsupdate.filesystem.quarantine.store import Look, Quarantine
 from fietsupdate.model import Event
 from fietsupdate.model.clock import now
 
-LIST = "fietsupdate quarantine list"
+LIST = "Type `fietsupdate quarantine list`."
 _AGE = re.compile(r"(\d+)\s*([smhdw])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What one quarantine holds now."""
+    """The present content of one quarantine."""
 
     name: str
     created_at: str
     command: str
-    """What put the files there."""
+    """The command that put the files there."""
     files: int
     bytes: int
     roots: Mapping[str, int]
-    """How many of the files are of each root; "" is the data directory."""
+    """The number of files by root; "" is the data directory."""
     paths: tuple[str, ...] = ()
-    """The files, as they are typed; only where one quarantine was asked for."""
+    """The files, in the form of the command line; only if a single quarantine was requested."""
     absent: tuple[str, ...] = ()
-    """Further roots in which a part of it is not to be seen: not mounted, or not configured any more."""
+    """The further roots whose part is missing: not mounted, or not configured any more."""
     damaged: str = ""
-    """Why it cannot be told what it holds; "" where it can."""
+    """Why the content cannot be read; "" if it can."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,35 +54,35 @@ class QuarantineList:
     quarantines: tuple[Held, ...]
     """Newest first."""
     damaged: Mapping[str, str]
-    """Folders among them that cannot be read, each with the reason."""
+    """Folders that cannot be read as a quarantine, each with the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReleasedFiles:
-    """What came back from quarantine."""
+    """The files that were released from quarantine."""
 
     files: int
     bytes: int
     names: tuple[str, ...]
-    """The quarantines that files were taken out of."""
+    """The quarantines that files were taken from."""
     occupied: tuple[str, ...]
-    """What stays there, as something else has its path."""
+    """The files that stay there, since their paths are taken."""
 
 
 @dataclass(frozen=True, slots=True)
 class Purged:
-    """What was deleted for good, or would be."""
+    """The quarantines that were deleted for good, or would be."""
 
     quarantines: tuple[Held, ...]
 
     @property
     def files(self) -> int:
-        """How many files it was."""
+        """The number of files in them."""
         return sum(one.files for one in self.quarantines)
 
     @property
     def bytes(self) -> int:
-        """How many bytes they had."""
+        """The bytes of those files."""
         return sum(one.bytes for one in self.quarantines)
 
 
@@ -92,14 +92,14 @@ def roots_of(application: Application) -> dict[str, Path]:
 
 
 def listed(application: Application, name: str | None = None) -> QuarantineList:
-    """Say what is in quarantine; no database is needed, and nothing changes.
+    """Return the content of the quarantine; this needs no database, and changes nothing.
 
     Args:
         application: The entered configuration.
-        name: The one whose files are listed, too; ``None`` for all, without their files.
+        name: The quarantine whose files are listed, too; ``None`` for all, without their files.
 
     Raises:
-        UsageError: There is none of this name.
+        UsageError: No quarantine has this name.
     """
     there = _look(application)
     chosen = there.quarantines if name is None else (_named(there, name),)
@@ -108,14 +108,14 @@ def listed(application: Application, name: str | None = None) -> QuarantineList:
 
 
 def release(run: Run, words: Sequence[str]) -> ReleasedFiles:
-    """Bring files back from quarantine; none that is there is replaced.
+    """Release files from quarantine; no existing file is replaced.
 
     Args:
         run: The instance.
         words: Names of quarantines, and paths of files or folders; none for everything.
 
     Raises:
-        FietsupdateError: What went wrong; nothing was changed.
+        FietsupdateError: The release failed; nothing was changed.
     """
     with run.interruptible([]):
         run.check_hands()
@@ -155,7 +155,7 @@ def _released(
 
 
 def purgeable(application: Application, older_than: timedelta | None, names: Sequence[str]) -> Purged:
-    """Say what `purge` would delete; change nothing."""
+    """Return what `purge` would delete; change nothing."""
     return Purged(tuple(map(_held, _chosen(_look(application), older_than, names))))
 
 
@@ -164,11 +164,11 @@ def purge(run: Run, older_than: timedelta | None, names: Sequence[str]) -> Purge
 
     Args:
         run: The instance.
-        older_than: Delete those that were made before so much time; ``None`` for those that are named only.
-        names: Delete these; with `older_than`, only those of them.
+        older_than: Delete quarantines of at least this age; ``None`` for the named ones only.
+        names: Delete these; with `older_than`, only the old ones among them.
 
     Raises:
-        FietsupdateError: What went wrong; what was not deleted is whole.
+        FietsupdateError: The deletion failed; every quarantine that was not deleted is complete.
     """
     with run.interruptible([]):
         run.check_hands()
@@ -185,10 +185,10 @@ def purge(run: Run, older_than: timedelta | None, names: Sequence[str]) -> Purge
 
 
 def age(text: str) -> timedelta:
-    """Read an age: ``30d``, ``12h``, ``90m``; weeks and seconds, too.
+    """Parse an age: ``30d``, ``12h``, ``90m``; weeks and seconds, too.
 
     Raises:
-        UsageError: It is none.
+        UsageError: The text is no age.
     """
     found = _AGE.fullmatch(text.strip().lower())
     if found is None:
@@ -200,10 +200,10 @@ def age(text: str) -> timedelta:
 
 
 def settled(run: Run, command: str) -> Inspection:
-    """Settle what lies open, and refuse where an update is half done or the halves do not fit together.
+    """Settle an open transaction; refuse if an update is half done, or the halves do not fit each other.
 
     Raises:
-        FietsupdateError: What stands against changing files.
+        FietsupdateError: The obstacle.
     """
     seen = run.settled_out_of_service(command)
     for problem in seen.status(locked_by_us=True).problems:
@@ -265,7 +265,7 @@ def _chosen(there: Look, older_than: timedelta | None, names: Sequence[str]) -> 
 
 
 def _time(text: str) -> datetime:
-    """Read a time of a manifest; one that is none is not old."""
+    """Parse a time of a manifest; a text that is no time counts as new."""
     try:
         return datetime.fromisoformat(text).astimezone(UTC)
     except ValueError:

@@ -88,7 +88,7 @@ class _Rehearsing:
         inspection = self.run.inspect()
         if inspection.files.holder is None and not self._agreed(
             inspection
-        ):  # what another process is at work on is waited for
+        ):  # if another process holds the lock, wait for it first
             return None
         self.run.check_hands()
         began = time.monotonic()
@@ -124,7 +124,7 @@ class _Rehearsing:
         self.left = where
 
     def _defer_signals(self) -> None:
-        """Let a signal wait while the clone is removed."""
+        """Hold signals back while the clone is removed."""
         self.run.signals.deferred = True
 
     def _raise_deferred(self) -> None:
@@ -173,7 +173,7 @@ class _Rehearsing:
 
         def work(listener: Callable[[Event], None]) -> Rehearsal:
             on_clone = replace(self.run, application=clone.application, policy=None, listener=listener)
-            clone.rename_instance()  # an env.py that ignores where it is pointed to is no failure of the updates
+            clone.rename_instance()  # an env.py that ignores the given URL is no failure of the updates
             bookkeeping = frozenset(version_tables(on_clone.environment))
             trial = Trial(clone, on_clone, self.plan, self.target, bookkeeping)
             return trial.go(report, round_trip=self.round_trip)

@@ -26,7 +26,7 @@ def refuse_another(plan: Plan, agreed: Plan) -> None:
 
 
 def without_replanning(action: Callable[[], None]) -> None:
-    """Do something for which no new plan can be made."""
+    """Run an action for which no new plan can be made."""
     try:
         action()
     except PlanChangedError as error:
@@ -34,7 +34,7 @@ def without_replanning(action: Callable[[], None]) -> None:
 
 
 def concurrent_change(done: Sequence[str]) -> RefusedError:
-    """Return the error of an instance that is never where the plan begins."""
+    """Return the error of an instance that changes each time before its plan can begin."""
     return RefusedError(
         "The instance moves while it is to be changed: another process is at work on its database.",
         stands=f"Finished by this run: {', '.join(done) or 'nothing'}.",

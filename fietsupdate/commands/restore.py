@@ -84,7 +84,7 @@ class FoundBackup:
 
 
 def find(run: Run, name: str | None, inspection: Inspection, despite: Collection[Despite]) -> FoundBackup:
-    """Find a backup by its name or path; ``None`` is the newest that can be restored here.
+    """Return the backup of a name or path; ``None`` is the newest that can be restored here.
 
     If the configuration names a distribution, the newest backup is the one that the installed version fits; if none
     does, it is the newest of all, which is refused afterwards.
@@ -99,7 +99,8 @@ def find(run: Run, name: str | None, inspection: Inspection, despite: Collection
         backup, unfit = _newest_that_fits(there, restore_target(run, inspection)) if by_version else (there[0], {})
         return FoundBackup(backup, found(run.application).passed_over(backup), unfit)
     raise UsageError(
-        f"There is no backup in {folder_of(run.application)} that can be restored.", hint="fietsupdate backup list"
+        f"There is no backup in {folder_of(run.application)} that can be restored.",
+        hint="Type `fietsupdate backup list`.",
     )
 
 
@@ -125,7 +126,7 @@ def check(run: Run, name: str | None, despite: Collection[Despite]) -> Candidate
         check_service(run.application)
     StagedRestore(
         run, Restorer(run.application, run.environment, run.signals, run.emit), backup, inspection
-    ).begun()  # finds obstacles
+    ).begun()  # to find obstacles
     roots = {"": run.application.data_dir, **run.application.config.extra_dirs}
     taken = tuple(roots[root] for root in ("", *backup.manifest.extra_dirs))
     return Candidate(
@@ -153,7 +154,7 @@ def restore(run: Run, name: str | None, despite: Collection[Despite]) -> Restore
     with run.interruptible([]):
         run.check_hands()
         left = restore_journal.open_restore(run.application.data_dir)
-        with run.locked("restore"):  # which finishes what was cut off
+        with run.locked("restore"):  # which finishes an interrupted restore
             if left is not None and left.is_half and name in {None, left.backup}:
                 done = Restored(left.backup, run.inspect().status(locked_by_us=True).current)
             else:
@@ -249,7 +250,7 @@ def refuse_barred(place: Whereabouts) -> None:
 
 
 def _inspect(run: Run) -> Inspection:
-    """Look at both halves; a database that cannot be read will do, as it will be replaced."""
+    """Return the view of both halves; an unreadable database is no error, as it will be replaced."""
     try:
         return run.inspect()
     except DatabaseError:
@@ -298,7 +299,7 @@ def _refuse_damage(run: Run, backup: Backup, despite: Collection[Despite]) -> No
         Problem(
             "backup_damaged",
             f"The backup {backup.name} is not as it was made: {listed}.",
-            "Restore another one: 'fietsupdate backup list' shows them. To restore what is left of this one, add "
+            "Restore another one: `fietsupdate backup list` shows them. To restore what is left of this one, add "
             "--despite damage.",
         )
     )

@@ -1,4 +1,4 @@
-"""Brings single files back from a backup: the database is not touched, and nothing that is there is replaced."""
+"""Bring single files back from a backup: the database is not touched, and no existing file is replaced."""
 
 from __future__ import annotations
 
@@ -27,25 +27,26 @@ COMMAND = "fietsupdate restore --only"
 
 @dataclass(frozen=True, slots=True)
 class RestoredFiles:
-    """What a restore of single files came to."""
+    """The result of a restore of single files."""
 
     name: str
     """The backup's name."""
     files: tuple[str, ...]
-    """What came back; those of further roots as ``NAME:PATH``. Folders only where nothing in them came back."""
+    """The files that were brought back, in further roots as ``NAME:PATH``; a folder only if nothing in it was brought
+    back."""
     present: tuple[str, ...]
-    """What was there already, as the backup has it."""
+    """The files that existed already, with the content in the backup."""
 
 
 @dataclass(frozen=True, slots=True)
 class FilesCandidate:
-    """What a restore of single files would bring back."""
+    """The files that a restore would bring back."""
 
     backup: Backup
     files: tuple[str, ...]
     present: tuple[str, ...]
     bytes: int
-    """Of content that would be copied."""
+    """The bytes of content that would be copied."""
 
 
 def check(run: Run, name: str | None, paths: Sequence[str], despite: Collection[Despite]) -> FilesCandidate:
@@ -53,12 +54,12 @@ def check(run: Run, name: str | None, paths: Sequence[str], despite: Collection[
 
     Args:
         run: The instance.
-        name: Name or path of the backup; ``None`` for the newest that has all of these paths.
+        name: Name or path of the backup; ``None`` for the newest that contains all of these paths.
         paths: See `fietsupdate.filesystem.place.placed`.
-        despite: What it would be done in spite of.
+        despite: The obstacles that the user overrides.
 
     Raises:
-        FietsupdateError: what stands against it.
+        FietsupdateError: The obstacle.
     """
     run.check_hands()
     selection = _selection(run, run.inspect(), name, paths, despite)
@@ -66,16 +67,16 @@ def check(run: Run, name: str | None, paths: Sequence[str], despite: Collection[
 
 
 def restore_files(run: Run, name: str | None, paths: Sequence[str], despite: Collection[Despite]) -> RestoredFiles:
-    """Bring files back that are missing.
+    """Bring missing files back.
 
     Args:
         run: The instance.
         name: As for `check`.
         paths: As for `check`.
-        despite: What it is done in spite of.
+        despite: The obstacles that the user overrides.
 
     Raises:
-        FietsupdateError: what went wrong; nothing was changed.
+        FietsupdateError: The restore failed; nothing was changed.
     """
     with run.interruptible([]):
         run.check_hands()
@@ -118,7 +119,7 @@ def _selection(
 
 
 def _refuse_open(inspection: Inspection) -> None:
-    """Refuse while an update or a restore is half done: which files belong to the rows is not settled then."""
+    """Refuse while an update or a restore is half done: which files belong to the rows is not decided then."""
     transaction = inspection.files.transaction
     if transaction is not None and transaction.files_only:
         return  # under the lock it is settled first
@@ -133,7 +134,7 @@ def _refuse_own(run: Run, places: Sequence[Place]) -> None:
         raise UsageError(
             f"{own} says which updates the instance is at, and does not come back alone.",
             stands=UNCHANGED,
-            hint="fietsupdate status",
+            hint="Type `fietsupdate status`.",
         )
 
 
@@ -144,10 +145,10 @@ def _refuse_other_instance(run: Run, inspection: Inspection, backup: Backup, des
 
 
 def _newest(run: Run, inspection: Inspection, places: Sequence[Place]) -> Backup:
-    """Return the newest backup of this instance that has all of these files.
+    """Return the newest backup of this instance that contains all of these files.
 
     Raises:
-        UsageError: there is none.
+        UsageError: There is no such backup.
     """
     target = restore_target(run, inspection)
     for backup in found(run.application).backups:
@@ -158,7 +159,7 @@ def _newest(run: Run, inspection: Inspection, places: Sequence[Place]) -> Backup
     raise UsageError(
         f"No backup in {folder_of(run.application)} has {', '.join(place.shown for place in places)}.",
         stands=UNCHANGED,
-        hint="fietsupdate backup list",
+        hint="Type `fietsupdate backup list`.",
     )
 
 
@@ -166,4 +167,4 @@ def _holds(backup: Backup, places: Sequence[Place]) -> bool:
     try:
         return holds(backup, places)
     except (OSError, ValueError):
-        return False  # it is damaged, and an older one will do
+        return False  # the backup is damaged; an older one may contain the files

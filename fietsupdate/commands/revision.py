@@ -88,8 +88,8 @@ def ahead_of(run: Run, path: Path) -> str:
         return ""
     return (
         f"this database is past it: it has Alembic revision {', '.join(there)} already. As long as its hooks are "
-        f"empty, 'fietsupdate update' only records it. If it gets hooks, they would not run here: when the files of "
-        f"this instance are as the update leaves them, type 'fietsupdate stamp {update.update_id}'."
+        f"empty, `fietsupdate update` only records it. If it gets hooks, they would not run here: when the files of "
+        f"this instance are as the update leaves them, type `fietsupdate stamp {update.update_id}`."
     )
 
 
@@ -155,7 +155,7 @@ def _previous(graph: Graph, place: Folder, named: Sequence[str], *, merge: bool,
     if len(heads) > 1 and not merge:
         raise UsageError(
             f"The folder {place.name} has several heads: {', '.join(heads)}.",
-            hint="Join them with 'fietsupdate revision --merge', or name one with --previous ID.",
+            hint="Join them with `fietsupdate revision --merge`, or name one with --previous ID.",
         )
     if len(heads) < 2 and merge:  # noqa: PLR2004  # one head is joined already
         has = f"one head, {heads[0]}" if heads else "no update yet"

@@ -94,14 +94,14 @@ class Run:
     undone: list[Begun] = field(default_factory=list)
     """The interrupted update that this run has undone before applying it again with the same answers; at most one."""
     warns_in: list[Path] = field(default_factory=list)
-    """The data directory that keeps warnings, while this run changes something; nothing else."""
+    """The data directory that stores warnings while this run changes the instance; otherwise empty."""
     watchers: list[Listener] = field(default_factory=list)
     """Told of everything that happens while this run holds the lock."""
     at_work: list[Event] = field(default_factory=list)
     """The event that names the update at work and its phase; empty between two updates."""
 
     def emit(self, event: Event) -> None:
-        """Pass an event on; a warning is kept for the report."""
+        """Pass an event on; a warning is also kept for the report."""
         if event.event == "warning" and event.text not in self.warned:
             self.warned.append(event.text)
             if not event.txn and "update_finished" in self.event_names:
@@ -139,7 +139,7 @@ class Run:
         return Signals()
 
     def inspect(self) -> Inspection:
-        """Look at both halves; change nothing, wait for nothing (invariant 10)."""
+        """Return the view of both halves; change nothing, wait for nothing (invariant 10)."""
         try:
             return inspect_instance(self.application, self.graph, self.environment)
         except FietsupdateError as error:
@@ -166,7 +166,7 @@ class Run:
         done: list[str] = []
         with self.interruptible(done):
             inspection = self.inspect()
-            if not inspection.files.is_half_restored:  # no plan begins there; it is settled under the lock
+            if not inspection.files.is_half_restored:  # no plan can begin there; the restore is finished under the lock
                 inspection.refuse()
                 plan = self._plan(inspection, target, direction)
                 if not plan and not inspection.left_something and inspection.files.holder is None:
@@ -248,7 +248,7 @@ class Run:
             who = {"pid": holder.pid, "host": holder.host, "since": holder.since} if holder else {}
             self.emit(Event("waiting", now(), text="for another updater", details=who))
 
-        with self.signals.held():  # a signal must not come between a new entry and the folder's old time
+        with self.signals.held():  # a signal must not come between making an entry and restoring the folder's time
             make_home(self.application.data_dir)
         self.signals.raise_pending()
         with (
@@ -323,7 +323,7 @@ class Run:
         return f"{finished} The transaction of {open_one.update_id} lies open, and is settled by the next run.".lstrip()
 
     def context(self, database: DatabaseView) -> Context:
-        """Return what the engine works on."""
+        """Return the context for the engine."""
         return Context(
             application=self.application,
             environment=self.environment,
@@ -365,7 +365,7 @@ class Run:
         return AutomaticBackup(self.context(inspection.database), inspection.database, policy, inspection.versions)
 
     def settled_out_of_service(self, command: str) -> Inspection:
-        """Do as `settled` does; what lies open is settled out of service, as `update` does it, and nothing else is."""
+        """Settle like `settled`; meanwhile the application is out of service, as in `update`."""
         with contextlib.ExitStack() as stack:
             leave = maintenance_mode(self.application, self.signals, self.emit, command=command)
             return self.settled(lambda: stack.enter_context(leave))
@@ -380,7 +380,7 @@ class Run:
         if inspection.lies_open:
             before()
         context = self.context(inspection.database)
-        files = reopen_files(context)  # which also empties what ended transactions left
+        files = reopen_files(context)  # this also removes what finished transactions left
         warn_of_rubbish(context)
         if files is None:
             return inspection

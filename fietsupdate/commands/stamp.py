@@ -65,7 +65,9 @@ def stampable(graph: Graph, targets: Sequence[str]) -> tuple[str, ...]:
     if list(targets) == [BASE]:
         return ()
     if not targets or BASE in targets:
-        raise UsageError("'base' stands alone: it means that nothing is applied.", hint="fietsupdate stamp base")
+        raise UsageError(
+            "'base' stands alone: it means that nothing is applied.", hint="Type `fietsupdate stamp base`."
+        )
     ids: dict[str, None] = {}
     for target in targets:
         heads = target.rpartition(":")[2] in HEADS

@@ -164,7 +164,7 @@ def _create(path: Path, content: bytes) -> None:
 
 
 def _name(draft: Path, path: Path) -> None:
-    """Give the finished file its name, without ever replacing another file."""
+    """Rename the finished file, without ever replacing another file."""
     try:
         os.link(draft, path)
     except OSError as error:

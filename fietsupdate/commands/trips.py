@@ -36,7 +36,7 @@ _DEFAULT = re.compile(r"(DEFAULT )\(('(?:[^']|'')*'|[\w.+-]+)\)")
 
 @dataclass(frozen=True)
 class _Snapshot:
-    """The clone's database at one moment; bookkeeping is left out."""
+    """The clone's database at one moment; bookkeeping tables are left out."""
 
     rows: Mapping[str, int]
     schema: str
@@ -49,7 +49,7 @@ class _Snapshot:
 
 @dataclass
 class Trial:
-    """The ways up and down on the clone."""
+    """The runs up and down on the clone."""
 
     clone: Clone
     run: Run
@@ -59,7 +59,7 @@ class Trial:
     """The tables that are Alembic's or ours."""
 
     def go(self, report: Rehearsal, *, round_trip: bool) -> Rehearsal:
-        """Apply the updates and see what has changed; then, if that is wanted, revert them and apply them again."""
+        """Apply the updates and record the changes; with `round_trip`, revert them and apply them again."""
         before = self._snapshot(digested=round_trip)
         report = self._up(report, before)
         if report.failure is None and round_trip and any(step.direction is Direction.UP for step in self.plan.steps):
@@ -98,7 +98,7 @@ class Trial:
         return replace(report, round_trip=trip, failure=failure or _not_restored(trip))
 
     def _way_back(self, before: _Snapshot, timings: tuple[Timing, ...]) -> RoundTrip:
-        """Compare what reverting has led to with what was before; what stays on purpose does not count."""
+        """Compare the state after reverting with the state before; what stays on purpose does not count."""
         after, differences = self._snapshot(digested=True), list(self._differences())
         contents = (DatabaseContent(one.schema, one.digests) for one in (before, after))
         sorted_out = sort_out(self._leaves, [one for one in differences if one.how != "time"], *contents)

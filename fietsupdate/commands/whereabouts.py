@@ -1,4 +1,4 @@
-"""Where a file may be that is not at its path: set aside, in quarantine, in a backup, or renamed."""
+"""Find the possible places of a missing file: set aside, in quarantine, in a backup, or renamed."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ from fietsupdate.filesystem.layout import home
 from fietsupdate.model.references import Finding
 
 SET_ASIDE = ("found", "quarantine")
-"""Folders of ours in which each run has one of its own, and keeps files under their paths."""
+"""The folders of ours in which each run has a folder of its own, and keeps files under their paths."""
 FORMS: tuple[Literal["NFC"], Literal["NFD"]] = ("NFC", "NFD")
 """The normal forms of Unicode in which file systems and programs write names."""
 
 
 class Whereabouts:
-    """Looks for files of one instance."""
+    """Searches for the missing files of one instance."""
 
     def __init__(self, application: Application) -> None:
         self._application = application
         self._roots = {"": application.data_dir, **application.config.extra_dirs}
 
     def of(self, finding: Finding) -> tuple[str, ...]:
-        """Return the absolute paths at which a file lies that may be the missing one."""
+        """Return the absolute paths of files that may be the missing one."""
         path = finding.path
         if finding.reason or path.startswith("/") or ".." in path.split("/"):
             return ()
         return tuple(place for place in self._places(finding.root, path) if _is_file(place))
 
     def fitting(self, finding: Finding) -> tuple[str, ...]:
-        """Return the names of the backups whose copy has the size and the digest that the row says."""
+        """Return the names of the backups whose copy has the size and the digest in the row."""
         path = finding.path
         if path.startswith("/") or ".." in path.split("/"):
             return ()
@@ -58,7 +58,7 @@ class Whereabouts:
 
     @cached_property
     def _folders(self) -> dict[str, list[Path]]:
-        """The folders that may hold files under their paths, by root."""
+        """The folders that may contain files under their paths, by root."""
         return {root: list(_set_aside(folder)) for root, folder in self._roots.items()}
 
     @cached_property
@@ -66,7 +66,7 @@ class Whereabouts:
         try:
             backups = found(self._application).backups
         except FilesError:
-            return ()  # this user may not look there
+            return ()  # this user may not read the folder of backups
         return tuple(backup for backup in backups if backup.manifest.scope is Scope.FULL)
 
 

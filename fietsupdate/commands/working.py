@@ -1,4 +1,4 @@
-"""Tells other processes what a run is at: folds its events into the state that the run file holds."""
+"""Report a run to other processes: its events are collected into the state that is written to the run file."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from fietsupdate.model.run_state import FINISHING, RunState
 from fietsupdate.process import Signals
 
 _LONGEST = 200
-"""Characters of a text that are kept."""
+"""The most characters of a text that are kept."""
 _SETTLED = 1.0
-"""Seconds after which a rate is more than chance."""
+"""Seconds after which a rate is reliable."""
 _PHASES = {
     "backup_begun": "backup",
     "restore_begun": "restore",
@@ -27,15 +27,15 @@ _PHASES = {
 }
 _LAST = Phase.POST.value
 _ENDS = frozenset({"update_finished", "update_undone", "backup_finished", "recovered", "finished"})
-"""Events after which nothing is at work until another one says what."""
+"""Events after which no work is in progress until the next event that begins some."""
 
 
 class Working:
-    """The state of a run, by its events so far.
+    """The state of a run, according to its events so far.
 
     Args:
-        state: Where it begins.
-        clock: Seconds, increasing.
+        state: The first state.
+        clock: Returns seconds, increasing.
     """
 
     def __init__(self, state: RunState, clock: Callable[[], float] = time.monotonic) -> None:
@@ -45,7 +45,7 @@ class Working:
         self._first = 0
 
     def __call__(self, event: Event) -> None:
-        """Take one event."""
+        """Update the state with an event."""
         kind, details = event.event, event.details
         if kind == "progress":
             self._progress(event)
@@ -64,7 +64,7 @@ class Working:
             self._at("", update_id="", direction="")
 
     def _at(self, phase: str, *, part: str = "", **values: str | int) -> None:
-        """Enter a phase, of which nothing is done yet."""
+        """Begin a phase."""
         nothing = {"done": 0, "total": 0, "unit": "", "rate": 0, "left": 0}
         self.state = replace(self.state, phase=phase, part=part, **nothing, **values)  # type: ignore[arg-type]
 
@@ -79,7 +79,7 @@ class Working:
         self.state = replace(self.state, done=done, total=total, unit=unit, rate=rate, left=left)
 
     def _pace(self, done: int, total: int, unit: str) -> tuple[int, int]:
-        """Return how many items are done in a second, and how many seconds the rest takes; 0 where it is a guess."""
+        """Return the items per second, and the seconds for the rest; 0 while they would be a guess."""
         now = self._clock()
         if unit != self.state.unit or done < self.state.done or not self.state.total + self.state.done:
             self._since, self._first = now, done
@@ -92,13 +92,13 @@ class Working:
 
 @contextmanager
 def run_reported(data_dir: Path, command: str, listeners: list[Listener], signals: Signals) -> Iterator[None]:
-    """Tell other processes of a run as long as the block lasts.
+    """Report a run to other processes as long as the block lasts.
 
     Args:
         data_dir: The data directory, whose lock is held.
-        command: What runs.
-        listeners: Those whom the run tells its events.
-        signals: They wait while the telling begins and ends.
+        command: The running command.
+        listeners: The listeners of the run.
+        signals: They are held back while the reporting begins and ends.
     """
     working = Working(run_file.begun(command))
     file = run_file.kept(data_dir, lambda: working.state)

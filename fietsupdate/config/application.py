@@ -128,7 +128,7 @@ def _folders(config: Config) -> tuple[Folder, ...]:
 
 
 def _folder(name: str, here: Path) -> Folder:
-    """Find a folder. A folder below that of the configuration is named by its shorter, relative path."""
+    """Return a folder of update scripts; below the folder of the configuration, its name is the relative path."""
     key, inside = published_name(name), package_folder(name)
     if key:
         return Folder(key, _published(key))

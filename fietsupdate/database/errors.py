@@ -14,12 +14,12 @@ from fietsupdate.errors import DatabaseError, EnvPyError, FietsupdateError, Revi
 
 SEVERAL_RUNS = (
     "env.py calls run_migrations() more than once (several databases or schemas); they cannot change as one.",
-    "Give each database a configuration of its own, or run the loop around fietsupdate with '-x'.",
+    "Give each database a configuration of its own, or run the loop around fietsupdate with `-x`.",
 )
 NEVER_RAN = "env.py returned without calling context.run_migrations()."
 SWALLOWED = "env.py swallowed an error and returned as if all were well"
 RAISE_IT = "Let env.py raise what it catches."
-TRY_ALEMBIC = "See that 'alembic current' works here."
+TRY_ALEMBIC = "See that `alembic current` works here."
 LIBRARIES = ("site-packages", "dist-packages", "/lib/python", "<frozen", "<string>")
 
 
@@ -56,7 +56,7 @@ def explain(error: BaseException | None, *, running: str, calls: int) -> Fietsup
     if error is None:
         if calls:
             return EnvPyError(f"{SWALLOWED}.", hint=RAISE_IT)
-        return EnvPyError(NEVER_RAN, hint="See that 'alembic current' works here, and how env.py decides what to run.")
+        return EnvPyError(NEVER_RAN, hint="See that `alembic current` works here, and how env.py decides what to run.")
     if isinstance(error, SystemExit):
         return EnvPyError(f"env.py called sys.exit({error.code!r}){_at(error)}.", hint=TRY_ALEMBIC)
     if driver := _missing_driver(error):
@@ -123,7 +123,7 @@ def _env_hint(error: BaseException) -> str:
         )
     if isinstance(error, RuntimeError) and "event loop" in str(error):
         return "An async env.py starts its own event loop; call fietsupdate from a thread that has none."
-    return "See that 'alembic current' works here; '--traceback' shows where it happened."
+    return "See that `alembic current` works here; `--traceback` shows where it happened."
 
 
 # -- Transient errors: another process changed the same tables; retrying in a fresh transaction succeeds.

@@ -166,7 +166,7 @@ def _only(engines: Sequence[Engine]) -> Engine:
     raise DatabaseError(
         f"env.py opens several databases, {', '.join(urls)}, and fails before it configures one of them: which one "
         "is to be restored cannot be known.",
-        hint="See 'alembic current'. Where a damaged SQLite file is in the way, move it away, and restore again.",
+        hint="See `alembic current`. Where a damaged SQLite file is in the way, move it away, and restore again.",
     )
 
 

@@ -1,4 +1,4 @@
-"""Names and strings as they stand in SQL."""
+"""Quote names and strings for SQL."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rows that name files, streamed on the connection of a visit: only the columns that a reference needs."""
+"""Read the rows that name files as a stream on the connection of a visit, with only the columns that are needed."""
 
 from __future__ import annotations
 
@@ -27,39 +27,39 @@ class MissingTableError(DatabaseError):
 
 
 class UndecodableError(Exception):
-    """SQLite holds a text that is not UTF-8: read the rows again, byte by byte."""
+    """SQLite contains a text that is not UTF-8: the rows must be read again, byte by byte."""
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """The rows of one reference, and what the columns mean."""
+    """A query for the rows of one reference, and the meaning of its columns."""
 
     rule: ReferenceRule
     keys: tuple[str, ...]
     """The columns of the primary key or, without one, of the path."""
     columns: tuple[str, ...]
-    """The columns that are read, each once; those of the path come first."""
+    """The selected columns, each once; those of the path come first."""
 
     @property
     def key_places(self) -> tuple[int, ...]:
-        """Where the columns of `keys` stand in a row."""
+        """The positions of the columns of `keys` in a row."""
         return tuple(map(self.columns.index, self.keys))
 
     def place(self, column: str) -> int | None:
-        """Return where a column stands in a row; ``None`` for no column."""
+        """Return the position of a column in a row; ``None`` for no column."""
         return self.columns.index(column) if column else None
 
 
 def query_of(connection: Connection, rule: ReferenceRule, *, digests: bool = True) -> Query:
-    """Look up the table of a reference, and return what reads its rows.
+    """Look up the table of a reference, and return the query for its rows.
 
     Args:
         connection: The connection of a visit.
         rule: The reference.
-        digests: Whether the column of the digest is read.
+        digests: Whether to read the column of the digest.
 
     Raises:
-        MissingTableError: the table, or a column, is not there.
+        MissingTableError: The table, or a column, does not exist.
     """
     inspector = sa.inspect(connection)
     schema = rule.schema or None
@@ -78,17 +78,18 @@ def query_of(connection: Connection, rule: ReferenceRule, *, digests: bool = Tru
 
 
 def rows(connection: Connection, query: Query, *, streams: bool = True, bytewise: bool = False) -> Iterator[Any]:
-    """Yield the rows of a reference, as the driver gives them.
+    """Yield the rows of a reference, as the driver returns them.
 
     Args:
         connection: The connection of a visit.
-        query: What to read.
-        streams: Whether the database may keep the result, so that memory holds a few rows only; it needs a transaction.
-        bytewise: Whether texts of SQLite that are not UTF-8 get surrogates in place of the bytes that are none.
+        query: The query.
+        streams: Whether the database may keep the result, so that memory contains only a few rows; it needs a
+            transaction.
+        bytewise: Whether bytes that are not UTF-8 in texts of SQLite are replaced by surrogates.
 
     Raises:
-        UndecodableError: such a text was met, and is not read `bytewise`.
-        DatabaseError: the statement failed.
+        UndecodableError: Such a text was met, and `bytewise` is false.
+        DatabaseError: The statement failed.
     """
     rule = query.rule
     table = sa.table(rule.table, schema=rule.schema or None)
@@ -107,14 +108,15 @@ def rows(connection: Connection, query: Query, *, streams: bool = True, bytewise
                 result.close()
         except DBAPIError as error:
             raise _failed(connection, error, bytewise=bytewise) from error
-        except connection.dialect.loaded_dbapi.Error as error:  # fetching is not SQLAlchemy's here
+        # rows are fetched from the driver here, not through SQLAlchemy
+        except connection.dialect.loaded_dbapi.Error as error:
             raise _failed(connection, error, bytewise=bytewise) from error
 
 
 def _fetched(result: Any) -> Iterator[Sequence[Any]]:
-    """Yield the rows of a result, or those of the driver's cursor: what SQLAlchemy makes of each takes its time.
+    """Yield the rows of a result, or those of the driver's cursor, which is faster than through SQLAlchemy.
 
-    Of a result that stays on the server SQLAlchemy itself has fetched the first row already.
+    SQLAlchemy has already fetched the first row of a result that stays on the server.
     """
     while found := result.fetchmany(FETCHED):
         yield from found
@@ -130,9 +132,9 @@ def _failed(connection: Connection, error: Exception, *, bytewise: bool) -> Exce
 
 @contextmanager
 def _texts_of_bytes(connection: Connection, *, bytewise: bool) -> Iterator[None]:
-    """Have SQLite's driver return texts that are not UTF-8, too."""
+    """Let SQLite's driver return texts that are not UTF-8, too."""
     driver: Any = connection.connection.driver_connection
-    driver = getattr(driver, "_conn", driver)  # aiosqlite's own connection
+    driver = getattr(driver, "_conn", driver)  # the connection inside of aiosqlite's
     if not bytewise or not hasattr(driver, "text_factory"):
         yield
         return

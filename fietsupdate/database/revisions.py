@@ -36,7 +36,7 @@ def script_heads(config: Config) -> tuple[str, ...]:
         error.args = (error.message,)
         error.stands = "Nothing was written."
         error.hint = (
-            f"If the application has no revision yet, write its first one, 'alembic revision -m first'. {error.hint}"
+            f"If the application has no revision yet, write its first one, `alembic revision -m first`. {error.hint}"
         )
         raise
 
@@ -114,10 +114,10 @@ def _written(environment: Environment) -> set[Path]:
 
 
 def _not_written(error: BaseException) -> DatabaseError:
-    hint = "'--traceback' shows more."
+    hint = "`--traceback` shows more."
     if isinstance(error, CommandError):
-        hint = "Autogenerate compares the models with a database that is at the head: 'fietsupdate update' first."
+        hint = "Autogenerate compares the models with a database that is at the head: `fietsupdate update` first."
     if "Multiple heads" in str(error):
-        hint = "Join the heads of the Alembic tree first: 'alembic merge heads'."
+        hint = "Join the heads of the Alembic tree first: `alembic merge heads`."
     said = str(error) if isinstance(error, CommandError) else described(error)
     return DatabaseError(f"Alembic does not write a revision: {said}", stands="Nothing was written.", hint=hint)

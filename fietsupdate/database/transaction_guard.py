@@ -20,8 +20,8 @@ from fietsupdate.database.held import Held
 from fietsupdate.errors import EnvPyError, FietsupdateError, RefusedError
 
 HINT = (
-    "What may fail goes into a savepoint, which alone is rolled back: 'with self.connection.begin_nested():', or, with "
-    "the ORM, 'with self.session() as session:'. The update itself is committed when all of it is done."
+    "What may fail goes into a savepoint, which alone is rolled back: `with self.connection.begin_nested():`, or, with "
+    "the ORM, `with self.session() as session:`. The update itself is committed when all of it is done."
 )
 LOOK_FOR = "Look in the update for what ends a transaction: ROLLBACK, COMMIT, 'INSERT OR ROLLBACK', a deadlock."
 OURS = ("commit", "rollback", "close", "detach", "invalidate")

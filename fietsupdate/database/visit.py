@@ -285,7 +285,7 @@ class Visit:
             if self.procedure is not None and not sqlite.in_transaction(self.connection):
                 raise EnvPyError(
                     "env.py's connection is not inside a transaction when run_migrations() begins.",
-                    hint="Keep 'with context.begin_transaction():' around 'context.run_migrations()' in env.py.",
+                    hint="Keep `with context.begin_transaction():` around `context.run_migrations()` in env.py.",
                 )
             yield from self._work(self)
         except GeneratorExit:

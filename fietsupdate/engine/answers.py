@@ -60,7 +60,7 @@ class Answering:
         return value
 
     def _learn(self, question: Question) -> None:
-        """Find the answer to a question that the plan did not know."""
+        """Return the answer to a question that the plan did not know."""
         wrong = questions.wrong_name(question.name)
         answer = self.given.answer(self.step.update.update_id, question.name)
         if answer is None and question.default is not None:

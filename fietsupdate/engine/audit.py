@@ -1,6 +1,6 @@
-"""Compares rows with files: what rows name, sorted on disk, against the owned files, in the order of their paths.
+"""Compare rows with files: the paths that rows name, sorted on disk, with the owned files, in the order of their paths.
 
-Both sides are streams, and the comparison is a merge: memory stays the same for ten files and for a million.
+Both sides are streams, and the comparison is a merge: a million files take no more memory than ten.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 AT_ONCE = 1000
-"""Files that are noted at a time, to be read later."""
+"""Files that are stored at a time, to be read later."""
 
 
 @dataclass(frozen=True, slots=True)
 class Roots:
-    """The folders that rows name files in."""
+    """The folders in which rows name files."""
 
     folders: Mapping[str, Path]
-    """By name; "" is the data directory."""
+    """The folders by name; "" is the data directory."""
     kept_out: Collection[Path] = ()
     """Files and folders in them that no update owns: VERSION, the database, backups, a root inside of another."""
 
@@ -50,7 +50,7 @@ class Roots:
         """Return the path of a root.
 
         Raises:
-            FilesError: it is not there.
+            FilesError: The root does not exist.
         """
         folder = self.folders[root]
         if not folder.is_dir():
@@ -76,13 +76,13 @@ class Comparison:
     """One comparison of rows and files.
 
     Args:
-        declarations: What is valid.
-        roots: Where the files are.
-        content: Whether the content of every file is read whose row says its digest.
-        sample: How many of them are read instead, chosen at random; ``None`` for `content`.
-        digests: Whether findings tell the digests that rows say, also where no content is read.
-        since: Seconds since the epoch: a file that came later, and that no row names, counts as arrived and not as a
-            stray, because its row may have come later, too; ``None`` where nothing else is at work.
+        declarations: The valid declarations.
+        roots: The roots of the files.
+        content: Whether to read the content of every file whose row contains its digest.
+        sample: The number of those files to read instead, chosen at random; ``None`` to follow `content`.
+        digests: Whether findings contain the digests in the rows, also if no content is read.
+        since: Seconds since the epoch: a later file that no row names counts as arrived and not as a stray, because its
+            row may be later, too; ``None`` if no other process is at work.
     """
 
     declarations: Declarations
@@ -92,7 +92,7 @@ class Comparison:
     digests: bool = False
     since: float | None = None
     files: Counter[str] = field(default_factory=Counter)
-    """Owned files, by root."""
+    """The number of owned files by root."""
     read: int = 0
     arrived: int = 0
     found: Counter[FindingKind] = field(default_factory=Counter)
@@ -114,12 +114,12 @@ class Comparison:
         return self.content or bool(self.sample)
 
     def expect(self, expectation: Expectation) -> None:
-        """Take what rows name; to be called inside of a visit to the database."""
+        """Collect what the rows name; to be called inside of a visit to the database."""
         self.sources = expectation.sources
         expectation.fill(self._spool, self.declarations, digests=self.reads or self.digests)
 
     def findings(self) -> Iterator[Finding]:
-        """Yield everything in which rows and files do not match, root by root, in the order of the paths."""
+        """Yield every difference between rows and files, root by root, in the order of the paths."""
         for path, root, number, key, reason in self._spool.refused():
             yield self._finding(FindingKind.MISSING, root, (path, number, key, None, None), reason=reason)
         patterns: dict[str, list[str]] = {root: [] for root in self._spool.roots}
@@ -133,7 +133,7 @@ class Comparison:
 
     @property
     def counts(self) -> tuple[ReferenceCount, ...]:
-        """What was counted, reference by reference."""
+        """The counts of each reference."""
         return tuple(source.count for source in self.sources)
 
     # -- names and sizes
@@ -164,17 +164,17 @@ class Comparison:
     def _strays(self, root: str, path: bytes, entry: Entry) -> Iterator[Finding]:
         try:
             if not (entry.is_file(follow_symlinks=False) or entry.is_symlink()):
-                return  # pipes, sockets and devices are no files of rows
+                return  # pipes, sockets and devices are never files of rows
             if self.since is not None and entry.stat(follow_symlinks=False).st_ctime >= self.since:
                 self.arrived += 1
                 return
         except FileNotFoundError:
-            return  # it went meanwhile
+            return  # the file was removed meanwhile
         self.found[FindingKind.STRAY] += 1
         yield Finding(FindingKind.STRAY, decoded(path), root)
 
     def _looked_up(self, root: str, one: Expected, lookup: Lookup) -> Iterator[Finding]:
-        """Compare what a row names with what is at the path itself, which is not among the owned files."""
+        """Compare a row with the file at its path if that is not among the owned files."""
         found = lookup.find(one[0])
         if found.status is not None:
             yield from self._compared(root, one, found.status.st_size)
@@ -190,7 +190,7 @@ class Comparison:
     # -- content
 
     def _note(self, one: Content) -> None:
-        """Note a file that is to be read; of a sample, each file is as likely to be in it as any other."""
+        """Store a file to be read; in a sample, each file is included with the same probability."""
         if self.sample is None:
             self._noted.append(one)
             if len(self._noted) >= AT_ONCE:
@@ -240,7 +240,7 @@ def _each_once(files: Iterable[Content]) -> Iterator[tuple[str, bytes]]:
 def hook_caller(
     roots: Roots, settings: Settings, connection: Connection, emit: Callable[[str, str, Mapping[str, Any]], None]
 ) -> CallHook:
-    """Return what calls the hook ``references(config)`` of a script, which may look, and is kept from writing files."""
+    """Return a function that calls the hook ``references(config)`` of a script, which may read, but not write files."""
     around = Surroundings(data_dir=roots.folders[""], connection=connection, emit=emit)
 
     def call(update: Update) -> Iterator[Any]:

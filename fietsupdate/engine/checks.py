@@ -98,7 +98,7 @@ class Checks:
                 stands=f"Every update of this run is complete: database and files are both at "
                 f"{', '.join(current) or 'base'}.",
                 hint="Mend what the checks name. Neither the updates nor these checks run again; "
-                "'fietsupdate downgrade TARGET' goes back, or one of the backups that 'fietsupdate backup list' shows.",
+                "`fietsupdate downgrade TARGET` goes back, or one of the backups that `fietsupdate backup list` shows.",
                 details={"done": list(done), "current": list(current)},
             )
 

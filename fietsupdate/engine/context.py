@@ -148,7 +148,7 @@ class Patience:
         if time.monotonic() >= self.deadline:
             raise LockedError(
                 f"{self.reason}{f': {who}' if who else ''}.",
-                hint="Stop it or wait until it is done, then run the same command again; '--lock-timeout SECONDS' "
+                hint="Stop it or wait until it is done, then run the same command again; `--lock-timeout SECONDS` "
                 "waits longer.",
             )
         if first:

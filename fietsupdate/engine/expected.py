@@ -1,4 +1,4 @@
-"""What rows name, by declared references and by hooks of scripts, gathered inside of one visit to the database."""
+"""Collect the files that rows name, by references and by hooks of scripts, inside of one visit to the database."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CallHook = Callable[[Update], Iterator[Any]]
 
 @dataclass
 class Source:
-    """One reference, of a rule or of a hook, and what is counted of it."""
+    """One reference, declared or from a hook, and its counts."""
 
     table: str
     path: str
@@ -40,7 +40,7 @@ class Source:
 
     @property
     def count(self) -> ReferenceCount:
-        """What was counted."""
+        """The counts of this reference."""
         kinds = FindingKind.MISSING, FindingKind.SIZE, FindingKind.DIGEST
         missing, size, digest = (self.wrong[kind] for kind in kinds)
         return ReferenceCount(self.table, self.path, self.root, self.rows, missing, size, digest)
@@ -48,14 +48,14 @@ class Source:
 
 @dataclass
 class Expectation:
-    """Reads what rows name.
+    """Reads the paths that rows name.
 
     Args:
         connection: The connection of a visit.
         call_hook: Calls the hook of a script.
         roots: The names of the roots.
         streams: Whether results can be streamed; see `fietsupdate.database.references.rows`.
-        lenient: Whether a reference is passed over whose table or columns are not there (yet).
+        lenient: Whether to skip a reference whose table or columns do not exist (yet).
     """
 
     connection: Connection
@@ -66,17 +66,17 @@ class Expectation:
     sources: list[Source] = field(default_factory=list)
 
     def fill(self, spool: Spool, declarations: Declarations, *, digests: bool) -> None:
-        """Put what rows name into a spool.
+        """Put the paths that rows name into a spool.
 
         Args:
-            spool: Takes it.
-            declarations: What is valid.
-            digests: Whether the digests that rows say are wanted.
+            spool: The spool.
+            declarations: The valid declarations.
+            digests: Whether to read the digests in the rows.
 
         Raises:
-            ScriptError: a reference names a table, a column or a root that is not there.
-            DatabaseError: the database cannot be read.
-            UpdateFailedError: a hook failed.
+            ScriptError: A reference names a table, a column or a root that does not exist.
+            DatabaseError: The database cannot be read.
+            UpdateFailedError: A hook failed.
         """
         for rule, update in declarations.rules:
             self._check_root(rule.root, update, str(rule))
@@ -91,7 +91,7 @@ class Expectation:
 
     @contextmanager
     def _attempt(self, spool: Spool) -> Iterator[None]:
-        """Where lenient, pass over what cannot be read, and forget what was read of it."""
+        """If lenient, skip a reference that cannot be read, and remove what was read of it."""
         if not self.lenient:
             yield
             return
@@ -167,7 +167,7 @@ AT_ONCE = 1000
 
 
 class _Reader:
-    """Makes of the rows of a reference what the spool takes."""
+    """Turns the rows of a reference into entries of the spool."""
 
     def __init__(self, spool: Spool, query: Query, number: int, *, digests: bool) -> None:
         self._spool, self._query, self._number = spool, query, number
@@ -199,10 +199,10 @@ class _Reader:
 
 
 def size_of(value: Any) -> int | None:
-    """Return the size that a row says.
+    """Return the size in a row.
 
     Raises:
-        PathError: it is no size.
+        PathError: The value is no size.
     """
     if value is None or type(value) is int:
         return value
@@ -213,10 +213,10 @@ def size_of(value: Any) -> int | None:
 
 
 def digest_of(value: Any) -> bytes | None:
-    """Return the digest that a row says, which may be hexadecimal digits or bytes.
+    """Return the digest in a row, which may be hexadecimal digits or bytes.
 
     Raises:
-        PathError: it is no SHA-256.
+        PathError: The value is no SHA-256.
     """
     if value is None or value == "":
         return None
@@ -233,7 +233,7 @@ def digest_of(value: Any) -> bytes | None:
 
 
 def _named(row: object) -> tuple[tuple[str, ...], Any]:
-    """Return the names and the key of the row that a hook gives."""
+    """Return the names and the key of the row that a hook yields."""
     if isinstance(row, Mapping):
         return tuple(map(str, row)), key_of(list(row.values()))
     return ("row",), key_of([plain(row)])

@@ -14,7 +14,7 @@ from fietsupdate.model import Direction, Step
 from fietsupdate.process import SIGNALS, Stop
 
 NO_COMMIT = "env.py returned without an error, but the database has not committed {what}"
-LOOK_AT_ENV = "See that env.py commits: 'alembic upgrade' with the same env.py must leave its revision in the database."
+LOOK_AT_ENV = "See that env.py commits: `alembic upgrade` with the same env.py must leave its revision in the database."
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ def failure_of(
     error.stands = stands
     if is_full(failure):
         name_disk(error, disk.data_dir, needed=disk.needed)
-    if error is not failure:  # it has a cause of its own, which '--traceback' shows
+    if error is not failure:  # it has a cause of its own, which `--traceback` shows
         error.__cause__ = failure
     if settled.outcome is Outcome.BEGUN and way_on is not None:
         error.hint = _ways(way_on, error.hint, settled)
@@ -102,7 +102,7 @@ def _error(what: str, failure: BaseException | None) -> FietsupdateError:
         return not_committed(what)
     if is_full(failure):
         return UpdateFailedError(f"The disk is full: {failure}.")
-    return UpdateFailedError(f"{what} failed: {described(failure)}.", hint="'--traceback' shows more.")
+    return UpdateFailedError(f"{what} failed: {described(failure)}.", hint="`--traceback` shows more.")
 
 
 def _stands(what: str, step: Step | None, settled: Settled) -> str:
@@ -143,7 +143,7 @@ def _set_aside(settled: Settled) -> str:
 
 def _ways(way_on: WayOn, hint: str, settled: Settled) -> str:
     """Return how to go on; after a broken revision, which cannot run again, the way back comes first."""
-    back = f"'fietsupdate restore {way_on.back}' takes both halves back to before it." if way_on.back else ""
-    on = f"When the cause is mended, '{way_on.resume}' goes on where it stopped."
+    back = f"`fietsupdate restore {way_on.back}` takes both halves back to before it." if way_on.back else ""
+    on = f"When the cause is mended, `{way_on.resume}` goes on where it stopped."
     broken = settled.begun is not None and bool(settled.begun.running)
     return " ".join(filter(None, [back, hint, on] if broken else [hint, on, back]))

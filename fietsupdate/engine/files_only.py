@@ -1,8 +1,8 @@
 """Transactions of the file half alone, for commands that change no row.
 
-They are journaled as those of updates are, and end by the same rename, from ``txn/<uuid>`` to ``done/<uuid>``: that is
-their commit point, as the database has no part in them. Before it, everything is played back, by the same code for an
-error, a signal, and the next command that changes something after a crash. So the database is not asked for their end.
+They are journaled like those of updates, and end with the same rename, from ``txn/<uuid>`` to ``done/<uuid>``: that
+rename is their commit point, as the database has no part in them. Before it, everything is played back, by the same
+code after an error, after a signal, and by the next command after a crash. So the database is not asked how they ended.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from fietsupdate.model.clock import now
 from fietsupdate.views import DatabaseView, OpenTransaction
 
 TAKEN_BACK = "taken_back"
-"""As the outcome of a ``recovered`` event: what a command had done to files is undone."""
+"""The outcome of a ``recovered`` event: the file changes of a command were undone."""
 
 
 @contextlib.contextmanager
@@ -33,12 +33,12 @@ def files_only(instance: Context, database: DatabaseView, command: str) -> Itera
     """Yield a transaction whose changes all stay when the context is left, and are all undone when it raises.
 
     Args:
-        instance: The instance; whoever calls this holds its lock, and has settled what lay open.
-        database: Where the instance stands.
-        command: What is told of it should it be cut off.
+        instance: The instance; the caller holds its lock, and has settled any open transaction.
+        database: The view of the database.
+        command: The command, for messages if it is cut off.
 
     Raises:
-        FietsupdateError: it could not be done; ``stands`` says what is so now.
+        FietsupdateError: The command failed; ``stands`` names the present state.
     """
     signals = instance.signals
     before, signals.deferred = signals.deferred, True
@@ -61,10 +61,10 @@ def files_only(instance: Context, database: DatabaseView, command: str) -> Itera
 
 
 def settle_files(application: Application, tell: Callable[[Event], None]) -> None:
-    """Undo what a command that changes files alone has left open. Whoever calls this holds the lock.
+    """Undo the changes of a command that changes files alone and was cut off. The caller holds the lock.
 
     Raises:
-        FilesError: it cannot be undone, or is in doubt; its journal stays.
+        FilesError: The changes cannot be undone, or are in doubt; their journal stays.
     """
     header, _ = headers.open_transaction(application.data_dir)
     if header is None or not header.files_only:
@@ -91,12 +91,12 @@ def _header(database: DatabaseView, command: str) -> OpenTransaction:
 
 
 def _undone(instance: Context, files: FileTransaction, error: BaseException) -> BaseException:
-    """Undo everything, and return the error with what is so now."""
+    """Undo everything, and return the error with the present state."""
     if not os.path.lexists(open_folder(instance.data_dir) / files.header.txn):
         return FilesError(
             f"What {files.header.update_id} has left in its journal could not be cleared away: {error}",
             stands="It is complete: all files are where it was to bring them.",
-            hint="Mend the cause, then type 'fietsupdate recover'.",
+            hint="Mend the cause, then type `fietsupdate recover`.",
         )
     try:
         found = files.play_back()

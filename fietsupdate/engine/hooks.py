@@ -146,7 +146,7 @@ def _failures_told(step: Step, hook: str) -> Iterator[None]:
         clear_frames(error)
         raise UpdateFailedError(
             f"{what} {update.update_id} failed at {place}: {words}.",
-            hint=own or "Mend what the message names, and run the same command again; '--traceback' shows more.",
+            hint=own or "Mend what the message names, and run the same command again; `--traceback` shows more.",
             details={"update_id": update.update_id, "hook": where},
         ) from error
 

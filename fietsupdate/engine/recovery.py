@@ -107,7 +107,7 @@ def _finish(files: FileTransaction) -> None:
         raise FilesError(
             f"What {header.update_id} replaced and removed could not be cleared away: {error}",
             stands=f"{header.update_id} is complete: database and files both have it.",
-            hint="Mend the cause, then type 'fietsupdate recover'.",
+            hint="Mend the cause, then type `fietsupdate recover`.",
         ) from error
 
 
@@ -208,7 +208,7 @@ def _failures_are_doubt(header: OpenTransaction) -> Iterator[None]:
         raise
     except LockedError as error:
         doubt = _doubt(header, f"the database cannot be asked: {error.message}")
-        doubt.hint = "Wait until the other process is done, or stop it; then type 'fietsupdate recover'."
+        doubt.hint = "Wait until the other process is done, or stop it; then type `fietsupdate recover`."
         raise doubt from error
     except FietsupdateError as error:
         raise _doubt(header, f"the database cannot be asked: {error.message}") from error
@@ -233,6 +233,6 @@ def _doubt(header: OpenTransaction, reason: str) -> InDoubtError:
     return InDoubtError(
         f"It is not known whether the transaction of {header.update_id} was committed: {reason.rstrip('.')}.",
         stands="Nothing was touched: the data directory is as the transaction left it, and its journal is kept.",
-        hint="Connect the database that belongs to this data directory, then type 'fietsupdate recover'.",
+        hint="Connect the database that belongs to this data directory, then type `fietsupdate recover`.",
         details={"txn": header.txn, "update_id": header.update_id},
     )

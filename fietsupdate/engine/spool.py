@@ -1,6 +1,6 @@
-"""The paths that rows name, sorted on disk in a temporary SQLite database, which goes when it is closed.
+"""The paths that rows name, sorted on disk in a temporary SQLite database, which is removed when it is closed.
 
-Memory holds a few megabytes of it, whatever number of rows there are.
+A few megabytes of it are in memory, whatever the number of rows.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
 CACHE = 8192
-"""KiB of the temporary database that are held in memory."""
+"""KiB of the temporary database that are kept in memory."""
 _SMALLEST, _LARGEST = -(1 << 63), (1 << 63) - 1
 
 Expected = tuple[bytes, int, Any, int | None, bytes | None]
-"""A path, the number of its reference, the key of its row, and the size and digest that the row says."""
+"""A path, the number of its reference, the key of its row, and the size and digest in the row."""
 
 Content = tuple[str, bytes, int, Any, int | None, bytes | None]
-"""The name of a root, and the same."""
+"""The name of a root, followed by the same values."""
 
 
 class Spool:
-    """What rows name, by root."""
+    """The paths that rows name, by root."""
 
     def __init__(self) -> None:
         self._database = sqlite3.connect("", isolation_level=None)
@@ -33,7 +33,7 @@ class Spool:
         self._database.execute("CREATE TABLE refused (path BLOB, root, rule, row, reason)")
 
     def close(self) -> None:
-        """Forget everything."""
+        """Remove everything."""
         self._database.close()
 
     def __enter__(self) -> Self:
@@ -43,23 +43,23 @@ class Spool:
         self.close()
 
     def expect(self, root: str, found: Iterable[Expected]) -> int:
-        """Take what rows name, and return how many of them there are."""
+        """Add paths that rows name, and return their number."""
         table = self._table(root)
         cursor = self._database.execute("BEGIN")
         try:
             cursor.executemany(f"INSERT INTO {table} VALUES (?, ?, ?, ?, ?)", found)  # noqa: S608  # our own name
-        finally:  # there is no journal to roll back by; who is interrupted here forgets what was taken
+        finally:  # there is no journal for a rollback; after an interruption, `forget` removes what was added
             self._database.execute("COMMIT")
         return max(cursor.rowcount, 0)
 
     def forget(self, rule: int) -> None:
-        """Forget what was taken of a reference."""
+        """Remove what was added for a reference."""
         for table in self._tables.values():
             self._database.execute(f"DELETE FROM {table} WHERE rule = ?", (rule,))  # noqa: S608
         self._database.execute("DELETE FROM refused WHERE rule = ?", (rule,))
 
     def refuse(self, root: str, path: bytes, rule: int, key: Any, reason: str) -> None:
-        """Take a row that names no path below its root."""
+        """Add a row that names no path below its root."""
         self._database.execute("INSERT INTO refused VALUES (?, ?, ?, ?, ?)", (path, root, rule, key, reason))
 
     def refused(self) -> Iterator[tuple[bytes, str, int, Any, str]]:
@@ -68,23 +68,23 @@ class Spool:
 
     @property
     def roots(self) -> tuple[str, ...]:
-        """The roots that something is expected in."""
+        """The roots for which paths were added."""
         return tuple(self._tables)
 
     def paths(self, root: str) -> Iterator[Expected]:
-        """Yield what rows name in a root, in the order of the bytes of the paths."""
+        """Yield the paths that rows name in a root, in the order of their bytes."""
         if root in self._tables:
             statement = f"SELECT * FROM {self._table(root)} ORDER BY path"  # noqa: S608
             yield from _fetched(self._database.execute(statement))
 
     def read_later(self, files: Iterable[Content]) -> None:
-        """Take files whose content is to be compared."""
+        """Add files whose content is to be compared."""
         self._database.execute("BEGIN")
         self._database.executemany("INSERT INTO contents VALUES (?, ?, ?, ?, ?, ?)", files)
         self._database.execute("COMMIT")
 
     def to_read(self) -> Iterator[Content]:
-        """Yield the files whose content is to be compared, as they came."""
+        """Yield the files whose content is to be compared, in the order in which they were added."""
         yield from _fetched(self._database.execute("SELECT * FROM contents ORDER BY rowid"))
 
     def _table(self, root: str) -> str:
@@ -100,7 +100,7 @@ def _fetched(cursor: sqlite3.Cursor) -> Iterator[Any]:
 
 
 def key_of(values: Sequence[Any]) -> Any:
-    """Return what the temporary database keeps of a primary key."""
+    """Return a primary key in the form in which the temporary database stores it."""
     if len(values) == 1:
         value = values[0]
         if isinstance(value, bytes) or (isinstance(value, int) and _SMALLEST <= value <= _LARGEST):
@@ -117,7 +117,7 @@ def row_of(names: Sequence[str], key: Any) -> Mapping[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """Return a value as JSON has it; bytes as hexadecimal digits."""
+    """Return a value as JSON represents it; bytes as hexadecimal digits."""
     if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, bytes | bytearray | memoryview):

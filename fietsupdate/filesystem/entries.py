@@ -1,4 +1,4 @@
-"""Finds the files that scripts name: the canonical path, the current file, and the open folder that contains it."""
+"""Find the files that scripts name: the canonical path, the current file, and the open folder that contains it."""
 
 from __future__ import annotations
 

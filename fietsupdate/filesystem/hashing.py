@@ -1,4 +1,4 @@
-"""The SHA-256 of many files, in processes beside this one where there are several cores."""
+"""Compute the SHA-256 of many files, in several processes if there are several cores."""
 
 from __future__ import annotations
 
@@ -13,26 +13,27 @@ from itertools import islice
 from typing import IO
 
 BATCH = 64
-"""Files that a worker is handed at a time; their names fit into a pipe, so that neither side waits for the other."""
+"""Files that are passed to a worker at a time; their names fit into a pipe, so that neither side waits for the other.
+"""
 IN_FLIGHT = 3
 """Batches that a worker has at a time."""
 BLOCK = 1 << 18
 """Bytes that are read at a time."""
 LONGEST = 512
-"""Bytes of a name that may go through the pipe; a longer one is read here."""
+"""The most bytes of a name for the pipe; a file with a longer name is read in this process."""
 
 
 def cores() -> int:
-    """Return how many cores this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def digests(paths: Iterable[bytes], workers: int) -> Iterator[bytes]:
-    """Yield the digest of each file, in order; an empty one where the file cannot be read.
+    """Yield the digest of each file, in order; an empty one if the file cannot be read.
 
     Args:
-        paths: Absolute paths of ordinary files; no symbolic link is followed at their ends.
-        workers: How many processes read at a time; with 1, this one does.
+        paths: Absolute paths of ordinary files; a symbolic link at the end of a path is not followed.
+        workers: The number of processes that read at a time; with 1, this process reads.
     """
     if workers < 2:  # noqa: PLR2004  # one would be as quick as this process, and has to be started
         yield from map(digest, paths)
@@ -56,7 +57,7 @@ def digests(paths: Iterable[bytes], workers: int) -> Iterator[bytes]:
 
 
 def digest(path: bytes) -> bytes:
-    """Return the digest of an ordinary file; an empty one where it cannot be read."""
+    """Return the digest of an ordinary file; an empty one if it cannot be read."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
@@ -67,7 +68,7 @@ def digest(path: bytes) -> bytes:
         while len(block) == BLOCK:
             block = os.read(descriptor, BLOCK)
             found.update(block)
-        while block:  # a short read is no end on every file system
+        while block:  # on some file systems a short read is not the end
             block = os.read(descriptor, BLOCK)
             found.update(block)
     except OSError:
@@ -78,7 +79,7 @@ def digest(path: bytes) -> bytes:
 
 
 class _Worker:
-    """A Python that imports nothing but this module's source, reads names and answers with digests."""
+    """A Python process that imports only the source of this module, reads names and answers with digests."""
 
     def __init__(self) -> None:
         self._child = subprocess.Popen(
@@ -90,7 +91,7 @@ class _Worker:
         )
 
     def send(self, batch: list[bytes]) -> None:
-        """Hand over names; answers are to be taken in the same order."""
+        """Send names; the answers must be read in the same order."""
         names = [name for name in batch if len(name) <= LONGEST]
         pipe = _pipe(self._child.stdin)
         pipe.write(len(names).to_bytes(2) + b"".join(len(name).to_bytes(2) + name for name in names))
@@ -106,7 +107,7 @@ class _Worker:
                 yield pipe.read(pipe.read(1)[0])
 
     def end(self) -> None:
-        """End the child; it may be at work."""
+        """End the child, even if it is at work."""
         self._child.kill()
         self._child.wait()
         for pipe in (self._child.stdin, self._child.stdout):
@@ -120,7 +121,7 @@ def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
 
 
 def _close(pipe: IO[bytes] | None) -> None:
-    with suppress(BrokenPipeError):  # what was buffered for a child that has ended
+    with suppress(BrokenPipeError):  # names that were buffered for a child that has ended
         _pipe(pipe).close()
 
 

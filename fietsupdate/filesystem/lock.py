@@ -31,7 +31,7 @@ from fietsupdate.filesystem.posix.durable import write_all
 from fietsupdate.filesystem.posix.locks import SET, is_taken, packed
 from fietsupdate.filesystem.posix.ownership import give_owner_of
 from fietsupdate.filesystem.posix.regular import opened
-from fietsupdate.model.clock import now
+from fietsupdate.model.clock import now, shown_time
 from fietsupdate.model.readback import built, parsed
 from fietsupdate.views import LockHolder
 
@@ -221,7 +221,8 @@ def _read(descriptor: int) -> LockHolder:
 
 
 def _locked(data_dir: Path, who: LockHolder) -> LockedError:
-    name = f"Process {who.pid} on {who.host} ({who.command}, since {who.since})" if who.pid else "Another process"
+    since = shown_time(who.since)
+    name = f"Process {who.pid} on {who.host} ({who.command}, since {since})" if who.pid else "Another process"
     return LockedError(
         f"{name} is updating {data_dir}.",
         stands=UNCHANGED,

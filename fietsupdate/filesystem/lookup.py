@@ -1,7 +1,7 @@
-"""What is at a path that a row names, without ever leaving its root.
+"""Look up the files at the paths that rows name, without ever leaving their root.
 
-A symbolic link is followed as long as it stays in the root. Paths come in the order of their bytes, so the folders of
-a path are mostly those of the path before.
+A symbolic link is followed as long as it stays in the root. Paths come in the order of their bytes, so that consecutive
+paths mostly share their folders.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG})
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What is at a path."""
+    """The result of a lookup."""
 
     status: os.stat_result | None = None
-    """Of the ordinary file there; ``None`` where there is none."""
+    """The status of the ordinary file; ``None`` if there is none."""
     reason: str = ""
-    """Why there is none, where it is not just absent."""
+    """Why there is no such file, if the path is not simply absent."""
 
 
 class Lookup:
@@ -35,10 +35,10 @@ class Lookup:
         self._root = root
         self._real = os.path.realpath(root)
         self._folders: list[bytes] = []
-        """The parts of the last path's folder that were seen to be folders."""
+        """The parts of the last path's folder that are known to be folders."""
 
     def find(self, path: bytes) -> Found:
-        """Return what is at a tidy path relative to the root."""
+        """Return the file at a tidy path relative to the root."""
         full = self._root + b"/" + path
         try:
             if not self._is_direct(path) and not self._is_inside(os.path.realpath(os.path.dirname(full))):

@@ -1,7 +1,7 @@
-"""The files that only rows may name, in the order of the bytes of their paths, whatever number they are.
+"""List the files that only rows may name, in the order of the bytes of their paths, with constant memory.
 
-Symbolic links are not followed, and are told like files. Our own folder is left out, and so are the paths that the
-caller names. Names are bytes: neither the locale nor a normal form of Unicode changes them.
+Symbolic links are not followed, and are reported like files. Our own folder is left out, and so are the paths that the
+caller excludes. Names are bytes: neither the locale nor a normal form of Unicode changes them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _LOST_FOUND = f"{LOST_FOUND}/".encode()
 
 
 class Named:
-    """An entry of a folder that is too large to be held: its status is looked up when it is asked for."""
+    """An entry of a folder that is too large for memory: its status is read on demand."""
 
     __slots__ = ("path",)
 
@@ -31,15 +31,15 @@ class Named:
         self.path = path
 
     def stat(self, *, follow_symlinks: bool = True) -> os.stat_result:
-        """Return its status."""
+        """Return the status of the entry."""
         return os.stat(self.path, follow_symlinks=follow_symlinks)
 
     def is_file(self, *, follow_symlinks: bool = True) -> bool:
-        """Return whether it is an ordinary file."""
+        """Return whether the entry is an ordinary file."""
         return stat.S_ISREG(self.stat(follow_symlinks=follow_symlinks).st_mode)
 
     def is_symlink(self) -> bool:
-        """Return whether it is a symbolic link."""
+        """Return whether the entry is a symbolic link."""
         return stat.S_ISLNK(self.stat(follow_symlinks=False).st_mode)
 
 
@@ -51,9 +51,9 @@ class OwnedFiles:
 
     Args:
         root: The root.
-        patterns: What is owned; see `fietsupdate.model.patterns`.
-        kept_out: Absolute paths of files and folders in it that are no part of it.
-        most: How many entries of one folder are held in memory.
+        patterns: The patterns of owned files; see `fietsupdate.model.patterns`.
+        kept_out: Absolute paths of files and folders in the root that are left out.
+        most: The most entries of one folder that are kept in memory.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class OwnedFiles:
         """Yield the path of each file relative to the root, sorted, and its entry.
 
         Raises:
-            FilesError: a folder cannot be read.
+            FilesError: A folder cannot be read.
         """
         for base in self._bases:
             if self._is_inside(base):
@@ -81,7 +81,7 @@ class OwnedFiles:
                 yield from self._below(base, owned=owned)
 
     def _is_inside(self, base: bytes) -> bool:
-        """Return whether a folder is there, and no symbolic link leads to it."""
+        """Return whether a folder exists, and no symbolic link leads to it."""
         path = self._root
         for part in base.split(b"/")[:-1]:
             path = path + b"/" + part
@@ -93,7 +93,7 @@ class OwnedFiles:
         return True
 
     def _below(self, base: bytes, *, owned: bool) -> Iterator[tuple[bytes, Entry]]:
-        """Yield what a folder holds; the stack has the entries of the folders above that are still to come."""
+        """Yield the content of a folder; the stack contains the remaining entries of the folders above."""
         stack = [self._entries(base)]
         kept_out, whole, root = self._kept_out, self._whole, self._root + b"/"
         while stack:
@@ -115,7 +115,7 @@ class OwnedFiles:
         return any(one.fullmatch(text) for one in self._some)
 
     def _entries(self, folder: bytes) -> Iterator[tuple[bytes, Entry]]:
-        """Yield what is in a folder, sorted as their whole paths are: folders end with a slash."""
+        """Yield the entries of a folder, sorted like their complete paths: folders end with a slash."""
         path = self._root + b"/" + folder
         try:
             with os.scandir(path) as entries:
@@ -128,7 +128,7 @@ class OwnedFiles:
                 keys = chain(map(_path, first), (folder + _key(entry) for entry in chain([following], counting)))
                 return self._named(sorted_names(keys, self._most))
         except FileNotFoundError:
-            return iter(())  # it went meanwhile
+            return iter(())  # the folder was removed meanwhile
         except OSError as error:
             if folder == _LOST_FOUND:
                 return iter(())
@@ -156,7 +156,7 @@ def _path(found: tuple[bytes, os.DirEntry[bytes]]) -> bytes:
 
 
 def _outermost(folders: Collection[bytes]) -> list[bytes]:
-    """Return the folders that lie in no other of them, in the order of their bytes."""
+    """Return the folders that are not inside of another one, in the order of their bytes."""
     kept: list[bytes] = []
     for folder in sorted(folders):
         if not kept or not folder.startswith(kept[-1]):

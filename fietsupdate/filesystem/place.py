@@ -1,4 +1,4 @@
-"""Names a file of any root, as it is typed on a command line and told in messages."""
+"""The name of a file in any root, in the form of the command line and of messages."""
 
 from __future__ import annotations
 
@@ -12,28 +12,31 @@ from fietsupdate.filesystem.layout import HOME
 
 
 class Place(NamedTuple):
-    """A file or folder by its root and its path."""
+    """A file or folder, named by its root and its path."""
 
     root: str
-    """Name of the further root; "" for the data directory."""
+    """The name of the further root; "" for the data directory."""
     path: str
-    """Relative to the root."""
+    """The path relative to the root."""
 
     @property
     def shown(self) -> str:
-        """How it is typed and told: ``media:avatars/1.png``; without a name, below the data directory."""
+        """The form for the command line and messages: ``media:avatars/1.png``.
+
+        Without a name, below the data directory.
+        """
         return f"{self.root}:{self.path}" if self.root else self.path
 
 
 def placed(text: str, roots: Mapping[str, Path]) -> Place:
-    """Return which file or folder is meant by a word of the command line.
+    """Return the file or folder that an argument of the command line names.
 
     Args:
         text: A path below the data directory; ``NAME:PATH`` for one below a further root; or an absolute path in any.
         roots: The roots by name; "" is the data directory.
 
     Raises:
-        UsageError: it is in none of them, is one of them, or is not the application's.
+        UsageError: The path is in none of the roots, is a root itself, or does not belong to the application.
     """
     root, path = _divided(text, roots)
     parts = [part for part in path.split("/") if part not in {"", "."}]

@@ -1,15 +1,15 @@
-"""The run file: what a running command tells other processes of itself, rewritten as long as it lives.
+"""The run file: what a running command reports to other processes, rewritten as long as it runs.
 
-It lies in our folder in the data directory, is replaced as a whole a few times a second at the most, and is never
-synced: it means nothing after a crash. It decides nothing either. A full disk, or a folder that cannot be written,
-costs the file and not the update.
+The file is in our folder in the data directory, is replaced as a whole at most a few times a second, and is never
+synced: it means nothing after a crash. No decision depends on it. If the disk is full, or the folder cannot be written,
+the file is missing, but the update goes on.
 
-A thread of ours writes it, so that it stays young while a hook or a COMMIT takes its time. A process that is stopped
-stops beating; so does code that never lets another thread of Python run. No other thread touches the file, which lets
-the guard, and tests that count what a run does, tell our writing from that of hooks: `is_own_thread`. The thread rests
-while the process forks, so that no child inherits what it was in the middle of.
+A thread of ours writes the file, so that it stays up to date during a long hook or COMMIT. The thread stops together
+with the process; it also stops while code keeps every other thread of Python from running. No other thread touches the
+file, so that the guard, and tests that count calls, can distinguish our writing from that of hooks: `is_own_thread`.
+The thread ends before the process forks, so that a child never inherits its unfinished work.
 
-A file that was left behind by a process that was killed is recognised by the lock, which the system has freed.
+The file of a killed process is recognised by the lock, which the system has released.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ from fietsupdate.model.run_state import RunState, RunView
 
 NAME = "run.json"
 MOST_BYTES = 16 * 1024
-"""A file that is larger is not ours."""
+"""The most bytes of the file; a larger one is not ours."""
 PAUSE = 0.5
-"""Seconds between two looks at what there is to tell."""
+"""Seconds between two checks for a new state."""
 BEAT = 2.0
-"""Seconds after which the file is written although nothing has changed."""
+"""Seconds after which the file is written even if the state is the same."""
 _PATIENCE = 2.0
-"""Seconds that are waited for the thread: a disk that does not answer must not hold up a run."""
+"""The longest wait for the thread in seconds: a disk that does not answer must not hold up a run."""
 _DRAFT = f".{NAME}.new"
 
 _hearts: list[_Heart] = []
@@ -55,7 +55,7 @@ _forking = threading.Lock()
 
 
 def is_own_thread() -> bool:
-    """Return whether the current thread is one that writes a run file."""
+    """Return whether the current thread writes a run file."""
     return threading.get_ident() in _beating
 
 
@@ -75,11 +75,11 @@ def begun(command: str) -> RunState:
 
 @contextmanager
 def kept(data_dir: Path, state: Callable[[], RunState]) -> Iterator[None]:
-    """Keep a run file as long as the block lasts. Whoever calls holds the lock.
+    """Write a run file as long as the block lasts. The caller holds the lock.
 
     Args:
         data_dir: The data directory.
-        state: Returns what there is to tell at the moment; called in another thread.
+        state: Returns the present state; called in another thread.
     """
     heart, pid = _Heart(data_dir, state), os.getpid()
     try:
@@ -93,18 +93,18 @@ def kept(data_dir: Path, state: Callable[[], RunState]) -> Iterator[None]:
 
 
 def read_run(data_dir: Path) -> RunView | None:
-    """Return the run that is at work, or ``None``: nothing runs, or it tells nothing of itself. Changes nothing."""
+    """Return the run at work; ``None`` if no command runs, or it reports nothing. Changes nothing."""
     who, state = holder(data_dir), read(data_dir)
     if who is None or state is None:
         return None
     if who.pid and ((who.pid, who.host) != (state.pid, state.host) or state.started < who.since):
-        return None  # an earlier run has left it
+        return None  # the file is left from an earlier run
     same_system = bool(state.boot) and state.boot == boot_id()
     return RunView(state, _silence(state, same_system=same_system), _process(state) if same_system else "")
 
 
 def read(data_dir: Path) -> RunState | None:
-    """Read the file, which anybody may have written (invariant 12); ``None`` where none makes sense."""
+    """Read the file, which any user may have written (invariant 12); ``None`` if it cannot be read or is not valid."""
     with suppress(OSError, FilesError, ValueError, TypeError):
         folder = open_home(data_dir)
         try:
@@ -128,18 +128,18 @@ def _silence(state: RunState, *, same_system: bool) -> float:
 
 
 def _process(state: RunState) -> str:
-    """Look at the process, where its number means the same here."""
+    """Return the state of the process, if its number is valid here."""
     if not state.namespace or state.namespace != pid_namespace():
         return ""
     return state_of(state.pid, state.born)
 
 
 class Heartbeat(threading.Thread):
-    """The thread of a run file; the guard knows it by this class."""
+    """The thread of a run file; the guard recognises it by this class."""
 
 
 class _Heart:
-    """What keeps one run file young."""
+    """Keeps one run file up to date."""
 
     def __init__(self, data_dir: Path, state: Callable[[], RunState]) -> None:
         self._data_dir = data_dir
@@ -150,31 +150,31 @@ class _Heart:
         self._is_over = False
 
     def start(self) -> None:
-        """Begin to beat, and wait for the first beat."""
+        """Start the thread, and wait until it has written the file."""
         self._rests.clear()
         self._thread = Heartbeat(target=self._beat, name="heartbeat", daemon=True)
         try:
             self._thread.start()
-        except RuntimeError:  # no more threads: then nothing is told
+        except RuntimeError:  # no more threads are possible: then nothing is reported
             self._thread = None
         else:
             self._written.wait(_PATIENCE)
 
     def rest(self) -> None:
-        """Let the thread end; the file stays."""
+        """End the thread; the file stays."""
         self._rests.set()
         if self._thread is not None:
             self._thread.join(_PATIENCE)
 
     def stop(self) -> None:
-        """Let the thread remove the file and end."""
+        """Remove the file, and end the thread."""
         self._is_over = True
         self.rest()
 
     def _beat(self) -> None:
         _beating.add(threading.get_ident())
         try:
-            signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # they are the main thread's
+            signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # signals belong to the main thread
             self._go_on()
             if self._is_over:
                 _remove(self._data_dir)
@@ -195,7 +195,7 @@ class _Heart:
 
 
 def _write(data_dir: Path, state: RunState) -> None:
-    """Replace the file; where that cannot be done, the older one stays and grows old."""
+    """Replace the file; if that is impossible, the older file stays."""
     with suppress(OSError, FilesError):
         folder = open_home(data_dir)
         try:
@@ -243,7 +243,7 @@ def _go_on_in_parent() -> None:
 
 
 def _end_in_child() -> None:
-    """Forget the runs of the parent: they are told by it."""
+    """Remove the runs of the parent, which reports them itself."""
     global _forking  # noqa: PLW0603  # the parent may hold it
     _forking = threading.Lock()
     _hearts.clear()

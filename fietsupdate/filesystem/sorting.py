@@ -1,4 +1,4 @@
-"""Sorts more names than memory should hold: sorted stretches go to a temporary file each, and are merged."""
+"""Sort more names than fit into memory: sorted runs are written to temporary files, and merged."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from collections.abc import Iterable, Iterator
 from typing import IO
 
 MOST = 50_000
-"""Names that are sorted in memory; a folder with more of them is rare."""
+"""The most names that are sorted in memory; few folders have more."""
 
 
 def sorted_names(names: Iterable[bytes], most: int = MOST) -> Iterator[bytes]:
-    """Return names in the order of their bytes. None of them contains a NUL byte.
+    """Yield names in the order of their bytes. No name contains a NUL byte.
 
     Args:
-        names: The names; all are taken before this returns.
-        most: How many are held in memory.
+        names: The names; all are read before this returns.
+        most: The most names in memory.
     """
     parts: list[IO[bytes]] = []
     held: list[bytes] = []

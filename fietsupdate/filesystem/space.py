@@ -102,7 +102,7 @@ def name_disk(error: FietsupdateError, default: Path, *, needed: int = 0) -> Non
     amount = (
         f"the last rehearsal needed {mib(needed)} MiB in all"
         if needed
-        else "how much is needed is not known; 'fietsupdate rehearse' with rehearsal_dir on a larger disk finds out"
+        else "how much is needed is not known; `fietsupdate rehearse` with rehearsal_dir on a larger disk finds out"
     )
     error.hint = f"Free some space in {mount} ({amount}), then run the same command again."
 

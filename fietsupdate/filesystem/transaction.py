@@ -53,10 +53,10 @@ _WRITING = frozenset({Do.CREATE, Do.REPLACE, Do.OVERWRITE})
 """The changes after which a file has new content."""
 _AS_OWNER = (
     "The journal belongs to {name}, so it is followed with the rights of {name} only. Give that user what is named "
-    "above (chown -h {name} PATH), then type 'fietsupdate recover'."
+    "above (chown -h {name} PATH), then type `fietsupdate recover`."
 )
 PARTLY = "What the update did to files is not all undone; its journal keeps the rest."
-AGAIN = "Mend the cause, then type 'fietsupdate recover'."
+AGAIN = "Mend the cause, then type `fietsupdate recover`."
 
 
 class FileTransaction:
@@ -111,7 +111,7 @@ class FileTransaction:
             raise FilesError(
                 f"The transaction {folders[0].name} is still open in {data_dir}.",
                 stands=UNCHANGED,
-                hint="Type fietsupdate recover.",
+                hint="Type `fietsupdate recover`.",
             )
         all_roots = {"": data_dir, **roots}
         cleanup.sweep(data_dir)

@@ -23,14 +23,14 @@ def is_below_root(pattern: str) -> bool:
 
 @cache
 def compiled(pattern: str) -> re.Pattern[str]:
-    """Return what matches the whole path of a file: ``*`` is a part of a name, ``**`` any folders."""
+    """Return the regular expression for the complete path of a file: ``*`` is a part of a name, ``**`` any folders."""
     *above, last = pattern.split("/")
     folders = "".join(r"(?:[^/]+/)*" if part == "**" else f"{_part(part)}/" for part in above)
     return re.compile(folders + (".+" if last == "**" else _part(last)), re.DOTALL)
 
 
 def folder_of(pattern: str) -> str:
-    """Return the folder that holds everything a pattern can match, with a slash at its end; "" is the root."""
+    """Return the folder of all paths that a pattern can match, with a slash at its end; "" is the root."""
     parts = pattern.split("/")
     plain = next((number for number, part in enumerate(parts) if "*" in part or "?" in part), len(parts) - 1)
     return "".join(f"{part}/" for part in parts[:plain])

@@ -1,4 +1,4 @@
-"""Rows and their files: what update scripts declare of them, and what an audit finds."""
+"""Rows and their files: the declarations of update scripts, and the findings of an audit."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ class ReferenceRule:
     path: str
     """The template of the path; see `fietsupdate.model.templates`."""
     where: str = ""
-    """SQL: the rows that name a file; "" for all."""
+    """An SQL condition for the rows that name a file; "" for all."""
     root: str = ""
     """The name of a further root; "" is the data directory."""
     size: str = ""
-    """The column that holds the size in bytes; "" for none."""
+    """The column with the size in bytes; "" for none."""
     sha256: str = ""
-    """The column that holds the SHA-256, as hexadecimal digits or as bytes; "" for none."""
+    """The column with the SHA-256, as hexadecimal digits or as bytes; "" for none."""
     optional: bool = False
-    """Whether the file need not be there."""
+    """Whether the file may be missing."""
     schema: str = ""
 
     @property
     def template(self) -> Template:
-        """The template of the path, read."""
+        """The parsed template of the path."""
         return _template(self.path)
 
     @property
     def name(self) -> str:
-        """The table with its schema, for people."""
+        """The table with its schema, for messages."""
         return f"{self.schema}.{self.table}" if self.schema else self.table
 
     def __str__(self) -> str:
-        """Return it as people read it: ``tracks: media:tracks/{id}.gpx``."""
+        """Return the reference in the form of messages: ``tracks: media:tracks/{id}.gpx``."""
         return f"{self.name}: {self.root}{':' if self.root else ''}{self.path}"
 
 
@@ -55,20 +55,20 @@ def _template(text: str) -> Template:
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """What one update script declares of rows and files."""
+    """The declarations of one update script about rows and files."""
 
     references: tuple[ReferenceRule, ...] | None = None
-    """``None``: the script says nothing of them, so what an earlier one declares stays valid."""
+    """The references; ``None`` if the script does not declare any, so that earlier declarations stay valid."""
     owned: tuple[str, ...] | None = None
     """The patterns of files that only rows may name; ``None`` as above."""
     has_hook: bool = False
     """Whether `Up` has a hook ``references(config)``."""
     line: int = 1
-    """Where the script declares them."""
+    """The line of the declaration in the script."""
 
     @property
     def says_references(self) -> bool:
-        """Whether the script declares references anew."""
+        """Whether the script declares new references."""
         return self.has_hook or self.references is not None
 
     def __bool__(self) -> bool:
@@ -81,7 +81,7 @@ NOTHING_DECLARED = Declared()
 
 @dataclass(frozen=True, slots=True)
 class Owned:
-    """Files that only rows may name: one that no row names is a stray."""
+    """Files that only rows may name: a file that no row names is a stray."""
 
     pattern: str
     root: str = ""
@@ -95,10 +95,10 @@ class Owned:
 
 
 def owned_in(patterns: tuple[str, ...], rules: tuple[ReferenceRule, ...]) -> tuple[Owned, ...]:
-    """Give each pattern its root.
+    """Return the patterns, each with its root.
 
-    One without a root's name means the roots of the references whose files lie in its folder, else those of the
-    references that it lies in the folder of; without any, the data directory.
+    A pattern without a root's name applies to the roots of the references whose files are in its folder, or else to
+    those of the references in whose folder it is; if there are none, to the data directory.
     """
     found: dict[Owned, None] = {}
     for text in patterns:
@@ -120,16 +120,16 @@ def _roots_of(pattern: str, rules: tuple[ReferenceRule, ...]) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """One file that a row names; what the hook ``references(config)`` of an update script yields.
+    """One file that a row names; the hook ``references(config)`` of an update script yields these.
 
     Args:
-        path: Relative to its root; bytes where it is not UTF-8.
-        row: Names the row: its primary key, or a mapping of columns and values.
-        size: The size in bytes that the row says; ``None`` where it says none.
-        sha256: The digest that the row says, hexadecimal or bytes; ``None`` where it says none.
+        path: Relative to its root; bytes if it is not UTF-8.
+        row: The primary key of the row, or a mapping of columns and values.
+        size: The size in bytes according to the row; ``None`` if it has none.
+        sha256: The digest according to the row, hexadecimal or bytes; ``None`` if it has none.
         root: The name of a further root; "" is the data directory.
-        table: The table that the row is in, for messages.
-        optional: Whether the file need not be there.
+        table: The table of the row, for messages.
+        optional: Whether the file may be missing.
     """
 
     path: str | bytes | os.PathLike[str]
@@ -146,42 +146,42 @@ SHORT = 12
 
 
 class FindingKind(enum.StrEnum):
-    """What is wrong with a file and its row."""
+    """The kinds of differences between a file and its row."""
 
     MISSING = "missing"
-    """A row names a file that is not there."""
+    """A row names a file that does not exist."""
     STRAY = "stray"
-    """A file that is owned, and that no row names."""
+    """No row names an owned file."""
     SIZE = "size"
-    """A file is not as long as its row says."""
+    """The size of a file differs from its row."""
     DIGEST = "digest"
-    """The content of a file is not what its row says."""
+    """The content of a file differs from its row."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing in which rows and files do not match."""
+    """One difference between rows and files."""
 
     kind: FindingKind
     path: str
-    """Relative to its root; bytes that are no UTF-8 stand as surrogates, as `os.fsdecode` makes them."""
+    """The path relative to its root; bytes that are not UTF-8 are surrogates, as in `os.fsdecode`."""
     root: str = ""
     table: str = ""
     """"" for a stray."""
     row: Mapping[str, Any] = field(default_factory=dict)
     """The row by its primary key; empty for a stray."""
     reason: str = ""
-    """Why the file counts as missing, where it is not just absent."""
+    """Why the file counts as missing, if it is not simply absent."""
     size: int | None = None
-    """The size that the row says."""
+    """The size according to the row."""
     sha256: str | None = None
-    """The digest that the row says, where digests were looked at."""
+    """The digest according to the row, if digests were compared."""
     found: int | str | None = None
-    """The size or digest that the file has."""
+    """The size or digest of the file."""
     places: tuple[str, ...] = ()
-    """Where a missing file may be, as absolute paths."""
+    """The possible places of a missing file, as absolute paths."""
     fits: tuple[str, ...] = ()
-    """The backups whose copy has the size, and the digest, that the row says."""
+    """The backups whose copy has the size and the digest in the row."""
 
     @property
     def shown(self) -> str:
@@ -207,14 +207,14 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class ReferenceCount:
-    """What an audit counted of one declared reference."""
+    """The counts of an audit for one reference."""
 
     table: str
     path: str
     """The template, or the hook."""
     root: str = ""
     rows: int = 0
-    """Rows that name a file by it."""
+    """The rows that name a file."""
     missing: int = 0
     size: int = 0
     digest: int = 0
@@ -222,36 +222,36 @@ class ReferenceCount:
 
 @dataclass(frozen=True, slots=True)
 class AuditSummary:
-    """What an audit counted."""
+    """The counts of an audit."""
 
     counts: Mapping[FindingKind, int]
     references: tuple[ReferenceCount, ...] = ()
     files: Mapping[str, int] = field(default_factory=dict)
-    """Owned files that were found, by root."""
+    """The number of owned files by root."""
     read: int = 0
-    """Files whose content was read."""
+    """The number of files whose content was read."""
     arrived: int = 0
-    """Files without a row that came while the audit ran, and are not counted as strays."""
+    """The number of files without a row that appeared while the audit ran, and do not count as strays."""
     current: tuple[str, ...] = ()
     """The current updates, whose declarations were valid."""
     notes: tuple[str, ...] = ()
-    """What the reader should know: that an update is at work, that nothing is declared."""
+    """Notes for the reader: that an update is at work, or that nothing is declared."""
 
     @property
     def total(self) -> int:
-        """How many findings there are."""
+        """The number of findings."""
         return sum(self.counts.values())
 
     @property
     def rows(self) -> int:
-        """Rows that name a file."""
+        """The number of rows that name a file."""
         return sum(one.rows for one in self.references)
 
 
 @dataclass(frozen=True, slots=True)
 class AuditReport:
-    """What `Updater.audit` returns."""
+    """The result of `Updater.audit`."""
 
     summary: AuditSummary
     findings: tuple[Finding, ...] = ()
-    """In the order of their paths; empty where they were handed over one by one."""
+    """The findings in the order of their paths; empty if they were passed on one by one."""

@@ -1,11 +1,11 @@
-"""What a running command tells other processes of itself, and how that is understood."""
+"""The state of a running command for other processes, and its interpretation."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 HUNG = 20.0
-"""Seconds without a heartbeat after which a run counts as hung; it beats every two."""
+"""Seconds without a heartbeat after which a run counts as hung; there is one every two seconds."""
 
 FINISHING = "finishing"
 """The phase of an update after its last hook: files are made durable, the database commits."""
@@ -22,7 +22,7 @@ class RunState:
     started: str
     """UTC, ISO 8601 with milliseconds and ``Z``."""
     update_id: str = ""
-    """The update that is at work; "" before the first one, and between two of them."""
+    """The update at work; "" before the first one, and between two of them."""
     direction: str = ""
     phase: str = ""
     """``pre``, ``alembic``, ``post``, ``finishing``; outside of updates ``backup``, ``restore``, ``clone``; or ""."""
@@ -32,29 +32,29 @@ class RunState:
     """The number of the update in the plan, from 1; 0 before the first one."""
     steps: int = 0
     done: int = 0
-    """Items, or bytes, that are done in this phase."""
+    """The items or bytes that are done in this phase."""
     total: int = 0
-    """As many are to do; 0 where that is not known."""
+    """The items or bytes of the whole phase; 0 if that is not known."""
     unit: str = ""
-    """``bytes``, or what the items are."""
+    """``bytes``, or a word for the items."""
     rate: int = 0
-    """Done in a second."""
+    """The items or bytes per second."""
     left: int = 0
-    """Seconds that are left of this phase; 0 where that is not known."""
+    """The seconds that are left of this phase; 0 if that is not known."""
     heartbeat: str = ""
-    """When this was written, as `started`."""
+    """The time of writing, in the format of `started`."""
     beat: int = 0
     """The same by the clock that runs since the system was booted, in milliseconds."""
     boot: str = ""
-    """Which boot of which system that is; "" where the system does not say."""
+    """The id of that boot; "" if the system has none."""
     namespace: str = ""
-    """The namespace in which `pid` means the process; "" where the system does not say."""
+    """The namespace in which `pid` is valid; "" if the system has none."""
     born: int = 0
-    """When the process began, in the system's own units: a number that is given again has another one."""
+    """The time when the process began, in the system's own units: it distinguishes processes with the same number."""
 
     @property
     def percent(self) -> int | None:
-        """How much of this phase is done; ``None`` where that is not known."""
+        """The percentage of this phase that is done; ``None`` if it is not known."""
         return min(100 * self.done // self.total, 100) if self.total > 0 else None
 
 
@@ -66,9 +66,9 @@ class RunView:
     silent: float
     """Seconds since its last heartbeat."""
     process: str = ""
-    """The state of the process: ``running``, ``stopped``, ``gone``; "" where it could not be looked at from here."""
+    """The state of the process: ``running``, ``stopped``, ``gone``; "" if it cannot be inspected from here."""
 
     @property
     def is_hung(self) -> bool:
-        """Whether it has given no sign of life for longer than `HUNG`."""
+        """Whether there has been no sign of life for longer than `HUNG`."""
         return self.silent > HUNG

@@ -1,7 +1,7 @@
-"""The paths that rows name: a template with columns in braces, and the path that it makes of the values of a row.
+"""Templates for the paths that rows name: a text with columns in braces makes a path from the values of a row.
 
 ``tracks/{id}/track.gpx`` names a column, ``{id:06d}`` formats it as Python does, ``{id:hex}`` and ``{id:uuid}`` write
-bytes and UUIDs as their digits, ``{created:%Y/%m}`` a time, and ``{id[:2]}`` takes a part of the text that came of it.
+bytes and UUIDs as their digits, ``{created:%Y/%m}`` a time, and ``{id[:2]}`` takes a part of the resulting text.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _UUID_DIGITS = re.compile(r"[0-9a-fA-F]{32}")
 
 
 class PathError(ValueError):
-    """A row makes no path below its root; the text says why, the path is as it came out."""
+    """The values of a row make no path below its root; the text says why, `path` is the result."""
 
     def __init__(self, why: str, path: bytes = b"") -> None:
         super().__init__(why)
@@ -42,14 +42,14 @@ class Field:
 
     @property
     def is_plain(self) -> bool:
-        """Whether the value is taken as it is."""
+        """Whether the value is used unchanged."""
         return not self.spec and self.start is None and self.stop is None
 
     def text(self, value: Any) -> Value:
-        """Return what stands for a value in the path.
+        """Return the text for a value in the path.
 
         Raises:
-            PathError: the value does not fit the format.
+            PathError: The value does not fit the format.
         """
         if isinstance(value, memoryview | bytearray):
             value = bytes(value)
@@ -62,10 +62,10 @@ class Field:
 
 @dataclass(frozen=True)
 class Template:
-    """A template that was read.
+    """A parsed template.
 
     Args:
-        text: As the script writes it.
+        text: The text in the script.
         pieces: Texts, and columns between them.
     """
 
@@ -79,14 +79,14 @@ class Template:
 
     @cached_property
     def folder(self) -> str:
-        """The folder that all of its paths lie in, with a slash at its end; "" is the root."""
+        """The folder of all paths of this template, with a slash at its end; "" is the root."""
         first = self.pieces[0] if self.pieces and isinstance(self.pieces[0], str) else ""
         return first[: first.rfind("/") + 1]
 
     def maker(self) -> Callable[[Sequence[Any]], bytes | None]:
-        """Return what makes the path of a row out of the values of `columns`; a longer row is taken, too.
+        """Return a function that makes the path of a row from the values of `columns`; further values are ignored.
 
-        It gives ``None`` where a column is NULL or an empty text, which name no file.
+        The function returns ``None`` if a column is NULL or an empty text, which name no file.
         """
         places = {column: number for number, column in enumerate(self.columns)}
         pieces = [(None, piece) if isinstance(piece, str) else (piece, places[piece.column]) for piece in self.pieces]
@@ -111,7 +111,7 @@ class Template:
     def _quickly(
         self, slowly: Callable[[Sequence[Any]], bytes | None], width: int
     ) -> Callable[[Sequence[Any]], bytes | None]:
-        """Return the same for numbers and texts that are taken as they are, which nearly all are."""
+        """Return a faster function for numbers and texts without a format, which nearly all are."""
         form = "".join(piece.replace("%", "%%") if isinstance(piece, str) else "%s" for piece in self.pieces)
         quick, untidy = frozenset({int, str}), _UNTIDY.search
 
@@ -130,10 +130,10 @@ class Template:
 
 
 def read(text: str) -> Template:
-    """Read a template.
+    """Parse a template.
 
     Raises:
-        ValueError: it is none; the text says why.
+        ValueError: The text is not valid; the error says why.
     """
     template = Template(text, tuple(_pieces(text)))
     probe = "".join(piece if isinstance(piece, str) else "x" for piece in template.pieces)
@@ -148,7 +148,7 @@ def tidy(path: bytes) -> bytes:
     """Return a path without empty parts and ``.``.
 
     Raises:
-        PathError: it leads out of its root, or into our own folder.
+        PathError: The path leads out of its root, or into our own folder.
     """
     if not _UNTIDY.search(path):
         return path
@@ -169,10 +169,10 @@ def tidy(path: bytes) -> bytes:
 
 
 def encoded(text: str) -> bytes:
-    """Return the bytes of a name: UTF-8, and surrogates for bytes that are none (PEP 383).
+    """Return the bytes of a name: UTF-8, and the original bytes for surrogates (PEP 383).
 
     Raises:
-        PathError: a character of it cannot be in a name.
+        PathError: A character of the name has no bytes.
     """
     try:
         return text.encode("utf-8", "surrogateescape")
@@ -181,7 +181,7 @@ def encoded(text: str) -> bytes:
 
 
 def decoded(path: bytes) -> str:
-    """Return the text of a name, from which `encoded` makes the same bytes again."""
+    """Return the text of a name, which `encoded` turns into the same bytes again."""
     return path.decode("utf-8", "surrogateescape")
 
 
@@ -225,7 +225,7 @@ def _formatted(value: Any, spec: str) -> Value:
 
 
 def _digits(value: Any, spec: str) -> str:
-    """Return the hexadecimal digits of bytes or of a UUID, in whatever form a database keeps it."""
+    """Return the hexadecimal digits of bytes or of a UUID, in whatever form a database stores it."""
     if isinstance(value, bytes):
         digits = value.hex()
     elif isinstance(value, str):

@@ -1,7 +1,7 @@
-"""The applied updates between two transactions, with those of them that are current.
+"""The applied updates between two transactions, and the current ones among them.
 
-To compute the current updates from the applied ones takes time linear in the graph. A run of many updates needs them
-after each update: one update more or less costs its own place in the graph, and copies of three sets.
+Computing the current updates from the applied ones takes time linear in the size of the graph. A run of many updates
+needs them after each update: adding or removing one update takes time for its own neighbours, and copies of three sets.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ class Applied:
 
     graph: Graph
     ids: frozenset[str]
-    """The applied updates; ids without a script are among them."""
+    """The applied updates, including ids without a script."""
     heads: frozenset[str]
-    """The known ones among them after which no applied update comes."""
+    """The known updates among them that no applied update comes after."""
     passed: frozenset[str]
     """All known updates that are applied or come before an applied one."""
 
@@ -36,7 +36,7 @@ class Applied:
         return (*self.graph.dag.sort(self.heads), *unknown_of(self.ids, self.graph))
 
     def plus(self, update_id: str) -> Applied:
-        """Return what is applied once this update is applied, too."""
+        """Return the applied updates after this update was applied, too."""
         dag, ids = self.graph.dag, self.ids | {update_id}
         if update_id in self.passed or update_id not in dag:
             return Applied.of(ids, self.graph)
@@ -44,14 +44,14 @@ class Applied:
         while waiting:
             for parent in dag.parents[waiting.pop()]:
                 if parent in self.passed:
-                    met.add(parent)  # what comes before a passed update is no head already
+                    met.add(parent)  # an update before a passed update is no head anyway
                 elif parent not in added:
                     added.add(parent)
                     waiting.append(parent)
         return Applied(self.graph, ids, (self.heads - met) | {update_id}, self.passed | added)
 
     def minus(self, update_id: str) -> Applied:
-        """Return what is applied once this update is reverted."""
+        """Return the applied updates after this update was reverted."""
         dag, ids = self.graph.dag, self.ids - {update_id}
         if update_id not in self.heads:
             return Applied.of(ids, self.graph)

@@ -1,4 +1,4 @@
-"""Finds the questions of a script's hooks in its syntax tree, so that a plan knows them before anything runs.
+"""Find the questions of a script's hooks in its syntax tree, so that a plan knows them before anything runs.
 
 A question is a call ``self.ask(...)`` whose arguments are literals. Where the arguments are computed, the script
 declares the question in its metadata, ``questions = [{"name": ..., "text": ...}]``, and asks it by that name. For a

@@ -1,4 +1,4 @@
-"""The text of problems with files alone, in which no row has a part."""
+"""The texts of problems with files alone, in which no row has a part."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from fietsupdate.views import OpenTransaction
 
 
 def files_only_open(transaction: OpenTransaction) -> Problem:
-    """The journal of a command that changes files alone, and was cut off."""
+    """Return the problem of a command that changes files alone, and was cut off."""
     return Problem(
         "interrupted",
         f"`{transaction.update_id}` was interrupted; what it had done to files is still to be undone. It changes no "

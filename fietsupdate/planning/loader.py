@@ -105,7 +105,7 @@ def _opened_at_once(path: str, flags: int) -> int:
 
 
 def _folders_named_twice(folders: Sequence[Folder]) -> list[Fault]:
-    """Find folders that are the same on disk: each of their scripts would be a duplicate of itself."""
+    """Return folders that are the same on disk: each of their scripts would be a duplicate of itself."""
     folders_by_name: dict[str, Folder] = {}
     faults = []
     for folder in folders:

@@ -23,7 +23,7 @@ class Position:
 
 
 def locate(graph: Graph, database: DatabaseView | None, files: FilesView) -> Position:
-    """Find the position of an instance. Where the halves disagree, the database's ledger counts."""
+    """Return the position of an instance. If the halves disagree, the database's ledger counts."""
     if database is None:
         return Position(Pairing(PairingKind.UNSEEN), _recorded(graph, settled_entries(files, None), files))
     pairing = compare(files, database, graph)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fietsupdate.model import Adoption, Begun, Direction, Entry, Phase, Problem, Update
+from fietsupdate.model.clock import shown_time
 from fietsupdate.planning.history import Pairing
 from fietsupdate.views import DatabaseView, FilesView, LockHolder, OpenRestore, OpenTransaction
 
@@ -19,11 +20,9 @@ MANY = 5
 
 
 def updating(holder: LockHolder) -> Problem:
-    """Return the problem that another process is at work; `update` waits for it.
-
-    A new lock may have no signature yet.
-    """
-    who = f": `{holder.command}`, pid {holder.pid} on {holder.host}, since {holder.since}" if holder.pid else ""
+    """Return the problem that another process is at work; a new lock may have no signature yet."""
+    since = shown_time(holder.since)
+    who = f": `{holder.command}`, pid {holder.pid} on {holder.host}, since {since}" if holder.pid else ""
     return Problem(
         "updating",
         f"Another process is at work{who}.",
@@ -56,7 +55,7 @@ def interrupted(begun: Begun, update: Update | None, resume: str, way_back: str 
     way = _WAYS[begun.direction]
     return Problem(
         "interrupted",
-        f"{what} {begun.update_id} was interrupted{way}; {begun.actor} began it at {begun.started_at}, "
+        f"{what} {begun.update_id} was interrupted{way}; {begun.actor} began it at {shown_time(begun.started_at)}, "
         f"finished phases: {done}.{failure}",
         _how_to_resume(begun, update, resume, way_back),
         blocks=update is None,
@@ -110,8 +109,8 @@ def restore_interrupted(restore: OpenRestore) -> Problem:
         return Problem("restore_interrupted", restore.damaged, "Until this is settled nothing is touched.")
     return Problem(
         "restore_interrupted",
-        f"The restore of the backup {restore.backup}, begun at {restore.began_at}, was interrupted: one half may be "
-        "restored, and the other not. Do not start the application.",
+        f"The restore of the backup {restore.backup}, begun at {shown_time(restore.began_at)}, was interrupted: one "
+        "half may be restored, and the other not. Do not start the application.",
         "Type `fietsupdate recover`: it finishes the restore. What was live before is kept until then.",
     )
 
@@ -389,7 +388,7 @@ def _named(pairing: Pairing) -> tuple[str, str]:
 def _entry(entry: Entry | None) -> str:
     if entry is None:
         return "nothing"
-    return f"entry {entry.seq} ({entry.direction} {entry.update_id}, {entry.finished_at})"
+    return f"entry {entry.seq} ({entry.direction} {entry.update_id}, {shown_time(entry.finished_at)})"
 
 
 def _list(ids: Sequence[str]) -> str:

@@ -1,7 +1,8 @@
-"""Which rows name which files, as update scripts declare it: read from their metadata, and valid along the graph.
+"""The declarations of update scripts about rows and their files: read from the metadata, and valid along the graph.
 
-A declaration is valid from the update that makes it until a later one of the same folder declares anew; each folder has
-its own. So a downgrade brings back what was valid before. `references` and `owned` are declared one by one.
+A declaration is valid from the update that makes it until a later update of the same folder makes a new one; each
+folder has its own. So a downgrade makes the former declarations valid again. `references` and `owned` are declared
+separately.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from fietsupdate.planning import asking
 from fietsupdate.planning.graph import Graph
 
 HOOK = "references"
-"""The hook of `Up` for what literals cannot say, and the metadata that it goes with."""
+"""The hook of `Up` for references that literals cannot express, and the name of the metadata that it belongs to."""
 TEXTS = ("table", "path", "where", "root", "size", "sha256", "schema")
 NEEDED = ("table", "path")
 REFERENCE = (
@@ -28,22 +29,22 @@ REFERENCE = (
 PATTERN = 'Write patterns of paths below the data directory, owned = ["tracks/**"], or "NAME:..." below a further root.'
 
 Fault = tuple[int, str, str]
-"""Line, what is wrong, and what to write."""
+"""The line, the fault, and what to write instead."""
 
 
 def read(
     tree: ast.Module, source: bytes, values: Mapping[str, object], line: Callable[[str], int]
 ) -> tuple[Declared, list[Fault]]:
-    """Read what a script declares; one without such a word is not searched, as most have none.
+    """Read the declarations of a script; a source without such a word is not searched.
 
     Args:
         tree: The script.
-        source: The same as it lies on disk.
+        source: The source of the same script.
         values: Its metadata.
         line: Returns the line that binds a name.
 
     Returns:
-        The declaration, and what is wrong with it.
+        The declarations, and the faults in them.
     """
     faults: list[Fault] = []
     rules = owned = None
@@ -59,7 +60,7 @@ def read(
 
 
 def _lines(tree: ast.Module, name: str, first: int) -> list[int]:
-    """Return the lines of a list's elements, after the one of its name."""
+    """Return the lines of a list's elements, given the line of its name."""
     for statement in tree.body:
         match statement:
             case (
@@ -85,7 +86,7 @@ def _rules(value: object, lines: list[int], faults: list[Fault]) -> tuple[Refere
 
 
 def _wrong(one: object) -> str:
-    """Say what is wrong with one reference; "" for nothing."""
+    """Return what is wrong with one reference; "" if it is valid."""
     if not isinstance(one, dict):
         return f"{one!r} is no mapping."
     if unknown := [key for key in one if key not in {*TEXTS, "optional"}]:
@@ -113,7 +114,7 @@ def _patterns(value: object, line: int, faults: list[Fault]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(value))
 
 
-# -- what is valid
+# -- the valid declarations
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,10 +144,10 @@ class Declarations:
 
 
 def valid_at(graph: Graph, applied: Collection[str]) -> Declarations:
-    """Return what is valid where these updates are applied.
+    """Return the declarations that are valid if these updates are applied.
 
     Raises:
-        PlanError: two heads contradict each other.
+        PlanError: Two heads contradict each other.
     """
     if problem := contradiction(graph, applied):
         raise _refused(problem)
@@ -165,7 +166,10 @@ def valid_at(graph: Graph, applied: Collection[str]) -> Declarations:
 
 
 def contradiction(graph: Graph, applied: Collection[str]) -> Problem | None:
-    """Return what two heads of a folder contradict each other in, if all of these updates are applied."""
+    """Return the contradictions between two heads of a folder if all of these updates are applied.
+
+    None if there are none.
+    """
     found = list(_contradictions(graph, applied))
     if not found:
         return None
@@ -183,10 +187,10 @@ def contradiction(graph: Graph, applied: Collection[str]) -> Problem | None:
 
 
 def refuse_contradiction(graph: Graph, applied: Collection[str], result: Collection[str]) -> None:
-    """Refuse a plan that leads to two heads which contradict each other, unless they do already.
+    """Refuse a plan that leads to two heads which contradict each other, unless they do so already.
 
     Raises:
-        PlanError: names both.
+        PlanError: The message names both.
     """
     if (problem := contradiction(graph, result)) and contradiction(graph, applied) is None:
         raise _refused(problem)
@@ -217,7 +221,7 @@ def _contradictions(graph: Graph, applied: Collection[str]) -> Iterator[tuple[st
 
 
 def _last(graph: Graph, folder: str, applied: Collection[str], says: Callable[[Update], bool]) -> tuple[Update, ...]:
-    """Return the updates of a folder that say something, and after which no other one of it does."""
+    """Return the updates of a folder that declare something, and that no other such update comes after."""
     those = {
         one.update_id
         for one in graph.updates.values()

@@ -1,7 +1,7 @@
-"""``python -m fietsupdate.testing``: the ready tests that need no instance, without pytest, as a hook before commits.
+"""``python -m fietsupdate.testing``: the ready-made checks that need no instance, without pytest, as a pre-commit hook.
 
-Every script loads, each folder has one head, and released scripts are as they were. Needs the application's
-environment, because scripts import from it; opens no database and no data directory.
+Every script loads, each folder has one head, and released scripts are unchanged. Needs the application's environment,
+because scripts import from it; opens no database and no data directory.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Check the scripts of the project in the working directory.
 
     Args:
-        arguments: The command line; without it, that of the process.
+        arguments: The command line; by default that of the process.
 
     Returns:
-        0, or 1 when a fault is found, which is printed.
+        0, or 1 if a fault was found, which is printed.
     """
     parser = argparse.ArgumentParser(prog="python -m fietsupdate.testing", description=__doc__.splitlines()[0])
     parser.add_argument("-c", "--config", metavar="FILE", action="append", default=[], help="As for fietsupdate.")

@@ -27,7 +27,7 @@ def one_head(graph: Graph) -> None:
             paths = ", ".join(f"{update_id} ({graph.updates[update_id].path.name})" for update_id in heads)
             lines.append(f"{folder} has {len(heads)} heads: {paths}.")
     if lines:
-        raise AssertionError("\n".join([*lines, "Join them by a new update: fietsupdate revision --merge"]))
+        raise AssertionError("\n".join([*lines, "Join them by a new update: `fietsupdate revision --merge`"]))
 
 
 def scripts_load(instance: TemporaryInstance) -> None:

@@ -147,7 +147,7 @@ class Sweep:
         update = self._instance.graph().updates[self._update_id]
         if not update.atomic:
             return (
-                f"{update.path} does not say 'atomic = True': its hooks must look what is done already, "
+                f"{update.path} does not say `atomic = True`: its hooks must look what is done already, "
                 "as they may run again after half of their work."
             )
         if self._loses:

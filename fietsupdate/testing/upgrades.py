@@ -25,7 +25,7 @@ Way = tuple[Release, ...]
 
 
 def described(way: Way) -> str:
-    """Write a way as ``0.1 -> 0.7``."""
+    """Return a path in the form ``0.1 -> 0.7``."""
     return " -> ".join(release.version for release in way)
 
 

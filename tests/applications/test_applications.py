@@ -163,7 +163,7 @@ print(Request.blank("/notes/1").get_response(get_app("development.ini")).text)
 """
     assert started.run(script).splitlines() == [
         "The instance is outdated: it is at v1, and this code has updates up to v2.",
-        f"Type 'fietsupdate -c {started.root / 'development.ini'} update', then start the application again.",
+        f"Type `fietsupdate -c {started.root / 'development.ini'} update`, then start the application again.",
         "bread, milk",
     ]
 

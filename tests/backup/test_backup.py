@@ -346,7 +346,7 @@ def test_space_is_checked_first_and_a_reserve_stays_free(project, monkeypatch):
     assert caught.value.message == (
         f"A backup needs 1 MiB in {folder(project)}, and 64 MiB more are to stay free; there are 64 MiB."
     )
-    assert "'fietsupdate backup prune'" in caught.value.hint
+    assert "`fietsupdate backup prune`" in caught.value.hint
     assert (both(project), names(project)) == before
 
 
@@ -763,8 +763,8 @@ def test_a_failed_update_names_the_way_back_and_so_does_status(project):
         updater(project).update()
     [name] = names(project)
     assert caught.value.hint.endswith(
-        "When the cause is mended, 'fietsupdate update' goes on where it stopped. "
-        f"'fietsupdate restore {name}' takes both halves back to before it."
+        "When the cause is mended, `fietsupdate update` goes on where it stopped. "
+        f"`fietsupdate restore {name}` takes both halves back to before it."
     )
     [problem] = updater(project).status().problems
     assert problem.hint == (

@@ -109,7 +109,7 @@ def test_status_answers_where_what_and_what_next():
         "  1. 30ppwg8zi4ujb46f  Move tracks out of the database",
         "  2. v0.2.0            Second release",
         "",
-        "Next  fietsupdate update",
+        "Next  Type `fietsupdate update`.",
     ]
 
 
@@ -122,7 +122,7 @@ def test_status_says_of_each_waiting_update_why_it_is_not_atomic():
     pending = (replace(TRACKS, atomic=False), SECOND)
     on_mariadb = replace(OUTDATED, pending=pending, not_transactional="MariaDB commits every schema change")
     lines = console.status(on_mariadb, 80).splitlines()
-    assert "      not atomic: the script does not say 'atomic = True'" in lines
+    assert "      not atomic: the script does not say `atomic = True`" in lines
     assert "      not atomic: MariaDB commits every schema change" in lines
 
 
@@ -151,7 +151,7 @@ def test_a_very_long_list_of_waiting_updates_is_cut_and_says_so():
     many = tuple(make_update(f"u{number}") for number in range(300))
     lines = console.status(replace(OUTDATED, pending=many), 80).splitlines()
     assert "Waiting, in this order (300 updates):" in lines
-    assert "   ... and 280 more; 'fietsupdate update --dry-run' shows all" in lines
+    assert "   ... and 280 more; `fietsupdate update --dry-run` shows all" in lines
     assert len(lines) < 40
 
 

@@ -132,7 +132,7 @@ def test_times_are_told_in_words(seconds: float, words: str) -> None:
             Estimates(2, {"a": Estimate(None, 5000)}, {}),
             "5.0 kB, by the scripts' own estimates; 1 of 2 updates gives none",
         ),
-        (Estimates(2, {}, {}), "How long this takes is not known: no script gives an estimate. 'fietsupdate rehearse'"),
+        (Estimates(2, {}, {}), "How long this takes is not known: no script gives an estimate. `fietsupdate rehearse`"),
     ],
 )
 def test_the_sum_is_told_in_words_and_figures(estimates: Estimates, text: str) -> None:

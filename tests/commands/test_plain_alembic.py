@@ -21,7 +21,7 @@ def test_plain_alembic_upgrade_is_refused_while_updates_wait_and_changes_nothing
     project = guarded(notes(make_project("engine_begin", kind), 1))
     refused = project.alembic("upgrade", "head")
     assert refused.code != 0
-    assert "Updates wait (v1), and 'alembic upgrade' would change the schema" in refused.output
+    assert "Updates wait (v1), and `alembic upgrade` would change the schema" in refused.output
     assert "fietsupdate -c" in refused.output
     assert project.alembic_version() == []
     project.run("update", "--yes").succeeded()

@@ -130,7 +130,7 @@ def test_several_alembic_heads_are_told_with_the_way_out(modelled):
     modelled.alembic("upgrade", "heads").succeeded()
     with pytest.raises(DatabaseError) as caught:
         updater(modelled).revision("first", autogenerate=True)
-    assert caught.value.hint == "Join the heads of the Alembic tree first: 'alembic merge heads'."
+    assert caught.value.hint == "Join the heads of the Alembic tree first: `alembic merge heads`."
     assert caught.value.stands == "Nothing was written."
 
 

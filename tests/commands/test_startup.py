@@ -207,7 +207,7 @@ def test_an_outdated_instance_is_refused_with_both_positions_and_the_command(pro
         require_current(project.ini)
     error = caught.value
     assert error.message == "The instance is outdated: it is at v1, and this code has updates up to v2."
-    assert error.hint == f"Type 'fietsupdate -c {project.ini} update', then start the application again."
+    assert error.hint == f"Type `fietsupdate -c {project.ini} update`, then start the application again."
     assert (error.code, error.status.state) == ("outdated", UpdateState.OUTDATED)
     assert project.traces() == hooks("v1")
 
@@ -274,7 +274,7 @@ def test_the_command_names_the_section_but_not_what_may_be_secret(project: Proje
     project.ini.write_text(text)
     with pytest.raises(NotCurrentError) as caught:
         require_current(Updater.from_config(project.ini, section="second", x=["url=postgresql://me:secret@db/app"]))
-    assert f"'fietsupdate -c {project.ini} -n second -x url=... update'" in caught.value.hint
+    assert f"`fietsupdate -c {project.ini} -n second -x url=... update`" in caught.value.hint
 
 
 # -- the process belongs to the application

@@ -126,7 +126,7 @@ def test_a_killed_update_whose_database_is_held_by_a_writer_says_to_wait(project
     with sqlite3.connect(project.database.file, isolation_level=None) as writer:
         writer.execute("BEGIN IMMEDIATE")
         told = project.run("recover", "--lock-timeout", "0").exited(1).told
-        assert "Wait until the other process is done, or stop it; then type 'fietsupdate recover'." in told
+        assert "Wait until the other process is done, or stop it; then type `fietsupdate recover`." in told
         writer.execute("ROLLBACK")
     project.run("recover").succeeded()
     assert (project.data / "a.txt").read_text() == "a"

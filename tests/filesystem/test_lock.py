@@ -59,7 +59,7 @@ def test_the_holder_is_named_while_the_lock_is_held_and_gone_afterwards(tmp_path
 
 
 def test_a_second_updater_that_does_not_wait_is_told_who_holds_the_lock(tmp_path, other):
-    with pytest.raises(LockedError, match=rf"^Process {other.pid} on .* \(update, since .*Z\) is updating ") as caught:
+    with pytest.raises(LockedError, match=rf"^Process {other.pid} on .* \(update, since .*C\) is updating ") as caught:
         take(tmp_path)
     assert caught.value.exit_code == 8
     assert caught.value.details["pid"] == other.pid

@@ -149,7 +149,7 @@ def test_where_a_folder_has_two_heads_the_next_command_chooses(project):
     project.update("w2", "v1", "r1")
     told = project.run("status").succeeded().stdout
     assert "several_heads" in told
-    assert "Next  fietsupdate update\n" not in told
+    assert "Next  Type `fietsupdate update`." not in told
     project.run("update", "w2", "--yes").succeeded()
     project.run("update", "heads", "--yes").succeeded()
     project.run("check").succeeded()
@@ -162,7 +162,7 @@ def test_an_interrupted_update_beside_another_head_is_resumed_by_its_id(project)
     project.update("w2", "v1", "r1")
     path = project.update("v2", "v1", "r2", up_post="raise RuntimeError('broken')", atomic=False)
     hint = project.run("update", "v2", "--yes", "--json").exited(1).events[-1]["error"]["hint"]
-    assert "'fietsupdate update v2' goes on where it stopped" in hint
+    assert "`fietsupdate update v2` goes on where it stopped" in hint
     problem = project.run("status", "--json").json["problems"][0]
     assert "`fietsupdate update v2`" in problem["hint"]
     path.write_text(path.read_text().replace("raise RuntimeError('broken')", "pass"))
@@ -235,7 +235,7 @@ def test_an_update_with_hooks_whose_revisions_are_there_is_stamped_as_was_told(p
     path = Path(told.stdout.strip())
     path.write_text(path.read_text().replace('"""Run before the Alembic revisions."""', "self.files.write('made', '')"))
     assert project.run("status", "--json").json["problems"][0]["code"] == "database_ahead"
-    assert "'fietsupdate stamp v9'" in told.told
+    assert "`fietsupdate stamp v9`" in told.told
     project.run("stamp", "v9", "--yes").succeeded()
     project.run("check").succeeded()
     assert rows(project) == ["precious"]

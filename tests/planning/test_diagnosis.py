@@ -276,7 +276,7 @@ def test_an_alembic_revision_that_this_code_does_not_know_is_drift():
                 "files_older",
                 (
                     "The data directory is older than the database: its ledger ends at entry 1 (up a, "
-                    "2026-03-01T12:00:00.000Z), 2 entries behind entry 3 (up c, 2026-03-03T12:00:00.000Z). "
+                    "2026-03-01 12:00:00 UTC), 2 entries behind entry 3 (up c, 2026-03-03 12:00:00 UTC). "
                     "It was restored alone, or it is an old copy."
                 ),
                 f"{RESTORE}, or bring the data directory of now back.",
@@ -288,7 +288,7 @@ def test_an_alembic_revision_that_this_code_does_not_know_is_drift():
                 "database_older",
                 (
                     "The database is older than the data directory: its ledger ends at entry 2 (up b, "
-                    "2026-03-02T12:00:00.000Z), 1 entry behind entry 3 (up c, 2026-03-03T12:00:00.000Z). "
+                    "2026-03-02 12:00:00 UTC), 1 entry behind entry 3 (up c, 2026-03-03 12:00:00 UTC). "
                     "It was restored alone, or it is an old copy."
                 ),
                 f"{RESTORE}, or bring the database of now back.",
@@ -299,9 +299,9 @@ def test_an_alembic_revision_that_this_code_does_not_know_is_drift():
             (
                 "diverged",
                 (
-                    "Data directory and database agree up to entry 1 (up a, 2026-03-01T12:00:00.000Z) and then went "
-                    "different ways: next comes entry 2 (down a, 2026-03-02T12:00:00.000Z) in the data directory, "
-                    "entry 2 (up b, 2026-03-02T12:00:00.000Z) in the database."
+                    "Data directory and database agree up to entry 1 (up a, 2026-03-01 12:00:00 UTC) and then went "
+                    "different ways: next comes entry 2 (down a, 2026-03-02 12:00:00 UTC) in the data directory, "
+                    "entry 2 (up b, 2026-03-02 12:00:00 UTC) in the database."
                 ),
                 f"Check `data_dir` and the database's URL. If both are right: {MIDDLE}.",
             ),
@@ -312,7 +312,7 @@ def test_an_alembic_revision_that_this_code_does_not_know_is_drift():
                 "diverged",
                 (
                     "Data directory and database belong to different instances: next comes entry 1 (up a, "
-                    "2026-03-01T12:00:00.000Z) in the data directory, entry 1 (up a, 2026-03-01T12:00:00.000Z) in the "
+                    "2026-03-01 12:00:00 UTC) in the data directory, entry 1 (up a, 2026-03-01 12:00:00 UTC) in the "
                     "database."
                 ),
                 f"Check `data_dir` and the database's URL. If both are right: {MIDDLE}.",
@@ -324,7 +324,7 @@ def test_an_alembic_revision_that_this_code_does_not_know_is_drift():
                 "files_without_ledger",
                 (
                     "The data directory /srv/data has no ledger, but the database's goes on to entry 1 (up a, "
-                    "2026-03-01T12:00:00.000Z). Is the right volume mounted?"
+                    "2026-03-01 12:00:00 UTC). Is the right volume mounted?"
                 ),
                 (
                     f"Mount it, or correct `data_dir`. {RESTORE}, if the data directory was lost. If only "
@@ -346,7 +346,7 @@ def test_an_alembic_revision_that_this_code_does_not_know_is_drift():
                 "database_without_ledger",
                 (
                     "The database sqlite:////srv/app.db has no ledger, but the one in /srv/data goes on to entry 1 "
-                    "(up a, 2026-03-01T12:00:00.000Z). Is it the right database?"
+                    "(up a, 2026-03-01 12:00:00 UTC). Is it the right database?"
                 ),
                 f"Correct the URL. {RESTORE}, if the database was restored or made anew.",
             ),
@@ -580,7 +580,7 @@ def test_an_interrupted_update_tells_how_far_it_came_and_how_it_goes_on():
     assert said(status) == (
         "interrupted",
         (
-            "Update c was interrupted on its way up; root@web1 began it at 2026-03-09T12:00:00.000Z, "
+            "Update c was interrupted on its way up; root@web1 began it at 2026-03-09 12:00:00 UTC, "
             "finished phases: pre. It failed: Table 'track' already exists"
         ),
         (
@@ -595,7 +595,7 @@ def test_an_interrupted_downgrade_names_the_command_that_goes_on():
     assert status.state is UpdateState.INTERRUPTED
     assert said(status)[1:] == (
         (
-            "Update c was interrupted while it was being reverted; root@web1 began it at 2026-03-09T12:00:00.000Z, "
+            "Update c was interrupted while it was being reverted; root@web1 began it at 2026-03-09 12:00:00 UTC, "
             "finished phases: none."
         ),
         (
@@ -724,7 +724,7 @@ def test_while_another_process_holds_the_lock_the_instance_is_updating_and_not_i
     assert (status.state, status.current, refusal(status)) == (UpdateState.UPDATING, ("a",), None)
     assert said(status) == (
         "updating",
-        "Another process is at work: `fietsupdate update --yes`, pid 4711 on web1, since 2026-03-09T12:00:00Z.",
+        "Another process is at work: `fietsupdate update --yes`, pid 4711 on web1, since 2026-03-09 12:00:00 UTC.",
         "Wait until it is done; `fietsupdate update` waits by itself.",
     )
 

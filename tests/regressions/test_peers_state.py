@@ -229,7 +229,7 @@ def test_an_unreachable_database_is_found_before_anything_changes(kind, make_pro
     project.ini.write_text(project.ini.read_text().replace(f":{there.port}/", ":1/"))
     before_anything_changes(project, "127.0.0.1")
     assert project.run("status").exited(1).stdout == ""
-    assert "Now: Nothing was changed. Next: See that 'alembic current' works" in project.run("backup").exited(1).told
+    assert "Now: Nothing was changed. Next: See that `alembic current` works" in project.run("backup").exited(1).told
 
 
 def test_a_missing_driver_is_found_before_anything_changes(project):

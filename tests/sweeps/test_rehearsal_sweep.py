@@ -33,7 +33,7 @@ def struck(bench: Bench, injection: Injection) -> Run:
     about = f"{injection.action} at event {injection.at}, {run.fired!r}\n{run.output}"
     assert state_of(bench.project) == bench.states[0], about
     if clones(bench):
-        assert run.was_killed or "'fietsupdate recover' does it." in run.output, about
+        assert run.was_killed or "`fietsupdate recover` does it." in run.output, about
         bench.run("recover").succeeded()
     assert clones(bench) == [], about
     return run

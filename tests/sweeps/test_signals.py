@@ -66,7 +66,7 @@ def assert_is_true(bench: Bench, name: str, run: Run) -> None:
 def assert_can_go_on(bench: Bench, hint: str, about: str) -> None:
     """Do what the message of an interrupted update says."""
     assert bench.run("check").code == 7, about
-    assert "'fietsupdate update' goes on where it stopped" in hint, about
+    assert "`fietsupdate update` goes on where it stopped" in hint, about
     done = bench.mended_update()
     assert done.code == 0, f"{about}\n{done.output}"
     assert bench.position() == 2, f"{about}\n{bench.difference()}"

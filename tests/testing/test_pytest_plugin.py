@@ -294,7 +294,7 @@ def test_models_that_no_update_leads_to_are_told(notes):
 def test_a_revision_that_no_update_reaches_is_told(notes):
     notes.project.revision("cccc", "bbbb")
     said = notes.said("test_models_match_after_update")
-    assert "No update reaches the newest Alembic revision, cccc: 'fietsupdate update' would never run it." in said
+    assert "No update reaches the newest Alembic revision, cccc: `fietsupdate update` would never run it." in said
 
 
 def test_an_env_py_without_models_is_told(notes):

@@ -1,4 +1,4 @@
-"""What an audit found, for people and for programs: one line each, as soon as it is found."""
+"""The findings of an audit, as text and as JSON: one line each, printed as soon as it is found."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WRONG = {
     FindingKind.DIGEST: "with other content",
 }
 MOST_PLACES = 3
-"""Places of a missing file that people are told of; programs are told of all."""
+"""The most places of a missing file that are shown; JSON contains all."""
 
 
 class Findings:
@@ -31,13 +31,13 @@ class Findings:
     def finding(self, finding: Finding) -> None:
         """Print a finding."""
         if self._as_json:
-            self._out.draw(f"{line(document(finding))}\n")  # it is ASCII; a name in it must not be masked
+            self._out.draw(f"{line(document(finding))}\n")  # the line is ASCII; names in it must not be masked
         elif not self._quiet:
             for text in _lines(finding):
                 self._out.line(text)
 
     def summary(self, summary: AuditSummary) -> None:
-        """Print what was counted."""
+        """Print the counts."""
         if self._as_json:
             self._out.draw(f"{line({'summary': summary_document(summary)})}\n")
         elif not self._quiet:
@@ -45,7 +45,7 @@ class Findings:
 
 
 def document(finding: Finding) -> dict[str, Any]:
-    """Return a finding for JSON; what does not apply to its kind is left out."""
+    """Return a finding for JSON, without the keys that do not apply to its kind."""
     always = {"finding": finding.kind, "root": finding.root, "path": finding.path}
     of_rows: dict[str, Any] = {"table": finding.table, "row": dict(finding.row)}
     if finding.kind is FindingKind.STRAY:

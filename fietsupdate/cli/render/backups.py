@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from fietsupdate.backup.manifest import Backup, Scope, Shelf
 from fietsupdate.cli.render.layout import count, duration, several, table
 from fietsupdate.model import Event, Plan
+from fietsupdate.model.clock import column_time
 
 if TYPE_CHECKING:
     from fietsupdate.commands.backup import Verified
@@ -81,14 +82,14 @@ def shelf(there: Shelf) -> str:
         titles = ("name", "made (UTC)", "why", "holds", "size", "version", "current updates")
         lines += versioned_table(titles, rows)
     if there.spent:
-        lines.append("Spent: its other half, an update's vault, is gone; 'fietsupdate backup prune' takes it away.")
+        lines.append("Spent: its other half, an update's vault, is gone; `fietsupdate backup prune` takes it away.")
     lines += [f"Not a backup: {name}: {reason}." for name, reason in sorted(there.broken.items())]
     return "\n".join(lines)
 
 
 def _row(backup: Backup, *, spent: bool) -> tuple[str, ...]:
     manifest = backup.manifest
-    when = manifest.created_at[:19].replace("T", " ")
+    when = column_time(manifest.created_at)
     current = several(manifest.current, "base")
     holds = f"{HOLDS[manifest.scope]}{', spent' if spent else ''}"
     return backup.name, when, manifest.reason, holds, size(backup.size), manifest.versions, current

@@ -24,7 +24,7 @@ def known(error: BaseException, *, ran: bool = False) -> FietsupdateError:
         return error
     if not isinstance(error, KeyboardInterrupt):
         return unexpected(error)
-    stands = "The run had come to its end; 'fietsupdate status' tells where." if ran else UNCHANGED
+    stands = "The run had come to its end; `fietsupdate status` tells where." if ran else UNCHANGED
     if getattr(error, "signum", signal.SIGINT) == signal.SIGTERM:
         return TerminatedError("Stopped by SIGTERM.", stands=stands)
     return StoppedError("Interrupted by the user.", stands=stands)
@@ -37,7 +37,7 @@ def unexpected(error: BaseException) -> FietsupdateError:
     cause = "this is a bug in fietsupdate" if ours else f"it was raised in {where}, line {line}"
     wrong = FietsupdateError(
         f"{type(error).__name__}: {str(error).strip() or 'no message'} - {cause}",
-        stands="Not known; 'fietsupdate status' looks.",
+        stands="Not known; `fietsupdate status` looks.",
         hint="Repeat the command with --traceback to see where it happened, and report that.",
         details={"exception": type(error).__name__},
     )

@@ -15,6 +15,7 @@ from fietsupdate.cli.render import backups, documents, questions, restores, step
 from fietsupdate.cli.render.layout import duration, hanging
 from fietsupdate.cli.render.output import Canvas, Output, on_one_line, printable
 from fietsupdate.model import Event
+from fietsupdate.model.clock import shown_time
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -110,8 +111,8 @@ class Narrator:
         who = event.details
         if not who.get("pid"):
             return [f"Waiting {event.text}."]
-        since = str(who.get("since", ""))[:19].replace("T", " ")
-        return [f"Waiting {event.text}: process {who['pid']} on {who.get('host', '?')}, at work since {since} UTC."]
+        since = shown_time(str(who.get("since", "")))
+        return [f"Waiting {event.text}: process {who['pid']} on {who.get('host', '?')}, at work since {since}."]
 
     def _recovered(self, event: Event) -> list[str]:
         if event.text == "restored":

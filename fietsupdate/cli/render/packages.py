@@ -7,6 +7,7 @@ from typing import Any
 
 from fietsupdate.cli.render.layout import count, several, table
 from fietsupdate.model import Direction, Status, Update
+from fietsupdate.model.clock import column_time
 from fietsupdate.model.packages import PackageStatus
 from fietsupdate.planning.packages import Applied
 
@@ -47,7 +48,7 @@ def _applied_cells(one: Applied) -> tuple[str, ...]:
         when = "recorded"
     else:
         stamped = " (recorded)" if one.entry.direction is Direction.STAMP else ""
-        when = one.entry.finished_at[:19].replace("T", " ") + stamped
+        when = column_time(one.entry.finished_at) + stamped
     summary = one.update.summary if one.update else "applied, but there is no such script"
     return one.update_id, when, summary
 

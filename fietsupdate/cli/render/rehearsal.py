@@ -10,6 +10,7 @@ from fietsupdate.cli.render import steps as changes
 from fietsupdate.cli.render.backups import size
 from fietsupdate.cli.render.layout import count, duration, labelled, several, table, wrapped
 from fietsupdate.model import BASE, Phase
+from fietsupdate.model.clock import shown_time
 
 if TYPE_CHECKING:
     from fietsupdate.commands.rehearsal.report import (
@@ -119,7 +120,7 @@ def estimated(estimates: Estimates) -> str:
     if estimates.bytes is not None:
         amounts.append(size(estimates.bytes))
     if not amounts:
-        return "How long this takes is not known: no script gives an estimate. 'fietsupdate rehearse' finds out."
+        return "How long this takes is not known: no script gives an estimate. `fietsupdate rehearse` finds out."
     silent = ""
     if estimates.silent:
         verb = "gives" if estimates.silent == 1 else "give"
@@ -140,7 +141,7 @@ def in_words(seconds: float) -> str:
 
 
 def _rehearsed(answer: Rehearsal) -> str:
-    when = f"{answer.made_at[:16].replace('T', ' ')} UTC"
+    when = shown_time(answer.made_at)
     if (failure := answer.failure) is not None:
         where = f" ({_where(failure)})" if failure.update_id else ""
         return f"The last rehearsal of these updates, on {when}, failed{where}: {failure.message}"

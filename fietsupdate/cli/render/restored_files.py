@@ -1,4 +1,4 @@
-"""A restore of single files in words: what will come back, what came back."""
+"""The restore of single files as text: what will be brought back, and what was."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING, Any
 from fietsupdate.cli.render import backups
 from fietsupdate.cli.render.backups import size
 from fietsupdate.cli.render.output import on_one_line
+from fietsupdate.model.clock import shown_time
 
 if TYPE_CHECKING:
     from fietsupdate.commands.restore_files import FilesCandidate, RestoredFiles
 
 MOST = 20
-"""So many files are named for people; programs are told of all."""
+"""The most files that are named in text; JSON contains all."""
 
 
 def question(what: FilesCandidate) -> str:
-    """Say what will come back, and from where."""
-    made = what.backup.manifest.created_at[:19].replace("T", " ")
-    lines = [f"From the backup {what.backup.name}, made {made} UTC:"]
+    """Return what will be brought back, and from which backup."""
+    made = shown_time(what.backup.manifest.created_at)
+    lines = [f"From the backup {what.backup.name}, made {made}:"]
     if what.files:
         lines += [f"Comes back, {size(what.bytes)}:", *_named(what.files)]
     lines += _already(what.present)
@@ -28,13 +29,13 @@ def question(what: FilesCandidate) -> str:
 
 
 def done(what: RestoredFiles) -> str:
-    """Say what came back."""
+    """Return what was brought back."""
     lines = [f"Brought back from {what.name}:", *_named(what.files)] if what.files else ["Nothing was missing."]
     return "\n".join([*lines, *_already(what.present)])
 
 
 def document(what: FilesCandidate) -> dict[str, Any]:
-    """Describe what would come back, for programs."""
+    """Return what will be brought back as JSON values."""
     return {
         "backup": backups.document(what.backup),
         "files": [*what.files],

@@ -10,6 +10,7 @@ from fietsupdate.cli.render import backups as copies
 from fietsupdate.cli.render.backups import HOLDS, size
 from fietsupdate.cli.render.layout import several
 from fietsupdate.model import Event
+from fietsupdate.model.clock import column_time, shown_time
 from fietsupdate.views import MYSQL
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def choice(backups: Sequence[Backup]) -> str:
         (
             str(number),
             one.name,
-            _when(one),
+            column_time(one.manifest.created_at),
             HOLDS[one.manifest.scope],
             one.manifest.versions,
             several(one.manifest.current, "base"),
@@ -40,7 +41,7 @@ def question(what: Candidate) -> str:
     """Return what will be replaced, and by what."""
     backup, manifest = what.backup, what.backup.manifest
     current = several(manifest.current, "no update")
-    keeps = f"; '{what.keeps_by}' would keep it" if what.keeps_by else ", and no backup of it can be made"
+    keeps = f"; `{what.keeps_by}` would keep it" if what.keeps_by else ", and no backup of it can be made"
     sessions = "; its open sessions are ended" if what.dialect in ENDS_SESSIONS else ""
     if manifest.scope is Scope.FULL:
         files = (
@@ -49,6 +50,7 @@ def question(what: Candidate) -> str:
         )
     else:
         files = f"what the interrupted or last update changed in {' and '.join(map(str, what.roots))} is undone"
+    made = shown_time(manifest.created_at)
     version = f", of version {manifest.versions}" if manifest.versions else ""
     cautions = [f"  - {text}" for text in manifest.cautions]
     damaged = [f"Passed over, as it is damaged: backup {name}: {reason}." for name, reason in what.passed_over.items()]
@@ -56,7 +58,7 @@ def question(what: Candidate) -> str:
     return "\n".join(
         [
             *damaged,
-            f"Restore the backup {backup.name}, made {_when(backup)} UTC, when the instance was at {current}{version}:",
+            f"Restore the backup {backup.name}, made {made}, when the instance was at {current}{version}:",
             f"  database  {what.database} is replaced{sessions}",
             f"  files     {files}",
             f"What is there now is removed as soon as both halves are in place{keeps}.",
@@ -89,7 +91,3 @@ def document(what: Candidate) -> dict[str, Any]:
         "passed_over": dict(what.passed_over),
         "too_new": dict(what.too_new),
     }
-
-
-def _when(backup: Backup) -> str:
-    return backup.manifest.created_at[:19].replace("T", " ")

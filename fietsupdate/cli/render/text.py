@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from fietsupdate.cli.render import backups, packages, questions, steps, working
 from fietsupdate.cli.render.layout import count, duration, labelled, several, table, wrapped
 from fietsupdate.model import BASE, Direction, Entry, Failure, Plan, Problem, Status, Step, Update, UpdateState
+from fietsupdate.model.clock import column_time, shown_time
 from fietsupdate.model.leaves import listed
 
 if TYPE_CHECKING:
@@ -28,9 +29,9 @@ MEANINGS = {
 """The meaning of each state: "The instance is ..."."""
 
 NEXT = {
-    UpdateState.OUTDATED: "fietsupdate update",
+    UpdateState.OUTDATED: "Type `fietsupdate update`.",
     UpdateState.TOO_NEW: "Install the version of the application that knows these updates.",
-    UpdateState.INTERRUPTED: "fietsupdate update",
+    UpdateState.INTERRUPTED: "Type `fietsupdate update`.",
     UpdateState.UPDATING: "Wait until it has finished, and look again.",
 }
 """What to do in a state if no problem has a hint."""
@@ -72,7 +73,7 @@ def failure(what: Failure) -> str:
     """Return what failed and when, which nothing else in an instance records."""
     which = f"update {what.update_id}" if what.update_id else "the last run"
     way = f" ({what.direction}{f', phase {what.phase}' if what.phase else ''})" if what.update_id else ""
-    return f"{moment(what.time)} UTC, {which}{way}: {what.error}"
+    return f"{shown_time(what.time)}, {which}{way}: {what.error}"
 
 
 def _meaning(answer: Status) -> str:
@@ -98,7 +99,7 @@ def _pending(answer: Status, width: int) -> list[str]:
         if reason := _not_atomic(update, answer):
             lines += wrapped(f"not atomic: {reason}", width, " " * 6)
     if more := len(answer.pending) - len(shown):
-        lines.append(f"   ... and {more} more; 'fietsupdate update --dry-run' shows all")
+        lines.append(f"   ... and {more} more; `fietsupdate update --dry-run` shows all")
     return lines
 
 
@@ -111,7 +112,7 @@ def _hooks(answer: Status, width: int) -> list[str]:
 
 
 def _not_atomic(update: Update, answer: Status) -> str:
-    return answer.not_transactional if update.atomic else "the script does not say 'atomic = True'"
+    return answer.not_transactional if update.atomic else "the script does not say `atomic = True`"
 
 
 def _item(number: int, name: str, summary: str, width: int) -> list[str]:
@@ -238,13 +239,8 @@ def _ledger(entries: Sequence[Entry], width: int) -> str:
 
 def _entry_cells(entry: Entry) -> tuple[str, ...]:
     took = "" if entry.direction is Direction.STAMP else duration(entry.duration_ms)
-    when = moment(entry.finished_at)
+    when = column_time(entry.finished_at)
     return (str(entry.seq), when, entry.direction, entry.update_id, took or "-", entry.actor, entry.app_version)
-
-
-def moment(iso: str) -> str:
-    """Return a UTC time of the ledger, to the second, in readable form."""
-    return iso[:19].replace("T", " ")
 
 
 def heads(updates: Sequence[Update], width: int) -> str:
@@ -308,6 +304,6 @@ def initialised(done: Initialised) -> str:
         f"Update scripts go to {done.folder}.",
         *([f"Wrote the baseline script {done.script}."] if done.script else []),
         *([f"The data directory is {done.data_dir}; it may also be {several(others)}."] if others else []),
-        f"Next: look at data_dir in {done.file}, then type 'fietsupdate status'.",
+        f"Next: look at data_dir in {done.file}, then type `fietsupdate status`.",
     ]
     return "\n".join(lines)

@@ -1,6 +1,6 @@
-"""A run that another process is at: what it does, how far it is, how long it takes, and whether it still lives.
+"""The run of another process as text: its work, its progress, the time left, and whether it is still alive.
 
-Every sentence says what was looked at, and no more (invariant 13).
+Every sentence states what was observed, and no more (invariant 13).
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ if TYPE_CHECKING:  # nothing is imported before there is a run: probes must be q
     from fietsupdate.model.run_state import RunState, RunView
 
 PHASES = {"pre": "pre hook", "alembic": "Alembic", "post": "post hook", "finishing": "finishing"}
-"""The phases of an update, as people call them."""
+"""The names of the phases of an update in text."""
 COPIES = {"backup": "backup", "restore": "restore", "clone": "clone"}
-"""The phases in which a half, or both, are copied."""
+"""The phases in which one half, or both, are copied."""
 _PROCESSES = {
     "stopped": "process stopped",
     "gone": "process gone",
@@ -23,7 +23,7 @@ _PROCESSES = {
 
 
 def line(run: RunView) -> str:
-    """Return "working: convert, post hook, 61 %, 14 minutes left", or since when there is no sign of life."""
+    """Return "working: convert, post hook, 61 %, 14 minutes left", or for how long there was no sign of life."""
     doing = ", ".join(_doing(run.state))
     if not run.is_hung:
         return f"working: {doing}"
@@ -43,12 +43,12 @@ def _doing(state: RunState) -> list[str]:
 
 
 def _done(state: RunState) -> str:
-    """Say how much is done where it is not known of how much."""
+    """Return how much is done if the total is not known."""
     return f"{state.done} {state.unit}".strip() if state.done else ""
 
 
 def span(seconds: float) -> str:
-    """Return a length of time in one unit, as people say it: "40 seconds", "1 minute", "14 minutes", "3 hours"."""
+    """Return a length of time in one unit: "40 seconds", "1 minute", "14 minutes", "3 hours"."""
     for unit, size in (("hour", 3600), ("minute", 60)):
         if seconds >= 1.5 * size:
             return f"{round(seconds / size)} {unit}s"

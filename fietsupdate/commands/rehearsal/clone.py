@@ -94,7 +94,7 @@ class Clone:
 
     @cached_property
     def redirect(self) -> Redirect:
-        """What env.py must open."""
+        """The database that env.py must open."""
         ini = self.real.config.ini
         copy = self.place / ini.name if ini else None
         url = self.account.url if self.account else self.store.url
@@ -107,13 +107,13 @@ class Clone:
 
     @cached_property
     def application(self) -> Application:
-        """The configuration, aimed at the clone."""
+        """The configuration, pointed at the clone."""
         roots = self.roots
         return substituted(self.real, roots.pop(""), roots, self.redirect)
 
     @cached_property
     def substitution(self) -> Substitution:
-        """What in texts leads to the clone in place of the real instance."""
+        """The replacements that turn texts about the real instance into texts about the clone."""
         roots = self.roots
         return substitution_of(self.real, roots.pop(""), roots, self.redirect)
 
@@ -236,7 +236,7 @@ class Clone:
             )
 
     def rename_instance(self) -> None:
-        """Give the clone an instance id of its own, so that it is never taken for the real instance.
+        """Assign the clone an instance id of its own, so that it is never taken for the real instance.
 
         Raises:
             EnvPyError: env.py opens another database; nothing was changed there.
@@ -285,7 +285,7 @@ def cloned(real: Application, database: DatabaseView, listener: Tell, left: Call
             try:
                 removal.remove(folder, database.url, database.file)
             except (DatabaseError, OSError) as error:
-                left(f"The clone in {folder} could not be removed: {error}. 'fietsupdate recover' does it.")
+                left(f"The clone in {folder} could not be removed: {error}. `fietsupdate recover` does it.")
 
 
 def find_place(real: Application, database: DatabaseView, folder: Path) -> Path:

@@ -64,7 +64,7 @@ def elsewhere(folder: Path) -> Path:
 
 
 def name_outside(folder: Path, place: Path) -> Path:
-    """Give a clone below ``.fietsupdate`` another name, which does not contain that folder.
+    """Make a second name for a clone below ``.fietsupdate``, a symlink whose path does not contain that folder.
 
     Scripts that walk through the data directory skip paths with this folder among their parts, and would find no files
     there.

@@ -59,7 +59,7 @@ def substituted(
 def substitution_of(
     application: Application, data_dir: Path, extra_dirs: Mapping[str, Path], redirect: Redirect
 ) -> Substitution:
-    """Say what is replaced by what; arguments as for `substituted`."""
+    """Return the replacements; arguments as for `substituted`."""
     dirs = {application.config.extra_dirs[name]: clone for name, clone in extra_dirs.items()}
     return Substitution({application.data_dir: data_dir, **dirs, **files_of(redirect)}, redirect)
 

@@ -95,7 +95,7 @@ def cautions(url: sa.URL) -> Iterator[str]:
         yield "routines that others own are hidden from this user (EXECUTE): if there are any, the backup lacks them"
     if not rights.may("TRIGGER", name):
         yield "triggers are hidden from this user (TRIGGER): if there are any, the backup lacks them"
-    with suppress(client.MySQLStatementError):  # who may execute what, only an administrator may read
+    with suppress(client.MySQLStatementError):  # only an administrator may read the rights to execute
         for who, what, routine in client.select(_server(url), _EXECUTORS.format(mysql_literal(name))):
             yield f"the right of {who} to the {what} {routine} is in no backup; it stays where that is still there"
     for what, named, body in client.select(_server(url), _BODIES.format(mysql_literal(name))):

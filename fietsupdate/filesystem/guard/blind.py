@@ -1,4 +1,4 @@
-"""Finds changes that the guard did not see: entries that changed in folders of the journal and are not in the journal.
+"""Find changes that the guard did not see: entries that changed in folders of the journal, but are not recorded.
 
 It compares times of status change (ctime), which no program can set. Changes by an application that goes on working in
 these folders are found, too; so the result is a report, and not an error.

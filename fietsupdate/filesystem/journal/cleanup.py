@@ -158,7 +158,7 @@ def _end(data_dir: Path, txn: str, to: Path, source: Path | None = None) -> None
 
 
 def _hand_over(data_dir: Path, folder: Path) -> None:
-    """Give a transaction that root has ended to the owner of the folder above it, who will delete it later."""
+    """Change the owner of a transaction that root has ended to that of the folder above, who will delete it later."""
     for place in (folder, *(open_folder(root) / folder.name for root in _other_roots(data_dir, folder))):
         if place.is_dir() and not place.is_symlink():
             like = os.stat(place.parent)

@@ -43,7 +43,7 @@ def carry_out_saved(record: Record, at: At) -> None:
 
 
 def save(records: Iterable[Record], at: Callable[[str, str], Slot]) -> None:
-    """Give files that will be replaced their second names in the vault, all durable before the first file is replaced.
+    """Link files that will be replaced into the vault, all durable before the first file is replaced.
 
     Args:
         records: Any records; only replacements matter.

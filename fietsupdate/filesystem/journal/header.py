@@ -87,7 +87,7 @@ def read(folder: Path) -> Header:
             f"The open transaction {folder.name} was begun by {user_name(os.lstat(folder).st_uid)}, who alone may look "
             "into it.",
             stands=UNCHANGED,
-            hint="Run as that user. Root types: fietsupdate recover --as-root",
+            hint="Run as that user. Root types `fietsupdate recover --as-root`.",
         ) from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise FilesError(
@@ -130,7 +130,7 @@ def _parse(values: Any, folder: Path) -> Header:
 def way_out(folder: Path) -> str:
     """Return the hint for a transaction whose own files are lost or damaged."""
     return (
-        "Restore a backup of both halves ('fietsupdate backup list' shows them). Without one: if 'fietsupdate history' "
+        "Restore a backup of both halves (`fietsupdate backup list` shows them). Without one: if `fietsupdate history` "
         f"does not end with this run, put back by hand what the vault in {folder} holds; then move that folder away."
     )
 

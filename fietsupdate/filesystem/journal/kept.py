@@ -18,7 +18,7 @@ _COPIED = NO_LINK | {errno.EXDEV}
 
 
 def keep(source: Slot, target: Slot) -> list[tuple[int, int]]:
-    """Give a file, symlink or whole folder a second name; copy files that cannot have one.
+    """Link a file, symlink or whole folder under a second name; copy files that cannot be linked.
 
     Everything is durable at the end.
 

@@ -90,5 +90,5 @@ def doubt(message: str, folder: Path) -> FilesError:
         f"{message}.",
         stands=UNCHANGED,
         hint=f"Look into {folder}; is every volume mounted, and no copy in its place? Then repeat the command, or "
-        "restore a backup of both halves: 'fietsupdate backup list' shows them.",
+        "restore a backup of both halves: `fietsupdate backup list` shows them.",
     )

@@ -273,7 +273,7 @@ class _Undo:
             self.record.meta.apply(self._slot(self.path), time=self._has_own_time(here))
 
     def _check_back(self, here: Seen | None) -> None:
-        """Note a file that is neither in the vault nor in its place; a copy that was put back is another file."""
+        """Record a file that is neither in the vault nor in its place; a copy that was put back is another file."""
         was = self.record.was
         if was is None or (here is not None and here.looks_like(was)):
             return

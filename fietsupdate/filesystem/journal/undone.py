@@ -32,7 +32,7 @@ def tell_lost(undone: Iterable[Undone]) -> None:
         raise FilesError(
             f"Not put back, as the vault does not hold them any more: {', '.join(lost)}.",
             stands="All other changes to files in its journal are undone.",
-            hint="Put these back by hand, or restore a backup of both halves: 'fietsupdate backup list' shows them.",
+            hint="Put these back by hand, or restore a backup of both halves: `fietsupdate backup list` shows them.",
         )
 
 

@@ -1,4 +1,4 @@
-"""Finds out before anything is moved what this user cannot move: because of its mode, its owner, or its flags.
+"""Find out in advance what this user cannot move because of its mode, its owner, or its flags.
 
 Flags prevent every user, even root, from moving a file or folder (chattr(1), chflags(1)).
 """

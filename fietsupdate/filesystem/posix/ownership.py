@@ -20,14 +20,14 @@ _UNSUPPORTED = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.EN
 
 
 def give_owner(where: Path | Where, like: os.stat_result) -> None:
-    """Give a file that was just created the owner of ``like``; only root can, and only root needs to."""
+    """Set the owner of a new file to that of ``like``; only root can, and only root needs to."""
     if user() == 0 and (like.st_uid or like.st_gid):
         name, folder = split(where if isinstance(where, tuple) else os.fspath(where))
         os.chown(name, like.st_uid, like.st_gid, dir_fd=folder, follow_symlinks=False)
 
 
 def give_owner_of(descriptor: int, like: os.stat_result) -> None:
-    """Give an open file the owner of ``like``, as `give_owner` does."""
+    """Set the owner of an open file to that of ``like``, as `give_owner` does."""
     if user() == 0 and (like.st_uid or like.st_gid):
         os.fchown(descriptor, like.st_uid, like.st_gid)
 

@@ -1,4 +1,4 @@
-"""Other processes of this system, as far as it shows them: Linux in /proc, others not at all."""
+"""Inspect other processes of this system, as far as it shows them: Linux in /proc, other systems not at all."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _HALTED = frozenset("Tt")
 
 
 def boot_id() -> str:
-    """Return a name of this boot of this system, the same in all of its containers; "" where it has none."""
+    """Return the id of this boot of this system, which is the same in all of its containers; "" if it has none."""
     try:
         with open("/proc/sys/kernel/random/boot_id", "rb") as file:
             return file.read(64).decode("ascii", "replace").strip()
@@ -23,7 +23,7 @@ def boot_id() -> str:
 
 
 def pid_namespace() -> str:
-    """Return a name of the namespace in which this process has its number; "" where it is not known."""
+    """Return the id of the namespace in which the number of this process is valid; "" if it is not known."""
     try:
         return os.readlink("/proc/self/ns/pid")
     except OSError:
@@ -31,17 +31,17 @@ def pid_namespace() -> str:
 
 
 def started(pid: int) -> int:
-    """Return when a process began, in ticks since the system was booted; 0 where that is not known."""
+    """Return when a process began, in ticks since the system was booted; 0 if that is not known."""
     fields = _fields(pid)
     return int(fields[_START - _AFTER_NAME - 1]) if fields else 0
 
 
 def state_of(pid: int, born: int) -> str:
-    """Return ``running``, ``stopped`` or ``gone``; "" where processes cannot be looked at.
+    """Return ``running``, ``stopped`` or ``gone``; "" if processes cannot be inspected.
 
     Args:
-        pid: Its number, in our namespace.
-        born: What `started` returned for it when it ran; a process with another time is another process.
+        pid: The number of the process, in our namespace.
+        born: The result of `started` when the process ran; a process with another time is another process.
     """
     if not born:
         return ""
@@ -59,12 +59,12 @@ def _is_there(pid: int) -> bool:
     except ProcessLookupError:
         return False
     except (OSError, OverflowError):
-        pass  # it is there, and another user's; or the number is none
+        pass  # the process exists and belongs to another user; or the number is not valid
     return True
 
 
 def _fields(pid: int) -> list[str]:
-    """Return the fields of /proc/PID/stat from the third one on; the name before them may hold anything."""
+    """Return the fields of /proc/PID/stat from the third one on; the name before them may contain any characters."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             return file.read(4096).rpartition(b")")[2].decode("ascii", "replace").split()

@@ -96,7 +96,7 @@ def replace(source: Where, target: Where) -> None:
 
 
 def link(source: Where, target: Where) -> None:
-    """Give a file or symlink a second name."""
+    """Link a file or symlink under a second name."""
     (old, old_folder), (new, new_folder) = split(source), split(target)
     os.link(old, new, src_dir_fd=old_folder, dst_dir_fd=new_folder, follow_symlinks=False)
 

@@ -1,7 +1,7 @@
-"""What one quarantine in one root holds: its manifest, JSON lines.
+"""The content of one quarantine in one root: its manifest, JSON lines.
 
-The first line says which quarantine it is. Then comes a line for each file, and one for each folder that lost an entry,
-with the look that it had. The last line counts both: a manifest without it is not whole.
+The first line identifies the quarantine. Then comes a line for each file, and one for each folder that lost an entry,
+with its former attributes. The last line counts both: a manifest without it is not complete.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ from fietsupdate.model.readback import built, parsed
 FORMAT = 1
 NAME = "manifest.jsonl"
 FILES = "files"
-"""The folder in which the files lie under their paths."""
+"""The folder that contains the files under their paths."""
 LONGEST = 1 << 22
-"""Bytes of a line; a folder with all its attributes has less."""
+"""The most bytes of a line; a folder with all its attributes takes less."""
 BUFFER = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Which quarantine a manifest is of."""
+    """The identity of the quarantine that a manifest belongs to."""
 
     name: str
     created_at: str
     """UTC, ISO 8601 with milliseconds and ``Z``."""
     serial: int
-    """Higher than those of all quarantines that were there before: a clock can be set back."""
+    """A number higher than those of all earlier quarantines: a clock can be set back."""
     instance_id: str
     root: str
-    """Name of the further root; "" for the data directory."""
+    """The name of the further root; "" for the data directory."""
     roots: tuple[str, ...]
-    """All roots that it has a part in; the data directory is always one of them."""
+    """All roots with a part of the quarantine; the data directory is always one of them."""
     command: str
-    """What put the files there."""
+    """The command that put the files there."""
 
 
 class HeldFile(NamedTuple):
@@ -58,7 +58,7 @@ class HeldFile(NamedTuple):
     gid: int
     mtime_ns: int
     sha256: str = ""
-    """Of its content, hexadecimal; "" where it was not read."""
+    """The digest of its content, hexadecimal; "" if the content was not read."""
 
 
 class LeftFolder(NamedTuple):
@@ -66,11 +66,11 @@ class LeftFolder(NamedTuple):
 
     path: str
     look: Meta
-    """What it looked like before."""
+    """The former attributes of the folder."""
     removed: bool
-    """Whether it was empty then, and was removed."""
+    """Whether the folder became empty and was removed."""
     left_ns: int
-    """The time that it had afterwards; a folder with another one was changed by others since."""
+    """The time of the folder afterwards; if it has another time now, it was changed since."""
 
 
 class ManifestWriter:
@@ -78,7 +78,7 @@ class ManifestWriter:
 
     Args:
         descriptor: An empty file, which stays open.
-        origin: Which quarantine it is of.
+        origin: The quarantine that the manifest belongs to.
     """
 
     def __init__(self, descriptor: int, origin: Origin) -> None:
@@ -119,20 +119,20 @@ class ManifestWriter:
 
 
 def read_origin(folder: Path) -> Origin:
-    """Read which quarantine a folder holds.
+    """Return the identity of the quarantine in a folder.
 
     Raises:
-        ValueError: Its manifest is missing, or is none.
+        ValueError: The manifest is missing, or not valid.
     """
     with _reader(folder) as file:
         return _origin(file, folder)
 
 
 def entries(folder: Path) -> Iterator[HeldFile | LeftFolder]:
-    """Yield the files and folders of a manifest, each folder after what is in it.
+    """Yield the files and folders of a manifest, each folder after its content.
 
     Raises:
-        ValueError: A line is not one of a manifest, leads out of the root, or the last one is missing.
+        ValueError: A line is not valid, leads out of the root, or the last one is missing.
     """
     files = folders = 0
     with _reader(folder) as file:

@@ -1,7 +1,7 @@
-"""Moves files into quarantine, in one transaction of files: until it ends, playing it back brings them all back.
+"""Move files into quarantine, in one transaction of files: until it ends, playback brings all of them back.
 
-A file is renamed within its root's file system, so its content, its owner and its times are not touched. Folders that
-this leaves empty are removed, and noted with the look that they had.
+A file is renamed within its root's file system, so that its content, owner and times are not touched. Folders that
+become empty are removed, and recorded with their attributes.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from fietsupdate.filesystem.posix.rename import NEW, open_file, opened
 from fietsupdate.filesystem.quarantine.manifest import FILES, NAME, HeldFile, LeftFolder, ManifestWriter, Origin
 
 BATCH = 1000
-"""So many files are moved with one sync of the journal."""
+"""Files that are moved with one sync of the journal."""
 _NOT_EMPTY = frozenset({errno.ENOTEMPTY, errno.EEXIST})
 
 
 @dataclass(frozen=True, slots=True)
 class PutAway:
-    """What was put into quarantine."""
+    """The files that were put into quarantine."""
 
     files: int
     bytes: int
     gone: tuple[Place, ...]
-    """What was not there any more, or is no file any more."""
+    """The paths at which no file was found any more."""
 
 
 def put_away(
@@ -49,14 +49,14 @@ def put_away(
     """Move files into quarantine.
 
     Args:
-        changes: Of the transaction; whoever called this ends it, or plays it back.
+        changes: The changes of the transaction, which the caller ends or plays back.
         strays: The files, by root.
-        origin: What the quarantine is called; `Origin.root` does not matter.
-        may_go: Tells whether a folder may be removed where it is empty afterwards.
+        origin: The identity of the quarantine; `Origin.root` is ignored.
+        may_go: Returns whether a folder may be removed if it is empty afterwards.
 
     Raises:
-        FilesError: One cannot be moved.
-        OSError: The system refused something else.
+        FilesError: A file cannot be moved.
+        OSError: The system refused another operation.
     """
     by_root: dict[str, list[str]] = {"": []}  # its part names the others
     for root, path in strays:
@@ -73,7 +73,7 @@ def put_away(
 
 @dataclass
 class _Left:
-    """A folder that files were moved out of."""
+    """A folder from which files were moved."""
 
     path: str
     look: Meta
@@ -92,11 +92,11 @@ class _Part:
     bytes: int = 0
     gone: list[str] = field(default_factory=list)
     _inside: list[_Left] = field(default_factory=list)
-    """The folders that the files at hand are in, outermost first."""
+    """The folders of the current files, outermost first."""
     _left: list[_Left] = field(default_factory=list)
-    """Folders that all files of which are in the batch, or were moved before; those inside come first."""
+    """Folders whose files are all in the batch, or were moved before, the innermost first."""
     _made: list[str] = field(default_factory=list)
-    """The folders of the quarantine that are there for the files at hand, outermost first."""
+    """The folders in the quarantine that exist for the current files, outermost first."""
     _moves: list[tuple[Record, HeldFile]] = field(default_factory=list)
     _folders: list[Record] = field(default_factory=list)
 
@@ -153,7 +153,7 @@ class _Part:
             self._flush(writer)
 
     def _seen(self, path: str) -> Seen | None:
-        """Look at a file, where no symlink leads to it from elsewhere."""
+        """Return the attributes of a file, unless a symlink leads to it from elsewhere."""
         try:
             if self.changes.roots[self.root].resolve_change(path, follow=False) != path:
                 return None
@@ -162,7 +162,7 @@ class _Part:
         return self.changes.look(self.root, path)
 
     def _enter(self, folder: str) -> None:
-        """Come to a folder: those that are not above it are left, those that are new are noted and made."""
+        """Change to a folder: leave the folders that are not above it, and record and make the new ones."""
         above = [*_folders_to(folder)]
         same = 0
         while same < min(len(above), len(self._inside)) and self._inside[same].path == above[same]:
@@ -189,7 +189,7 @@ class _Part:
         return self.changes.roots[self.root].absolute(path)
 
     def _flush(self, writer: ManifestWriter) -> None:
-        """Move what is in the batch, then remove the folders that are empty, those inside first."""
+        """Move the files of the batch, then remove the folders that are empty, the innermost first."""
         records = [record for record, _ in self._moves]
         if records or self._folders:
             made = self.changes.make_many(self._folders, records)
@@ -203,7 +203,7 @@ class _Part:
         self._clear(writer)
 
     def _move_alone(self, record: Record) -> None:
-        """Move a file that could not be moved with others, or say why it cannot be."""
+        """Move a file that could not be moved together with others, or raise an error that says why."""
         try:
             missing = [one for one in self._parents(record.other) if self.changes.look(self.root, one.path) is None]
             self.changes.make(*missing, record)
@@ -230,7 +230,7 @@ class _Part:
     # -- folders
 
     def _clear(self, writer: ManifestWriter) -> None:
-        """Remove the folders that were left and are empty, and note how all of them were left."""
+        """Remove the folders that became empty, and record how all of them were left."""
         left, self._left = self._left, []
         by_depth: dict[int, list[_Left]] = {}
         for one in left:
@@ -248,10 +248,10 @@ class _Part:
             with opened(self.changes.slot(self.root, path)) as folder:
                 return not os.listdir(folder)
         except OSError:
-            return False  # this user may not look into it
+            return False  # this user may not read the folder
 
     def _removed(self, empty: Sequence[_Left], looks: Mapping[str, Meta]) -> set[str]:
-        """Remove folders; one that is not empty any more stays. Returns those that are gone."""
+        """Remove folders, except those that are not empty any more; return the removed ones."""
         records = [Record(Do.RMDIR, self.root, one.path, meta=looks[one.path]) for one in empty]
         try:
             if records:
@@ -273,7 +273,7 @@ class _Part:
 
 
 def _folders_to(folder: str) -> Iterator[str]:
-    """Yield the root and the folders down to one."""
+    """Yield the root, then each folder down to this one."""
     yield ""
     parts = folder.split("/") if folder else []
     for number in range(1, len(parts) + 1):

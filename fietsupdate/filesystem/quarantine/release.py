@@ -1,8 +1,8 @@
-"""Moves files out of quarantine, back to where they were, in one transaction of files.
+"""Move files out of quarantine to their former paths, in one transaction of files.
 
-No name is taken twice: where something else is now, the file stays in quarantine, and is named. Folders that were
-removed are made again as they were. A folder that nobody has changed since gets the time that it had, when all that
-it had lost is back.
+No existing file is replaced: if a path is taken, the file stays in quarantine, and is reported. Removed folders are
+made again with their attributes. A folder that has not been changed since gets its former time when all of its lost
+entries are back.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ from fietsupdate.filesystem.quarantine.store import Quarantine
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """What a release came to."""
+    """The result of a release."""
 
     files: int
     bytes: int
     occupied: tuple[Place, ...]
-    """What stays in quarantine, as something else is at its path, or in the place of a folder above it."""
+    """The files that stay in quarantine, since their path, or that of a folder above, is taken."""
 
 
 def release(changes: Changes, quarantine: Quarantine, wanted: Callable[[Place], bool]) -> Released:
     """Move files out of a quarantine.
 
     Args:
-        changes: Of the transaction; whoever called this ends it, or plays it back.
-        quarantine: What holds them.
-        wanted: Tells which files.
+        changes: The changes of the transaction, which the caller ends or plays back.
+        quarantine: The quarantine.
+        wanted: Returns whether a file is to be released.
 
     Raises:
-        ValueError: Its manifest is damaged.
-        OSError: The system refused something.
+        ValueError: The manifest is damaged.
+        OSError: The system refused an operation.
     """
     parts = [_Part(changes, root, quarantine.name, folder, wanted) for root, folder in quarantine.parts.items()]
     with changes.at_work():
@@ -70,19 +70,19 @@ class _Part:
     files: int = 0
     bytes: int = 0
     staying: int = 0
-    """Files that are still in quarantine afterwards."""
+    """The number of files that are still in quarantine afterwards."""
     occupied: list[str] = field(default_factory=list)
     _known: dict[str, LeftFolder] = field(default_factory=dict)
     _untouched: set[str] = field(default_factory=set)
-    """Folders that are as the quarantine has left them."""
+    """Folders that have not changed since the quarantine left them."""
     _incomplete: set[str] = field(default_factory=set)
-    """Folders that have not all of their entries back."""
+    """Folders that do not have all of their entries back."""
     _made: set[str] = field(default_factory=set)
     _moves: list[Record] = field(default_factory=list)
     _folders: dict[str, Record] = field(default_factory=dict)
 
     def move(self) -> None:
-        """Move the files that are wanted and whose paths are free."""
+        """Move the wanted files whose paths are free."""
         self._know_folders()
         for entry in entries(self.folder):
             if isinstance(entry, HeldFile):
@@ -106,7 +106,7 @@ class _Part:
         source = f"{self._home}/{FILES}/{entry.path}"
         was = self.changes.look(self.root, source)
         if was is None:
-            if self.changes.look(self.root, entry.path) is None:  # else it was released before
+            if self.changes.look(self.root, entry.path) is None:  # otherwise the file was released before
                 self._incomplete.add(folder_of(entry.path))
             return
         is_wanted = self.wanted(Place(self.root, entry.path))
@@ -124,7 +124,7 @@ class _Part:
             self.occupied.append(entry.path)
 
     def _is_free(self, path: str) -> bool:
-        """Return whether a path can be filled: nothing is there, and no symlink or file is in the way."""
+        """Return whether a path is free: it does not exist, and no symlink or file is in the way."""
         try:
             if self.changes.roots[self.root].resolve_change(path, follow=False) != path:
                 return False
@@ -139,7 +139,7 @@ class _Part:
         return True
 
     def _enter(self, folder: str) -> None:
-        """Have the folders made that are missing above a file, as they were."""
+        """Make the missing folders above a file, with their former attributes."""
         missing: list[str] = []
         while folder and folder not in self._made and self.changes.look(self.root, folder) is None:
             missing.append(folder)
@@ -166,10 +166,10 @@ class _Part:
         known = self._known.get(path)
         return Record(Do.MKDIR, self.root, path, after=attainable(known.look) if known is not None else None)
 
-    # -- how folders look afterwards
+    # -- the attributes of folders afterwards
 
     def _restore_looks(self) -> None:
-        """Give folders the look and the time that they had, those inside first."""
+        """Restore the attributes and the time of folders, the innermost first."""
         records: list[Record] = []
         for path in sorted(self._known, key=lambda one: one.count("/") + bool(one), reverse=True):
             record = self._look_record(path, self._known[path])
@@ -187,17 +187,17 @@ class _Part:
             self._incomplete.add(folder_of(path))
             return None
         if path not in self._made and path not in self._untouched:
-            return None  # others have changed it since
+            return None  # the folder was changed since
         before = Meta.of(self.changes.slot(self.root, path))
         look = attainable(known.look) if path in self._made else before
         time = known.left_ns if path in self._incomplete else known.look.mtime_ns
         after = replace(look, mtime_ns=time)
         return Record(Do.META, self.root, path, was=was, meta=before, after=after) if after != before else None
 
-    # -- what is left of the quarantine
+    # -- the rest of the quarantine
 
     def drop_empty(self) -> None:
-        """Take the part away where nothing is left in it but its manifest."""
+        """Remove the part if it contains nothing but its manifest."""
         if not self._holds_only_folders():
             return
         was = self.changes.look(self.root, self._home)
@@ -210,7 +210,7 @@ class _Part:
             self.changes.make(Record(Do.RMDIR, self.root, above, meta=Meta.of(self.changes.slot(self.root, above))))
 
     def _holds_only_folders(self) -> bool:
-        """Return whether there is no file but the manifest: somebody may have put one there."""
+        """Return whether the part contains no file but the manifest: another program may have put one there."""
         real = self.changes.roots[self.root].absolute(self._home)
         for folder, folders, names in os.walk(real):
             links = [name for name in folders if os.path.islink(os.path.join(folder, name))]
@@ -226,10 +226,10 @@ def _above(path: str) -> Iterator[str]:
 
 
 def selector(places: Mapping[Place, bool]) -> Callable[[Place], bool]:
-    """Return what tells whether a file is one of these places, or below one; without any, all are.
+    """Return a function that tells whether a file is one of these places, or below one; without places, all are.
 
     Args:
-        places: The places; a value turns true where a file was found for it.
+        places: The places; a value becomes true when a file was found for it.
     """
     found = places if isinstance(places, dict) else {}
 

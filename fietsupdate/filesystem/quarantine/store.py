@@ -1,7 +1,7 @@
-"""The quarantines of an instance: found, listed, and deleted for good.
+"""Find, list, and delete the quarantines of an instance.
 
-The part in the data directory names the roots in which a quarantine has parts. A further root may be another
-instance's, too: what the data directory does not name there is left alone.
+The part in the data directory names the roots in which a quarantine has parts. A further root may also belong to
+another instance: parts that the data directory does not name are left alone.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from fietsupdate.filesystem.posix.rename import erase
 from fietsupdate.filesystem.quarantine.manifest import FILES, HeldFile, Origin, entries, read_origin
 
 GONE = ".deleted-"
-"""What the name of a quarantine begins with that is being deleted."""
+"""The prefix of the name of a quarantine that is being deleted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,21 +28,21 @@ class Quarantine:
     """Files that were put away together."""
 
     origin: Origin
-    """That of its part in the data directory."""
+    """The identity in the part in the data directory."""
     parts: Mapping[str, Path]
     """Its folders, by root."""
     absent: tuple[str, ...] = ()
-    """Roots in which its part is not there: not mounted, or not configured any more."""
+    """The roots whose part is missing: not mounted, or not configured any more."""
 
     @property
     def name(self) -> str:
-        """What it is called."""
+        """The name of the quarantine."""
         return self.origin.name
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What one look at the quarantines found."""
+    """The quarantines that were found."""
 
     quarantines: tuple[Quarantine, ...]
     """Newest first, by their serials."""
@@ -51,7 +51,7 @@ class Look:
 
 
 def look(roots: Mapping[str, Path]) -> Look:
-    """Find the quarantines of an instance.
+    """Return the quarantines of an instance.
 
     Args:
         roots: The roots by name; "" is the data directory.
@@ -72,7 +72,7 @@ def held(quarantine: Quarantine) -> Iterator[tuple[Place, HeldFile]]:
     """Yield the files that are still in a quarantine.
 
     Raises:
-        ValueError: A manifest of it is damaged.
+        ValueError: A manifest of the quarantine is damaged.
     """
     for root, folder in quarantine.parts.items():
         folders = Folders()
@@ -86,7 +86,7 @@ def held(quarantine: Quarantine) -> Iterator[tuple[Place, HeldFile]]:
 
 
 def free_name(stem: str, roots: Mapping[str, Path]) -> str:
-    """Return a name for a new quarantine: this one, or with a number behind it where it is taken in any root."""
+    """Return a name for a new quarantine: this one, with a number appended if it is taken in any root."""
 
     def is_free(name: str) -> bool:
         places = (quarantine_folder(root) / taken for root in roots.values() for taken in (name, f"{GONE}{name}"))
@@ -101,7 +101,7 @@ def next_serial(found: Look) -> int:
 
 
 def made_at(found: Look) -> dict[str, str]:
-    """Return when each quarantine was made, at the latest time that it or an older one says: clocks are set back."""
+    """Return the time of each quarantine, and not less than that of an older one: clocks can be set back."""
     times: dict[str, str] = {}
     latest = ""
     for one in reversed(found.quarantines):
@@ -111,10 +111,10 @@ def made_at(found: Look) -> dict[str, str]:
 
 
 def delete(quarantine: Quarantine) -> None:
-    """Delete a quarantine for good: in each root it first loses its name, in the data directory last.
+    """Delete a quarantine for good: in each root its folder is first renamed; the data directory comes last.
 
     Raises:
-        OSError: Something cannot be deleted; what is left is deleted by `sweep`.
+        OSError: A part cannot be deleted; `sweep` deletes the rest.
     """
     for root in sorted(quarantine.parts, reverse=True):
         folder = quarantine.parts[root]
@@ -126,10 +126,10 @@ def delete(quarantine: Quarantine) -> None:
 
 
 def sweep(roots: Mapping[str, Path]) -> None:
-    """Go on deleting what was cut off while it was deleted. Whoever calls this holds the lock.
+    """Continue a deletion that was cut off. The caller holds the lock.
 
     Raises:
-        OSError: Something cannot be deleted.
+        OSError: A part cannot be deleted.
     """
     for root in roots.values():
         folder = quarantine_folder(root)
@@ -163,7 +163,7 @@ def _names(root: Path) -> list[str]:
 
 
 def _listed(folder: Path) -> list[str]:
-    """List a folder, not through a symlink; one that is not there has no entries."""
+    """Return the entries of a folder, not through a symlink; a missing folder has none."""
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
