@@ -20,10 +20,10 @@ def foretold(store: Store, place: Whereabouts, warn: Callable[[str], None]) -> t
         f"the ledger {one} of another instance is in the same database, and in the backup" for one in place.others
     ]
     attached = [f"the file {one}, attached to the database, is not in its dump" for one in place.attached]
-    found = said((*store.cautions(), *tenants, *attached), warn)
+    texts = said((*store.cautions(), *tenants, *attached), warn)
     for text, remedy in store.barriers():
         warn(f"As it is, this user could not restore it here. {text} {remedy}".rstrip())
-    return found
+    return texts
 
 
 def said(cautions: tuple[str, ...], warn: Callable[[str], None]) -> tuple[str, ...]:

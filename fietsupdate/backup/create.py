@@ -141,7 +141,7 @@ class BackupWriter:
         """
         application = self.instance.application
         directory.make_shelf(self.folder, application.data_dir)
-        directory.sweep(self.folder, instance_tag(application, tip.instance_id))
+        directory.clean_up(self.folder, instance_tag(application, tip.instance_id))
         size = self.check(purpose.scope)
         cautions = foretold(self.store, self.database.place, self._warn)
         name = directory.free_name(self.folder, _name(recorded_in(application, tip.entries), tip.current, purpose))
@@ -306,8 +306,8 @@ def _looked_at(file: Path | None) -> FileAttributes | None:
     """Return the attributes that a restore gives to a database file that was lost meanwhile."""
     if file is None:
         return None
-    look = Meta.of(os.path.realpath(file))
-    return FileAttributes(look.mode, look.uid, look.gid, look.xattrs)
+    attributes = Meta.of(os.path.realpath(file))
+    return FileAttributes(attributes.mode, attributes.uid, attributes.gid, attributes.xattrs)
 
 
 def _failure(error: BaseException, partial: Path | None) -> BaseException:

@@ -145,7 +145,7 @@ def inspect_directory(folder: Path) -> Shelf:
     Raises:
         FilesError: This user may not read the folder.
     """
-    found: list[Backup] = []
+    backups: list[Backup] = []
     damaged: list[Backup] = []
     broken: dict[str, str] = {}
     for path in _entries(folder):
@@ -153,15 +153,15 @@ def inspect_directory(folder: Path) -> Shelf:
             broken[path.name] = "it was never finished"
         elif _is_one(path):
             try:
-                found.append(read(path))
+                backups.append(read(path))
             except ValueError as error:
                 broken[path.name] = str(error)
                 damaged += [error.backup] if isinstance(error, DamagedError) else []
-    found.sort(key=lambda backup: (*backup.manifest.order[:2], backup.name), reverse=True)
-    return Shelf(folder, tuple(found), broken, tuple(damaged))
+    backups.sort(key=lambda backup: (*backup.manifest.order[:2], backup.name), reverse=True)
+    return Shelf(folder, tuple(backups), broken, tuple(damaged))
 
 
-def strangers(folder: Path) -> tuple[str, ...]:
+def foreign_entries(folder: Path) -> tuple[str, ...]:
     """Return the names in a folder of backups that neither we nor a file system put there."""
     names = {path.name for path in _entries(folder) if not (path.name.startswith(PARTIAL) or _is_one(path))}
     return tuple(sorted(names - {LOST_FOUND, HOME}))
@@ -180,7 +180,7 @@ def remove(backups: Iterable[Backup], owner: str) -> tuple[str, ...]:
     return tuple(gone)
 
 
-def sweep(folder: Path, owner: str) -> tuple[str, ...]:
+def clean_up(folder: Path, owner: str) -> tuple[str, ...]:
     """Erase the leftovers of this instance's killed backups. The caller holds the updater's lock."""
     left = [path for path in _entries(folder) if path.name.startswith(f"{PARTIAL}{owner}-")]
     for path in left:

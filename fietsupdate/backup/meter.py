@@ -23,9 +23,12 @@ class ByteMeter:
     """
 
     def __init__(
-        self, tell: Callable[[Mapping[str, Any]], None], total: int | None, clock: Callable[[], float] = time.monotonic
+        self,
+        on_progress: Callable[[Mapping[str, Any]], None],
+        total: int | None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._tell = tell
+        self._tell = on_progress
         self._clock = clock
         self._started = self._told = clock()
         self.total = total

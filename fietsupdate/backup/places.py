@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fietsupdate.backup import directory
 from fietsupdate.backup.manifest import Backup, Shelf
-from fietsupdate.backup.policy import outlived
+from fietsupdate.backup.policy import orphaned
 from fietsupdate.config.application import Application
 from fietsupdate.errors import UNCHANGED, FilesError
 from fietsupdate.filesystem.journal import cleanup
@@ -60,7 +60,7 @@ def refuse_shared(application: Application, folder: Path) -> None:
     for root in map(os.path.realpath, (application.data_dir, *application.config.extra_dirs.values())):
         if not real.is_relative_to(root) or HOME in real.relative_to(root).parts:
             continue
-        names = directory.strangers(real)
+        names = directory.foreign_entries(real)
         if os.fspath(real) == root or names:
             more = f", {names[0]!r} among them" if names else ""
             raise FilesError(
@@ -93,4 +93,4 @@ def orphaned_dumps(
         instance_id: The instance; backups of other instances are never returned.
         begun: Transactions that are interrupted according to the database.
     """
-    return outlived(backups, instance_id, {*cleanup.living(data_dir), *begun})
+    return orphaned(backups, instance_id, {*cleanup.living(data_dir), *begun})

@@ -59,20 +59,20 @@ def between(backups: Iterable[Backup], instance_id: str) -> tuple[Backup, ...]:
     return tuple(one for group in attempts.values() for one in group[1:-1])
 
 
-def outlived(backups: Iterable[Backup], instance_id: str, living: Collection[str]) -> tuple[Backup, ...]:
+def orphaned(backups: Iterable[Backup], instance_id: str, open_or_kept: Collection[str]) -> tuple[Backup, ...]:
     """Return the dumps whose other half is deleted: the vault of the transaction before which they were made.
 
     Args:
         backups: Complete backups, of any instance.
         instance_id: The instance; backups of other instances are never returned.
-        living: The transactions that are open, or whose vault is kept.
+        open_or_kept: The transactions that are open, or whose vault is kept.
     """
     return tuple(
         one
         for one in backups
         if one.manifest.scope is Scope.DATABASE
         and one.manifest.instance_id == instance_id
-        and one.manifest.txn not in living
+        and one.manifest.txn not in open_or_kept
     )
 
 
@@ -163,36 +163,36 @@ class RestoreTarget:
 
 
 def obstacles(
-    manifest: Manifest, ledger: Sequence[Entry], ground: RestoreTarget
+    manifest: Manifest, ledger: Sequence[Entry], target: RestoreTarget
 ) -> Iterator[tuple[Despite | None, Problem]]:
     """Yield the problems that prevent restoring a backup, each with the reason that overrules it.
 
     Args:
         manifest: The manifest of the backup.
         ledger: The ledger in the backup.
-        ground: Where it would be restored.
+        target: Where it would be restored.
     """
-    if _family(manifest.dialect) != _family(ground.database.dialect):
-        yield None, _other_dialect(manifest, ground)
-    if missing := sorted(set(manifest.extra_dirs) - set(ground.extra_dirs)):
+    if _family(manifest.dialect) != _family(target.database.dialect):
+        yield None, _other_dialect(manifest, target)
+    if missing := sorted(set(manifest.extra_dirs) - set(target.extra_dirs)):
         yield None, _missing_root(manifest, missing[0])
-    if not is_same_instance(manifest, ledger, ground):
-        yield Despite.INSTANCE, _other_instance(manifest, ground)
-    yield from _in_the_database(manifest, ground.database.place)
-    if (problem := too_new(manifest, ledger, ground)) is not None:
+    if not is_same_instance(manifest, ledger, target):
+        yield Despite.INSTANCE, _other_instance(manifest, target)
+    yield from _in_the_database(manifest, target.database.place)
+    if (problem := too_new(manifest, ledger, target)) is not None:
         yield Despite.VERSION, problem
-    if manifest.scope is Scope.DATABASE and not has_vault(manifest, ground.database, ground.files, ground.kept):
+    if manifest.scope is Scope.DATABASE and not has_vault(manifest, target.database, target.files, target.kept):
         yield None, _without_vault(manifest)
 
 
-def too_new(manifest: Manifest, ledger: Sequence[Entry], ground: RestoreTarget) -> Problem | None:
+def too_new(manifest: Manifest, ledger: Sequence[Entry], target: RestoreTarget) -> Problem | None:
     """Return why the installed code does not fit a backup; None where it does."""
-    if ground.distribution and is_older(ground.installed, newest_version(manifest, ledger)):
-        return _newer_version(manifest, newest_version(manifest, ledger), ground)
-    if unknown := unknown_of(manifest.current, ground.graph):
-        return _too_new(manifest, "updates", unknown, ground.graph.dag.heads())
-    if strange := _strange(manifest, ground.database):
-        return _too_new(manifest, "Alembic revisions", strange, ground.database.alembic_heads)
+    if target.distribution and is_older(target.installed, newest_version(manifest, ledger)):
+        return _newer_version(manifest, newest_version(manifest, ledger), target)
+    if unknown := unknown_of(manifest.current, target.graph):
+        return _too_new(manifest, "updates", unknown, target.graph.dag.heads())
+    if strange := _strange(manifest, target.database):
+        return _too_new(manifest, "Alembic revisions", strange, target.database.alembic_heads)
     return None
 
 
@@ -209,13 +209,13 @@ def _in_the_database(manifest: Manifest, place: Whereabouts) -> Iterator[tuple[D
         yield Despite.TENANTS, _tenants(manifest, place)
 
 
-def is_same_instance(manifest: Manifest, ledger: Sequence[Entry], ground: RestoreTarget) -> bool:
+def is_same_instance(manifest: Manifest, ledger: Sequence[Entry], target: RestoreTarget) -> bool:
     """Return whether a backup is of the existing instance, or there is no instance yet.
 
     An instance has an id from its first update on. Before that, and where one half is new, the ledger in the data
     directory decides, or finally the path of the data directory.
     """
-    database, files = ground.database, ground.files
+    database, files = target.database, target.files
     if files.entries and ledger and not same(files.entries[0], ledger[0]):
         return False
     if manifest.instance_id and database.instance_id:
@@ -223,7 +223,7 @@ def is_same_instance(manifest: Manifest, ledger: Sequence[Entry], ground: Restor
     if files.entries and ledger:
         return True
     is_empty = not database.has_ledger and not database.tables and not database.alembic_current
-    if is_empty and ground.is_bare:
+    if is_empty and target.is_bare:
         return True
     return manifest.data_dir == str(files.data_dir)
 
@@ -278,10 +278,10 @@ def _family(dialect: str) -> str:
     return "mysql" if dialect in MYSQL else dialect
 
 
-def _other_dialect(manifest: Manifest, ground: RestoreTarget) -> Problem:
+def _other_dialect(manifest: Manifest, target: RestoreTarget) -> Problem:
     return Problem(
         "other_dialect",
-        f"The backup {manifest.name} is of a {manifest.dialect} database, and {ground.database.shown_url} is not one.",
+        f"The backup {manifest.name} is of a {manifest.dialect} database, and {target.database.shown_url} is not one.",
         "Correct the URL of the database, or restore another backup.",
     )
 
@@ -294,9 +294,9 @@ def _missing_root(manifest: Manifest, name: str) -> Problem:
     )
 
 
-def _other_instance(manifest: Manifest, ground: RestoreTarget) -> Problem:
-    is_there = f"{ground.database.shown_url} and {ground.files.data_dir} belong to"
-    other = f"the instance {ground.database.instance_id}" if ground.database.instance_id else "another one"
+def _other_instance(manifest: Manifest, target: RestoreTarget) -> Problem:
+    is_there = f"{target.database.shown_url} and {target.files.data_dir} belong to"
+    other = f"the instance {target.database.instance_id}" if target.database.instance_id else "another one"
     whose = f"the instance {manifest.instance_id}" if manifest.instance_id else f"the one in {manifest.data_dir}"
     return Problem(
         "other_instance",
@@ -334,24 +334,24 @@ def _too_new(manifest: Manifest, what: str, unknown: Sequence[str], known: Seque
     )
 
 
-def _newer_version(manifest: Manifest, version: str, ground: RestoreTarget) -> Problem:
-    name = ground.distribution
+def _newer_version(manifest: Manifest, version: str, target: RestoreTarget) -> Problem:
+    name = target.distribution
     return Problem(
         "too_new",
-        f"The backup {manifest.name} holds data that {name} {version} has changed; {name} {ground.installed} is "
+        f"The backup {manifest.name} holds data that {name} {version} has changed; {name} {target.installed} is "
         "installed, which is older.",
         f"Install {name} {version} or a newer version, and restore then. To restore first and install afterwards, add "
         "--despite version.",
     )
 
 
-def fitting_hint(problem: Problem, fitting: str, ground: RestoreTarget) -> Problem:
+def fitting_hint(problem: Problem, fitting: str, target: RestoreTarget) -> Problem:
     """Return the problem of a backup that is too new, with the backup to use instead in its hint."""
     say = (
-        f"Go back to {fitting}, the newest one that {ground.distribution} {ground.installed} fits: "
+        f"Go back to {fitting}, the newest one that {target.distribution} {target.installed} fits: "
         f"`fietsupdate restore {fitting}`."
         if fitting
-        else f"There is none that {ground.distribution} {ground.installed} fits."
+        else f"There is none that {target.distribution} {target.installed} fits."
     )
     return replace(problem, hint=f"{say} {problem.hint}")
 

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from fietsupdate.backup.swap import Unit
+from fietsupdate.backup.swap import SwapUnit
 from fietsupdate.errors import UNCHANGED, FilesError
 from fietsupdate.filesystem.layout import HOME, is_name, restore_folder
 from fietsupdate.filesystem.posix.durable import atomic_write, sync_path
@@ -67,7 +67,7 @@ class RestoreJournal:
     """The URL of the database, with the password masked."""
     txn: str = ""
     """The transaction that is played back, where the backup contains the database's dump only."""
-    units: tuple[Unit, ...] = ()
+    units: tuple[SwapUnit, ...] = ()
     has_ledger: bool = False
     """Whether the data directory will have a ledger."""
 
@@ -80,7 +80,7 @@ class RestoreJournal:
         """Return the journal with another stage."""
         return replace(self, stage=stage)
 
-    def of_root(self, name: str) -> tuple[Unit, ...]:
+    def of_root(self, name: str) -> tuple[SwapUnit, ...]:
         """Return the units of one root."""
         return tuple(unit for unit in self.units if unit.root == name)
 
@@ -125,12 +125,12 @@ def read(data_dir: Path) -> RestoreJournal | None:
 def open_restore(data_dir: Path) -> OpenRestore | None:
     """Return the interrupted restore, for a view."""
     try:
-        found = read(data_dir)
+        journal = read(data_dir)
     except FilesError as error:
         return OpenRestore("", "", "", damaged=error.message)
-    if found is None:
+    if journal is None:
         return None
-    return OpenRestore(found.backup, found.began_at, found.database, found.is_past_return)
+    return OpenRestore(journal.backup, journal.began_at, journal.database, journal.is_past_return)
 
 
 def remove(data_dir: Path) -> None:
@@ -143,17 +143,17 @@ def remove(data_dir: Path) -> None:
 
 def _parse(values: dict[str, Any]) -> RestoreJournal:
     units = tuple(_unit(unit) for unit in values["units"])
-    made = built(RestoreJournal, {**values, "stage": Stage(values["stage"]), "units": units})
-    if not _TAG.fullmatch(made.tag):
-        raise ValueError(f"it has the tag {made.tag!r}")
-    return made
+    journal = built(RestoreJournal, {**values, "stage": Stage(values["stage"]), "units": units})
+    if not _TAG.fullmatch(journal.tag):
+        raise ValueError(f"it has the tag {journal.tag!r}")
+    return journal
 
 
-def _unit(values: dict[str, Any]) -> Unit:
+def _unit(values: dict[str, Any]) -> SwapUnit:
     meta = values["meta"]
     closed = tuple((str(name), int(mode)) for name, mode in values.get("closed", ()))
     given = {"stays": tuple(values["stays"]), "meta": built(Meta, meta) if meta else None, "closed": closed}
-    unit = built(Unit, {**values, **given})
+    unit = built(SwapUnit, {**values, **given})
     names = [*unit.stays, *(name for name, _ in closed)]
     names += [part for path in (unit.path, unit.top) if path for part in path.split("/")]
     if not all(isinstance(name, str) and is_name(name) for name in names):

@@ -53,7 +53,7 @@ class Restorer:
     application: Application
     environment: Environment
     signals: Signals
-    tell: Callable[[Event], None]
+    listener: Callable[[Event], None]
 
     @property
     def data_dir(self) -> Path:
@@ -98,44 +98,44 @@ class Restorer:
         Raises:
             FietsupdateError: It cannot be finished; the journal stays.
         """
-        found = restore_journal.read(self.data_dir)
-        if found is None:
+        journal = restore_journal.read(self.data_dir)
+        if journal is None:
             erase(str(restore_folder(self.data_dir)))  # it was interrupted before it had a journal
             return False
-        if found.stage is Stage.STAGING:
-            self.sweep(found)
+        if journal.stage is Stage.STAGING:
+            self.clean_up(journal)
             return False
-        was_half = found.is_past_return
-        strange = self.forward(found)
+        was_half = journal.is_past_return
+        strange = self.forward(journal)
         if was_half:
-            details = {"outcome": "restored", "backup": found.backup, "found": [str(path) for path in strange]}
-            self.tell(Event("recovered", now(), text="restored", update_id=found.backup, details=details))
+            details = {"outcome": "restored", "backup": journal.backup, "found": [str(path) for path in strange]}
+            self.listener(Event("recovered", now(), text="restored", update_id=journal.backup, details=details))
         return was_half
 
-    def sweep(self, found: RestoreJournal) -> None:
+    def clean_up(self, journal: RestoreJournal) -> None:
         """Delete the staged copies. If a database cannot be reached, its copy stays, and so does the journal."""
-        self._clear_roots(found)
+        self._clear_roots(journal)
         try:
-            self._drop(found, NEW)
+            self._drop(journal, NEW)
         except FietsupdateError as error:
             self._warn(f"A database that an interrupted restore has loaded could not be removed: {error.message}")
             return
         restore_journal.remove(self.data_dir)
 
-    def withdraw(self, found: RestoreJournal) -> bool:
+    def withdraw(self, journal: RestoreJournal) -> bool:
         """Give up a restore that has touched nothing live; return False where even that cannot be written to the disk.
 
         The journal is changed before anything staged is deleted. The next command deletes what cannot be deleted now.
         """
         try:
-            restore_journal.write(self.data_dir, found.at(Stage.STAGING))
+            restore_journal.write(self.data_dir, journal.at(Stage.STAGING))
         except (FietsupdateError, OSError):
             return False
         with suppress(FietsupdateError, OSError):
-            self.sweep(found)
+            self.clean_up(journal)
         return True
 
-    def forward(self, found: RestoreJournal) -> tuple[Path, ...]:
+    def forward(self, journal: RestoreJournal) -> tuple[Path, ...]:
         """Take a restore to its end; signals are deferred.
 
         Returns:
@@ -145,67 +145,67 @@ class Restorer:
             FietsupdateError: It cannot be finished; ``stands`` tells the state.
         """
         strange: list[Path] = []
-        if found.is_past_return:
-            self._refuse_elsewhere(found)
+        if journal.is_past_return:
+            self._refuse_elsewhere(journal)
         with self.signals.held():
-            while found.stage is not Stage.DONE:
+            while journal.stage is not Stage.DONE:
                 try:
-                    strange += self._do(found)
-                    restore_journal.write(self.data_dir, found.at(self._next(found)))
+                    strange += self._do(journal)
+                    restore_journal.write(self.data_dir, journal.at(self._next(journal)))
                 except (FietsupdateError, OSError) as error:
-                    raise self._failed(found, error) from error
-                found = found.at(self._next(found))
-            self._clear(found)
+                    raise self._failed(journal, error) from error
+                journal = journal.at(self._next(journal))
+            self._clear(journal)
         return tuple(strange)
 
     # -- stages
 
-    def _do(self, found: RestoreJournal) -> tuple[Path, ...]:
-        match found.stage:
+    def _do(self, journal: RestoreJournal) -> tuple[Path, ...]:
+        match journal.stage:
             case Stage.DATABASE:
-                self._exchange(found)
+                self._exchange(journal)
             case Stage.OUT:
                 with self._as_owner():
-                    for name, root in self._roots_of(found).items():
-                        swap.move_out(root, found.of_root(name), found.tag)
+                    for name, root in self._roots_of(journal).items():
+                        swap.move_out(root, journal.of_root(name), journal.tag)
             case Stage.IN:
-                roots = self._roots_of(found).items()
+                roots = self._roots_of(journal).items()
                 with self._as_owner():
                     return tuple(
-                        path for name, root in roots for path in swap.move_in(root, found.of_root(name), found.tag)
+                        path for name, root in roots for path in swap.move_in(root, journal.of_root(name), journal.tag)
                     )
             case Stage.PLAYBACK:
-                return self._play_back(found)
+                return self._play_back(journal)
             case Stage.LEDGER:
-                self._replace_ledger(found)
+                self._replace_ledger(journal)
         return ()
 
     @staticmethod
-    def _next(found: RestoreJournal) -> Stage:
+    def _next(journal: RestoreJournal) -> Stage:
         after = {Stage.OUT: Stage.IN, Stage.IN: Stage.LEDGER, Stage.PLAYBACK: Stage.DONE, Stage.LEDGER: Stage.DONE}
-        if found.stage is Stage.DATABASE:
-            return Stage.PLAYBACK if found.txn else Stage.OUT
-        return after[found.stage]
+        if journal.stage is Stage.DATABASE:
+            return Stage.PLAYBACK if journal.txn else Stage.OUT
+        return after[journal.stage]
 
-    def _exchange(self, found: RestoreJournal) -> None:
-        self.store.swap(self.store.sibling(NEW, found.tag), found.tag)
+    def _exchange(self, journal: RestoreJournal) -> None:
+        self.store.swap(self.store.sibling(NEW, journal.tag), journal.tag)
 
-    def _refuse_elsewhere(self, found: RestoreJournal) -> None:
-        if self.destination.shown != masked(found.database):
+    def _refuse_elsewhere(self, journal: RestoreJournal) -> None:
+        if self.destination.shown != masked(journal.database):
             raise FilesError(
-                f"The restore of {found.backup} was begun on the database {found.database}, but env.py connects to "
+                f"The restore of {journal.backup} was begun on the database {journal.database}, but env.py connects to "
                 f"{self.destination.shown}.",
                 stands=HALF.format(what="one half may be restored, the other not"),
                 hint="Correct the URL of the database, then type `fietsupdate recover`.",
             )
 
-    def _play_back(self, found: RestoreJournal) -> tuple[Path, ...]:
+    def _play_back(self, journal: RestoreJournal) -> tuple[Path, ...]:
         files = self.reopened()
         if files is None:
             return ()
-        if files.header.txn != found.txn:
+        if files.header.txn != journal.txn:
             raise FilesError(
-                f"The transaction {files.header.txn} lies open, and not {found.txn}, which the backup is the other "
+                f"The transaction {files.header.txn} lies open, and not {journal.txn}, which the backup is the other "
                 "half of."
             )
         return files.play_back(set_aside=files.header.own_connections)
@@ -216,72 +216,72 @@ class Restorer:
         keep_out = () if file is None else (file,)
         return FileTransaction.reopen(self.data_dir, roots=self.application.config.extra_dirs, keep_out=keep_out)
 
-    def _replace_ledger(self, found: RestoreJournal) -> None:
+    def _replace_ledger(self, journal: RestoreJournal) -> None:
         """Remove the transactions of what was live before, and give the data directory the backup's ledger."""
         cleanup.discard(self.data_dir)
         staged, path = restore_folder(self.data_dir) / restore_journal.LEDGER, ledger_file(self.data_dir)
-        if not found.has_ledger:
+        if not journal.has_ledger:
             path.unlink(missing_ok=True)
         elif staged.exists():
             os.rename(staged, path)
         sync_many([path, path.parent, staged.parent])
 
-    def _clear(self, found: RestoreJournal) -> None:
+    def _clear(self, journal: RestoreJournal) -> None:
         """Delete what was live before; both halves are in place."""
         try:
-            self._clear_roots(found)
+            self._clear_roots(journal)
             cleanup.sweep(self.data_dir)
-            self._drop_or_name(found)
+            self._drop_or_name(journal)
             with self._as_owner():
                 for name, root in self.roots.items():
-                    swap.give_looks(root, found.of_root(name))
+                    swap.apply_folder_attributes(root, journal.of_root(name))
             restore_journal.remove(self.data_dir)
         except (OSError, FietsupdateError) as error:
             raise FilesError(
                 f"What was there before the restore could not be cleared away: {str(error).rstrip('.')}.",
-                stands=f"The restore is complete: both halves are as in {found.backup}.",
+                stands=f"The restore is complete: both halves are as in {journal.backup}.",
                 hint=getattr(error, "hint", "") or "Mend the cause, then type `fietsupdate recover`.",
             ) from error
 
-    def _clear_roots(self, found: RestoreJournal) -> None:
+    def _clear_roots(self, journal: RestoreJournal) -> None:
         """Erase what is staged and what was moved out.
 
         Garbage in a root that is missing must not prevent the restore.
         """
         with self._as_owner():
             for name, root in self.roots.items():
-                for path in swap.clear(root, found.of_root(name), found.tag):
+                for path in swap.clear(root, journal.of_root(name), journal.tag):
                     self._warn(f"{path} holds what this user may not delete: what was there before the restore.")
 
     def _as_owner(self) -> AbstractContextManager[None]:
         """Work with the rights of the journal's owner, who can have forged its content (invariant 12)."""
         return acting_as(os.lstat(restore_folder(self.data_dir)))
 
-    def _drop_or_name(self, found: RestoreJournal) -> None:
+    def _drop_or_name(self, journal: RestoreJournal) -> None:
         """Drop the databases that are not needed any more; warn of one that cannot be dropped, without failing."""
         for kind in (NEW, OLD):
             try:
-                self._drop(found, kind)
+                self._drop(journal, kind)
             except FietsupdateError as error:
-                left = self.store.sibling(kind, found.tag).masked_url
+                left = self.store.sibling(kind, journal.tag).masked_url
                 self._warn(f"{left}, which is not needed any more, could not be removed; drop it. {error.message}")
 
-    def _drop(self, found: RestoreJournal, *kinds: str) -> None:
+    def _drop(self, journal: RestoreJournal, *kinds: str) -> None:
         """Remove databases that this restore has created, including incomplete ones."""
-        if self.destination.shown != masked(found.database):
-            self._warn(f"A database that a restore has made beside {found.database} may still be there.")
+        if self.destination.shown != masked(journal.database):
+            self._warn(f"A database that a restore has made beside {journal.database} may still be there.")
             return
         for kind in kinds:
-            self.store.sibling(kind, found.tag).drop()
+            self.store.sibling(kind, journal.tag).drop()
 
     # -- failures
 
-    def _failed(self, found: RestoreJournal, error: FietsupdateError | OSError) -> FietsupdateError:
+    def _failed(self, journal: RestoreJournal, error: FietsupdateError | OSError) -> FietsupdateError:
         """Withdraw the restore where nothing live was touched; otherwise describe the half-done state."""
-        if found.stage is Stage.DATABASE and self._is_untouched(found) and self.withdraw(found):
+        if journal.stage is Stage.DATABASE and self._is_untouched(journal) and self.withdraw(journal):
             stands, hint = "Nothing was changed: what was restored is removed again.", getattr(error, "hint", "")
         else:
-            done = "the database may be exchanged" if found.stage is Stage.DATABASE else "the database is restored"
+            done = "the database may be exchanged" if journal.stage is Stage.DATABASE else "the database is restored"
             stands, hint = HALF.format(what=f"{done}, not all of the files are"), GO_ON
         if isinstance(error, FietsupdateError):
             error.stands, error.hint = stands, " ".join(filter(None, [error.hint, "" if error.hint == hint else hint]))
@@ -289,26 +289,27 @@ class Restorer:
         where = f" ({os.fspath(error.filename)})" if error.filename else ""
         return FilesError(f"The system refused: {error.strerror}{where}.", stands=stands, hint=hint)
 
-    def _is_untouched(self, found: RestoreJournal) -> bool:
+    def _is_untouched(self, journal: RestoreJournal) -> bool:
         """Return whether the databases were certainly not exchanged, not even in part."""
         try:
-            return self.store.old(found.tag) is None and self.store.beside(found.tag) is not None
+            return self.store.old(journal.tag) is None and self.store.beside(journal.tag) is not None
         except FietsupdateError:
             return False
 
-    def _roots_of(self, found: RestoreJournal) -> dict[str, Path]:
+    def _roots_of(self, journal: RestoreJournal) -> dict[str, Path]:
         """Return the roots that a restore works on.
 
         Raises:
             FilesError: One of them is not configured any more.
         """
-        names = dict.fromkeys(unit.root for unit in found.units)
+        names = dict.fromkeys(unit.root for unit in journal.units)
         if missing := [name for name in names if name not in self.roots]:
             raise FilesError(
-                f"The restore of {found.backup} was begun with the further root {missing[0]}, which is not configured.",
+                f"The restore of {journal.backup} was begun with the further root {missing[0]}, which is not "
+                "configured.",
                 hint="Bring extra_dirs back, then type `fietsupdate recover`.",
             )
         return {name: self.roots[name] for name in names}
 
     def _warn(self, text: str) -> None:
-        self.tell(Event("warning", now(), text=text))
+        self.listener(Event("warning", now(), text=text))

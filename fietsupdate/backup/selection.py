@@ -97,9 +97,9 @@ def select(backup: Backup, places: Sequence[Place], roots: Mapping[str, Path], k
         raise damaged(backup, f"its listing cannot be followed: {error}") from error
     paths = {name: Paths(root, kept_out(keep_out)) for name, root in roots.items()}
     missing, present, different = [], [], []
-    look = _Comparison(paths)
+    comparison = _Comparison(paths)
     for record in asked:
-        match look.of(record, contents.get((record.root, record.path), record)):
+        match comparison.of(record, contents.get((record.root, record.path), record)):
             case "missing":
                 missing.append(record)
             case "same":
@@ -170,7 +170,7 @@ class _Comparison:
 
 def _asked(backup: Backup, places: Sequence[Place]) -> tuple[list[FileRecord], dict[tuple[str, str], FileRecord]]:
     """Read the listing once; return the requested records, and the folders among or above them."""
-    wanted, seen = {*places}, set[Place]()
+    wanted, matched = {*places}, set[Place]()
     above = {Place(place.root, folder) for place in places for folder in _above(place.path)}
     asked, folders = list[FileRecord](), dict[tuple[str, str], FileRecord]()
     for record in records(backup):
@@ -179,9 +179,9 @@ def _asked(backup: Backup, places: Sequence[Place]) -> tuple[list[FileRecord], d
         if record.kind == "folder" and (inside or here in above):
             folders[here] = record
         if inside:
-            seen |= wanted & {here}
+            matched |= wanted & {here}
             asked.append(record)
-    if lacking := [place.shown for place in places if place not in seen]:
+    if lacking := [place.shown for place in places if place not in matched]:
         raise UsageError(
             f"The backup {backup.name} does not have {', '.join(lacking[:MOST_NAMED])}.",
             stands=UNCHANGED,
@@ -197,10 +197,10 @@ def _contents(backup: Backup, asked: Sequence[FileRecord]) -> dict[tuple[str, st
     firsts = {(record.linked_root, record.target) for record in links}
     if not firsts:
         return {}
-    found = {(one.root, one.path): one for one in records(backup) if (one.root, one.path) in firsts}
-    if lacking := firsts - found.keys():
+    contents = {(one.root, one.path): one for one in records(backup) if (one.root, one.path) in firsts}
+    if lacking := firsts - contents.keys():
         raise ValueError(f"it names another name of {next(iter(lacking))[1]!r}, which it does not list")
-    return {(record.root, record.path): found[record.linked_root, record.target] for record in links}
+    return {(record.root, record.path): contents[record.linked_root, record.target] for record in links}
 
 
 def _above(path: str) -> Iterator[str]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from fietsupdate.backup import swap
 from fietsupdate.backup.directory import parts
 from fietsupdate.backup.manifest import Backup, FileAttributes
-from fietsupdate.backup.swap import Unit
+from fietsupdate.backup.swap import SwapUnit
 from fietsupdate.backup.verify import records, several_names
 from fietsupdate.errors import UNCHANGED, FilesError
 from fietsupdate.filesystem.file_copy import FICLONE
@@ -38,11 +38,11 @@ _PRIVILEGED = ("security.", "trusted.")
 def stage(
     backup: Backup,
     roots: Mapping[str, Path],
-    units: Sequence[Unit],
+    units: Sequence[SwapUnit],
     *,
     warn: Callable[[str], None] = ignore,
     moved: Callable[[int], None] = ignore,
-) -> tuple[Unit, ...]:
+) -> tuple[SwapUnit, ...]:
     """Copy the trees of a backup, durably; nothing live is touched.
 
     Args:
@@ -99,13 +99,13 @@ def shares_blocks(source: Path, folder: Path) -> bool:
             erase(str(probe))
 
 
-def give_look(path: str, look: FileAttributes, backup: Backup) -> None:
+def apply_attributes(path: str, attributes: FileAttributes, backup: Backup) -> None:
     """Set the recorded mode, owner and attributes of another file on a file that will be moved into place."""
-    meta = harmless(Meta(look.mode, look.uid, look.gid, 0, look.xattrs), os.lstat(backup.path))
+    meta = harmless(Meta(attributes.mode, attributes.uid, attributes.gid, 0, attributes.xattrs), os.lstat(backup.path))
     attainable(meta).apply(path, time=False)
 
 
-def _fixed(units: Sequence[Unit]) -> Iterator[tuple[Unit, str]]:
+def _fixed(units: Sequence[SwapUnit]) -> Iterator[tuple[SwapUnit, str]]:
     """Yield the entries that stay as they are, with all their content on the same file system."""
     entered = {unit.path for unit in units if unit.path != unit.top}
     for unit in units:
@@ -118,7 +118,7 @@ class _Listed:
     """Sets the attributes of the staged files from the listing, and collects those of the folders that stay."""
 
     def __init__(
-        self, backup: Backup, roots: Mapping[str, Path], units: Sequence[Unit], warn: Callable[[str], None]
+        self, backup: Backup, roots: Mapping[str, Path], units: Sequence[SwapUnit], warn: Callable[[str], None]
     ) -> None:
         self._backup, self._roots, self._warn = backup, roots, warn
         self._writer = os.lstat(backup.path)
@@ -150,7 +150,7 @@ class _Listed:
                 hint="Restore another backup: `fietsupdate backup list` shows them.",
             ) from error
 
-    def finished(self, unit: Unit) -> Unit:
+    def finished(self, unit: SwapUnit) -> SwapUnit:
         """Return a unit with the final attributes of its folder, and of those that are moved into it."""
         key, live = (unit.root, unit.path), os.stat(unit.live(self._roots[unit.root]))
         is_ours = user() in {0, live.st_uid}  # no other user can change its attributes, so they stay
@@ -184,7 +184,7 @@ def _refused(path: str, xattrs: Mapping[str, str]) -> list[str]:
 class _Places:
     """The places where the entries of one root are staged."""
 
-    def __init__(self, root: Path, units: Sequence[Unit]) -> None:
+    def __init__(self, root: Path, units: Sequence[SwapUnit]) -> None:
         self._units = {unit.path for unit in units}
         self._tops = sorted({unit.top for unit in units if unit.top}, key=len, reverse=True)
         self._new = {

@@ -47,7 +47,7 @@ _ELSEWHERE = frozenset({errno.EXDEV, errno.EBUSY})
 
 
 @dataclass(frozen=True, slots=True)
-class Unit:
+class SwapUnit:
     """A folder that stays while its entries are exchanged."""
 
     root: str
@@ -80,7 +80,7 @@ class Unit:
         return _join(f"{restore_folder(Path(_join(os.path.realpath(root), self.top)))}/{name}", below)
 
 
-def units_of(name: str, root: Path, keep: Iterable[Path]) -> tuple[Unit, ...]:
+def units_of(name: str, root: Path, keep: Iterable[Path]) -> tuple[SwapUnit, ...]:
     """Divide a root into the folders whose entries are exchanged, parents first.
 
     Args:
@@ -95,17 +95,17 @@ def units_of(name: str, root: Path, keep: Iterable[Path]) -> tuple[Unit, ...]:
     points = (_below(real, point) for point in mounted_below(real))
     mounts = {point for point in points if not _is_ours(point, staying)} | {""}
     entered = {above for path in {*mounts, *staying} for above in _above(path)} | mounts
-    found = []
+    units = []
     for path in sorted(folder for folder in entered if os.path.isdir(_join(real, folder))):
         stays = {HOME, *(one.rpartition("/")[2] for one in entered | staying if one and one.rpartition("/")[0] == path)}
         if is_mounted(_join(real, path)):
             stays.add(LOST_FOUND)
         top = max((point for point in mounts if point in {"", path} or path.startswith(f"{point}/")), key=len)
-        found.append(Unit(name, path, top, tuple(sorted(stays))))
-    return tuple(found)
+        units.append(SwapUnit(name, path, top, tuple(sorted(stays))))
+    return tuple(units)
 
 
-def prepare(root: Path, units: Sequence[Unit]) -> None:
+def prepare(root: Path, units: Sequence[SwapUnit]) -> None:
     """Create the folders for the staged entries and for those that are moved out, durably.
 
     Earlier staged entries are erased.
@@ -113,33 +113,33 @@ def prepare(root: Path, units: Sequence[Unit]) -> None:
     Raises:
         FilesError: A folder cannot be created, or could not be made durable.
     """
-    made: list[str] = []
+    created: list[str] = []
     for top in tops(root, units):
         make_home(top)
         make_folder(restore_folder(top), shared=False)
         erase(str(restore_folder(top) / NEW))
-        made += [str(top), str(home(top)), str(restore_folder(top))]
+        created += [str(top), str(home(top)), str(restore_folder(top))]
         for name in (NEW, OLD):
             make_folder(restore_folder(top) / name)
-    sync_many(made)
+    sync_many(created)
 
 
-def complete(root: Path, units: Sequence[Unit]) -> None:
+def complete(root: Path, units: Sequence[SwapUnit]) -> None:
     """Create the folders for the entries of units that are no file systems of their own, where nothing was staged."""
-    made: list[Path] = []
+    created: list[Path] = []
     for unit in units:
         if unit.path != unit.top:
-            made += [*make_folders(Path(unit.new(root))), *make_folders(Path(unit.old(root)))]
-    sync_many(made)
+            created += [*make_folders(Path(unit.new(root))), *make_folders(Path(unit.old(root)))]
+    sync_many(created)
 
 
-def tops(root: Path, units: Iterable[Unit]) -> list[Path]:
+def tops(root: Path, units: Iterable[SwapUnit]) -> list[Path]:
     """Return the root and the mount points in it."""
     real = os.path.realpath(root)
     return [Path(_join(real, top)) for top in dict.fromkeys(unit.top for unit in units)]
 
 
-def refuse_unmovable(root: Path, units: Iterable[Unit]) -> None:
+def refuse_unmovable(root: Path, units: Iterable[SwapUnit]) -> None:
     """Check before anything is touched that this user can move the entries, and replace them.
 
     Raises:
@@ -148,8 +148,8 @@ def refuse_unmovable(root: Path, units: Iterable[Unit]) -> None:
     for unit in units:
         folder = unit.live(root)
         for path in (folder, *(f"{folder}/{name}" for name in _names(folder, unit.stays))):
-            if found := obstacle(folder, path):
-                reason, hint = found
+            if reason_and_hint := obstacle(folder, path):
+                reason, hint = reason_and_hint
                 raise FilesError(
                     f"{path}{'' if path != folder else ', or what is in it,'} cannot be moved: {reason}.",
                     stands=UNCHANGED,
@@ -157,7 +157,7 @@ def refuse_unmovable(root: Path, units: Iterable[Unit]) -> None:
                 )
 
 
-def move_out(root: Path, units: Iterable[Unit], tag: str) -> None:
+def move_out(root: Path, units: Iterable[SwapUnit], tag: str) -> None:
     """Move live entries away, durably.
 
     Raises:
@@ -174,7 +174,7 @@ def move_out(root: Path, units: Iterable[Unit], tag: str) -> None:
     mover.sync()
 
 
-def move_in(root: Path, units: Sequence[Unit], tag: str) -> tuple[Path, ...]:
+def move_in(root: Path, units: Sequence[SwapUnit], tag: str) -> tuple[Path, ...]:
     """Move staged entries to their places, durably, and set the final attributes of the folders that stayed.
 
     Returns:
@@ -191,12 +191,12 @@ def move_in(root: Path, units: Sequence[Unit], tag: str) -> tuple[Path, ...]:
             _open_own(f"{new}/{name}")  # `Unit.closed` has its mode
             mover.move(f"{new}/{name}", f"{live}/{name}")
         mover.touched |= {live, new}
-    give_looks(root, units)
+    apply_folder_attributes(root, units)
     mover.sync()
     return tuple(mover.strange)
 
 
-def give_looks(root: Path, units: Sequence[Unit]) -> None:
+def apply_folder_attributes(root: Path, units: Sequence[SwapUnit]) -> None:
     """Set the final attributes of the folders that stayed; to be repeated when files of ours were removed from them."""
     for unit in reversed(units):
         for name, mode in unit.closed:
@@ -206,7 +206,7 @@ def give_looks(root: Path, units: Sequence[Unit]) -> None:
             unit.meta.apply(unit.live(root))
 
 
-def clear(root: Path, units: Sequence[Unit], tag: str) -> tuple[Path, ...]:
+def clear(root: Path, units: Sequence[SwapUnit], tag: str) -> tuple[Path, ...]:
     """Erase what was staged and what was moved out; can be repeated.
 
     Returns:
@@ -289,11 +289,11 @@ class _Mover:
         elif _is_copy(source, target):
             os.unlink(source)
         else:
-            made = make_folders(self._found)
+            created = make_folders(self._found)
             aside = _free(f"{self._found}/{os.path.basename(target)}")
             self.move(target, aside)
             self.strange.append(Path(aside))
-            self.touched |= {*map(str, made), str(self._found)}
+            self.touched |= {*map(str, created), str(self._found)}
             self.move(source, target)
 
     def _piecewise(self, source: str, target: str) -> None:

@@ -80,14 +80,14 @@ def arrived(backup: Backup, roots: Mapping[str, Path]) -> Iterator[str]:
     """Compare restored files with the listing: kinds, content, modes, owners, times, attributes, hard links."""
     for record in records(backup):
         path = os.path.join(roots[record.root], record.path).rstrip("/")
-        if reason := _difference(record, path, roots.__getitem__, ignore) or _look(record, path):
+        if reason := _difference(record, path, roots.__getitem__, ignore) or _attribute_difference(record, path):
             yield f"{os.path.join(record.root, record.path)!r} {reason}"
     there = sum(measure(root, [root / HOME], several=())[0] for root in roots.values())
     if there != backup.manifest.files:
         yield f"{there} files, folders and links arrived, and {backup.manifest.files} were copied"
 
 
-def _look(record: FileRecord, path: str) -> str:
+def _attribute_difference(record: FileRecord, path: str) -> str:
     """Return how the attributes of one entry differ; "" for no difference."""
     if record.kind == "hardlink":
         return ""

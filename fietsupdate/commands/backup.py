@@ -237,7 +237,7 @@ def _pruned(run: Run, inspection: Inspection, keep: int | None, done: str = "") 
     there, word = found(run.application), instance_tag(run.application, inspection.database.instance_id)
     unwanted = _unwanted(there, inspection, keep)
     try:
-        swept = directory.sweep(there.folder, word)
+        swept = directory.clean_up(there.folder, word)
         gone = directory.remove(unwanted, word)
     except (OSError, FilesError) as error:
         names = [backup.name for backup in unwanted if not backup.path.exists()]

@@ -17,7 +17,7 @@ from fietsupdate.backup.meter import ByteMeter
 from fietsupdate.backup.places import set_apart
 from fietsupdate.backup.restore_journal import RestoreJournal, Stage
 from fietsupdate.backup.restorer import Restorer
-from fietsupdate.backup.staging import give_look, needs, shares_blocks, stage
+from fietsupdate.backup.staging import apply_attributes, needs, shares_blocks, stage
 from fietsupdate.commands.inspection import Inspection
 from fietsupdate.commands.run import Run
 from fietsupdate.database.dump.store import NEW, OLD, draft_of
@@ -76,7 +76,7 @@ class StagedRestore:
         """Return the first state of the journal; refuse if something in the live roots cannot be moved."""
         restorer, manifest = self.restorer, self.backup.manifest
         tag = secrets.token_hex(4)
-        units: list[swap.Unit] = []
+        units: list[swap.SwapUnit] = []
         if manifest.scope is Scope.FULL:
             for name in ("", *manifest.extra_dirs):
                 units += swap.units_of(name, restorer.roots[name], self._keep(tag, name))
@@ -140,7 +140,7 @@ class StagedRestore:
         for text in (*backup.manifest.cautions, *beside.notes):
             listener(Event("warning", now(), text=f"{text[0].upper()}{text[1:]}."))
         if beside.file is not None and backup.manifest.database_file is not None and not restorer.store.exists():
-            give_look(os.path.realpath(beside.file), backup.manifest.database_file, backup)
+            apply_attributes(os.path.realpath(beside.file), backup.manifest.database_file, backup)
         self._refuse_another_position(begun)
         if backup.manifest.scope is Scope.DATABASE:
             self._open_vault()

@@ -89,11 +89,11 @@ class Observer:
 
         asked = self.state if database else None
         if ProbeKind(kind) is ProbeKind.LIVENESS:
-            with activated(self.config) as site:
-                return probe.liveness(site)
-        with self._entered() as (site, graph):
+            with activated(self.config) as application:
+                return probe.liveness(application)
+        with self._entered() as (application, graph):
             look = probe.readiness if ProbeKind(kind) is ProbeKind.READINESS else probe.startup
-            return look(site, graph, asked)
+            return look(application, graph, asked)
 
     def graph(self) -> Graph:
         """Read all update scripts. No database is needed."""

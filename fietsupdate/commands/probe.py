@@ -28,46 +28,46 @@ UP_TO_DATE = "up to date"
 TELLS_NOTHING = "another process holds the lock, and tells nothing of itself"
 
 
-def liveness(site: Application) -> Probe:
+def liveness(application: Application) -> Probe:
     """Return whether what runs gives signs of life; where nothing runs, nothing hangs."""
-    if holder(site.data_dir) is None:
+    if holder(application.data_dir) is None:
         return Probe(ProbeKind.LIVENESS, passed=True, reason=NOTHING_RUNS)
-    run = run_file.read_run(site.data_dir)
+    run = run_file.read_run(application.data_dir)
     if run is None:
         return Probe(ProbeKind.LIVENESS, passed=True, reason=TELLS_NOTHING)
     return Probe(ProbeKind.LIVENESS, passed=not run.is_hung, reason="", run=run)
 
 
-def readiness(site: Application, graph: Graph, asked: Callable[[], UpdateState] | None = None) -> Probe:
+def readiness(application: Application, graph: Graph, asked: Callable[[], UpdateState] | None = None) -> Probe:
     """Return whether ``check`` would exit with 0, as far as the files say.
 
     Args:
-        site: The entered configuration.
+        application: The entered configuration.
         graph: All updates.
         asked: Returns the state with the database's word; without it the database is not asked.
     """
-    files = _files(site)
-    state, reason = judge(graph, files, installed=site.app_version)
-    run = run_file.read_run(site.data_dir) if files.holder is not None else None
+    files = _files(application)
+    state, reason = judge(graph, files, installed=application.app_version)
+    run = run_file.read_run(application.data_dir) if files.holder is not None else None
     if state is UpdateState.OKAY and asked is not None:
         state, reason = asked(), "the database says so"
     okay = state is UpdateState.OKAY
     return Probe(ProbeKind.READINESS, passed=okay, reason=UP_TO_DATE if okay else reason, state=state, run=run)
 
 
-def startup(site: Application, graph: Graph, asked: Callable[[], UpdateState] | None = None) -> Probe:
+def startup(application: Application, graph: Graph, asked: Callable[[], UpdateState] | None = None) -> Probe:
     """Return whether the instance is up to date, or a run that lives is on the way; arguments as for `readiness`."""
-    ready = readiness(site, graph, asked)
+    ready = readiness(application, graph, asked)
     if ready.state is not UpdateState.UPDATING:
         return replace(ready, kind=ProbeKind.STARTUP)
-    alive = liveness(site)
+    alive = liveness(application)
     return replace(alive, kind=ProbeKind.STARTUP, state=ready.state)
 
 
-def _files(site: Application) -> FilesView:
-    files = inspect_files(site.data_dir, site.config.version_file)
-    if not os.path.lexists(restore_folder(site.data_dir)):
+def _files(application: Application) -> FilesView:
+    files = inspect_files(application.data_dir, application.config.version_file)
+    if not os.path.lexists(restore_folder(application.data_dir)):
         return files
     from fietsupdate.backup import restore_journal
 
-    return replace(files, restore=restore_journal.open_restore(site.data_dir))
+    return replace(files, restore=restore_journal.open_restore(application.data_dir))

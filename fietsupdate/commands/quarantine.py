@@ -120,26 +120,28 @@ def release(run: Run, words: Sequence[str]) -> ReleasedFiles:
     with run.interruptible([]):
         run.check_hands()
         with run.locked("quarantine release"):
-            seen = settled(run, "quarantine release")
+            inspection = settled(run, "quarantine release")
             there = _look(run.application)
             names = {one.name for one in there.quarantines}
             places = {placed(word, roots_of(run.application)): False for word in words if word not in names}
             chosen = [one for one in there.quarantines if places or not words or one.name in words]
-            done = _released(run, seen, chosen, set(words) & names, places)
+            done = _released(run, inspection, chosen, set(words) & names, places)
     details = {"files": done.files, "bytes": done.bytes, "quarantines": [*done.names], "occupied": [*done.occupied]}
     run.emit(Event("finished", now(), details=details))
     return done
 
 
 def _released(
-    run: Run, seen: Inspection, chosen: Sequence[Quarantine], whole: set[str], places: dict[Place, bool]
+    run: Run, inspection: Inspection, chosen: Sequence[Quarantine], whole: set[str], places: dict[Place, bool]
 ) -> ReleasedFiles:
     files = size = 0
     names: list[str] = []
     occupied: list[str] = []
     if not chosen:
         return ReleasedFiles(0, 0, (), ())
-    with files_only(run.context(seen.database), seen.database, "fietsupdate quarantine release") as transaction:
+    with files_only(
+        run.context(inspection.database), inspection.database, "fietsupdate quarantine release"
+    ) as transaction:
         for one in chosen:
             wanted = selector({} if one.name in whole else places)
             try:
@@ -205,11 +207,11 @@ def settled(run: Run, command: str) -> Inspection:
     Raises:
         FietsupdateError: The obstacle.
     """
-    seen = run.settled_out_of_service(command)
-    for problem in seen.status(locked_by_us=True).problems:
+    inspection = run.settled_out_of_service(command)
+    for problem in inspection.status(locked_by_us=True).problems:
         if problem.blocks or problem.code in {"interrupted", "transaction_doubt"}:
             raise RefusedError.because(problem)
-    return seen
+    return inspection
 
 
 def _look(application: Application) -> Look:

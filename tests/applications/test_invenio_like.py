@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from fietsupdate import Updater
 from fietsupdate.errors import ChecksFailedError
-from support import trees
+from fietsupdate.testing import content as trees
 from support.databases import ATOMIC_KINDS, Database
 from support.paths import TESTS
 from support.projects import Project

@@ -23,7 +23,7 @@ from fietsupdate import Updater, __version__
 from fietsupdate.backup import directory
 from fietsupdate.backup.manifest import Backup, FileAttributes, Manifest, Reason, Scope, Stored
 from fietsupdate.backup.meter import ByteMeter
-from fietsupdate.backup.policy import backup_before, excess, outlived
+from fietsupdate.backup.policy import backup_before, excess, orphaned
 from fietsupdate.backup.verify import verify
 from fietsupdate.cli.main import main
 from fietsupdate.cli.render import backups as copies
@@ -39,11 +39,11 @@ from fietsupdate.errors import (
 from fietsupdate.filesystem import file_copy, lock
 from fietsupdate.filesystem.file_record import FileRecord
 from fietsupdate.model import Event, Policy, fingerprint
+from fietsupdate.testing.content import tree
 from support.databases import MARIADB, POSTGRESQL, SQLITE, Database
 from support.mounts import mounted
 from support.notes import notes, traced
 from support.projects import Project
-from support.trees import tree
 
 UNTOUCHED = "The instance and its older backups were not touched; nothing of this backup is left."
 
@@ -635,7 +635,7 @@ def test_backups_of_other_instances_and_dumps_are_not_counted():
 def test_a_dump_is_worthless_when_its_vault_is_gone():
     dumps = [made(txn, 1, scope=Scope.DATABASE, txn=txn) for txn in ("open", "kept", "gone")]
     theirs = made("theirs", 1, scope=Scope.DATABASE, txn="gone", instance="other")
-    assert outlived([*dumps, theirs, made("full", 1)], "this", {"open", "kept"}) == (dumps[2],)
+    assert orphaned([*dumps, theirs, made("full", 1)], "this", {"open", "kept"}) == (dumps[2],)
 
 
 def test_the_way_back_is_the_own_dump_else_the_newest_of_both_halves_from_there():

@@ -12,10 +12,10 @@ import pytest
 from fietsupdate import Updater
 from fietsupdate.backup import file_list, unchanged
 from fietsupdate.backup.manifest import Backup
+from fietsupdate.testing.content import tree
 from support.mounts import mounted
 from support.notes import notes
 from support.projects import Project
-from support.trees import tree
 
 
 @pytest.fixture

@@ -40,14 +40,14 @@ def root(tmp_path: Path) -> Path:
     return root
 
 
-def prepared(root: Path, *keep: Path) -> tuple[swap.Unit, ...]:
+def prepared(root: Path, *keep: Path) -> tuple[swap.SwapUnit, ...]:
     units = swap.units_of("", root, keep)
     swap.prepare(root, units)
     swap.complete(root, units)
     return units
 
 
-def paths(units: tuple[swap.Unit, ...]) -> dict[str, tuple[str, ...]]:
+def paths(units: tuple[swap.SwapUnit, ...]) -> dict[str, tuple[str, ...]]:
     return {unit.path: unit.stays for unit in units}
 
 

@@ -11,10 +11,9 @@ from pathlib import Path
 import pytest
 
 from fietsupdate import Reference, Updater
-from support.dumps import dump
+from fietsupdate.testing.content import dump, tree
 from support.projects import Project, Result
 from support.rows_and_files import REFERENCES, SECTION, application, avatar, content, document, key, preview, track
-from support.trees import tree
 
 TRACKS = 300
 """One of them, number 0, is empty."""

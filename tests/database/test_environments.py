@@ -11,8 +11,8 @@ import sqlalchemy as sa
 
 from fietsupdate import Updater, UpdateState
 from fietsupdate.errors import RevisionFailedError, UpdateFailedError
+from fietsupdate.testing.content import dump
 from support.databases import MARIADB, POSTGRESQL, SQLITE
-from support.dumps import dump
 from support.environments import NEEDS_PYTHON_312, ONE_TRANSACTION, SQLITE_ONLY, env_py
 from support.projects import Project
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
+from fietsupdate.testing.content import dump
 from support.databases import POSTGRESQL, SQLITE
-from support.dumps import dump
 from support.projects import Project, result_of
 from support.zygote import Zygote
 
@@ -41,7 +41,7 @@ def written(project: Project) -> Project:
 def whole(project: Project) -> tuple[object, object]:
     """Everything on disk but Python's caches, and the database."""
     caches = [str(path.relative_to(project.root)) for path in project.root.rglob("__pycache__")]
-    from support.trees import tree
+    from fietsupdate.testing.content import tree
 
     return tree(project.root, exclude=[*caches, "migrations", "updates"]), dump(project.database.url)
 

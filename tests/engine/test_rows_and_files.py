@@ -10,11 +10,10 @@ from collections.abc import Callable
 
 import pytest
 
+from fietsupdate.testing.content import dump, tree
 from support.databases import KINDS, MARIADB, POSTGRESQL, SQLITE
-from support.dumps import dump
 from support.projects import Project
 from support.rows_and_files import REFERENCES, SECTION, application, content, track
-from support.trees import tree
 
 REMOVE_FILE = "(self.data_dir / 'tracks' / '07' / '7.gpx').unlink()"
 DELETE_ROW = "self.connection.execute(sa.text('DELETE FROM tracks WHERE id = 7'))"

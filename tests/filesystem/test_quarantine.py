@@ -16,9 +16,9 @@ from fietsupdate.filesystem.quarantine.manifest import Origin
 from fietsupdate.filesystem.quarantine.put_away import PutAway, put_away
 from fietsupdate.filesystem.quarantine.release import Released, release, selector
 from fietsupdate.filesystem.transaction import FileTransaction
+from fietsupdate.testing.content import Node, tree
 from support.file_transactions import HEADER, somebody_else
 from support.states import OLD
-from support.trees import Node, tree
 
 OURS = ".fietsupdate"
 ORIGIN = Origin("x", "2026-11-01T00:00:00.000Z", 1, "i", "", (), "test")

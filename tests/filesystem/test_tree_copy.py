@@ -19,8 +19,8 @@ from fietsupdate.filesystem.measure import measure
 from fietsupdate.filesystem.posix import durable
 from fietsupdate.filesystem.space import room
 from fietsupdate.filesystem.tree_copy import copy_tree, digest
+from fietsupdate.testing.content import tree
 from support.file_transactions import somebody_else
-from support.trees import tree
 
 ODD_NAMES = (b"new\nline", b"\xff\xfe not UTF-8", b" blank ", b"-rf", "ümlaut".encode(), b"q'u\"o\\te")
 

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from support.dumps import Dump, dump
+from fietsupdate.testing.content import Dump, dump
 
 SQLITE = "sqlite"
 POSTGRESQL = "postgresql"
@@ -82,7 +82,7 @@ class Database:
             return sorted(sa.inspect(connection).get_table_names())
 
     def dump(self, *, bookkeeping: bool = True) -> Dump:
-        """Return the full logical content; see `support.dumps.dump`."""
+        """Return the full logical content; see `fietsupdate.testing.content.dump`."""
         return dump(self.url, bookkeeping=bookkeeping)
 
     def drop(self) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from support import trees
+from fietsupdate.testing import content as trees
 from support.databases import SQLITE, Database
 from support.paths import TOP
 from support.projects import Project

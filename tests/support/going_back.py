@@ -9,14 +9,13 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from fietsupdate.testing.content import Dump, Node, tree
 from support import file_transactions, mariadb
 from support.databases import MARIADB, SQLITE, Database, create
-from support.dumps import Dump
 from support.injection import USER, Injection
 from support.notes import notes
 from support.projects import Project
 from support.states import Snapshot, quick_folder
-from support.trees import Node, tree
 from support.zygote import Run, Zygote
 
 OURS = ".fietsupdate"

@@ -22,9 +22,9 @@ import alembic.command
 import alembic.config
 import sqlalchemy as sa
 
+from fietsupdate.testing import content as trees
 from fietsupdate.testing.forkserver import Zygote
 from fietsupdate.testing.injection import Injection
-from support import trees
 from support.databases import POSTGRESQL, SQLITE, Database
 from support.environments import env_py
 from support.paths import TESTS
@@ -293,7 +293,7 @@ class Project:
         return {**inherited, **self.environment, **(more or {})}
 
     def tree(self, *, exclude: Collection[str] = ()) -> dict[str, trees.Node]:
-        """Return what the data directory holds; see `support.trees`."""
+        """Return what the data directory holds; see `fietsupdate.testing.content.tree`."""
         return trees.tree(self.data, exclude=exclude)
 
     def alembic_version(self) -> list[str]:

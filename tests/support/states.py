@@ -12,11 +12,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fietsupdate.testing import databases
+from fietsupdate.testing.content import Dump, Node, tree
 from fietsupdate.testing.states import copy_folder
 from support.databases import Database
-from support.dumps import Dump
 from support.projects import Project
-from support.trees import Node, tree
 
 OLD = 10**18
 """Modification time, in ns, of whatever no update has touched: September 2001."""

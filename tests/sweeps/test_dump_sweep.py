@@ -22,9 +22,9 @@ import pytest
 
 from fietsupdate.database.dump import open_store, programs
 from fietsupdate.database.dump.store import Store
+from fietsupdate.testing.content import Dump, dump
 from support.breaking import FULL
 from support.databases import MARIADB, POSTGRESQL, Database
-from support.dumps import Dump, dump
 from support.injection import Injection
 from support.stores import filled, store_of, sweep
 from support.wire import Wire

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from fietsupdate.testing.content import Node, tree
 from support.breaking import FULL
 from support.injection import FILES, SQL, Injection
 from support.notes import notes
 from support.projects import Project
 from support.states import OLD
-from support.trees import Node, tree
 from support.zygote import Run, Zygote
 
 OURS = ".fietsupdate"

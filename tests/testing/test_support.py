@@ -8,10 +8,10 @@ import sys
 import pytest
 import sqlalchemy as sa
 
+from fietsupdate.testing.content import tree
 from support import databases, environments
 from support.databases import ATOMIC_KINDS, KINDS, MARIADB, POSTGRESQL, SQLITE, Database
 from support.projects import Project
-from support.trees import tree
 
 CREATE = 'op.create_table("tracks", sa.Column("id", sa.Integer, primary_key=True), sa.Column("name", sa.String(50)))'
 ADD = 'op.add_column("tracks", sa.Column("length", sa.Float))'
