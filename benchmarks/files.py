@@ -8,14 +8,16 @@ often as ours just did. Memory is what the peak has grown by.
 move, write
     ``files.move`` and ``files.write`` one by one, sealed and finished; bare: rename, or write to a new file, sync it
     and rename it, and the rest of the syncs of the verb as fdatasync of a log that gets a line as long as a record.
-move_many, write_many
-    ``files.move_many`` and ``files.write_many``, five thousand files a turn; bare: rename, or write to a new file and
-    rename it, with as many syncs of a log and of the file system. A second row for ``move_many`` has it against the
-    renames alone, without a log and without a sync.
+move_many, write_many, remove_many, overwriting
+    The verbs for many, five thousand files a turn; bare: rename, write to a new file and rename it, or rename into
+    another folder, with as many syncs of a log and of the file system. A second row for ``move_many`` has it against
+    the renames alone, without a log and without a sync. ``overwriting`` is ``write_many`` where files are already.
 guard
     ``os.rename`` in a watched hook, sealed and finished; bare: the same renames, with as many syncs of a log.
-rollback
-    Playing back the moves; bare: as many renames, with as many syncs, all after ours.
+rollback, rollback of move_many, rollback of write_many
+    Playing back the moves, or new files; bare: as many renames, or unlinks, with as many syncs, all after ours.
+
+Both are measured in wall time and in processor time; the latter says more on a machine with other work to do.
 """
 
 from __future__ import annotations
@@ -113,6 +115,15 @@ def write_many(data_dir: Path, _count: int) -> Pair:
     return work, lambda: _end(transaction)
 
 
+def remove_many(data_dir: Path, _count: int) -> Pair:
+    transaction = begin(data_dir)
+
+    def work(numbers: range) -> None:
+        transaction.files.remove_many(f"{n % FOLDERS}/a{n}" for n in numbers)
+
+    return work, lambda: _seal(transaction)
+
+
 def guard(data_dir: Path, _count: int) -> Pair:
     transaction = begin(data_dir)
     watched = contextlib.ExitStack()
@@ -135,6 +146,24 @@ def rollback(data_dir: Path, count: int) -> Pair:
     return (lambda _numbers: None), transaction.play_back
 
 
+def rollback_moves(data_dir: Path, count: int) -> Pair:
+    transaction = begin(data_dir)
+    transaction.files.move_many((f"{n % FOLDERS}/a{n}", f"{n % FOLDERS}/b{n}") for n in range(count))
+    return (lambda _numbers: None), transaction.play_back
+
+
+def rollback_writes(data_dir: Path, count: int) -> Pair:
+    transaction = begin(data_dir)
+    transaction.files.write_many((f"{n % FOLDERS}/b{n}", CONTENT) for n in range(count))
+    return (lambda _numbers: None), transaction.play_back
+
+
+def _seal(transaction: FileTransaction) -> None:
+    """Seal a transaction; what it has removed stays in its vault, as bare leaves it, too."""
+    transaction.seal()
+    transaction.changes.journal.close()
+
+
 def _end(transaction: FileTransaction) -> None:
     transaction.seal()
     transaction.finish()
@@ -148,6 +177,21 @@ def bare_rename(data_dir: Path, numbers: range, syncs: int, whole: int) -> None:
         for number in numbers:
             log()
             os.rename(f"{data_dir}/{number % FOLDERS}/a{number}", f"{data_dir}/{number % FOLDERS}/b{number}")
+
+
+def bare_remove(data_dir: Path, numbers: range, syncs: int, whole: int) -> None:
+    (data_dir / "vault").mkdir(exist_ok=True)
+    with log_of(data_dir, len(numbers), syncs, whole) as log:
+        for number in numbers:
+            log()
+            os.rename(f"{data_dir}/{number % FOLDERS}/a{number}", f"{data_dir}/vault/{number:x}")
+
+
+def bare_unlink(data_dir: Path, numbers: range, syncs: int, whole: int) -> None:
+    with log_of(data_dir, len(numbers), syncs, whole) as log:
+        for number in numbers:
+            log()
+            os.unlink(f"{data_dir}/{number % FOLDERS}/a{number}")
 
 
 def only_rename(data_dir: Path, numbers: range, _syncs: int, _whole: int) -> None:
@@ -223,6 +267,8 @@ class Cost:
 
     ours: float = 0.0
     bare: float = 0.0
+    ours_processor: float = 0.0
+    bare_processor: float = 0.0
     syncs: int = 0
     kilobytes: int = 0
 
@@ -244,22 +290,25 @@ def measured(folder: Path, row: Row, count: int) -> Cost:
         for first in range(0, count, turn):
             numbers = range(first, min(first + turn, count))
             last = end if numbers.stop == count else None
-            start, before, whole_before = time.perf_counter(), calls.count, calls.whole
+            start, before, whole_before, processor = time.perf_counter(), calls.count, calls.whole, time.process_time()
             work(numbers)
             if last is not None:
                 last()
             middle, syncs, whole = time.perf_counter(), calls.count - before, calls.whole - whole_before
             cost.ours += middle - start
-            cost.bare += other.submit(_timed, row.bare, Path(two), numbers, syncs, whole).result()
+            cost.ours_processor += time.process_time() - processor
+            wall, processor = other.submit(_timed, row.bare, Path(two), numbers, syncs, whole).result()
+            cost.bare += wall
+            cost.bare_processor += processor
             cost.syncs += syncs
         cost.kilobytes = _peak() - memory
     return cost
 
 
-def _timed(bare: Bare, folder: Path, numbers: range, syncs: int, whole: int) -> float:
-    start = time.perf_counter()
+def _timed(bare: Bare, folder: Path, numbers: range, syncs: int, whole: int) -> tuple[float, float]:
+    start, processor = time.perf_counter(), time.process_time()
     bare(folder, numbers, syncs, whole)
-    return time.perf_counter() - start
+    return time.perf_counter() - start, time.process_time() - processor
 
 
 def _peak() -> int:
@@ -297,8 +346,12 @@ ROWS = (
     Row("move_many", move_many, bare_rename, files=True, turn=BULK),
     Row("move_many, bare without syncs", move_many, only_rename, files=True, turn=BULK),
     Row("write_many", write_many, bare_write_many, turn=BULK),
+    Row("overwriting", write_many, bare_write_many, files=True, turn=BULK),
+    Row("remove_many", remove_many, bare_remove, files=True, turn=BULK),
     Row("guard", guard, bare_rename, files=True),
     Row("rollback", rollback, bare_rename, files=True, turn=0),
+    Row("rollback of move_many", rollback_moves, bare_rename, files=True, turn=0),
+    Row("rollback of write_many", rollback_writes, bare_unlink, files=True, turn=0),
 )
 
 
@@ -306,11 +359,11 @@ def compare(folder: Path, row: Row, count: int) -> None:
     """Print one line of the table."""
     with ProcessPoolExecutor(1, mp_context=FORK) as pool:
         cost = pool.submit(measured, folder, row, count).result()
-    print(
-        f"| {row.name} | {count:,} | {cost.ours:.2f} s | {cost.bare:.2f} s | {cost.ours / cost.bare:.2f} "
-        f"| {(cost.ours - cost.bare) / count * 1e6:.0f} | {cost.syncs / count:.2f} | {cost.kilobytes / 1024:.1f} MiB |",
-        flush=True,
-    )
+    wall, processor = (cost.ours, cost.bare), (cost.ours_processor, cost.bare_processor)
+    times = " | ".join(f"{ours:.2f} s | {bare:.2f} s | {ours / bare:.2f}" for ours, bare in (wall, processor))
+    more = (cost.ours_processor - cost.bare_processor) / count * 1e6
+    rest = f"{more:.0f} | {cost.syncs / count:.2f} | {cost.kilobytes / 1024:.1f} MiB"
+    print(f"| {row.name} | {count:,} | {times} | {rest} |", flush=True)
 
 
 def main() -> None:
@@ -320,8 +373,8 @@ def main() -> None:
     parser.add_argument("--only", default="", help="the row to be measured, and no other")
     options = parser.parse_args()
     print(f"load {os.getloadavg()[0]:.1f}\n")
-    print("| what | files | fietsupdate | bare | ratio | µs more a file | syncs a file | memory |")
-    print("|---|---:|---:|---:|---:|---:|---:|---:|")
+    print("| what | files | fietsupdate | bare | ratio | processor | bare | ratio | µs more | syncs a file | memory |")
+    print("|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|")
     for row in ROWS:
         if options.only in {"", row.name}:
             for count in (options.count // 10, options.count):

@@ -1,8 +1,9 @@
 """The verbs by which update scripts change files: ``self.files``, and ``self.dirs["media"]`` for further roots.
 
-Verbs for many files at once journal about a thousand changes with one sync. Their result is always that of a loop over
+Verbs for many files at once journal some thousand changes with one sync. Their result is always that of a loop over
 the single verbs:
 
+- A batch in which everything fits becomes one record (`fietsupdate.filesystem.batches`). What follows holds for others.
 - Only changes of plain files share a batch, and no name is touched by two of them: before an item whose file an earlier
   item has touched, the waiting changes are made.
 - All other changes (folders, symlinks, impossible ones) are left to the single verb, after the waiting changes are
@@ -18,21 +19,24 @@ After an interrupt (`KeyboardInterrupt`) no waiting change is made.
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import PurePosixPath
 from types import TracebackType
 from typing import Generic, Self, TypeVar, TypeVarTuple
 
+from fietsupdate.filesystem.batches import Batches, Drafting, Outcome, QuickDraft
 from fietsupdate.filesystem.entries import check_replaceable
-from fietsupdate.filesystem.files import Content, Files, Name, at_work, fill
+from fietsupdate.filesystem.files import Content, Files, Name, at_work, fill, pour
 from fietsupdate.filesystem.journal.changes import Changes
 from fietsupdate.filesystem.journal.record import Do, Record
 from fietsupdate.filesystem.paths import PathError
 from fietsupdate.filesystem.posix import durable
+from fietsupdate.filesystem.posix.inheritance import passes_on
 from fietsupdate.filesystem.posix.rename import open_file
 
-BATCH = 1000
+BATCH = 4000
 """The number of items that are made together."""
 
 T = TypeVar("T")
@@ -45,10 +49,14 @@ class BulkFiles(Files):
     """The files of one root, one at a time and many at once.
 
     The verbs for many files accept any iterable, also a generator, and take its items as they are needed: memory does
-    not grow with the number of files. A thousand changes are made together, so files that an iterable itself reads may
-    not be changed yet. When one item fails, its error is raised: the items before it are made, it and those after it
-    are not.
+    not grow with the number of files. Thousands of changes are made together, so files that an iterable itself reads
+    may not be changed yet. When one item fails, its error is raised: the items before it are made, it and those after
+    it are not.
     """
+
+    def __init__(self, changes: Changes, root: str) -> None:
+        super().__init__(changes, root)
+        self._batches = Batches(changes, root, self._parents)
 
     def move_many(self, pairs: Iterable[tuple[Name, Name]]) -> None:
         """Move as `move` does for each pair of a source and a destination, in their order."""
@@ -68,9 +76,9 @@ class BulkFiles(Files):
         A content is written to a draft when it is taken, so it may be a stream that is closed before the next one is
         opened.
         """
-        with _Waiting(self._put_waiting) as waiting:
+        with Drafting(self._changes, self._root) as drafting, _Waiting(self._put_quickly) as waiting:
             for path, content in items:
-                waiting.add(self._draft(path, content))
+                waiting.add(self._quick_draft(drafting, path, content))
 
     def transform(
         self,
@@ -155,14 +163,46 @@ class BulkFiles(Files):
             fill(file, content)
         return name, target
 
+    @at_work
+    def _quick_draft(self, drafting: Drafting, path: Name, content: Content) -> QuickDraft:
+        self._changes.check_process()
+        return drafting.write(path, functools.partial(pour, content))
+
+    @at_work
+    def _redraft(self, draft: QuickDraft, *, is_used: bool) -> tuple[str, str]:
+        """Return a draft, and the name that it shall take, for a batch that does not take quick ones.
+
+        Args:
+            draft: The quick one.
+            is_used: Whether a record names it, and it has to stay.
+        """
+        target, look = self._target(draft.path)
+        check_replaceable(look, target)
+        if not is_used and (look is not None or not passes_on(self._nearest(target))):
+            return draft.draft, target
+        with open(open_file(self._slot(draft.draft)), "rb") as content:
+            return self._draft(draft.path, content)
+
     # -- making the waiting changes
 
     @at_work
+    def _put_quickly(self, items: list[QuickDraft]) -> None:
+        outcome = self._batches.write(items) if self._batches.fits(items) else Outcome.UNFIT
+        if outcome is not Outcome.MADE:
+            with _Waiting(self._put_waiting) as waiting:
+                for item in items:
+                    waiting.add(self._redraft(item, is_used=outcome is Outcome.TAKEN_BACK))
+
+    @at_work
     def _move_waiting(self, items: list[tuple[Name, Name]]) -> None:
+        if self._batches.fits(items) and self._batches.move(items) is Outcome.MADE:
+            return
         self._make(items, self._move_record, self.move)
 
     @at_work
     def _remove_waiting(self, items: list[tuple[Name]]) -> None:
+        if self._batches.fits(items) and self._batches.remove(items) is Outcome.MADE:
+            return
         self._make(items, self._remove_record, self.remove)
 
     @at_work
@@ -234,7 +274,7 @@ class BulkFiles(Files):
 
 
 class _Waiting(Generic[T]):
-    """Items that will be made together: after a thousand, before an error is raised, and at the end."""
+    """Items that will be made together: after some thousand, before an error is raised, and at the end."""
 
     def __init__(self, make: Callable[[list[T]], None]) -> None:
         self._make = make

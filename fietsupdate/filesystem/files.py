@@ -336,6 +336,15 @@ def fill(file: IO[bytes], content: Content) -> None:
             file.write(piece.encode() if isinstance(piece, str) else piece)
 
 
+def pour(content: Content, descriptor: int) -> None:
+    """Do as `fill` with an open file, in fewer calls for bytes and for text."""
+    if isinstance(content, bytes | str):
+        durable.write_all(descriptor, content if isinstance(content, bytes) else content.encode())
+        return
+    with open(descriptor, "wb", closefd=False) as file:
+        fill(file, content)
+
+
 def _copy_content(source: Slot, draft: Draft) -> None:
     try:
         with open(open_file(source), "rb") as reader:

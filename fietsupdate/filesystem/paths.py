@@ -203,6 +203,12 @@ class Paths:
             return True
         return real.startswith(f"{self.root}/") and HOME in self.relative(real).split("/")
 
+    def kept_out_in(self, folder: str) -> frozenset[str]:
+        """Return the names in a folder, a canonical path, that are the application's own database."""
+        above = f"{self.absolute(folder)}/"
+        inside = (path[len(above) :] for path in self._keep_out if path.startswith(above))
+        return frozenset(name for name in inside if "/" not in name)
+
     def _below_root(self, text: str) -> str:
         parts = text.split("/")
         if "\0" in text or not text:

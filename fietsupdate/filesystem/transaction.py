@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import chain, filterfalse, islice
+from itertools import chain, islice
 from pathlib import Path
 from types import MappingProxyType
 
@@ -342,13 +342,13 @@ class FileTransaction:
         position = progress.read() or JournalPosition(self._journal.end)
         strange: list[Path] = []
         for record, after in self._journal.backwards(position, end):
-            names = [self.changes.absolute(record, name) for name in record.names()]
-            if barrier.is_due(names, alone=record.is_alone, carries=bool(record.vault or record.other)):
+            names = self.changes.names(record)
+            is_carrying = isinstance(record, Record) and bool(record.vault or record.other)
+            if barrier.is_due(names, alone=record.is_alone, carries=is_carrying):
                 barrier.sync()
                 progress.write(position)
             barrier.add(names or [self.changes.absolute(record)], alone=record.is_alone)
-            known = partial(self._knows, made, record)
-            undone = self.changes.undo(record, made=known, set_aside=set_aside)
+            undone = self.changes.undo(record, made=partial(self._knows, made), set_aside=set_aside)
             strange += undone.strange
             self.undone += [undone] if undone.lost or undone.homeless else []
             position = after
@@ -361,10 +361,10 @@ class FileTransaction:
 
     def _changed_since(self) -> Iterator[Record]:
         """Yield a note on each file of the transaction's own whose attributes have changed since it was made."""
-        for record in filterfalse(self.changes.own.is_not_ours, self._journal.forwards(*_WRITING)):
-            now = self.changes.look(record.root, record.path)
-            if now is not None and now.kind == "file" and not now.is_same(record.now):
-                yield Record(Do.MADE, record.root, record.path, now=now)
+        for line in self._journal.lines_of(*_WRITING):
+            for record, now in self.changes.changed(line):
+                if not self.changes.own.is_not_ours(record):
+                    yield Record(Do.MADE, record.root, record.path, now=now)
 
     def _sync_made(self) -> None:
         """Make content durable that other code has written."""

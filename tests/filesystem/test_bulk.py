@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fietsupdate.errors import FilesError
+from fietsupdate.filesystem import batches as batches_module
 from fietsupdate.filesystem import bulk
 from fietsupdate.filesystem.guard.guard import Guard
 from fietsupdate.filesystem.journal import changes as changes_module
@@ -285,14 +286,14 @@ def test_where_the_journal_has_no_room_for_a_batch_single_records_may_have(trans
 
 
 def test_a_content_that_the_disk_has_no_room_for_leaves_those_before_it(files, data_dir, monkeypatch):
-    real = bulk.fill
+    real = bulk.pour
 
-    def full(file, content):
-        real(file, content[:10])
+    def full(content, descriptor):
+        real(content[:10], descriptor)
         if len(content) > 10:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(bulk, "fill", full)
+    monkeypatch.setattr(bulk, "pour", full)
     with pytest.raises(OSError, match="No space left"):
         files.write_many([("many/1", "1"), ("one", b"x" * 100), ("many/2", "2")])
     assert names(data_dir) == ["1"]
@@ -413,9 +414,10 @@ def outcome(root, verbs, way):
     return {name: (entry[0][:4], entry[1]) for name, entry in tree.items()}, links, errors
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.lists(VERB, max_size=6))
-def test_many_at_once_are_as_one_by_one(verbs):
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(VERB, max_size=6), st.sampled_from([1, batches_module.LEAST]))
+def test_many_at_once_are_as_one_by_one(verbs, least):
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-    with tempfile.TemporaryDirectory(dir=memory) as folder:
+    with tempfile.TemporaryDirectory(dir=memory) as folder, pytest.MonkeyPatch.context() as patches:
+        patches.setattr(batches_module, "LEAST", least)
         assert outcome(Path(folder, "1"), verbs, one_by_one) == outcome(Path(folder, "2"), verbs, at_once)

@@ -330,9 +330,9 @@ def test_what_is_gone_from_the_vault_is_named_and_all_else_is_put_back(data_dir)
 
 def test_a_header_of_a_later_format_is_doubt(data_dir, monkeypatch):
     with monkeypatch.context() as patches:
-        patches.setattr("fietsupdate.filesystem.journal.header.FORMAT", 2)
+        patches.setattr("fietsupdate.filesystem.journal.header.FORMAT", 3)
         interrupted(data_dir)
-    doubtful(data_dir, "has format 2, which this version")
+    doubtful(data_dir, "has format 3, which this version")
 
 
 def test_a_damaged_journal_is_doubt(data_dir):

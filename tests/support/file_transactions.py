@@ -1,5 +1,6 @@
 """What the tests of the filesystem room share: a picture of a tree, and a transaction on it."""
 
+import json
 import os
 import shutil
 import signal
@@ -10,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from fietsupdate.errors import FilesError
+from fietsupdate.filesystem.journal.columns import START
 from fietsupdate.filesystem.posix import durable
 from fietsupdate.filesystem.transaction import FileTransaction
 from fietsupdate.model import Direction
@@ -106,6 +108,26 @@ def every_verb(files):
     files.remove_many(["sorted/a", "sorted/b"])
     with files.open("log", "a") as log:
         log.write("one line")
+
+
+def every_batch(files):
+    """Uses each verb for many on what fits into columns: new folders and old ones, new files and such as are there."""
+    files.write_many(
+        [("a", b"a"), ("new/x/b", b"b"), ("VERSION", b"v2"), ("tracks/1/track.gpx", "text"), ("new/c", "")]
+    )
+    files.move_many(
+        [("a", "tracks/2/a"), ("new/x/b", "b"), ("tracks/2/big", "far/away/big"), ("VERSION", "new/VERSION")]
+    )
+    files.write_many([("VERSION", b"again"), ("new/VERSION", b"v3"), ("tracks/2/a", b"other")])
+    files.remove_many(["new/VERSION", "far/away/big", "tracks/1/track.gpx", "b"])
+    files.write_many([("b", b"once more"), ("new/c", b"c")])
+
+
+def columns_in(data_dir):
+    """The kinds of change that stand in columns in the journal of the open transaction."""
+    journal = data_dir / ".fietsupdate" / "txn" / HEADER.txn / "journal"
+    lines = [json.loads(line) for line in journal.read_bytes().splitlines() if line.startswith(START)]
+    return {group[0] for line in lines for group in line["groups"]}
 
 
 def recover(data_dir, **options):

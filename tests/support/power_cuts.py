@@ -222,7 +222,7 @@ def _dress(node, path):
 
 def _disguise(old_inodes, monkeypatch):
     """Make the new files report the old inode numbers, by which the journal recognises them."""
-    real_look, real_identify = metadata.seen_in, header.identify
+    real_look, real_identify, real_same = metadata.seen_in, header.identify, metadata.is_file
     translate = old_inodes.get
 
     def look(result):
@@ -233,5 +233,10 @@ def _disguise(old_inodes, monkeypatch):
         found = real_identify(root, part)
         return header.Root(found.path, translate(found.inode, 0), translate(found.folder_inode, 0))
 
+    def is_file(status, looks, number):
+        inode = translate(status.st_ino, -status.st_ino)
+        return inode == looks[0][number] and real_same(status, ({number: status.st_ino}, *looks[1:]), number)
+
     monkeypatch.setattr(metadata, "seen_in", look)
+    monkeypatch.setattr(metadata, "is_file", is_file)
     monkeypatch.setattr(header, "identify", identify)

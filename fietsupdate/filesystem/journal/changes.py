@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
 
 from fietsupdate.errors import FilesError
+from fietsupdate.filesystem.journal import column_effects
 from fietsupdate.filesystem.journal.barrier import Barrier
+from fietsupdate.filesystem.journal.columns import Columns
 from fietsupdate.filesystem.journal.effects import carry_out, carry_out_saved, save
 from fietsupdate.filesystem.journal.folder_times import FolderTimes
 from fietsupdate.filesystem.journal.journal import Journal
@@ -30,7 +33,7 @@ from fietsupdate.filesystem.posix.folders import Folders, Slot
 from fietsupdate.filesystem.posix.metadata import NOT_THERE, Seen, seen, seen_below, seen_in
 
 
-def _unknown(_: Seen) -> bool:
+def _unknown(_: Record, __: Seen) -> bool:
     return False
 
 
@@ -54,7 +57,7 @@ class Changes:
         self.before_change: Callable[[], object] = tuple
         """Called before each change; raises when nothing may be changed any more."""
         self._pid = os.getpid()
-        self._vaults = Vaults(txn, roots, journal)
+        self.vaults = Vaults(txn, roots, journal)
         self._times = FolderTimes(self.look_into)
         self.folders = Folders()
         self._work = _Work(self.folders)
@@ -88,7 +91,7 @@ class Changes:
         """
         return self._work
 
-    def absolute(self, record: Record, path: str | None = None) -> str:
+    def absolute(self, record: Record | Columns, path: str | None = None) -> str:
         """Return the absolute path of a record's path, or of another path in its root."""
         return self.roots[record.root].absolute(record.path if path is None else path)
 
@@ -151,7 +154,7 @@ class Changes:
         """
         with self._work, self.lock:
             self.check_process()
-            names = [self._names(record) for record in records]
+            names = [self.names(record) for record in records]
             carries = any(record.do is Do.MOVE for record in records)
             try:
                 touched = [*map(self.absolute, folders), *chain(*names)]
@@ -163,7 +166,7 @@ class Changes:
             made = 0
             try:
                 for record in folders:
-                    self._add_to_barrier(record, self._names(record))
+                    self._add_to_barrier(record, self.names(record))
                     carry_out(record, self._at(record))
                 if folders and carries:
                     self.barrier.sync()
@@ -201,8 +204,54 @@ class Changes:
                 self._take_back(records)
                 raise
 
-    def undo(self, record: Record, *, made: Callable[[Seen], bool] = _unknown, set_aside: bool = False) -> Undone:
-        """Undo one record; see `fietsupdate.filesystem.journal.undo.undo`."""
+    def make_columns(self, folders: Sequence[Record], columns: Columns, drafts: Sequence[str] = ()) -> bool:
+        """Carry out many changes of unrelated files with one record and one sync of the journal.
+
+        Args:
+            folders: Records that create the missing folders above the files, outermost first.
+            columns: The changes.
+            drafts: Absolute paths of drafts, so many that all of them become durable before the first takes its place.
+
+        Returns:
+            Whether all were made; else none of them is, nor a folder for them, and the drafts are where they were.
+                They have to stay there: by them it is known that they were not used.
+
+        Raises:
+            FilesError: Something could not be made durable, or this is a forked child.
+        """
+        with self._work, self.lock:
+            self.check_process()
+            self.barrier.add(drafts, alone=False, unsynced=drafts)
+            if self.barrier.is_due((), alone=True, carries=False):
+                self.barrier.sync()
+            try:
+                self._journal(folders, columns)
+            except OSError:
+                return False
+            try:
+                for record in folders:
+                    self._add_to_barrier(record, self.names(record))
+                    carry_out(record, self._at(record))
+                if folders:
+                    self.barrier.sync()
+                self.barrier.add(self.names(columns), alone=True)
+                column_effects.make(columns, self.roots[columns.root], self.folders)
+            except OSError:
+                self._take_back(folders)
+                return False
+            return True
+
+    def undo(
+        self,
+        record: Record | Columns,
+        *,
+        made: Callable[[Record, Seen], bool] = _unknown,
+        set_aside: bool = False,
+    ) -> Undone:
+        """Undo one record, or columns; see `fietsupdate.filesystem.journal.undo.undo`."""
+        if isinstance(record, Columns):
+            one = partial(self.undo, made=made, set_aside=set_aside)
+            return column_effects.undo(record, self.roots[record.root], self.folders, one=one, set_aside=set_aside)
         return undo(record, self.roots, self.folders, self.txn, made=made, set_aside=set_aside)
 
     def forget_own(self) -> None:
@@ -217,19 +266,20 @@ class Changes:
 
     def _names_when_durable(self, records: Sequence[Record]) -> list[list[str]]:
         """Return the absolute names of each record, once the changes that they build on are durable."""
-        names = [self._names(record) for record in records]
+        names = [self.names(record) for record in records]
         if any(map(self._must_wait, records, names)):
             self.barrier.sync()
         return names
 
-    def _journal(self, records: Sequence[Record]) -> None:
+    def _journal(self, records: Sequence[Record], columns: Columns | None = None) -> None:
         """Make the records durable, with the notes that they need (invariant 1)."""
         if self.is_sealed:
             raise FilesError("The transaction is complete; nothing more can be changed in it.")
         self.before_change()
-        notes = self._times.notes(records)
+        notes = self._times.notes(records if columns is None else [*records, *columns.first()])
+        freed = self.own.notes(records if columns is None else chain(records, columns))
         try:
-            self.journal.append([*notes, *self.own.notes(records), *records])
+            self.journal.append([*notes, *freed, *records, *([] if columns is None else [columns])])
         except OSError:
             self._times.drop(notes)
             raise
@@ -240,11 +290,11 @@ class Changes:
 
     def draft(self, root: str, path: str) -> str:
         """Return a free name for a new file that will be put at ``path``, on the same file system."""
-        return self._vaults.draft(root, path)
+        return self.vaults.draft(root, path)
 
     def vault(self, root: str, path: str) -> str:
         """Return a free name in the vault for the file at ``path``, on the same file system."""
-        return self._vaults.vault(root, path)
+        return self.vaults.vault(root, path)
 
     def know_mount(self, root: str, path: str) -> bool:
         """Record that a path lies on another file system than its root; return False if that was known.
@@ -253,14 +303,14 @@ class Changes:
         """
         paths = self.roots[root]
         point = mounts.mount_point(paths.absolute(path))
-        if not point.startswith(f"{paths.root}/") or self._vaults.has_mount(point):
+        if not point.startswith(f"{paths.root}/") or self.vaults.has_mount(point):
             return False
         make_home(Path(point))
         durable.sync_path(prepare_folder(Path(point), self.txn))
         relative = paths.relative(point)
         with self.lock:
             self.journal.append([Record(Do.MOUNT, root, relative, was=seen(point))])
-            self._vaults.add_mount(point)
+            self.vaults.add_mount(point)
         return True
 
     def note_folders_anew(self) -> None:
@@ -294,8 +344,18 @@ class Changes:
         unsynced = {*touched[: durable.MANY], *(name.rpartition("/")[0] for name in touched)}
         self.barrier.add(touched, alone=False, unsynced=unsynced)
 
-    def _names(self, record: Record) -> list[str]:
+    def names(self, record: Record | Columns) -> list[str]:
+        """Return the absolute names that a change fills, frees or changes; some of them for columns."""
         return [*map(self.roots[record.root].absolute, record.names())]
+
+    def changed(self, line: Record | Columns) -> Iterator[tuple[Record, Seen]]:
+        """Yield the files that a line of the journal has made and that look different now, each with its new look."""
+        if isinstance(line, Columns):
+            yield from column_effects.changed(line, self.roots, self.folders)
+            return
+        now = self.look(line.root, line.path)
+        if now is not None and now.kind == "file" and not now.is_same(line.now):
+            yield line, now
 
     def _forget(self, record: Record) -> None:
         """Forget cached facts about folders that do not exist any more."""

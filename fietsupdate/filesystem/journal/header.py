@@ -23,7 +23,9 @@ from fietsupdate.model import Direction
 from fietsupdate.model.readback import built, parsed
 from fietsupdate.views import OpenTransaction
 
-FORMAT = 1
+FORMAT = 2
+"""The format that is written. The second one may have columns in its journal, which the first releases cannot read."""
+_KNOWN = frozenset({1, 2})
 NAME = "header"
 JOURNAL = "journal"
 
@@ -103,7 +105,7 @@ def _values(path: Path) -> Any:
     if int(check, 16) != zlib.crc32(body.encode()):
         raise ValueError("the checksum differs")
     values = parsed(body)
-    if values["format"] != FORMAT:
+    if values["format"] not in _KNOWN:
         raise FilesError(
             f"{path} has format {values['format']}, which this version of fietsupdate does not know.",
             stands=UNCHANGED,

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from fietsupdate.errors import UNCHANGED, FilesError
+from fietsupdate.filesystem.journal.columns import KINDS, START, Columns
 from fietsupdate.filesystem.journal.header import JOURNAL, way_out
 from fietsupdate.filesystem.journal.record import Do, Record, to_lines
 from fietsupdate.filesystem.posix import durable
@@ -84,7 +85,7 @@ class Journal:
         if descriptor >= 0:
             os.close(descriptor)
 
-    def append(self, records: Sequence[Record]) -> None:
+    def append(self, records: Sequence[Record | Columns]) -> None:
         """Append a batch, durably. None of its changes may be made before this returns (invariant 1).
 
         Raises:
@@ -130,26 +131,39 @@ class Journal:
                 raise
 
     def forwards(self, *kinds: Do) -> Iterator[Record]:
-        """Yield the records, first to last: all, or only those of some kinds, which is much faster."""
-        begin = tuple(f'{{"do":"{kind}",'.encode() for kind in kinds or Do)
+        """Yield the records, first to last: all, or only those of some kinds, which is much faster.
+
+        Those in columns are yielded one by one.
+        """
+        for line in self.lines_of(*kinds):
+            if isinstance(line, Record):
+                yield line
+            else:
+                yield from (record for record in line if not kinds or record.do in kinds)
+
+    def lines_of(self, *kinds: Do) -> Iterator[Record | Columns]:
+        """Do as `forwards`, but yield columns as they are, where they may hold a record of one of the kinds."""
+        begin = [f'{{"do":"{kind}",'.encode() for kind in kinds or Do]
+        begin += [START] if not kinds or not KINDS.isdisjoint(kinds) else []
+        wanted = tuple(begin)
         with self._reader() as file:
             at = 0
             while at < self.end and (line := file.readline(_LONGEST)):
                 at += len(line)
-                if line.startswith(begin):
+                if line.startswith(wanted):
                     yield self._record(line)
 
     def _reader(self) -> BinaryIO:
         return os.fdopen(opened(self.path), "rb")
 
-    def _record(self, line: bytes) -> Record:
+    def _record(self, line: bytes) -> Record | Columns:
         """Read a record, and check that its paths belong to this transaction (invariant 12).
 
         Raises:
             FilesError: The line is no record, or names other paths.
         """
         try:
-            record = Record.from_json(line)
+            record = Columns.from_json(line) if line.startswith(START) else Record.from_json(line)
             record.check_paths(self.path.parent.name)
             if self._roots is not None and record.root not in self._roots:
                 raise ValueError(f"it names the root {record.root!r}, which its header does not")
@@ -170,7 +184,7 @@ class Journal:
 
     def backwards(
         self, start: JournalPosition | None = None, floor: int = 0
-    ) -> Iterator[tuple[Record, JournalPosition]]:
+    ) -> Iterator[tuple[Record | Columns, JournalPosition]]:
         """Yield the records, last to first, each with the position after undoing it; `floor` is the end of a batch."""
         end, undone = start or JournalPosition(self.end)
         while end > floor:

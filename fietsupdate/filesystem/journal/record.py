@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Protocol
 
 from fietsupdate.filesystem.layout import HOME, LEDGER, QUARANTINE
 from fietsupdate.filesystem.posix.metadata import Meta, Seen
@@ -177,7 +177,22 @@ class Record:
             _refuse(path for path in inside if not (_is_below(path) or (self.do is Do.FOLDER and path == HOME)))
         for path, kind in ((self.draft, "drafts"), (self.vault, "vault")):
             if path:
-                _refuse_not_own(path, f"{HOME}/txn/{txn}/{kind}/")
+                check_own(path, f"{HOME}/txn/{txn}/{kind}/")
+
+
+def joined(folder: str, name: str) -> str:
+    """Return the path of a name in a folder; "" is the root."""
+    return f"{folder}/{name}" if folder else name
+
+
+def check_below(path: str) -> None:
+    """Refuse a path that is not below its root, or is in our own folder.
+
+    Raises:
+        ValueError: The path lies elsewhere; names the path.
+    """
+    if not _is_below(path):
+        _refuse([path])
 
 
 def _refuse(paths: Iterable[str]) -> None:
@@ -192,8 +207,12 @@ def _is_below(path: str) -> bool:
     return HOME not in parts and "\0" not in path and not _NO_PARTS & set(parts)
 
 
-def _refuse_not_own(path: str, folder: str) -> None:
-    """Refuse a draft or vault name that is not in the transaction's own folder, in its root or in a mount."""
+def check_own(path: str, folder: str) -> None:
+    """Refuse a draft or vault name that is not in the transaction's own folder, in its root or in a mount.
+
+    Raises:
+        ValueError: The path lies elsewhere; names the path.
+    """
     before, own, name = path.rpartition(folder)
     if not own or _NUMBER.fullmatch(name) is None or (before and not (before[-1] == "/" and _is_below(before[:-1]))):
         _refuse([path])
@@ -211,7 +230,14 @@ def folder_of(path: str) -> str:
     return path.rpartition("/")[0] or path[: path.startswith("/")]
 
 
-def to_lines(records: Iterable[Record]) -> bytes:
+class Line(Protocol):
+    """What a line of the journal holds: a record, or the columns of many."""
+
+    def to_values(self) -> dict[str, Any]:
+        """Return it as JSON values; ``do`` comes first."""
+
+
+def to_lines(records: Iterable[Line]) -> bytes:
     """Return records as lines, each of which begins with ``{"do":``.
 
     They are encoded as one list, which costs a third of encoding each. The text between two records cannot occur inside

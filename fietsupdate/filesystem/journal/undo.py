@@ -39,7 +39,7 @@ def undo(
     folders: Folders,
     txn: str,
     *,
-    made: Callable[[Seen], bool] = lambda _: False,
+    made: Callable[[Record, Seen], bool] = lambda *_: False,
     set_aside: bool = False,
 ) -> Undone:
     """Undo one record; all later ones are undone already.
@@ -63,7 +63,7 @@ class _Undo:
         folders: Folders,
         txn: str,
         *,
-        made: Callable[[Seen], bool],
+        made: Callable[[Record, Seen], bool],
         set_aside: bool,
     ) -> None:
         self.record = record
@@ -125,6 +125,8 @@ class _Undo:
         if old is None:
             self._check_back(here)
             return
+        if self.record.vault == self.record.draft and old.is_same(self.record.now):
+            return  # the two did not exchange their names
         if here is not None and here.inode == old.inode:  # only the second name was made
             unlink(self._slot(vault))
             return
@@ -318,7 +320,7 @@ class _Undo:
             unlink(self._slot(self.path))
 
     def _is_ours(self, here: Seen) -> bool:
-        return here.is_same(self.record.now) or self.made(here)
+        return here.is_same(self.record.now) or self.made(self.record, here)
 
     def _seen(self, path: str) -> Seen | None:
         return seen_below(self.folders, path)

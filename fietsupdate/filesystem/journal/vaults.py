@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from contextlib import suppress
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 
 from fietsupdate.filesystem.journal.journal import Journal
@@ -57,6 +57,17 @@ class Vaults:
     def vault(self, root: str, path: str) -> str:
         """Return a name for the file that is now at ``path``."""
         return self._name(root, path, "vault")
+
+    def many(self, root: str, folder: str, kind: str, count: int) -> tuple[str, list[str]]:
+        """Return a folder, ``drafts`` or ``vault``, and names in it, for files in one folder of a root."""
+        paths = self._roots[root]
+        home = self._home_for(f"{paths.absolute(folder)}/", paths.root)
+        return f"{home}{self._below_home}/{kind}", [f"{number:x}" for number in islice(self._numbers, count)]
+
+    @property
+    def has_mounts(self) -> bool:
+        """Whether files on other file systems than their root's are known."""
+        return bool(self._mounts)
 
     def _name(self, root: str, path: str, kind: str) -> str:
         paths = self._roots[root]

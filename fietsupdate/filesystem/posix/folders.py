@@ -46,6 +46,14 @@ class Slot(NamedTuple):
     """The same as an absolute path, for messages."""
 
 
+class Opened(NamedTuple):
+    """An open folder; valid as long as a `Slot`."""
+
+    descriptor: int
+    path: str
+    """Its absolute path, for messages."""
+
+
 Where = str | Slot
 """A file: by its path, or by a name in an open folder."""
 
@@ -165,7 +173,7 @@ class Folders:
     """The folders that each thread has opened for the current verb, each once."""
 
     def __init__(self) -> None:
-        self._thread = _Opened()
+        self._thread = _OfThread()
         self._generation = 0
 
     def slot(self, path: str) -> Slot:
@@ -176,6 +184,15 @@ class Folders:
         """
         folder, _, name = path.rpartition("/")
         return Slot(name, self.descriptor(folder), path)
+
+    def pair(self, one: str, other: str) -> tuple[Opened, Opened]:
+        """Return two folders, by their canonical absolute paths, open at the same time.
+
+        Raises:
+            OSError: As for `open_real`.
+        """
+        first = Opened(self.descriptor(one), one)
+        return first, Opened(self.descriptor(other), other)
 
     def descriptor(self, folder: str) -> int:
         """Return the descriptor of a folder, by its canonical absolute path; "" is ``/``.
@@ -215,7 +232,7 @@ class Folders:
             os.close(folders.popitem()[1])
 
 
-class _Opened(threading.local):
+class _OfThread(threading.local):
     """The open folders of one thread, and the generation in which they were opened."""
 
     def __init__(self) -> None:

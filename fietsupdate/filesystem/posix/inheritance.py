@@ -20,6 +20,11 @@ _DEFAULT_ACL = "system.posix_acl_default"
 _NAMELESS = getattr(os, "O_TMPFILE", 0)
 
 
+def passes_on(folder: int) -> bool:
+    """Return whether new files in an open folder get a group or an access control list from it."""
+    return bool(os.fstat(folder).st_mode & stat.S_ISGID) or _has_default_list(folder)
+
+
 def create(draft: Slot, folder: int) -> int:
     """Create a draft for a new file in a folder, and open it to read and write.
 

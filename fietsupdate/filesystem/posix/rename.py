@@ -13,18 +13,18 @@ import os
 import shutil
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from fietsupdate.filesystem.posix import durable
 from fietsupdate.filesystem.posix.descriptors import open_at
-from fietsupdate.filesystem.posix.folders import Slot, Where, path_of, split
+from fietsupdate.filesystem.posix.folders import Opened, Slot, Where, path_of, split
 from fietsupdate.filesystem.posix.metadata import Meta, seen, set_mode
 
 _AT_FDCWD = -2 if sys.platform == "darwin" else -100
 NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL
-_NOREPLACE = 1
-_EXCL = 4
+_NOREPLACE, _EXCHANGE = 1, 2
+_EXCL, _SWAP = 4, 2
 _UNKNOWN = frozenset({errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP})
 NO_LINK = frozenset({errno.EPERM, errno.EMLINK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EACCES})
 """The errors of link(2) where a second name is refused: the file system has no links, or the file is not ours."""
@@ -49,6 +49,34 @@ def place(source: Where, target: Where) -> None:
         _place_by_looking(source, target)
     else:
         raise OSError(number, os.strerror(number), path_of(source), None, path_of(target))
+
+
+_rename_with = _renameat2 or _renameatx_np
+_TO_FREE = ctypes.c_uint(_NOREPLACE if _renameat2 is not None else _EXCL)
+_TO_EACH_OTHER = ctypes.c_uint(_EXCHANGE if _renameat2 is not None else _SWAP)
+
+
+def renaming(source: Opened, target: Opened, *, exchange: bool = False) -> Callable[[str, str], None]:
+    """Return what renames many files between two open folders: each to a name that is free, or exchanging two names.
+
+    Unlike `place`, it does nothing else where the file system has no such call.
+
+    Raises:
+        OSError: As for renameat2(2), when it is called; nothing was changed.
+    """
+    old_path, new_path, say, encode, rename = source.path, target.path, sys.audit, os.fsencode, _rename_with
+    if rename is None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    old, new = ctypes.c_int(source.descriptor), ctypes.c_int(target.descriptor)
+    how = _TO_EACH_OTHER if exchange else _TO_FREE
+
+    def call(name: str, other: str) -> None:
+        say("os.rename", f"{old_path}/{name}", f"{new_path}/{other}", -1, -1)
+        if rename(old, encode(name), new, encode(other), how):
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), f"{old_path}/{name}", None, f"{new_path}/{other}")
+
+    return call
 
 
 def audit(source: Where, target: Where) -> None:
