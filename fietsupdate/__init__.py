@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from fietsupdate.commands.backup import Verified
     from fietsupdate.commands.init import Initialised
     from fietsupdate.commands.pending import refuse_pending
+    from fietsupdate.commands.quarantine import Quarantined, StrayFiles
+    from fietsupdate.commands.quarantines import Held, Purged, QuarantineList, ReleasedFiles
     from fietsupdate.commands.rehearsal.report import Outlook, Rehearsal
     from fietsupdate.commands.restore import Candidate, Restored
     from fietsupdate.commands.restore_files import FilesCandidate, RestoredFiles
@@ -72,6 +74,7 @@ _PLACES = {
     "FilesCandidate": "commands.restore_files",
     "Finding": "model.references",
     "Graph": "planning.graph",
+    "Held": "commands.quarantines",
     "Initialised": "commands.init",
     "Manifest": "backup.manifest",
     "NotCurrentError": "errors",
@@ -80,8 +83,12 @@ _PLACES = {
     "Plan": "model",
     "Probe": "model.probes",
     "Problem": "model",
+    "Purged": "commands.quarantines",
+    "QuarantineList": "commands.quarantines",
+    "Quarantined": "commands.quarantine",
     "Reference": "model.references",
     "Rehearsal": "commands.rehearsal.report",
+    "ReleasedFiles": "commands.quarantines",
     "Report": "model",
     "Restored": "commands.restore",
     "RestoredFiles": "commands.restore_files",
@@ -90,6 +97,7 @@ _PLACES = {
     "Shelf": "backup.manifest",
     "Status": "model",
     "Step": "model",
+    "StrayFiles": "commands.quarantine",
     "TemporaryInstance": "testing.instance",
     "Update": "model",
     "UpdateScript": "script",
@@ -122,6 +130,7 @@ __all__ = [
     "FilesCandidate",
     "Finding",
     "Graph",
+    "Held",
     "Initialised",
     "Manifest",
     "NotCurrentError",
@@ -130,8 +139,12 @@ __all__ = [
     "Plan",
     "Probe",
     "Problem",
+    "Purged",
+    "QuarantineList",
+    "Quarantined",
     "Reference",
     "Rehearsal",
+    "ReleasedFiles",
     "Report",
     "Restored",
     "RestoredFiles",
@@ -140,6 +153,7 @@ __all__ = [
     "Shelf",
     "Status",
     "Step",
+    "StrayFiles",
     "TemporaryInstance",
     "Update",
     "UpdateScript",

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from fietsupdate import __version__
-from fietsupdate.cli import audit, backup, probe, project, rehearse, restore, status, update
+from fietsupdate.cli import audit, backup, probe, project, quarantine, rehearse, restore, status, update
 from fietsupdate.cli.options import wrong
 from fietsupdate.cli.parser import Command, Program
 from fietsupdate.cli.session import Session
@@ -36,6 +36,10 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "show": status.show,
     "graph": status.graph,
     "audit": audit.audit,
+    "quarantine": quarantine.quarantine,
+    "quarantine list": quarantine.quarantine_list,
+    "quarantine release": quarantine.quarantine_release,
+    "quarantine purge": quarantine.quarantine_purge,
     "stamp": update.stamp,
     "recover": update.recover,
     "rehearse": rehearse.rehearse,

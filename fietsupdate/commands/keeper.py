@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from fietsupdate.commands.author import Author
+from fietsupdate.config.application import activated
 from fietsupdate.model.listeners import Listener
 
 if TYPE_CHECKING:
     from fietsupdate.backup.policy import Despite
+    from fietsupdate.commands.quarantine import Quarantined, StrayFiles
+    from fietsupdate.commands.quarantines import Purged, QuarantineList, ReleasedFiles
     from fietsupdate.commands.restore_files import FilesCandidate, RestoredFiles
 
 
@@ -61,3 +65,105 @@ class Keeper(Author):
 
         with self._run(on_event, lock_timeout, as_root=as_root) as run:
             return restore_files(run, name, paths, despite)
+
+    # -- quarantine
+
+    def quarantine_plan(self, strays: int | None = None, *, as_root: bool = True) -> StrayFiles:
+        """Name the files that `quarantine` would move, and raise its refusals. Changes nothing."""
+        from fietsupdate.commands.quarantine import check
+
+        with self._run(as_root=as_root) as run:
+            return check(run, strays)
+
+    def quarantine(
+        self,
+        strays: int | None = None,
+        *,
+        on_event: Listener | None = None,
+        lock_timeout: float | None = None,
+        as_root: bool = False,
+    ) -> Quarantined:
+        """Put the files into quarantine that are owned, and that no row names.
+
+        Args:
+            strays: How many they are, exactly; needed where more than a tenth of the owned files would go.
+            on_event: Told of everything that happens.
+            lock_timeout: Seconds to wait for another updater; ``None`` as configured.
+            as_root: Whether root may work on somebody else's data directory.
+
+        Raises:
+            RefusedError: A table that names files is empty, a root looks unmounted, or the number is another one.
+            FietsupdateError: What went wrong; nothing was changed.
+        """
+        from fietsupdate.commands.quarantine import quarantine
+
+        with self._run(on_event, lock_timeout, as_root=as_root) as run:
+            return quarantine(run, strays)
+
+    def quarantines(self, name: str | None = None) -> QuarantineList:
+        """Say what is in quarantine, newest first; with a name, which files are in that one. No database is needed.
+
+        Raises:
+            UsageError: There is none of this name.
+        """
+        from fietsupdate.commands.quarantines import listed
+
+        with activated(self.config) as site:
+            return listed(site, name)
+
+    def release(
+        self,
+        words: Sequence[str] = (),
+        *,
+        on_event: Listener | None = None,
+        lock_timeout: float | None = None,
+        as_root: bool = False,
+    ) -> ReleasedFiles:
+        """Bring files back from quarantine; a file whose path is taken stays there, and is named.
+
+        Args:
+            words: Names of quarantines, and paths as for `restore_files`; none for everything.
+            on_event: Told of everything that happens.
+            lock_timeout: Seconds to wait for another updater; ``None`` as configured.
+            as_root: Whether root may work on somebody else's data directory.
+
+        Raises:
+            FietsupdateError: What went wrong; nothing was changed.
+        """
+        from fietsupdate.commands.quarantines import release
+
+        with self._run(on_event, lock_timeout, as_root=as_root) as run:
+            return release(run, words)
+
+    def purge_plan(self, older_than: timedelta | None = None, names: Sequence[str] = ()) -> Purged:
+        """Name the quarantines that `purge` would delete. Changes nothing; no database is needed."""
+        from fietsupdate.commands.quarantines import purgeable
+
+        with activated(self.config) as site:
+            return purgeable(site, older_than, names)
+
+    def purge(
+        self,
+        older_than: timedelta | None = None,
+        names: Sequence[str] = (),
+        *,
+        on_event: Listener | None = None,
+        lock_timeout: float | None = None,
+        as_root: bool = False,
+    ) -> Purged:
+        """Delete quarantines for good.
+
+        Args:
+            older_than: Delete those that were made before so much time; ``None`` for those that are named only.
+            names: Delete these; with `older_than`, only those of them that are older.
+            on_event: Told of everything that happens.
+            lock_timeout: Seconds to wait for another updater; ``None`` as configured.
+            as_root: Whether root may work on somebody else's data directory.
+
+        Raises:
+            FietsupdateError: What went wrong; what was not deleted is whole.
+        """
+        from fietsupdate.commands.quarantines import purge
+
+        with self._run(on_event, lock_timeout, as_root=as_root) as run:
+            return purge(run, older_than, names)

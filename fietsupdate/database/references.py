@@ -77,6 +77,19 @@ def query_of(connection: Connection, rule: ReferenceRule, *, digests: bool = Tru
     return Query(rule, keys, tuple(dict.fromkeys([*wanted, *keys])))
 
 
+def is_empty(connection: Connection, rule: ReferenceRule) -> bool:
+    """Return whether the table of a reference has no row, whatever `where` says.
+
+    Raises:
+        DatabaseError: the table cannot be read.
+    """
+    table = sa.table(rule.table, schema=rule.schema or None)
+    try:
+        return connection.execute(sa.select(sa.literal(1)).select_from(table).limit(1)).first() is None
+    except DBAPIError as error:
+        raise statement_failed(error) from error
+
+
 def rows(connection: Connection, query: Query, *, streams: bool = True, bytewise: bool = False) -> Iterator[Any]:
     """Yield the rows of a reference, as the driver returns them.
 

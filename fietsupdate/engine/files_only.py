@@ -24,6 +24,7 @@ from fietsupdate.model import Direction, Event, fingerprint
 from fietsupdate.model.clock import now
 from fietsupdate.views import DatabaseView, OpenTransaction
 
+PARTLY = "What it had done to files is not all undone; its journal keeps the rest."
 TAKEN_BACK = "taken_back"
 """The outcome of a ``recovered`` event: the file changes of a command were undone."""
 
@@ -43,9 +44,7 @@ def files_only(instance: Context, database: DatabaseView, command: str) -> Itera
     signals = instance.signals
     before, signals.deferred = signals.deferred, True
     try:
-        roots = instance.application.config.extra_dirs
-        header = _header(database, command)
-        files = FileTransaction.begin(instance.data_dir, header, roots=roots, keep_out=instance.keep_out)
+        files = _begun(instance, _header(database, command))
         try:
             signals.deferred = before
             signals.raise_pending()
@@ -58,6 +57,15 @@ def files_only(instance: Context, database: DatabaseView, command: str) -> Itera
             raise _undone(instance, files, error) from error
     finally:
         signals.deferred = before
+
+
+def _begun(instance: Context, header: OpenTransaction) -> FileTransaction:
+    try:
+        roots, keep_out = instance.application.config.extra_dirs, instance.keep_out
+        return FileTransaction.begin(instance.data_dir, header, roots=roots, keep_out=keep_out)
+    except FietsupdateError as error:
+        error.stands = error.stands or UNCHANGED
+        raise
 
 
 def settle_files(application: Application, tell: Callable[[Event], None]) -> None:
@@ -102,8 +110,7 @@ def _undone(instance: Context, files: FileTransaction, error: BaseException) -> 
         found = files.play_back()
     except (FietsupdateError, OSError) as second:
         told = second.message if isinstance(second, FietsupdateError) else f"The system refused: {second}."
-        stands = getattr(second, "stands", "") or "What it had done to files is not all undone; its journal keeps it."
-        return FilesError(f"{_words(error)} {told}", stands=stands, hint=AGAIN)
+        return FilesError(f"{_words(error)} {told}", stands=PARTLY, hint=AGAIN)
     stands = " ".join([UNCHANGED, *displaced(files.undone), *(_set_aside(path) for path in found)])
     if isinstance(error, OSError):
         return FilesError(_words(error), stands=stands, hint="Mend the cause, then repeat the command.")

@@ -14,6 +14,7 @@ from support.notes import notes
 from support.paths import TESTS
 from support.projects import Project, Result
 from support.proposals import proposals
+from support.rows_and_files import SECTION, application
 
 COVERED: set[str] = set()
 
@@ -674,6 +675,62 @@ def test_a_file_that_cannot_be_brought_back_leads_to_the_backups(project):
     assert_kept(project)
 
 
+# -- strays
+
+
+def with_strays(make_project: Callable[..., Project], count: int) -> Project:
+    """Rows and files that match, and files that no row names."""
+    project = application(make_project(section=SECTION), 20)
+    for number in range(count):
+        (project.data / "tracks" / f"stray{number}").write_text("precious")
+    return project
+
+
+@types("planning/strays.py: fietsupdate audit", "planning/strays.py: fietsupdate quarantine --strays {}")
+def test_many_strays_are_looked_at_and_moved_as_proposed(make_project):
+    project = with_strays(make_project, 9)
+    told = project.run("quarantine", "--yes").exited(1)
+    assert type_in(project, proposes(told, "fietsupdate audit")).exited(9).stdout.count("stray") >= 9
+    done = type_in(project, proposes(told, "fietsupdate quarantine --strays {}"), "--yes").succeeded()
+    assert_released(project, done, 9)
+
+
+@types(
+    "cli/render/quarantines.py: fietsupdate quarantine release", "commands/quarantines.py: fietsupdate quarantine list"
+)
+def test_what_is_in_quarantine_is_listed_and_released_as_proposed(make_project):
+    project = with_strays(make_project, 1)
+    done = project.run("quarantine", "--yes").succeeded()
+    nothing = project.run("quarantine", "release", "tracks/nothing").exited(2)
+    assert "1 file" in type_in(project, proposes(nothing, "fietsupdate quarantine list")).succeeded().stdout
+    assert_released(project, done, 1)
+
+
+def assert_released(project: Project, done: Result, count: int) -> None:
+    """Bring the strays back as proposed, and assert that they are there."""
+    assert not list((project.data / "tracks").glob("stray*"))
+    type_in(project, proposes(done, "fietsupdate quarantine release")).succeeded()
+    assert [path.read_text() for path in (project.data / "tracks").glob("stray*")] == ["precious"] * count
+
+
+@types("planning/strays.py: fietsupdate status", "planning/strays.py: fietsupdate audit")
+def test_an_empty_table_leads_to_the_database_and_a_volume_that_is_not_mounted_to_its_files(make_project):
+    project = with_strays(make_project, 1)
+    away = project.data / "away"
+    (project.data / "tracks").rename(away)
+    (project.data / "tracks").mkdir()
+    (project.data / "tracks" / "stray").write_text("precious")
+    told = project.run("quarantine", "--yes").exited(1)
+    assert "missing" in type_in(project, proposes(told, "fietsupdate audit")).exited(9).stdout
+    project.database.execute("DELETE FROM tracks")
+    (project.data / "tracks" / "stray").rename(away / "stray")
+    (project.data / "tracks").rmdir()
+    away.rename(project.data / "tracks")
+    told = project.run("quarantine", "--yes").exited(1)
+    type_in(project, proposes(told, "fietsupdate status")).succeeded()
+    assert (project.data / "tracks" / "stray").read_text() == "precious"
+
+
 # -- the account
 
 
@@ -732,10 +789,11 @@ ELSEWHERE = {
 
 NAMES = {
     "filesystem/run_file.py: fietsupdate run file",
-    "commands/quarantine.py: fietsupdate quarantine release",
     "cli/main.py: fietsupdate {}",
     "database/held.py: fietsupdate {}",
     "commands/restore_files.py: fietsupdate restore --only",
+    "commands/quarantine.py: fietsupdate quarantine",
+    "commands/quarantines.py: fietsupdate quarantine release",
     "commands/run.py: fietsupdate {}",
     "commands/maintenance.py: fietsupdate {}",
 }
