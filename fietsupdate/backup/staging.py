@@ -20,10 +20,10 @@ from fietsupdate.backup.manifest import Backup, FileAttributes
 from fietsupdate.backup.swap import SwapUnit
 from fietsupdate.backup.verify import records, several_names
 from fietsupdate.errors import UNCHANGED, FilesError
-from fietsupdate.filesystem.file_copy import FICLONE
 from fietsupdate.filesystem.file_record import FileRecord
 from fietsupdate.filesystem.layout import restore_folder
 from fietsupdate.filesystem.measure import measure
+from fietsupdate.filesystem.posix.content import FICLONE
 from fietsupdate.filesystem.posix.identity import user
 from fietsupdate.filesystem.posix.metadata import Meta, attainable, read_xattrs
 from fietsupdate.filesystem.posix.rename import erase

@@ -99,9 +99,14 @@ class Batches:
         """Remove files: all of them, or none."""
         return self._try(lambda: self._removals(items))
 
-    def write(self, drafts: Sequence[QuickDraft]) -> Outcome:
-        """Put drafts in their places: all of them, or none."""
-        return self._try(lambda: self._writes(drafts), drafts)
+    def write(self, drafts: Sequence[QuickDraft], *, are_copies: bool = False) -> Outcome:
+        """Put drafts in their places: all of them, or none.
+
+        Args:
+            drafts: The drafts.
+            are_copies: Whether they have their owners and modes already, and replace no file.
+        """
+        return self._try(lambda: self._writes(drafts, are_copies=are_copies), drafts)
 
     def _try(
         self, gather: Callable[[], tuple[list[Record], list[Group]]], drafts: Sequence[QuickDraft] = ()
@@ -162,7 +167,7 @@ class Batches:
             groups.append(Group(Do.REMOVE, here, vault, names, numbers, looks))
         return [], groups
 
-    def _writes(self, drafts: Sequence[QuickDraft]) -> tuple[list[Record], list[Group]]:
+    def _writes(self, drafts: Sequence[QuickDraft], *, are_copies: bool) -> tuple[list[Record], list[Group]]:
         named: dict[str, list[tuple[str, QuickDraft]]] = {}
         for draft in drafts:
             there = os.fspath(draft.path)
@@ -171,25 +176,32 @@ class Batches:
         resolved = self._resolved(named)
         self._check_names((resolved[folder], [name for name, _ in items]) for folder, items in named.items())
         missing = self._missing(set(resolved.values()))
-        groups = [group for folder, items in named.items() for group in self._put(resolved[folder], items)]
+        groups = [
+            group
+            for folder, items in named.items()
+            for group in self._put(resolved[folder], items, are_copies=are_copies)
+        ]
         return missing, groups
 
-    def _put(self, folder: str, items: Sequence[tuple[str, QuickDraft]]) -> Iterator[Group]:
+    def _put(self, folder: str, items: Sequence[tuple[str, QuickDraft]], *, are_copies: bool) -> Iterator[Group]:
         """Dress drafts for a folder, and yield the groups that put them there."""
         nearest, home = folder, folder_of(items[0][1].draft)
         while nearest and self._changes.look_into(self._root, nearest) is None:
             nearest = folder_of(nearest)
         drafts, target = self._changes.folders.pair(self._paths.absolute(home), self._paths.absolute(nearest))
         like = os.fstat(target.descriptor)
-        if passes_on(target.descriptor) or like.st_dev != os.fstat(drafts.descriptor).st_dev:
+        inherits = not are_copies and passes_on(target.descriptor)
+        if inherits or like.st_dev != os.fstat(drafts.descriptor).st_dev:
             raise _UnfitError
         there = _statuses(target, [name for name, _ in items]) if nearest == folder else {}
         new = [item for item in items if item[0] not in there]
-        if user() == 0 and (like.st_uid or like.st_gid):
+        if not are_copies and user() == 0 and (like.st_uid or like.st_gid):
             for _, draft in new:
                 give_owner(Slot(draft.name, drafts.descriptor, draft.draft), like)
         if new:
             yield _group(Do.CREATE, home, folder, new)
+        if are_copies and there:
+            raise _UnfitError
         if replaced := [item for item in items if item[0] in there]:
             dress = _dressing(drafts, target, replaced[0][1].name)
             for name, draft in replaced:

@@ -22,9 +22,8 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import PurePosixPath
-from types import TracebackType
-from typing import Generic, Self, TypeVar, TypeVarTuple
 
 from fietsupdate.filesystem.batches import Batches, Drafting, Outcome, QuickDraft
 from fietsupdate.filesystem.entries import check_replaceable
@@ -33,16 +32,11 @@ from fietsupdate.filesystem.journal.changes import Changes
 from fietsupdate.filesystem.journal.record import Do, Record
 from fietsupdate.filesystem.paths import PathError
 from fietsupdate.filesystem.posix import durable
+from fietsupdate.filesystem.posix.content import copy_content
 from fietsupdate.filesystem.posix.inheritance import passes_on
+from fietsupdate.filesystem.posix.metadata import Meta
 from fietsupdate.filesystem.posix.rename import open_file
-
-BATCH = 4000
-"""The number of items that are made together."""
-
-T = TypeVar("T")
-Item = TypeVarTuple("Item")
-Folders = dict[str, str]
-"""As for `Paths.resolve_entry`."""
+from fietsupdate.filesystem.waiting import Folders, Item, RecordBatch, Waiting, attempt
 
 
 class BulkFiles(Files):
@@ -60,13 +54,13 @@ class BulkFiles(Files):
 
     def move_many(self, pairs: Iterable[tuple[Name, Name]]) -> None:
         """Move as `move` does for each pair of a source and a destination, in their order."""
-        with _Waiting(self._move_waiting) as waiting:
+        with Waiting(self._move_waiting) as waiting:
             for source, destination in pairs:
                 waiting.add((source, destination))
 
     def remove_many(self, paths: Iterable[Name]) -> None:
         """Remove as `remove` does for each path, in their order."""
-        with _Waiting(self._remove_waiting) as waiting:
+        with Waiting(self._remove_waiting) as waiting:
             for path in paths:
                 waiting.add((path,))
 
@@ -76,9 +70,25 @@ class BulkFiles(Files):
         A content is written to a draft when it is taken, so it may be a stream that is closed before the next one is
         opened.
         """
-        with Drafting(self._changes, self._root) as drafting, _Waiting(self._put_quickly) as waiting:
+        with Drafting(self._changes, self._root) as drafting, Waiting(self._put_quickly) as waiting:
             for path, content in items:
                 waiting.add(self._quick_draft(drafting, path, content))
+
+    def copy_many(self, pairs: Iterable[tuple[Name, Name]]) -> None:
+        """Copy as `copy` does for each pair of a source and a destination, in their order.
+
+        A content is copied when its pair is taken: blocks are shared where the file system can share them.
+        """
+        with Drafting(self._changes, self._root) as drafting, Waiting(self._put_copies) as waiting:
+            for source, destination in pairs:
+                draft = self._quick_copy(drafting, source, destination)
+                if draft is None:
+                    waiting.make()
+                    draft = self._quick_copy(drafting, source, destination)  # it may be a copy that has waited
+                if draft is None:
+                    self.copy(source, destination)
+                else:
+                    waiting.add((draft, source))
 
     def transform(
         self,
@@ -109,7 +119,7 @@ class BulkFiles(Files):
             contents.make()
             self._move_waiting(items)
 
-        with _Waiting(self._put_waiting) as contents, _Waiting(move) as moves:
+        with Waiting(self._put_waiting) as contents, Waiting(move) as moves:
             for path in self._matching(paths) if isinstance(paths, str) else paths:
                 target = self._resolve(path)
                 if target in targets:  # its new content or name may be waiting
@@ -183,13 +193,47 @@ class BulkFiles(Files):
         with open(open_file(self._slot(draft.draft)), "rb") as content:
             return self._draft(draft.path, content)
 
+    @at_work
+    def _quick_copy(self, drafting: Drafting, source: Name, destination: Name) -> QuickDraft | None:
+        """Copy a plain file to where it waits for its place; None for everything else."""
+        self._changes.check_process()
+        with suppress(OSError, PathError):
+            here = self._entry(source)
+            if self._look(here).kind == "file":
+                with open(open_file(self._slot(here)), "rb") as reader:
+                    draft = drafting.write(destination, functools.partial(copy_content, reader.fileno()))
+                Meta.of(self._slot(here)).apply(self._slot(draft.draft))
+                return draft._replace(mtime_ns=self._look(draft.draft).mtime_ns)
+        return None
+
     # -- making the waiting changes
+
+    @at_work
+    def _put_copies(self, items: list[tuple[QuickDraft, Name]]) -> None:
+        drafts = [draft for draft, _ in items]
+        outcome = self._batches.write(drafts, are_copies=True) if self._batches.fits(drafts) else Outcome.UNFIT
+        if outcome is Outcome.UNFIT:
+            self._make([(draft,) for draft in drafts], self._copy_record, self._put_copy)
+        elif outcome is Outcome.TAKEN_BACK:
+            for draft, source in items:
+                self.copy(source, draft.path)
+
+    def _copy_record(self, folders: Folders, draft: QuickDraft) -> Record | None:
+        there = self._entry(draft.path, folders)
+        if self._changes.look(self._root, there) is not None:
+            return None
+        return Record(Do.CREATE, self._root, there, draft=draft.draft, now=self._look(draft.draft))
+
+    def _put_copy(self, draft: QuickDraft) -> None:
+        there = self._free(draft.path)
+        durable.sync_path(self._paths.absolute(draft.draft))
+        self._settle(draft.draft, there, None, self._parents(there))
 
     @at_work
     def _put_quickly(self, items: list[QuickDraft]) -> None:
         outcome = self._batches.write(items) if self._batches.fits(items) else Outcome.UNFIT
         if outcome is not Outcome.MADE:
-            with _Waiting(self._put_waiting) as waiting:
+            with Waiting(self._put_waiting) as waiting:
                 for item in items:
                     waiting.add(self._redraft(item, is_used=outcome is Outcome.TAKEN_BACK))
 
@@ -223,7 +267,7 @@ class BulkFiles(Files):
                 folders.
             single: Makes one change of any kind, or raises the reason why it is impossible.
         """
-        batch, folders = _Batch(self._changes, self._parents), Folders()
+        batch, folders = RecordBatch(self._changes, self._parents), Folders()
         waiting: list[tuple[*Item]] = []
 
         def make() -> None:
@@ -233,10 +277,10 @@ class BulkFiles(Files):
             folders.clear()
 
         for item in items:
-            record = _attempt(record_of, folders, item)
+            record = attempt(record_of, folders, item)
             if record is None or batch.touches(record):
                 make()
-                record = _attempt(record_of, folders, item)  # it may depend on changes that are made now
+                record = attempt(record_of, folders, item)  # it may depend on changes that are made now
             if record is None:
                 single(*item)
                 folders.clear()
@@ -271,81 +315,3 @@ class BulkFiles(Files):
         look, parents = self._dress(draft, target)
         durable.sync_path(self._paths.absolute(draft))
         self._settle(draft, target, look, parents)
-
-
-class _Waiting(Generic[T]):
-    """Items that will be made together: after some thousand, before an error is raised, and at the end."""
-
-    def __init__(self, make: Callable[[list[T]], None]) -> None:
-        self._make = make
-        self._items: list[T] = []
-
-    def __len__(self) -> int:
-        return len(self._items)
-
-    def add(self, item: T) -> None:
-        self._items.append(item)
-        if len(self._items) == BATCH:
-            self.make()
-
-    def make(self) -> None:
-        items, self._items = self._items, []
-        self._make(items)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is None or issubclass(kind, Exception):
-            self.make()
-
-
-class _Batch:
-    """Records of changes that are independent of each other, and of the folders that they need."""
-
-    def __init__(self, changes: Changes, parents: Callable[[str], list[Record]]) -> None:
-        self._changes = changes
-        self._parents = parents
-        self._begin()
-
-    def _begin(self) -> None:
-        self._folders: dict[str, Record] = {}
-        self._records: list[Record] = []
-        self._names: set[str] = set()
-        self._known: set[str] = set()
-        """Folders that exist, or will exist."""
-
-    def touches(self, record: Record) -> bool:
-        """Return whether a name of this record is one of the batch's."""
-        return not self._names.isdisjoint(record.names())
-
-    def add(self, record: Record) -> None:
-        """Add a record that the batch does not touch."""
-        target = record.other if record.do is Do.MOVE else record.path
-        folder = target.rpartition("/")[0]
-        if folder not in self._known:
-            self._known.add(folder)
-            self._folders.update((parent.path, parent) for parent in self._parents(target))
-        self._names.update(record.names())
-        self._records.append(record)
-
-    def make(self) -> int:
-        """Make the changes, and start a new batch; return how many were made, as `Changes.make_many` does."""
-        folders, records = [*self._folders.values()], self._records
-        self._begin()
-        if not records:
-            return 0
-        durable.sync_many(self._changes.absolute(record, record.draft) for record in records if record.draft)
-        return self._changes.make_many(folders, records)
-
-
-def _attempt(
-    record_of: Callable[[Folders, *Item], Record | None], folders: Folders, item: tuple[*Item]
-) -> Record | None:
-    """Return the record of an item; ``None`` if that fails, so that the single verb raises the reason."""
-    try:
-        return record_of(folders, *item)
-    except (OSError, PathError):
-        return None

@@ -14,21 +14,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from fietsupdate.filesystem.posix.content import FICLONE, NOT_BY_KERNEL, data_parts, has_holes
 from fietsupdate.filesystem.posix.durable import write_all
 
 CHUNK = 1 << 20
 """Bytes that are in memory at once."""
-
-FICLONE = 0x40049409
-"""ioctl_ficlone(2)."""
-
-_NOT_BY_KERNEL = frozenset(
-    {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.EBADF, errno.ETXTBSY, errno.ENOTTY}
-)
-"""The errors of file systems and kernels that cannot share blocks, or copy by themselves."""
-
-_IN_INODE = 1 << 16
-"""Files up to this size may lie in their inode, and then occupy no block though they have no hole."""
 
 
 class ContentCopier:
@@ -68,7 +58,7 @@ class ContentCopier:
         try:
             fcntl.ioctl(writer, FICLONE, reader)
         except OSError as error:
-            if error.errno not in _NOT_BY_KERNEL:
+            if error.errno not in NOT_BY_KERNEL:
                 raise
             self._shares = False
         return self._shares
@@ -86,7 +76,7 @@ class ContentCopier:
         return size, sha256.hexdigest()
 
     def _large(self, reader: int, writer: int, status: os.stat_result) -> None:
-        for start, end in _data(reader, status.st_size) if has_holes(status) else [(0, status.st_size)]:
+        for start, end in data_parts(reader, status.st_size) if has_holes(status) else [(0, status.st_size)]:
             os.lseek(reader, start, os.SEEK_SET)
             os.lseek(writer, start, os.SEEK_SET)
             left = end - start
@@ -102,17 +92,12 @@ class ContentCopier:
                 if done := os.copy_file_range(reader, writer, most):
                     return done
             except OSError as error:
-                if error.errno not in _NOT_BY_KERNEL:
+                if error.errno not in NOT_BY_KERNEL:
                     raise
                 self._by_kernel = False
         piece = os.read(reader, min(most, CHUNK))
         write_all(writer, piece)
         return len(piece)
-
-
-def has_holes(status: os.stat_result) -> bool:
-    """Return whether a file may have holes."""
-    return status.st_size > _IN_INODE and status.st_blocks * 512 < status.st_size
 
 
 def can_share(source: Path, dest: Path) -> bool:
@@ -122,7 +107,7 @@ def can_share(source: Path, dest: Path) -> bool:
     """
     try:
         with _nameless(source) as first, _nameless(dest) as second:
-            write_all(first, bytes(_IN_INODE))
+            write_all(first, bytes(CHUNK))
             fcntl.ioctl(second, FICLONE, first)
     except OSError:
         return False
@@ -155,18 +140,3 @@ def digest_of(descriptor: int, moved: Callable[[int], None] | None = None) -> st
         if moved is not None:
             moved(len(piece))
     return sha256.hexdigest()
-
-
-def _data(descriptor: int, size: int) -> Iterator[tuple[int, int]]:
-    """Yield the parts of a file that are not holes; the whole file where the system does not know."""
-    end = 0
-    while end < size:
-        try:
-            start = os.lseek(descriptor, end, os.SEEK_DATA)
-        except OSError as error:
-            if error.errno == errno.ENXIO:  # only a hole is left
-                return
-            yield end, size
-            return
-        end = min(os.lseek(descriptor, start, os.SEEK_HOLE), size)
-        yield start, end

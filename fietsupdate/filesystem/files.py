@@ -12,7 +12,6 @@ from __future__ import annotations
 import errno
 import functools
 import os
-import shutil
 import stat
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,6 +22,7 @@ from fietsupdate.filesystem.entries import Entries, check_replaceable, error_of
 from fietsupdate.filesystem.journal.changes import Changes
 from fietsupdate.filesystem.journal.record import Do, Record, folder_of
 from fietsupdate.filesystem.posix import durable
+from fietsupdate.filesystem.posix.content import copy_content
 from fietsupdate.filesystem.posix.folders import Slot
 from fietsupdate.filesystem.posix.metadata import Meta, Seen
 from fietsupdate.filesystem.posix.ownership import give_owner
@@ -348,7 +348,7 @@ def pour(content: Content, descriptor: int) -> None:
 def _copy_content(source: Slot, draft: Draft) -> None:
     try:
         with open(open_file(source), "rb") as reader:
-            shutil.copyfileobj(reader, draft, 1 << 20)
+            copy_content(reader.fileno(), draft.fileno())
     except FileNotFoundError:
         return
     except BaseException:

@@ -9,9 +9,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
-from fietsupdate.filesystem.file_copy import has_holes
 from fietsupdate.filesystem.file_record import FileRecord
 from fietsupdate.filesystem.layout import HOME
+from fietsupdate.filesystem.posix.content import has_holes
 from fietsupdate.filesystem.posix.mounts import mounted_below
 
 

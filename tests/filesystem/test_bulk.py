@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from fietsupdate.errors import FilesError
 from fietsupdate.filesystem import batches as batches_module
-from fietsupdate.filesystem import bulk
+from fietsupdate.filesystem import bulk, waiting
 from fietsupdate.filesystem.guard.guard import Guard
 from fietsupdate.filesystem.journal import changes as changes_module
 from fietsupdate.filesystem.journal import effects as effects_module
@@ -44,7 +44,7 @@ def names(data_dir, folder="many"):
 
 
 def test_many_files_are_written_moved_and_removed_with_a_few_syncs(transaction, data_dir, before, monkeypatch):
-    monkeypatch.setattr(bulk, "BATCH", 100)
+    monkeypatch.setattr(waiting, "BATCH", 100)
     calls = []
     for module, name in ((os, "fdatasync"), (os, "fsync"), (durable, "_syncfs")):
         real = getattr(module, name)
@@ -96,6 +96,35 @@ def test_items_that_build_on_each_other_are_made_one_after_the_other(files, data
     assert not (data_dir / "tracks").exists()
 
 
+@pytest.mark.parametrize("least", [1, batches_module.LEAST])
+def test_copy_many_copies_with_modes_times_and_attributes(transaction, data_dir, before, monkeypatch, least):
+    monkeypatch.setattr(batches_module, "LEAST", least)
+    transaction.files.copy_many(
+        [
+            ("one", "copy/one"),
+            ("copy/one", "copy/two"),
+            ("link", "copy/link"),
+            ("tracks", "copy/tracks"),
+            ("VERSION", "v"),
+        ]
+    )
+    for name in ("copy/one", "copy/two"):
+        assert (data_dir / name).read_bytes() == (data_dir / "one").read_bytes()
+        assert (data_dir / name).stat().st_mtime_ns == (data_dir / "one").stat().st_mtime_ns
+        assert os.getxattr(data_dir / name, "user.colour") == b"red"
+    assert (data_dir / "copy/link").is_symlink()
+    assert (data_dir / "copy/tracks/2/big").exists()
+    with pytest.raises(FileExistsError):
+        transaction.files.copy_many([("VERSION", "w"), ("VERSION", "v"), ("VERSION", "x")])
+    assert (data_dir / "w").exists()
+    assert not (data_dir / "x").exists()
+    with pytest.raises(FileNotFoundError):
+        transaction.files.copy_many([("VERSION", "x"), ("none", "y")])
+    transaction.seal()
+    assert transaction.play_back() == ()
+    assert picture(data_dir) == before
+
+
 def test_transform_changes_what_the_function_changes(files, data_dir):
     (data_dir / "tracks/1/track.gpx").chmod(0o604)
     untouched = (data_dir / "tracks/2/big").stat()
@@ -114,7 +143,7 @@ def test_transform_changes_what_the_function_changes(files, data_dir):
 
 def test_transform_gives_files_other_names_and_all_comes_back(transaction, before, data_dir, monkeypatch):
     """More files than a batch; some change, some only move, one stays."""
-    monkeypatch.setattr(bulk, "BATCH", 2)
+    monkeypatch.setattr(waiting, "BATCH", 2)
     files = transaction.files
     files.write_many((f"many/{number}.txt", f"text {number}") for number in range(5))
     files.write("many/stays.txt", "stays")
@@ -161,7 +190,7 @@ def test_a_pattern_means_files_and_not_the_symlinks_to_them(files, data_dir):
 
 
 def test_iterables_are_taken_as_they_are_needed(files, data_dir, monkeypatch):
-    monkeypatch.setattr(bulk, "BATCH", 3)
+    monkeypatch.setattr(waiting, "BATCH", 3)
     ahead = []
 
     def contents():

@@ -17,6 +17,7 @@ from fietsupdate.filesystem.file_copy import CHUNK, ContentCopier
 from fietsupdate.filesystem.file_record import FileRecord
 from fietsupdate.filesystem.measure import measure
 from fietsupdate.filesystem.posix import durable
+from fietsupdate.filesystem.posix.content import FICLONE
 from fietsupdate.filesystem.space import room
 from fietsupdate.filesystem.tree_copy import copy_tree, digest
 from fietsupdate.testing.content import tree
@@ -166,7 +167,7 @@ def test_blocks_are_shared_where_the_file_system_can(tmp_path, monkeypatch):
     monkeypatch.setattr(file_copy.fcntl, "ioctl", ioctl)
     with open(tmp_path / "source", "rb") as reader, open(tmp_path / "dest", "w+b") as writer:
         answer = ContentCopier(lambda _moved: None).copy(reader.fileno(), writer.fileno(), os.stat(reader.fileno()))
-    assert asked == [file_copy.FICLONE]
+    assert asked == [FICLONE]
     assert answer == (6, hashlib.sha256(b"shared").hexdigest())
 
 

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from itertools import islice
 
 from fietsupdate.filesystem.journal.changes import Changes
 from fietsupdate.filesystem.journal.record import Do
 from fietsupdate.filesystem.layout import HOME
 from fietsupdate.filesystem.transaction import FileTransaction
 
+MOST_ENTRIES = 10_000
+"""The most entries of one folder that are looked at; more would cost each update more than its changes do."""
 LIMIT = 1000
 """The most suspects that are collected."""
 
@@ -46,7 +49,7 @@ def _is_for_others(changes: Changes, path: str) -> bool:
 
 def _suspect(folder: str, since_ns: int, suspects: dict[str, None]) -> None:
     with os.scandir(folder) as entries:
-        for entry in entries:
+        for entry in islice(entries, MOST_ENTRIES):
             status = entry.stat(follow_symlinks=False)
             changed = status.st_ctime_ns if status.st_nlink == 1 else status.st_mtime_ns  # a new name is no change
             if entry.name != HOME and changed > since_ns:

@@ -21,10 +21,11 @@ from fietsupdate.filesystem.journal.kept import keep
 from fietsupdate.filesystem.journal.record import Do, Record
 from fietsupdate.filesystem.paths import PathError, Paths, is_tidy
 from fietsupdate.filesystem.posix import durable
+from fietsupdate.filesystem.posix.content import reserve
 from fietsupdate.filesystem.posix.folders import Slot, folder_above
 from fietsupdate.filesystem.posix.metadata import Meta, Seen, seen
 from fietsupdate.filesystem.posix.mounts import mounted_below
-from fietsupdate.filesystem.posix.rename import NEW, NO_LINK, copy_file, link, open_file, reserve
+from fietsupdate.filesystem.posix.rename import NEW, NO_LINK, copy_file, link, open_file
 from fietsupdate.filesystem.posix.rename import place as put
 
 
@@ -252,7 +253,7 @@ class Interceptor:
         durable.sync_path(folder_above(self._slot(place, vault).path))
         descriptor = open_file(self._slot(place, space), NEW, 0o600)
         try:
-            reserve(descriptor, was.size)
+            reserve(descriptor, min(was.size, self._status(place).st_blocks * 512))  # holes need none
         finally:
             os.close(descriptor)
         record = Record(Do.OVERWRITE, place.root, place.path, draft=space, vault=vault, was=was)
@@ -350,8 +351,11 @@ class Interceptor:
         return self._changes.look(place.root, place.path)
 
     def _has_more_names(self, place: Place) -> bool:
+        return self._status(place).st_nlink > 1
+
+    def _status(self, place: Place) -> os.stat_result:
         slot = self._slot(place)
-        return os.stat(slot.name, dir_fd=slot.folder, follow_symlinks=False).st_nlink > 1
+        return os.stat(slot.name, dir_fd=slot.folder, follow_symlinks=False)
 
     def _names(self, place: Place) -> tuple[str, str]:
         return self._changes.draft(place.root, place.path), self._changes.vault(place.root, place.path)

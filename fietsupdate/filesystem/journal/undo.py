@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -22,6 +21,7 @@ from fietsupdate.filesystem.journal.record import Do, Record
 from fietsupdate.filesystem.journal.undone import Undone
 from fietsupdate.filesystem.layout import is_quarantined
 from fietsupdate.filesystem.paths import Paths
+from fietsupdate.filesystem.posix.content import write_back
 from fietsupdate.filesystem.posix.folders import IN_THE_WAY, Folders, Slot, folder_above
 from fietsupdate.filesystem.posix.identity import user
 from fietsupdate.filesystem.posix.metadata import Meta, Seen, seen_below, set_mtime
@@ -263,8 +263,7 @@ class _Undo:
             self._copy_to_found()
         erase(self._slot(self._at(self.record.draft)))
         with open(open_file(self._slot(vault)), "rb") as old, open(self._open_to_write(), "r+b") as file:
-            shutil.copyfileobj(old, file, 1 << 20)
-            file.truncate()
+            write_back(old, file)
         Meta.of(self._slot(vault)).apply(self._slot(self.path))
 
     def _meta(self) -> None:

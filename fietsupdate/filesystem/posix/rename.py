@@ -10,13 +10,13 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import shutil
 import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from fietsupdate.filesystem.posix import durable
+from fietsupdate.filesystem.posix.content import copy_content
 from fietsupdate.filesystem.posix.descriptors import open_at
 from fietsupdate.filesystem.posix.folders import Opened, Slot, Where, path_of, split
 from fietsupdate.filesystem.posix.metadata import Meta, seen, set_mode
@@ -146,25 +146,9 @@ def copy_file(source: Where, target: Where) -> None:
         Meta.of(source).apply(target)
         return
     with open(open_file(source), "rb") as reader, open(open_file(target, NEW), "wb") as writer:
-        reserve(writer.fileno(), os.fstat(reader.fileno()).st_size)
-        shutil.copyfileobj(reader, writer, 1 << 20)
-        writer.flush()
+        copy_content(reader.fileno(), writer.fileno())
         Meta.of(source).apply(target)
         durable.sync(writer.fileno(), path_of(target))
-
-
-def reserve(descriptor: int, size: int) -> None:
-    """Reserve the space for a file's content, where the file system can.
-
-    Raises:
-        OSError: ENOSPC or EDQUOT, the disk is too full.
-    """
-    if size and hasattr(os, "posix_fallocate"):
-        try:
-            os.posix_fallocate(descriptor, 0, size)
-        except OSError as error:
-            if error.errno in durable.NO_SPACE:
-                raise
 
 
 def erase(where: Where) -> None:
