@@ -1,4 +1,4 @@
-"""Warns, when a backup is made, of obstacles to its restore, while the administrator can still remove them."""
+"""Warn, when a backup is made, of obstacles to its restore, while the administrator can still remove them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Copies both halves of an instance at one moment: the database's dump first, then the files, the manifest last.
+"""Copy both halves of an instance at one moment: the database's dump first, then the files, the manifest last.
 
 The dump comes first, because applications write a file before the row that names it and delete the row before the file.
 The caller holds the OS lock. If a backup fails, nothing of it is left, and nothing else was touched.

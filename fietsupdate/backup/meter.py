@@ -1,4 +1,4 @@
-"""Measures the progress of a long copy, its speed and the remaining time; a few events a second at most."""
+"""Measure the progress of a long copy, its speed and the remaining time; a few events a second at most."""
 
 from __future__ import annotations
 

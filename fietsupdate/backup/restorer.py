@@ -1,4 +1,4 @@
-"""Takes a restore from any stage to its end: the same code for the run that began it and for the next start.
+"""Take a restore from any stage to its end: the same code for the run that began it and for the next start.
 
 1. The journal records the stage that may have begun; every stage can be repeated, and is durable before the next is
    recorded.
@@ -123,7 +123,7 @@ class Restorer:
         restore_journal.remove(self.data_dir)
 
     def withdraw(self, journal: RestoreJournal) -> bool:
-        """Give up a restore that has touched nothing live; return False where even that cannot be written to the disk.
+        """Abandon a restore that has touched nothing live; return False if even that cannot be written to the disk.
 
         The journal is changed before anything staged is deleted. The next command deletes what cannot be deleted now.
         """

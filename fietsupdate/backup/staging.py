@@ -1,4 +1,4 @@
-"""Copies the files of a backup to the file systems of the live ones, from where they can be moved into place.
+"""Copy the files of a backup to the file systems of the live ones, from where they can be moved into place.
 
 Everything gets the attributes in the listing, even if the backup lies on a file system without owners or attributes, or
 was copied there by a program that lost them.

@@ -1,4 +1,4 @@
-"""Exchanges the content of whole roots for what was staged beside it; a crash at any point does no harm.
+"""Exchange the content of whole roots for what was staged beside it; a crash at any point does no harm.
 
 1. Until `move_out` begins nothing live is touched; what is staged is durable by then.
 2. What was live is moved, never deleted, until `clear`.

@@ -1,4 +1,4 @@
-"""Checks whether a backup still has the content in its manifest and its listing, byte by byte."""
+"""Check whether a backup still has the content in its manifest and its listing, byte by byte."""
 
 from __future__ import annotations
 

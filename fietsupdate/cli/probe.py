@@ -29,7 +29,9 @@ def probe(
     from fietsupdate.cli.render import documents, probes
 
     if kind not in KINDS:
-        raise wrong(f"There is no probe {kind!r}; there are {', '.join(KINDS)}.", hint="fietsupdate probe liveness")
+        raise wrong(
+            f"There is no probe {kind!r}; there are {', '.join(KINDS)}.", hint="Type `fietsupdate probe liveness`."
+        )
     session: Session = ctx.obj
     answer = session.updater().probe(kind, database=database)
     session.out.line(documents.line(probes.document(answer)) if as_json else probes.line(answer))

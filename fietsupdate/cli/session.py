@@ -89,7 +89,7 @@ class Session:
         """Check that the answer could be written.
 
         Raises:
-            FietsupdateError: it could not, and not because the reader has seen enough.
+            FietsupdateError: The answer could not be written, and the reader did not end early.
         """
         if self.out.failure is not None and not isinstance(self.out.failure, BrokenPipeError):
             from fietsupdate.errors import FietsupdateError

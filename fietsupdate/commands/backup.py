@@ -190,12 +190,12 @@ def _read(path: Path) -> Backup:
 
 
 def verified(application: Application, name: str | None, listener: Listener) -> Verified:
-    """Read a backup from end to end; nothing is changed, and no lock is taken.
+    """Read a backup from end to end; change nothing, and take no lock.
 
     Args:
         application: The entered configuration.
         name: As for `chosen`.
-        listener: Told how far it is.
+        listener: Called with the progress.
 
     Raises:
         UsageError: No backup has this name.

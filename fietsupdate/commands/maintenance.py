@@ -48,15 +48,15 @@ def check_service(application: Application) -> None:
 
 @contextmanager
 def maintenance_mode(application: Application, signals: Signals, listener: Listener, *, command: str) -> Iterator[None]:
-    """Refuse while the application runs; keep its maintenance file up as long as the block lasts.
+    """Refuse while the application runs; keep its maintenance file in place as long as the block lasts.
 
     The caller holds the lock of the data directory. A maintenance file that was not created here is never removed.
 
     Args:
         application: The entered configuration.
-        signals: They wait while the file is created or removed.
-        listener: Told, as a ``warning``, of a file that is not ours, or that cannot be removed.
-        command: What runs, for whoever reads the file: ``update``, ``downgrade``, ``restore``.
+        signals: They are held back while the file is created or removed.
+        listener: Called with a ``warning`` if the file is not ours, or cannot be removed.
+        command: The name of the command, for readers of the file: ``update``, ``downgrade``, ``restore``.
 
     Raises:
         RefusedError: The application runs, or that cannot be found out. Nothing was changed.

@@ -148,13 +148,13 @@ class Observer:
         """Compare rows with files, as the update scripts declare them. Changes nothing, waits for nothing.
 
         Args:
-            content: Whether to read the content of every file whose row says its digest.
-            sample: How many of these files to read instead, chosen at random.
-            from_backups: Whether to say which backups have a copy that fits.
-            on_finding: Takes each finding as soon as it is found; without it they stand in the report.
+            content: Whether to read the content of every file whose row contains its digest.
+            sample: The number of these files to read instead, chosen at random.
+            from_backups: Whether to report the backups with a copy that fits.
+            on_finding: Called with each finding as soon as it is found; without it, the findings are in the report.
 
         Raises:
-            FietsupdateError: The instance cannot be looked at, or what is declared does not fit the database.
+            FietsupdateError: The instance cannot be inspected, or a declaration does not fit the database.
         """
         from fietsupdate.commands.audit import Wanted, audit
         from fietsupdate.database.environment import Environment

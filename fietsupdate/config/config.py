@@ -1,4 +1,4 @@
-"""Reads one frozen `Config` from alembic.ini, pyproject.toml, the environment and options; nothing else happens.
+"""Read one frozen `Config` from alembic.ini, pyproject.toml, the environment and options; nothing else happens.
 
 A key is taken from the first of these sources that has it: an option, ``FIETSUPDATE_<KEY>``, the INI file,
 pyproject.toml. (The values that ``setup`` returns rank between environment and files, see

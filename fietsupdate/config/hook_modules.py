@@ -1,4 +1,4 @@
-"""Selects the modules with version hooks: only those that the configuration names; being installed is not enough.
+"""Select the modules with version hooks: only those that the configuration names; being installed is not enough.
 
 A line of ``version_hooks`` is a module; or ``name:``, under which an installed plugin publishes a module by an entry
 point of the group `GROUP`; or ``module:callable``, a function of the application that returns such lines.

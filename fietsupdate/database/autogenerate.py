@@ -1,4 +1,4 @@
-"""Keeps our own tables out of ``alembic revision --autogenerate`` and ``alembic check``.
+"""Keep our own tables out of ``alembic revision --autogenerate`` and ``alembic check``.
 
 Alembic loads this module for every project in the same Python, through the entry point group ``alembic.plugins``. So it
 imports nothing heavy except Alembic, and nothing in it may fail.

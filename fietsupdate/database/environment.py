@@ -1,4 +1,4 @@
-"""Runs everything that needs the database inside the project's own env.py, on its connection, in its transaction.
+"""Run everything that needs the database inside the project's own env.py, on its connection, in its transaction.
 
 Alembic calls our function from within ``run_migrations()``; as a generator it stays there for the length of a whole
 transaction (protocol, 3). env.py is not trusted: it may swallow errors, loop, commit or not. So the outcome of a visit

@@ -1,4 +1,4 @@
-"""Translates exceptions from env.py into messages for the person who must mend them."""
+"""Translate exceptions from env.py into messages for the person who must mend them."""
 
 from __future__ import annotations
 

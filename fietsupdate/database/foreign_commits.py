@@ -1,4 +1,4 @@
-"""Detects that a hook with a database connection of its own commits."""
+"""Detect that a hook with a database connection of its own commits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Determines whether the transaction that began is still open, by asking the driver or the database itself.
+"""Determine whether the transaction that began is still open, by asking the driver or the database itself.
 
 SQLAlchemy does not know: a driver's own ``commit()``, a statement like SQLite's ``INSERT OR ROLLBACK``, or a deadlock
 on MariaDB ends the transaction without its knowledge.

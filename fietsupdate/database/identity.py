@@ -1,4 +1,4 @@
-"""Asks the server itself, on env.py's own connection, which database the connection leads to.
+"""Ask the server itself, on env.py's own connection, which database the connection leads to.
 
 A URL does not reliably name that database: ``connect_args``, ``creator``, PGDATABASE, a service file, ``USE`` and a
 pooler can all lead elsewhere, and env.py may open several databases. So before a database is dumped or replaced, it is

@@ -1,4 +1,4 @@
-"""Reads the database once: Alembic's position, the revision tree, the ledger. Nothing is changed (invariant 10)."""
+"""Read the database once: Alembic's position, the revision tree, the ledger. Nothing is changed (invariant 10)."""
 
 from __future__ import annotations
 

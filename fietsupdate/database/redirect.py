@@ -1,4 +1,4 @@
-"""Redirects env.py and hooks to the clone of a database, and keeps them from the real one.
+"""Redirect env.py and hooks to the clone of a database, and keep them from the real one.
 
 A clone carries a mark that the real database does not have. A connection without the mark cannot be configured, and
 SQLAlchemy cannot open a connection to the database that was cloned (protocol, 8).

@@ -1,4 +1,4 @@
-"""Makes env.py's work on SQLite one real transaction, together with that of the hooks.
+"""Make env.py's work on SQLite one real transaction, together with that of the hooks.
 
 pysqlite begins no transaction before DDL, so ``BEGIN IMMEDIATE`` goes through the raw driver connection (protocol, 4).
 Before that, settings are changed that cannot be changed inside a transaction: foreign keys are off, because a batch

@@ -1,4 +1,4 @@
-"""Recognises in the text of a SQL statement what it does to transactions."""
+"""Recognise in the text of a SQL statement what it does to transactions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Prevents all code but ours from ending the transaction (invariant 11).
+"""Prevent all code but ours from ending the transaction (invariant 11).
 
 While the application's code has our connection, a COMMIT or ROLLBACK of the whole transaction is refused before it
 reaches the database: at SQLAlchemy's events, in the text of statements, at the driver's methods, and on SQLite in the

@@ -1,1 +1,1 @@
-"""Carries out a plan: one transaction across both halves for each step, and recovery."""
+"""Carry out a plan: one transaction across both halves for each step, and recovery."""

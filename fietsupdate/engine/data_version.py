@@ -1,4 +1,4 @@
-"""Determines the version of the application that the data belongs to, including the record of an earlier upgrader."""
+"""Determine the version of the application that the data belongs to, including the record of an earlier upgrader."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs a plan: one transaction across both halves for each step.
+"""Run a plan: one transaction across both halves for each step.
 
 The outcome of a step is read back on a fresh connection afterwards, whatever env.py reported (protocol, 3.7); only then
 does the next step begin. The caller of an `Executor` holds the OS lock.
@@ -269,7 +269,9 @@ class Executor:
         """
         begun = self.tip.begun
         if begun is None:
-            raise RefusedError("Nothing is interrupted here, so there is nothing to accept.", hint="fietsupdate status")
+            raise RefusedError(
+                "Nothing is interrupted here, so there is nothing to accept.", hint="Type `fietsupdate status`."
+            )
         entries: list[Entry] = []
         opened: list[FileTransaction] = []
 

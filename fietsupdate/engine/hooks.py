@@ -1,4 +1,4 @@
-"""Runs update scripts: loaded by path, with a fresh object for each hook.
+"""Run update scripts: loaded by path, with a fresh object for each hook.
 
 Every exception of a hook becomes an `UpdateFailedError` that names the script's own file and line; `SystemExit` too, so
 that ``sys.exit(0)`` in a hook is a failure like any other. Only a signal passes through unchanged.
@@ -117,8 +117,8 @@ def stream(update: Update, hook: str, around: Surroundings, settings: Settings) 
     """Yield what a hook of `Up` yields, one by one, on a fresh object of a script that is loaded if it must be.
 
     Raises:
-        ScriptError: the script cannot be loaded.
-        UpdateFailedError: the hook raised something.
+        ScriptError: The script cannot be loaded.
+        UpdateFailedError: The hook raised an exception.
     """
     step = Step(update, Direction.UP, ())
     yielded = iter(call(loaded(update) or load(update), step, hook, around, settings) or ())

@@ -1,4 +1,4 @@
-"""Checks the imports of update scripts without importing anything: neither a script nor its imports run.
+"""Check the imports of update scripts without importing anything: neither a script nor its imports run.
 
 A module is searched for by Python's own finders; a name in a module that is not loaded, in its source. Only an import
 that was searched for and not found is reported. Names that only running the code could provide (a module-level

@@ -1,4 +1,4 @@
-"""Determines the outcome of a transaction, and acts on it.
+"""Determine the outcome of a transaction, and act on it.
 
 The same code runs after an exception, after a signal, and at the next start after a crash (protocol, 6). The database
 decides, on a fresh connection and under its lock. Where it cannot be asked, or its answer does not fit the header on

@@ -99,7 +99,7 @@ class RunAudit:
         Where two heads contradict each other between the steps of a plan, nothing is compared until the merge.
 
         Raises:
-            RowsAndFilesError: something does not match that matched before.
+            RowsAndFilesError: Something does not match that matched before.
         """
         then = self._valid_after(step)
         if not self._is_used or then is None:

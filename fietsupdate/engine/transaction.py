@@ -1,4 +1,4 @@
-"""Takes one step through its transaction, from the row ``begun`` to the row ``done``.
+"""Take one step through its transaction, from the row ``begun`` to the row ``done``.
 
 All stages of an atomic step happen inside one visit to env.py, and so inside one database transaction (protocol, 3).
 Where the database cannot hold all of it together, each phase is committed with its place in the row (protocol, 5);

@@ -1,4 +1,4 @@
-"""Copies the content of one file, and hashes the written bytes.
+"""Copy the content of one file, and hash the written bytes.
 
 Blocks are shared with the copy (FICLONE) where the file system can. Otherwise the kernel copies large files, and small
 files pass through our memory once, for the copy and for the hash. Holes stay holes.

@@ -56,7 +56,7 @@ def refuse_few_inodes(what: str, folder: Path, count: int, *, stands: str = UNCH
         stands: The state of both halves, for the message.
 
     Raises:
-        FilesError: the file system has too few inodes, with `INODES_LEFT` to stay free.
+        FilesError: The file system has too few inodes, with `INODES_LEFT` to stay free.
     """
     free = inodes(folder)
     if free is not None and free < count + INODES_LEFT:

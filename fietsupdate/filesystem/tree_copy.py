@@ -1,4 +1,4 @@
-"""Copies whole trees with all metadata: shares blocks where the file system can, and hashes each copy.
+"""Copy whole trees with all metadata: share blocks where the file system can, and hash each copy.
 
 A file's blocks are shared with its copy (FICLONE), else copied by the kernel, else through our memory; holes stay
 holes. Memory does not grow with the number of files. A file that changes while it is copied is reported, and recorded

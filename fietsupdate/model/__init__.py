@@ -170,7 +170,7 @@ class Entry:
         """Read the canonical text back.
 
         Raises:
-            ValueError: the text is not an entry.
+            ValueError: The text is not an entry.
         """
         try:
             values = parsed(text)

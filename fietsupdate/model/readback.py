@@ -1,4 +1,4 @@
-"""Turns JSON that is read back from disk into values, whichever program wrote it.
+"""Turn JSON that is read back from disk into values, whichever program wrote it.
 
 Each field is checked against its declared type. Only `ValueError` is raised, whatever the text is.
 """

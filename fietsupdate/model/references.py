@@ -195,7 +195,7 @@ class Finding:
         return " ".join([self.table, *known]).strip()
 
     def __str__(self) -> str:
-        """Return it for people, without its kind: ``tracks/5.gpx (tracks id=5): 2 bytes, its row says 54``."""
+        """Return the finding as text, without its kind: ``tracks/5.gpx (tracks id=5): 2 bytes, its row says 54``."""
         row = f" ({self.shown_row})" if self.shown_row else ""
         if self.kind is FindingKind.SIZE:
             return f"{self.shown}{row}: {self.found} bytes, its row says {self.size}"

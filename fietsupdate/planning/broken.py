@@ -1,4 +1,4 @@
-"""Reads the metadata of a script that is not valid Python any more.
+"""Read the metadata of a script that is not valid Python any more.
 
 A syntax error in a hook must not prevent `status`, nor an update that does not need that hook. So the lines that assign
 metadata are read one by one. The script counts only if all required metadata can be read; it is never run.

@@ -1,4 +1,4 @@
-"""Decides what state an instance is in, why, and which command mends it: the content of `fietsupdate status`.
+"""Decide what state an instance is in, why, and which command mends it: the content of `fietsupdate status`.
 
 All problems are found, not only the first one. The state is that of the gravest problem, in the order of `GRAVITY`;
 less grave problems may be mere consequences of the gravest.

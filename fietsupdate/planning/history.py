@@ -1,4 +1,4 @@
-"""Reads the ledger: which updates are applied, and whether both halves record the same history.
+"""Read the ledger: which updates are applied, and whether both halves record the same history.
 
 The fold over the ledger is the only definition of "applied". VERSION is a short form of the result, for humans and for
 tools older than fietsupdate.

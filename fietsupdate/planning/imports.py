@@ -1,4 +1,4 @@
-"""Reads the imports of an update script from its syntax tree: those that must work before the script can run."""
+"""Read the imports of an update script from its syntax tree: those that must work before the script can run."""
 
 from __future__ import annotations
 

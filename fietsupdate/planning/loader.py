@@ -1,4 +1,4 @@
-"""Reads update scripts from disk into `Update` values. No script is run, so imports that fail do no harm.
+"""Read update scripts from disk into `Update` values. No script is run, so imports that fail do no harm.
 
 All faults in all folders are reported at once. The cost is one read for each script, and one parse for each content:
 a command that looks several times parses once.

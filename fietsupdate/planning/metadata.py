@@ -1,4 +1,4 @@
-"""Reads the metadata of one update script from its syntax tree; the script is never run.
+"""Read the metadata of one update script from its syntax tree; the script is never run.
 
 Metadata are literals at module level. The text of the file counts, whatever the imports of the script do by now. A
 value that would have to be computed, or that depends on a condition, is an error and never guessed.

@@ -1,4 +1,4 @@
-"""Plans the way from the state of an instance to a target: a `Plan`, complete before anything starts.
+"""Plan the way from the state of an instance to a target: a `Plan`, complete before anything starts.
 
 Whether the instance may be changed at all is decided by `fietsupdate.planning.diagnosis`. This module refuses only
 because no plan leads to the target.

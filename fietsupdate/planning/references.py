@@ -126,7 +126,7 @@ class Declarations:
     owners: tuple[tuple[Owned, Update], ...] = ()
     """The owned files."""
     hooks: tuple[Update, ...] = ()
-    """The updates whose hooks say more."""
+    """The updates whose hooks yield more references."""
 
     def __bool__(self) -> bool:
         """Return whether anything is declared."""

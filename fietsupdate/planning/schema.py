@@ -1,4 +1,4 @@
-"""Compares ledger and schema: the Alembic version of the database with the revisions that the applied updates need."""
+"""Compare ledger and schema: the Alembic version of the database with the revisions that the applied updates need."""
 
 from __future__ import annotations
 

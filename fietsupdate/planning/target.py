@@ -1,4 +1,4 @@
-"""Resolves the TARGET of a command to ids of updates, or raises an error that lists what could have been meant.
+"""Resolve the TARGET of a command to ids of updates, or raise an error that lists what could have been meant.
 
 A target is never guessed: a prefix that fits two ids, a fork without a choice of head, and a step past the end are
 refused, with everything that is needed to type the target right.

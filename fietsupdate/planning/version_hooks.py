@@ -1,4 +1,4 @@
-"""Determines the version of the application that the data belongs to, and the version hooks that wait because of it.
+"""Determine the version of the application that the data belongs to, and the version hooks that wait because of it.
 
 The ledger is the only source: every entry names the version of the code that wrote it, and an entry of direction
 ``version`` without a function's name, ``lessons==0.7.0``, records that all hooks up to that version have run.

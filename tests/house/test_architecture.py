@@ -5,6 +5,7 @@ Imports are read with ``ast``: those inside of functions and those for type chec
 
 import ast
 import re
+import tokenize
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -203,6 +204,51 @@ def undocumented(node: ast.AST, name: str) -> Iterator[str]:
 @pytest.mark.parametrize("module", MODULES)
 def test_everything_public_says_what_it_promises(module):
     assert list(undocumented(tree(module), module)) == []
+
+
+QUOTED_COMMAND = re.compile(r"(?<!-c )'(?:fietsupdate|alembic) [^']*'")
+PEOPLE = re.compile(r"\b(?:nobody|somebody|strangers?|whoever)\b", re.IGNORECASE)
+"""Words for people who do not exist: another process, another user, the administrator and a script have names."""
+VAGUE = re.compile(r"(?:Give|Tell)s? ")
+"""Verbs with which a description of a function does not begin: it returns, yields, sets or reports something."""
+
+
+def docstrings(module: str) -> Iterator[tuple[int, str]]:
+    """Yield the docstrings of a module with their lines, including those of attributes."""
+    for node in everywhere(module):
+        match node:
+            case ast.Expr(value=ast.Constant(value=str(text))):
+                yield node.lineno, text
+
+
+def comments(module: str) -> Iterator[tuple[int, str]]:
+    """Yield the comments of a module with their lines."""
+    with MODULES[module].open("rb") as file:
+        for token in tokenize.tokenize(file.readline):
+            if token.type == tokenize.COMMENT:
+                yield token.start[0], token.string
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_descriptions_name_no_people_where_there_are_none(module):
+    texts = [*docstrings(module), *comments(module)]
+    assert [(line, found[0]) for line, text in texts if (found := PEOPLE.search(text))] == []
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_no_docstring_begins_with_give_or_tell(module):
+    assert [(line, text.splitlines()[0]) for line, text in docstrings(module) if VAGUE.match(text)] == []
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_messages_quote_commands_in_backticks(module):
+    """One style for all: what is typed stands in backticks, in messages as in the documentation."""
+    messages = [
+        node
+        for node in everywhere(module)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and QUOTED_COMMAND.search(node.value)
+    ]
+    assert [(node.lineno, node.value) for node in messages] == []
 
 
 def test_the_changelog_begins_with_this_version():

@@ -1,1 +1,1 @@
-"""Turns values into text, without any decisions."""
+"""Turn values into text, without any decisions."""

@@ -126,7 +126,7 @@ class Clone:
         """Copy both halves; the caller holds the lock of the real instance.
 
         Args:
-            listener: Told of what happens.
+            listener: Called with the progress.
 
         Raises:
             DatabaseError: The database cannot be cloned.
@@ -254,15 +254,15 @@ class Clone:
 
 @contextmanager
 def cloned(real: Application, database: DatabaseView, listener: Tell, left: Callable[[str], None]) -> Iterator[Clone]:
-    """Yield a clone that is still to be made; when the context is left, however that is, nothing of it is there.
+    """Yield a clone that is not made yet; remove it when the context is left, for whatever reason.
 
     The caller holds the lock of the real instance.
 
     Args:
         real: The real instance.
-        database: What was seen of its database.
-        listener: Told of what happens.
-        left: Told where the clone is, and why, if it could not be removed; this is no error.
+        database: The view of its database.
+        listener: Called with the progress.
+        left: Called with the clone's path and the reason if the clone could not be removed; that is no error.
 
     Raises:
         FilesError: There is no space for the clone, or a folder of backups contains files of the application.

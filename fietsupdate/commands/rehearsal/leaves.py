@@ -43,8 +43,8 @@ def sort_out(
     that exists because of a declared file in it counts as declared.
 
     Args:
-        leaves: What they say.
-        differences: Paths that are not what they were before the updates.
+        leaves: The declarations.
+        differences: The paths that have changed since before the updates.
         before: The database before the updates.
         after: The database after they were reverted.
     """

@@ -65,12 +65,12 @@ def substitution_of(
 
 
 def substituted_ini(text: str, here: Path, substitution: Substitution) -> str:
-    """Return the text of an INI file that leads to the clone, and that may lie anywhere.
+    """Return the text of an INI file that names the clone, and that may be placed in any folder.
 
     Args:
-        text: The real one.
-        here: Its folder, for which ``%(here)s`` stands.
-        substitution: What is replaced.
+        text: The real text.
+        here: The real file's folder, for which ``%(here)s`` stands.
+        substitution: The replacements.
     """
     folder = str(here).replace("%", "%%")
     text = text.replace("%(here)s", folder)

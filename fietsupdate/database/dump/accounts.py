@@ -1,4 +1,4 @@
-"""Creates an account on a server whose rights end at one database, the clone of a rehearsal, and removes it again.
+"""Create an account on a server whose rights end at one database, the clone of a rehearsal, and remove it again.
 
 On PostgreSQL it owns the clone and all objects in it that the real user may act for; elsewhere it has the rights of
 PUBLIC. On MariaDB it has all rights on the clone, and its routines, triggers, views and events run with no others. Only

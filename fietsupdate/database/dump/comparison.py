@@ -1,4 +1,4 @@
-"""Determines whether a server's database has changed: schema, rights, settings, and rows as far as that is cheap.
+"""Determine whether a server's database has changed: schema, rights, settings, and rows as far as that is cheap.
 
 Rows of small tables are added up, those of large tables are not read. For these, the server's own counters are compared
 (PostgreSQL: rows inserted, updated and deleted so far; MariaDB: when the table was written last).

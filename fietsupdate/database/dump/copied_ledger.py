@@ -1,4 +1,4 @@
-"""Reads the ledger from a copy of a database: from a loaded copy, or from the dump itself."""
+"""Read the ledger from a copy of a database: from a loaded copy, or from the dump itself."""
 
 from __future__ import annotations
 

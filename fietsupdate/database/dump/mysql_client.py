@@ -1,4 +1,4 @@
-"""Translates any driver's URL of a MariaDB or MySQL database into an option file for the database's own programs."""
+"""Translate any driver's URL of a MariaDB or MySQL database into an option file for the database's own programs."""
 
 from __future__ import annotations
 

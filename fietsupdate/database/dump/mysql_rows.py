@@ -1,4 +1,4 @@
-r"""Reads the rows of one small table from a dump of MariaDB or MySQL, without a server.
+r"""Read the rows of one small table from a dump of MariaDB or MySQL, without a server.
 
 The dump programs write a table's columns, one a line, and its rows as ``INSERT INTO `t` VALUES (...),(...);``, in one
 line or one a row. A string contains no line end, which is written as ``\n``.

@@ -1,4 +1,4 @@
-"""Writes down the objects of a MariaDB or MySQL database besides rows, as text to compare or to execute again."""
+"""Write down the objects of a MariaDB or MySQL database besides rows, as text to compare or to execute again."""
 
 from __future__ import annotations
 

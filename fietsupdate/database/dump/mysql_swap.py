@@ -1,4 +1,4 @@
-"""Replaces the live database by another one where no database can be renamed: by its tables.
+"""Replace the live database by another one where no database can be renamed: by its tables.
 
 1. The new database was loaded completely, by this user, on this server, so its objects can be created here.
 2. Other possible failures are checked before anything live is changed: rights, tables in use, foreign keys of other

@@ -1,4 +1,4 @@
-"""Compares a loaded MariaDB or MySQL database with its dump: both as the dump program's text.
+"""Compare a loaded MariaDB or MySQL database with its dump: both as the dump program's text.
 
 Memory grows with the number of tables, not of rows. Owners are not compared; the loading reports those that it could
 not set.

@@ -1,4 +1,4 @@
-"""Loads a dump of PostgreSQL as any user: objects of roles that are not available are reported by name.
+"""Load a dump of PostgreSQL as any user: objects of roles that are not available are reported by name.
 
 A dump names owners and grantees. On a new machine, or for an ordinary user, some of them do not exist, or this user may
 not act for them; the data do not depend on that. So rights are granted one by one after the content is loaded, and the

@@ -1,4 +1,4 @@
-"""Creates a PostgreSQL database with the properties of another.
+"""Create a PostgreSQL database with the properties of another.
 
 A dump does not contain those of the database itself.
 """

@@ -1,4 +1,4 @@
-"""Checks beforehand what this user could not restore of a PostgreSQL database, and what no dump contains."""
+"""Check beforehand what this user could not restore of a PostgreSQL database, and what no dump contains."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compares a loaded PostgreSQL database with its dump: both as pg_dump's script, with little memory.
+"""Compare a loaded PostgreSQL database with its dump: both as pg_dump's script, with little memory.
 
 Rows are counted and added up table by table, whatever their order. Owners and rights are not compared; the loading
 reports those that it could not set.

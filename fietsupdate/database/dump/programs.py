@@ -1,4 +1,4 @@
-"""Runs the databases' own programs: no visible secrets, constant memory, and no process left behind.
+"""Run the databases' own programs: no visible secrets, constant memory, and no process left behind.
 
 All data goes through pipes that end here. When this process is killed, a program that we feed sees the end of its
 input, and a program that we read from cannot write any more; on an error or a signal they are ended before we go on.

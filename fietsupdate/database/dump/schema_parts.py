@@ -1,4 +1,4 @@
-"""Removes tables and columns from the text of a schema, so that the rest of two schemas can be compared.
+"""Remove tables and columns from the text of a schema, so that the rest of two schemas can be compared.
 
 The text comes from `Store.schema_text`: definitions that end with ``;``, each column of a table on its own line.
 """

@@ -1,4 +1,4 @@
-"""Copies SQLite files by the online backup API, and checks the copies."""
+"""Copy SQLite files by the online backup API, and check the copies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Copies a whole database and restores a copy: the common part of a backup, a restore and a rehearsal.
+"""Copy a whole database and restore a copy: the common part of a backup, a restore and a rehearsal.
 
 A `Store` is one database of any backend. Nothing is ever loaded into the live one: a dump is loaded into a new database
 beside it, is checked there, and then becomes the live one in one step that either happens or does not. Programs are

@@ -1,1 +1,1 @@
-"""Observes plain Python file calls: saves what a hook changes, or refuses changes altogether."""
+"""Observe plain Python file calls: save what a hook changes, or refuse changes altogether."""

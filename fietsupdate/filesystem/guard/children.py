@@ -1,4 +1,4 @@
-"""Detects child processes, however they are started; not every way reports to Python's audit hooks.
+"""Detect child processes, however they are started; not every way reports to Python's audit hooks.
 
 ``multiprocessing`` (spawn, forkserver) starts its processes without audit events, and so does a C library that calls
 system(3).

@@ -1,4 +1,4 @@
-"""Saves what a plain Python call is about to change in a transaction's roots, before it does.
+"""Save what a plain Python call is about to change in a transaction's roots, before it does.
 
 The call itself follows right after, and must neither fail because of us nor behave differently. So a file that it will
 remove stays in its place and gets a second name in the vault; a file that it will write to is replaced by a copy first,

@@ -1,4 +1,4 @@
-"""Handles changes that hooks make outside of the roots: they are not undone, but no data is lost silently.
+"""Handle changes that hooks make outside of the roots: they are not undone, but no data is lost silently.
 
 - A file that was moved out of a root shares its bytes with a second name in the vault: it gets bytes of its own before
   it is written to.

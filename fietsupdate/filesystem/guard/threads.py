@@ -1,4 +1,4 @@
-"""Determines whether a thread belongs to code that we call (hooks, revisions, checks), or to the application around us.
+"""Determine whether a thread belongs to code that we call (hooks, revisions, checks), or to the application around us.
 
 Audit hooks belong to the process and are called in every thread. In an application that updates itself as it starts,
 other threads go on with their own work meanwhile, which is neither undone nor refused.

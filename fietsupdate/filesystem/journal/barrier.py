@@ -1,4 +1,4 @@
-"""Keeps changes from depending on each other before they are durable.
+"""Keep changes from depending on each other before they are durable.
 
 A power cut may keep any of the changes that were not synced and lose any other. Between two barriers no name is filled,
 freed or changed twice. So each change has either happened or not, whichever of them survive, and its undo record tells

@@ -1,4 +1,4 @@
-"""Records, durably, what hooks did that undoing their transaction does not revert.
+"""Record, durably, what hooks did that undoing their transaction does not revert.
 
 So the message of a failure does not claim too much, even after a crash (invariant 13). One kind of note has a
 consequence: that an existing file outside of the roots is removed. Its bytes may be in a file that the transaction has

@@ -1,4 +1,4 @@
-"""Makes changes: each batch of undo records first becomes durable, then its changes are carried out.
+"""Make changes: each batch of undo records first becomes durable, then its changes are carried out.
 
 A record contains everything that is needed to carry it out. So files are changed in one place, here, and changed back
 in one place, `fietsupdate.filesystem.journal.undo`.

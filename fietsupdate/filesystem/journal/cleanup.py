@@ -1,4 +1,4 @@
-"""Ends transactions and deletes their leftovers, in an order in which a crash at any point does no harm.
+"""End transactions and delete their leftovers, in an order in which a crash at any point does no harm.
 
 One rename decides: from ``txn/<uuid>`` to ``done/<uuid>``. The content of ``done`` is garbage, and deleting it can be
 repeated; the header is deleted last, because it names the other roots.

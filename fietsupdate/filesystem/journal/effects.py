@@ -1,4 +1,4 @@
-"""Carries out undo records. `fietsupdate.filesystem.journal.undo` is its counterpart.
+"""Carry out undo records. `fietsupdate.filesystem.journal.undo` is its counterpart.
 
 Each effect goes through the open folder that contains the file (invariant 12).
 """

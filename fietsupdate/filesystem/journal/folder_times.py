@@ -1,4 +1,4 @@
-"""Records the times of the folders in which a transaction works, so that they can be restored with the entries."""
+"""Record the times of the folders in which a transaction works, so that they can be restored with the entries."""
 
 from __future__ import annotations
 

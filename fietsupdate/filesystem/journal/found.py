@@ -1,4 +1,4 @@
-"""Moves files that playback does not recognise, or cannot put back, to ``found``, so that no file is overwritten."""
+"""Move files that playback does not recognise, or cannot put back, to ``found``, so that no file is overwritten."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Records, durably and in advance, what an open transaction knows about the database's half.
+"""Record, durably and in advance, what an open transaction knows about the database's half.
 
 After a crash, the process that settles the transaction has the same knowledge as the process that ran it.
 """

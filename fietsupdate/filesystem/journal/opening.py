@@ -1,4 +1,4 @@
-"""Opens and creates the files of one transaction, in its data directory and in its further roots."""
+"""Open and create the files of one transaction, in its data directory and in its further roots."""
 
 from __future__ import annotations
 

@@ -154,7 +154,7 @@ class Record:
             raise ValueError("not an undo record") from error
 
     def check_paths(self, txn: str) -> None:
-        """Check that all paths lie where a transaction may have paths, whoever wrote the record (invariant 12).
+        """Check that all paths are where a transaction may have paths; the record may be forged (invariant 12).
 
         Only a move may have one end outside of its root: the file was brought in, or carried out. It is followed with
         the rights of the journal's owner, see `fietsupdate.filesystem.posix.identity`.

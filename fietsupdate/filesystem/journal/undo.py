@@ -1,4 +1,4 @@
-"""Undoes a record, whether its change was made, half made, undone already, or never made (invariant 3).
+"""Undo a record, whether its change was made, half made, undone already, or never made (invariant 3).
 
 A file is overwritten or deleted only if it looks exactly as the transaction left it. Every other file was put there by
 another program, such as the application that ran on after a crash, and is set aside in ``found`` (invariant 9).

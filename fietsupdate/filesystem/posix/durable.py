@@ -1,4 +1,4 @@
-"""Makes files and folders durable; no other module of this package calls fsync.
+"""Make files and folders durable; no other module of this package calls fsync.
 
 A failed fsync is never retried: the kernel reports a lost write once and then treats the page as clean
 (https://wiki.postgresql.org/wiki/Fsync_Errors), so a second, successful call would prove nothing. A caller that gets

@@ -1,4 +1,4 @@
-"""Opens folders without following symlinks, so that changes stay inside even if folders are replaced meanwhile.
+"""Open folders without following symlinks, so that changes stay inside even if folders are replaced meanwhile.
 
 A checked path may lead elsewhere a moment later, because a folder on the way was replaced by a symlink. So changes name
 a file by an open folder and a name in it (`Slot`), and folders are opened by their canonical path, on which no symlink

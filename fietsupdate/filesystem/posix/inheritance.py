@@ -1,4 +1,4 @@
-"""Creates new files as a plain call in their folder would, although they are first written elsewhere.
+"""Create new files as a plain call in their folder would, although they are first written elsewhere.
 
 A folder may pass on its group (set-group-ID bit) and an access control list (``system.posix_acl_default``), also a
 group that this user is not in, and could not set on an existing file. So the kernel creates the file in that very

@@ -1,4 +1,4 @@
-"""Makes folders read-only for this process and its children, by a mount namespace of its own (Linux).
+"""Make folders read-only for this process and its children, by a mount namespace of its own (Linux).
 
 The folders are mounted over themselves, read-only, visible to this process and its children only; nothing changes for
 other processes. Root may do that; another user may in a user namespace, where the system allows those

@@ -1,4 +1,4 @@
-"""Opens files that are read back from disk: regular files only, without blocking or following links, bounded in size.
+"""Open files that are read back from disk: regular files only, without blocking or following links, bounded in size.
 
 In a folder that other users may write to, a name of ours may belong to anything: a FIFO, on which reading would block
 for ever, a symlink to an endless device, another user's file. Every such file is refused at once, with an OSError, so

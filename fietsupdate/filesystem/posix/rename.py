@@ -1,4 +1,4 @@
-"""Moves files and folders to a name without ever replacing an existing file, copies them, and erases our own.
+"""Move files and folders to a name without ever replacing an existing file, copy them, and erase our own.
 
 rename(2) replaces silently. While a transaction runs or is undone, the application may create a file under the name of
 ours. So names are taken with RENAME_NOREPLACE (renameat2(2); ``renameatx_np`` on macOS), else by a link, else after
