@@ -1,4 +1,4 @@
-"""Where the backups of an instance are kept, where they may not be, and whose they are."""
+"""The folders for the backups of an instance: configured, forbidden, and shared ones."""
 
 from __future__ import annotations
 

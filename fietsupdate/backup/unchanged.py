@@ -1,11 +1,8 @@
-"""Finds the files that have not changed since an earlier backup, so that a new one links to their copies.
+"""Find the files that have not changed since an earlier backup, so that a new one links to their copies.
 
-A backup notes inode and ctime of each file that it copies, beside its listing. Where a file still has both, and the
-size, mode, owner and time of its record, its content is what was copied: ctime changes with every write and cannot be
-set (inode(7)).
-
-The new name leads to the copy in the earlier backup, never to a live file. Whatever is read back here decides only
-whether a file is copied again: damage costs time, not data (invariant 12).
+A backup records inode and ctime of each copied file, beside its listing. If a file still has both, and the size, mode,
+owner and time of its record, its content is the copied one: ctime changes with every write and cannot be set
+(inode(7)).
 """
 
 from __future__ import annotations
@@ -29,7 +26,7 @@ from fietsupdate.filesystem.posix.regular import opened
 from fietsupdate.filesystem.tree_copy import digest, usable_mode
 
 WINDOW = 2000
-"""Records of a folder that are kept ahead of the file that is looked for, so memory does not grow with a folder."""
+"""Records of a folder that are read ahead of the requested file, so that memory does not grow with the folder."""
 
 _NO_LINK = frozenset(
     {errno.EMLINK, errno.EPERM, errno.EXDEV, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOENT, errno.ELOOP, errno.ENOTDIR}
@@ -37,12 +34,12 @@ _NO_LINK = frozenset(
 """The errors of link(2) and of opening a folder after which the file is copied instead."""
 
 MISSES = 20
-"""Files in a row that were not found, after which a full window moves on."""
+"""Consecutive files that were not found, after which a full window moves on."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Copied:
-    """One file as the earlier backup has it."""
+    """One file of the earlier backup."""
 
     number: int
     """The line of the listing."""
@@ -62,7 +59,7 @@ class _Copied:
 
 
 class Unchanged:
-    """The files of an earlier backup, asked for in the order of a new copy of the same trees."""
+    """The files of an earlier backup, requested in the order of a new copy of the same trees."""
 
     def __init__(self, backup: Backup) -> None:
         self._trees = {name: os.path.realpath(tree) for name, tree in parts(backup)}
@@ -75,7 +72,7 @@ class Unchanged:
     @classmethod
     @contextlib.contextmanager
     def of(cls, shelf: Shelf, instance_id: str, data_dir: Path) -> Iterator[Unchanged | None]:
-        """Open the newest complete backup of an instance; yield ``None`` where none can be used."""
+        """Yield the newest complete backup of an instance; ``None`` if none can be used."""
         backup = next((one for one in shelf.backups if _is_usable(one, instance_id, data_dir)), None)
         if backup is None:
             yield None
@@ -87,12 +84,12 @@ class Unchanged:
             unchanged.close()
 
     def close(self) -> None:
-        """Close the files that are open."""
+        """Close the open files."""
         self._leave()
         self._lines.close()
 
     def enter(self, root: str, folder: str) -> None:
-        """Go to a folder; `find` and `link` are about the files in it."""
+        """Change to a folder; `find` and `link` then refer to the files in it."""
         self._leave()
         self._ahead, self._records = {}, self._lines.of(root, folder)
         with contextlib.suppress(OSError):
@@ -104,7 +101,7 @@ class Unchanged:
         self._folder = -1
 
     def find(self, name: str, status: os.stat_result) -> FileRecord | None:
-        """Return the record of a file that has not changed, and whose copy is still there as it was made."""
+        """Return the record of a file that has not changed, and whose copy is still unchanged, too."""
         copied = self._copied(name)
         if copied is None or not copied.is_same(status) or self._folder < 0:
             return None
@@ -115,7 +112,7 @@ class Unchanged:
         return copied.record if _is_as_made(copy, copied.record) else None
 
     def link(self, name: str, status: os.stat_result, dest: str) -> FileRecord | None:
-        """Make `dest` another name of an unchanged file's copy; return its record, ``None`` to copy instead."""
+        """Link `dest` to the copy of an unchanged file, and return its record; ``None`` if the file must be copied."""
         record = self.find(name, status)
         if record is None:
             return None
@@ -127,14 +124,14 @@ class Unchanged:
             return None
         if _is_as_made(os.lstat(dest), record):
             return record
-        os.unlink(dest)  # replaced between the look and the link
+        os.unlink(dest)  # replaced between the check and the link
         return None
 
     def _copied(self, name: str) -> _Copied | None:
-        """Look for a file among the records of its folder; most files come in the order of the last time.
+        """Return the record of a file among those of its folder; most files come in the same order as last time.
 
-        Records of files that are gone are dropped once a later file was found. Where so many are gone that they fill
-        the window, it moves on.
+        Records of files that are gone are dropped once a later file was found. If so many are gone that they fill the
+        window, it moves on.
         """
         if name not in self._ahead:
             if self._misses > MISSES and len(self._ahead) >= WINDOW:
@@ -152,13 +149,13 @@ class Unchanged:
 
 
 class _Lines:
-    """The listing of a backup, and what is noted beside it; a folder's files stand together, before the folder."""
+    """The listing of a backup with the inodes beside it; the files of a folder are consecutive, before the folder."""
 
     def __init__(self, backup: Backup) -> None:
         self._listing: BinaryIO = os.fdopen(opened(backup.listing), "rb")
         self._inodes: BinaryIO = os.fdopen(opened(backup.path / INODES), "rb")
         self._starts: dict[tuple[str, str], tuple[int, int]] = {}
-        """Where the files of a folder begin in the listing, and with which line, for folders that were passed."""
+        """The start of the files of a folder in the listing, with the line number, for folders that were passed."""
         self._next = 0, 0
 
     def close(self) -> None:
@@ -166,7 +163,7 @@ class _Lines:
         self._inodes.close()
 
     def of(self, root: str, folder: str) -> Iterator[_Copied]:
-        """Yield the files of a folder; nothing where the backup has no such folder, or its listing cannot be read."""
+        """Yield the files of a folder; none if the backup has no such folder, or its listing cannot be read."""
         with contextlib.suppress(ValueError, OSError):
             if (root, folder) not in self._starts and not self._reach(root, folder):
                 return
@@ -207,7 +204,7 @@ class _Lines:
 
 
 def _is_usable(backup: Backup, instance_id: str, data_dir: Path) -> bool:
-    """Return whether links may lead to a backup: of this instance, and with the listing that its manifest names."""
+    """Return whether a new backup may link to this one: it is of this instance, and its listing is the recorded one."""
     manifest = backup.manifest
     if manifest.scope is not Scope.FULL or manifest.listing is None or manifest.instance_id != instance_id:
         return False
@@ -221,7 +218,7 @@ def _is_usable(backup: Backup, instance_id: str, data_dir: Path) -> bool:
 
 
 def _is_as_made(copy: os.stat_result, record: FileRecord) -> bool:
-    """Return whether a copy still has the size, mode, owner and time that it was given."""
+    """Return whether a copy still has its original size, mode, owner and time."""
     user = os.geteuid()
     return (
         stat.S_ISREG(copy.st_mode)

@@ -17,13 +17,13 @@ def audit(
     ctx: typer.Context,
     *,
     content: Annotated[
-        bool, typer.Option("--content", help="Read the content of every file whose row says its digest.")
+        bool, typer.Option("--content", help="Read the content of every file whose row contains its digest.")
     ] = False,
     sample: Annotated[
         str | None, typer.Option("--sample", metavar="N", help="Read the content of N of these files at random.")
     ] = None,
     from_backups: Annotated[
-        bool, typer.Option("--from-backups", help="Say which backups have a copy that fits, by size and digest.")
+        bool, typer.Option("--from-backups", help="Name the backups with a copy that fits, by size and digest.")
     ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object a line, for each finding; the last is the summary.")
@@ -31,8 +31,8 @@ def audit(
 ) -> int:
     """Compare rows with files: which files are missing, have no row, or are not what their row says.
 
-    It changes nothing and takes no lock. What names what is declared by the update scripts. Exit code: 0 when all of it
-    matches, 9 when something was found.
+    It changes nothing and takes no lock. The update scripts declare which rows name which files. Exit code: 0 when all
+    rows and files match, 9 when something was found.
     """
     from fietsupdate.cli.render import audit as render
 

@@ -72,7 +72,7 @@ def backup_verify(
     *,
     name: Name = None,
     restore: Annotated[
-        bool, typer.Option("--restore", help="Restore it into a throw-away place, too, and compare what arrived.")
+        bool, typer.Option("--restore", help="Restore it into a temporary place, too, and compare the result.")
     ] = False,
     as_json: Json = False,
 ) -> int:
@@ -81,7 +81,7 @@ def backup_verify(
     With --restore its dump is loaded beside the live database, and its files are brought to the folder of the backups,
     as a restore does it; both are removed again. That needs the room, and the rights, that a restore needs.
 
-    Exits with 1 when it is not good, or when a newer one is damaged.
+    Exits with 1 when the backup is damaged, or a newer one is.
     """
     from fietsupdate.cli.render import backups
 
@@ -98,14 +98,14 @@ def backup_prune(
     keep: Annotated[
         str | None, typer.Option("--keep", metavar="N", help="How many to keep, at least 1; default: as configured.")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be taken away.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be removed.")] = False,
     lock_timeout: LockTimeout = None,
     as_root: AsRoot = False,
     as_json: Json = False,
 ) -> int:
-    """Take away old backups, and what killed ones have left.
+    """Remove old backups, and the remains of killed ones.
 
-    Counted are complete ones of both halves, by their time. Attempts at one update count as one.
+    Complete backups of both halves are counted, by their time. Attempts at one update count as one.
     """
     from fietsupdate.cli.change import seconds
     from fietsupdate.cli.render import backups

@@ -63,7 +63,7 @@ def global_options(
     x: Annotated[
         list[str] | None, typer.Option("-x", metavar="KEY=VALUE", help="An argument for env.py, as in Alembic.")
     ] = None,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Tell of phases and revisions, too.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Report phases and revisions, too.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
     traceback: Annotated[bool, typer.Option("--traceback", help="Show where an error comes from.")] = False,
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,

@@ -39,7 +39,7 @@ Answers = Annotated[
     typer.Option(
         "--answer",
         metavar="NAME=VALUE",
-        help="Answer what an update script asks; ID:NAME=VALUE for one update alone. May be given several times.",
+        help="Answer a question of an update script; ID:NAME=VALUE for one update alone. May be given several times.",
     ),
 ]
 AsRoot = Annotated[bool, typer.Option("--as-root", help="Let root work on another user's data directory.")]

@@ -1,4 +1,4 @@
-"""The command that answers orchestrators; most answers are given by `fietsupdate.cli.quick`, before this is read."""
+"""The command that answers orchestrators; `fietsupdate.cli.quick` gives most answers before this module is imported."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ KINDS = ("liveness", "readiness", "startup")
 def probe(
     ctx: typer.Context,
     *,
-    kind: Annotated[str, typer.Argument(metavar="liveness|readiness|startup", help="What is asked.")],
+    kind: Annotated[str, typer.Argument(metavar="liveness|readiness|startup", help="The probe.")],
     database: Annotated[
-        bool, typer.Option("--database", help="Ask the database, too; readiness and startup look at files alone else.")
+        bool,
+        typer.Option("--database", help="Ask the database, too; otherwise readiness and startup use the files alone."),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on one line, nothing else.")] = False,
 ) -> int:

@@ -1,9 +1,10 @@
-"""Answers probes from the standard library alone, in about the time that Python needs to start.
+"""Answer probes from the standard library alone, in about the time that Python needs to start.
 
-An orchestrator asks every few seconds, so the start must cost nothing: here neither typer nor a room of ours is
-imported, dataclasses least of all. What this module answers is always a plain yes: nothing runs, what runs gives signs
-of life, or every script is applied. In every other case, and wherever anything is unusual (the configuration, an
-option, a file that does not look as we leave it), it answers nothing, and `fietsupdate.cli.probe` looks properly.
+An orchestrator asks every few seconds, so the start must be fast: neither typer nor one of our rooms is imported, and
+no dataclasses. This module answers only in the simple positive cases: no command runs, the running command gives signs
+of life, or every script is applied. In every other case, and whenever anything is unusual (the configuration, an
+option, a file that we would not write in this way), it gives no answer, and `fietsupdate.cli.probe` does the full
+check.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ from types import SimpleNamespace
 from fietsupdate.filesystem.posix import locks, processes
 
 HUNG = 20.0
-"""As in `fietsupdate.model.run_state`, whose import takes longer than all of this."""
+"""The same value as in `fietsupdate.model.run_state`, whose import would take longer than this whole module."""
 _YES = {"liveness": "alive", "readiness": "ready", "startup": "started"}
 _SMALL = 1 << 16
 _LARGEST = 1 << 24
-"""Bytes of a ledger, or of a script, that are read here."""
+"""The most bytes of a ledger or a script that are read here."""
 _MATTER = frozenset({"UPDATES", "VERSION_FILE", "SETUP", "DISTRIBUTION", "VERSION_HOOKS", "DATA_VERSION_FILE"})
-"""Keys whose environment variables are left to the whole program."""
+"""Keys whose environment variables need the full check."""
 _PREVIOUS = re.compile(rb"^previous(?:[ \t]*:[^=\n]*)?[ \t]*=[ \t]*\[([^\]#\\]*)\]", re.MULTILINE)
 _ID = re.compile(rb"""["']([^"'\n]+)["']""")
 _TOOL = re.compile(
@@ -39,11 +40,11 @@ _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class UnusualError(Exception):
-    """Something is not as plain as this module knows it."""
+    """A case that this module does not handle."""
 
 
 class Place:
-    """What a configuration says, as far as it matters here."""
+    """The values of a configuration that matter here."""
 
     def __init__(self, data_dir: str, version_file: str, updates: tuple[str, ...]) -> None:
         self.data_dir = data_dir
@@ -52,7 +53,7 @@ class Place:
 
 
 def answered(words: Sequence[str], environ: Mapping[str, str] = os.environ) -> int | None:
-    """Answer a probe, and return the exit code; ``None``, with nothing printed, where that is not for this module.
+    """Answer a probe, and return the exit code; ``None``, with nothing printed, if the full check is needed.
 
     Args:
         words: The command line after the program's name.
@@ -87,7 +88,7 @@ def _words(words: Sequence[str]) -> tuple[str, str, bool]:
 
 
 def _place(file: str, environ: Mapping[str, str]) -> Place:
-    """Read an INI file as `fietsupdate.config` does, as long as it is an ordinary one."""
+    """Read an INI file as `fietsupdate.config` does, if it is an ordinary one."""
     if any(environ.get(f"FIETSUPDATE_{key}") is not None for key in _MATTER):
         raise UnusualError
     name = file or environ.get("FIETSUPDATE_CONFIG") or environ.get("ALEMBIC_CONFIG") or "alembic.ini"
@@ -106,7 +107,7 @@ def _place(file: str, environ: Mapping[str, str]) -> Place:
     data_dir = environ.get("FIETSUPDATE_DATA_DIR", "")
     folders = tuple(line.strip() for line in section["updates"].splitlines() if line.strip())
     if any(":" in folder for folder in folders):
-        raise UnusualError  # of a package
+        raise UnusualError  # the folder belongs to a package
     return Place(
         _path(os.getcwd(), data_dir) if data_dir else _path(here, section["data_dir"]),
         section.get("version_file", "VERSION").strip(),
@@ -115,7 +116,7 @@ def _place(file: str, environ: Mapping[str, str]) -> Place:
 
 
 def _check_toml() -> None:
-    """See that a pyproject.toml in this folder says nothing to us or to Alembic."""
+    """Check that a pyproject.toml in this folder does not configure us or Alembic."""
     try:
         with open("pyproject.toml", "rb") as file:
             text = file.read(_LARGEST)
@@ -132,7 +133,7 @@ def _path(base: str, text: str) -> str:
 
 
 def _answer(kind: str, place: Place) -> tuple[str | None, str]:
-    """Return state and reason of a yes."""
+    """Return the state and the reason of a positive answer."""
     try:
         home = os.open(os.path.join(place.data_dir, ".fietsupdate"), _OPEN | os.O_DIRECTORY)
     except FileNotFoundError:
@@ -156,11 +157,11 @@ def _answer(kind: str, place: Place) -> tuple[str | None, str]:
     return "okay", "up to date"
 
 
-# -- what runs
+# -- the running command
 
 
 def _working(home: int) -> str:
-    """Say what runs; "" where nothing does."""
+    """Return a description of the running command; "" if none runs."""
     try:
         lock = os.open("lock", _OPEN, dir_fd=home)
     except FileNotFoundError:
@@ -187,13 +188,13 @@ def _working(home: int) -> str:
     return line(SimpleNamespace(state=run, is_hung=False, silent=silent, process=""))  # type: ignore[arg-type]
 
 
-# -- what is applied
+# -- the applied updates
 
 
 def _check_ready(home: int, place: Place) -> None:
-    """See that every script is applied and nothing else is, that VERSION says so, and that nothing lies open.
+    """Check that exactly the existing scripts are applied, that VERSION agrees, and that no transaction is open.
 
-    A script that is as it was when it ran is known by its checksum in the ledger, and need not be parsed.
+    A script that has not changed since it ran is recognised by its checksum in the ledger, and need not be parsed.
     """
     if _names(home, "txn") or _names(home, "restore"):
         raise UnusualError
@@ -216,7 +217,7 @@ def _check_ready(home: int, place: Place) -> None:
 
 
 def _applied(ledger: bytes) -> dict[str, str]:
-    """Fold a ledger, and return the ids of what is applied by the checksums of their scripts."""
+    """Return the ids of the applied updates in a ledger by the checksums of their scripts."""
     applied: dict[str, str] = {}
     stamped = ""
     if not ledger.endswith(b"\n"):
@@ -239,7 +240,7 @@ def _applied(ledger: bytes) -> dict[str, str]:
 
 
 def _script(path: str, applied: Mapping[str, str]) -> tuple[str, tuple[str, ...]]:
-    """Return the id of a script that is applied as it is, and the ids before it."""
+    """Return the id of a script that is applied and unchanged, and the ids before it."""
     import hashlib
 
     source = _content(path, None, _LARGEST).replace(b"\r\n", b"\n")
@@ -262,7 +263,7 @@ def _names(home: int, folder: str) -> list[str]:
 
 
 def _content(path: str, folder: int | None, limit: int) -> bytes:
-    """Read a regular file of ours, or of the owner of the folder that it is in; see `posix.regular`."""
+    """Read a regular file of ours, or of the owner of its folder; see `posix.regular`."""
     descriptor = os.open(path, _OPEN, dir_fd=folder)
     try:
         return _read(descriptor, limit)

@@ -28,7 +28,7 @@ def rehearse(
     as_root: AsRoot = False,
     as_json: Json = False,
 ) -> int:
-    """Run the updates that wait on a clone of both halves, and report what they do and how long they take.
+    """Run the pending updates on a clone of both halves, and report what they do and how long they take.
 
     The real instance is locked while it is cloned, and never changed. The clone is removed in the end. Exits with 1
     when an update fails, or when reverting does not restore what was there.

@@ -47,7 +47,7 @@ Overrides = Annotated[
     ),
 ]
 DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Say what would be replaced, refuse what would be refused; do nothing.")
+    bool, typer.Option("--dry-run", help="Show what would be replaced, refuse what would be refused; do nothing.")
 ]
 Yes = Annotated[
     bool, typer.Option("--yes", "-y", "--force", "-f", help="Do not ask. Only --despite overrides a refusal.")
@@ -69,10 +69,10 @@ def restore(
 ) -> int:
     """Take both halves back to a backup.
 
-    Without BACKUP and --latest it is chosen from a list, on a terminal. Everything is brought beside what is live and
-    looked at there; then both halves are exchanged, in steps that any later command finishes after a crash.
+    Without BACKUP and --latest, the backup is chosen from a list, on a terminal. Everything is brought beside the live
+    halves and checked there; then both halves are exchanged, in steps that any later command finishes after a crash.
 
-    With --only single files come back that are missing, and nothing that is there is replaced.
+    With --only, missing files are brought back; no existing file is replaced.
     """
     from fietsupdate.cli.change import seconds
 

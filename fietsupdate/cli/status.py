@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def status(ctx: typer.Context, *, as_json: Json = False) -> int:
-    """Show where the instance is, what waits, and what is wrong."""
+    """Show the position of the instance, its pending updates, and its problems."""
     from fietsupdate.cli.render import documents, text
 
     session: Session = ctx.obj
@@ -44,7 +44,7 @@ def history(
     applied: Annotated[
         bool, typer.Option("--applied", help="The updates that are applied now, package by package.")
     ] = False,
-    pending: Annotated[bool, typer.Option("--pending", help="The updates that wait, package by package.")] = False,
+    pending: Annotated[bool, typer.Option("--pending", help="The pending updates, package by package.")] = False,
     as_json: Json = False,
 ) -> int:
     """Show what was done to the instance, oldest first."""
@@ -100,7 +100,7 @@ def show(
     update_id: Annotated[str, typer.Argument(metavar="ID", help="Id of an update, or the beginning of one.")],
     as_json: Json = False,
 ) -> int:
-    """Show one update, and what the ledger says of it."""
+    """Show one update, and its entries in the ledger."""
     from fietsupdate.cli.render import documents, text
 
     session: Session = ctx.obj

@@ -34,7 +34,7 @@ def update(
     as_root: AsRoot = False,
     as_json: Events = False,
 ) -> int:
-    """Apply the updates that wait: up to TARGET, or all of them.
+    """Apply the pending updates, up to TARGET or all of them.
 
     TARGET is the id of an update, the beginning of an id, +2, head or heads;
     PACKAGE:ID or PACKAGE:heads for one package.
@@ -78,7 +78,7 @@ def downgrade(
 def stamp(
     ctx: typer.Context,
     *,
-    update_ids: Annotated[list[str], typer.Argument(metavar="ID...", help="What the instance is at; heads; or base.")],
+    update_ids: Annotated[list[str], typer.Argument(metavar="ID...", help="The current updates; heads; or base.")],
     with_alembic: Annotated[
         bool,
         typer.Option("--with-alembic", help="Set Alembic's version table, too, to what these updates need."),
@@ -88,7 +88,7 @@ def stamp(
     as_root: AsRoot = False,
     as_json: Events = False,
 ) -> int:
-    """Record what the instance is at, without running anything."""
+    """Record the position of the instance, without running anything."""
     change = change_of(ctx, yes=yes, lock_timeout=lock_timeout, as_root=as_root, as_json=as_json)
     return change.stamp(update_ids, with_alembic=with_alembic)
 

@@ -1,6 +1,6 @@
-"""Answers what an orchestrator asks, from files alone unless the database is asked for; changes nothing.
+"""Answer the probes of an orchestrator, from files alone unless the database is requested; change nothing.
 
-Neither Alembic nor SQLAlchemy is imported. For most answers `fietsupdate.cli.quick` needs not even this module.
+Neither Alembic nor SQLAlchemy is imported. `fietsupdate.cli.quick` gives most answers even without this module.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ TELLS_NOTHING = "another process holds the lock, and tells nothing of itself"
 
 
 def liveness(application: Application) -> Probe:
-    """Return whether what runs gives signs of life; where nothing runs, nothing hangs."""
+    """Return whether the running command gives signs of life; if none runs, nothing hangs."""
     if holder(application.data_dir) is None:
         return Probe(ProbeKind.LIVENESS, passed=True, reason=NOTHING_RUNS)
     run = run_file.read_run(application.data_dir)
@@ -56,7 +56,7 @@ def readiness(application: Application, graph: Graph, asked: Callable[[], Update
 
 
 def startup(application: Application, graph: Graph, asked: Callable[[], UpdateState] | None = None) -> Probe:
-    """Return whether the instance is up to date, or a run that lives is on the way; arguments as for `readiness`."""
+    """Return whether the instance is up to date, or a live run is updating it; arguments as for `readiness`."""
     ready = readiness(application, graph, asked)
     if ready.state is not UpdateState.UPDATING:
         return replace(ready, kind=ProbeKind.STARTUP)

@@ -1,7 +1,7 @@
-"""Rows and files that did not match before an update: they are told, and do not count against it.
+"""Rows and files that did not match before an update: they are reported, and do not fail it.
 
-A missing file is known by its row and by its path, a stray by its path and by its inode, so that what an update renames
-stays known. Memory stays flat: the names lie in a temporary SQLite database, eight bytes each.
+A missing file is recognised by its row and by its path, a stray by its path and by its inode, so that renamed files
+stay known. Memory stays constant: the names are in a temporary SQLite database, eight bytes each.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from fietsupdate.model.templates import encoded
 
 
 class KnownDamage:
-    """What was found before.
+    """The findings before an update.
 
     Args:
-        names: What an earlier run has written down.
+        names: The names that an earlier run has recorded.
     """
 
     def __init__(self, names: Iterable[int] = ()) -> None:
@@ -31,30 +31,30 @@ class KnownDamage:
         self._database.execute("CREATE TABLE known (name INTEGER PRIMARY KEY)")
         self._database.executemany("INSERT OR IGNORE INTO known VALUES (?)", ((name,) for name in names))
         self.count = 0
-        """How many findings were taken."""
+        """The number of findings that were added."""
 
     def close(self) -> None:
-        """Forget everything."""
+        """Remove everything."""
         self._database.close()
 
     def take(self, finding: Finding, root: Path) -> None:
-        """Take a finding.
+        """Add a finding.
 
         Args:
-            finding: What was found.
-            root: The root that it lies in.
+            finding: The finding.
+            root: The root of its file.
         """
         self.count += 1
         names = ((name,) for name in _names(finding, root))
         self._database.executemany("INSERT OR IGNORE INTO known VALUES (?)", names)
 
     def has(self, finding: Finding, root: Path) -> bool:
-        """Return whether a finding was taken, by any of its names."""
+        """Return whether a finding was added, by any of its names."""
         statement = "SELECT 1 FROM known WHERE name = ?"
         return any(self._database.execute(statement, (name,)).fetchone() for name in _names(finding, root))
 
     def names(self, most: int) -> tuple[int, ...]:
-        """Return the first names, to be written down."""
+        """Return the first names, for the record of the transaction."""
         return tuple(name for (name,) in self._database.execute("SELECT name FROM known LIMIT ?", (most,)))
 
 

@@ -1,8 +1,8 @@
-"""Rows and files around the updates of one run: what did not match before is told, what an update makes so fails it.
+"""Compare rows and files around the updates of one run: earlier damage is reported, new damage fails the update.
 
 Names and sizes are compared before the first change, and inside of the transaction of each update, before its commit. A
-declaration that an update makes anew is also looked at before the update, where its tables are there already: an
-application that begins to declare does not fail for damage of years ago.
+reference that an update declares for the first time is compared before the update, too, if its tables exist already: an
+application that begins to declare references does not fail because of old damage.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from fietsupdate.model.references import Finding, FindingKind
 from fietsupdate.planning.references import Declarations, contradiction, valid_at
 
 MOST_NAMED = 5
-"""Findings that a message names."""
+"""The most findings that a message names."""
 MOST_GIVEN = 100
-"""Findings that the details of an error hold, for programs."""
+"""The most findings in the details of an error."""
 UNKNOWN_BEFORE = " What matched before this update was interrupted is not known, so this fails nothing."
 
 Tell = Callable[[str], object]
@@ -41,19 +41,19 @@ class RunAudit:
 
     Args:
         instance: The instance.
-        tip: Where it stands.
+        tip: Its position.
     """
 
     instance: Context
     tip: Tip
     _known: KnownDamage | None = None
-    """What did not match before the next step; ``None`` before the first one."""
+    """The damage before the next step; ``None`` before the first one."""
     _now: Declarations | None = None
-    """What was valid when these were found."""
+    """The declarations that were valid when that damage was found."""
     _only_warns: str = ""
-    """Why the step that runs is not failed by what is found; "" where it is."""
+    """Why the running step only warns about findings; "" if they fail it."""
     _is_used: bool = field(init=False)
-    """Whether any script declares anything, and anybody wants to know."""
+    """Whether any script declares anything, and the policy requires a comparison."""
 
     def __post_init__(self) -> None:
         declares = any(update.declares for update in self.instance.graph.updates.values())
@@ -61,17 +61,17 @@ class RunAudit:
 
     @property
     def policy(self) -> AuditPolicy:
-        """What is done about rows and files that do not match."""
+        """The policy for rows and files that do not match."""
         return self.instance.application.config.audit
 
     def before(self, visit: Visit, step: Step, notes: Notes, tell: Tell, *, resumed: bool) -> None:
-        """Look at what does not match before a step changes anything.
+        """Collect the damage that exists before a step changes anything.
 
         Args:
             visit: The visit in which the step begins.
             step: The step.
-            notes: Those of its open transaction.
-            tell: Takes the text of a warning.
+            notes: The notes of its open transaction.
+            tell: Called with the text of a warning.
             resumed: Whether the step was begun, and changed something, in an earlier run.
         """
         self._only_warns = ""
@@ -94,12 +94,12 @@ class RunAudit:
             notes.note_damage(known.names(MOST_DAMAGE + 1))
 
     def after(self, visit: Visit, step: Step, tell: Tell) -> None:
-        """Compare what a step has made, before it is committed.
+        """Compare rows and files after a step, before it is committed.
 
-        Where two heads contradict each other between the steps of a plan, nothing is compared until the merge.
+        If two heads contradict each other between the steps of a plan, nothing is compared until the merge.
 
         Raises:
-            RowsAndFilesError: Something does not match that matched before.
+            RowsAndFilesError: A row and its file do not match, which did before.
         """
         then = self._valid_after(step)
         if not self._is_used or then is None:
@@ -113,7 +113,7 @@ class RunAudit:
                 news += [finding] if len(news) < MOST_GIVEN else []
             following.take(finding, self._root(finding))
         known.close()
-        following.count = 0  # they are told already
+        following.count = 0  # they are reported already
         self._known, self._now = following, then
         if not count:
             return
@@ -123,19 +123,19 @@ class RunAudit:
         tell(f"{error.message}{self._only_warns}")
 
     def close(self) -> None:
-        """Forget everything."""
+        """Remove everything."""
         self._forget()
 
     # -- parts
 
     def _valid_before(self) -> Declarations:
-        """Return what was valid when `_known` was found or, where nothing was looked for yet, what is valid now."""
+        """Return the declarations of the damage in `_known` or, before the first step, those that are valid now."""
         if self._now is None:
             return self._decided(self.tip.applied.ids) or Declarations()
         return self._now
 
     def _valid_after(self, step: Step) -> Declarations | None:
-        """Return what is valid after a step; ``None`` where two heads contradict each other."""
+        """Return the declarations that are valid after a step; ``None`` if two heads contradict each other."""
         applied, own = self.tip.applied.ids, {step.update.update_id}
         if step.direction is not Direction.VERSION:
             applied = applied | own if step.direction is Direction.UP else applied - own
@@ -163,7 +163,7 @@ class RunAudit:
             yield from compared.findings()
 
     def _of_new(self, visit: Visit, now: Declarations, then: Declarations) -> Iterator[Finding]:
-        """Yield what does not match before a step by what it is about to declare, and was not declared before.
+        """Yield the damage before a step according to references that the step is about to declare for the first time.
 
         A reference that most rows do not fulfil yet is one that the step itself makes true: it excuses no missing file.
         """
@@ -184,7 +184,7 @@ class RunAudit:
             yield from (one for one in findings if one.kind is not FindingKind.MISSING or missing * 2 <= rows)
 
     def _recall(self, notes: Notes) -> None:
-        """Take up what the run has written down that began the step."""
+        """Take over the damage that was recorded by the run that began the step."""
         names = notes.damage
         self._forget()
         self._known = KnownDamage(names or ())
@@ -207,7 +207,7 @@ def _before(count: int) -> str:
 
 
 def _failed(step: Step, news: list[Finding], count: int) -> RowsAndFilesError:
-    """Make the error of a step after which rows and files do not match."""
+    """Return the error of a step after which rows and files do not match."""
     update_id = step.update.update_id
     named = [f"{finding.kind} {finding}" for finding in news[:MOST_NAMED]]
     more = f"; and {count - len(named)} more" if count > len(named) else ""
@@ -228,4 +228,4 @@ def _failed(step: Step, news: list[Finding], count: int) -> RowsAndFilesError:
 
 
 def _silent(*_: object) -> None:
-    """Take what a hook tells while it names files: it is called several times in a run."""
+    """Ignore the events of a hook that yields references: it is called several times in a run."""

@@ -1,4 +1,4 @@
-"""Counts what a copy of a tree takes, before it begins."""
+"""Measure what a copy of a tree will take, before it begins."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class Earlier(Protocol):
     """An earlier copy of the same trees, whose files a new copy can share."""
 
     def enter(self, root: str, folder: str) -> None:
-        """Go to a folder of a root; what follows is about files in it."""
+        """Change to a folder of a root; the other methods then refer to files in it."""
 
     def find(self, name: str, status: os.stat_result) -> FileRecord | None:
-        """Return the record of a file that has not changed since, else ``None``; a name is asked for once."""
+        """Return the record of a file that has not changed since, else ``None``; each name is requested once."""
 
     def link(self, name: str, status: os.stat_result, dest: str) -> FileRecord | None:
-        """Make `dest` another name of the earlier copy of a file that has not changed; ``None`` for one that has."""
+        """Link `dest` to the earlier copy of an unchanged file; return ``None`` for a changed one."""
 
 
 def measure(
@@ -68,7 +68,7 @@ def measure(
 
 
 class _Counted:
-    """The files that are copied, with the content of each counted once for all of its names."""
+    """The files that are copied; the content of each counts once for all of its names."""
 
     def __init__(self, earlier: Earlier | None, several: Collection[tuple[int, int]] | None) -> None:
         self._earlier, self._several = earlier, several
@@ -76,11 +76,11 @@ class _Counted:
         self.size = 0
 
     def add(self, entry: os.DirEntry[str]) -> bool:
-        """Count an entry that is no folder; return whether it is copied, not linked."""
+        """Count an entry that is no folder; return whether it must be copied instead of linked."""
         try:
             status = entry.stat(follow_symlinks=False)
         except FileNotFoundError:
-            return True  # it may come back
+            return True  # the file may come back
         if self._earlier is not None and status.st_nlink == 1 and self._earlier.find(entry.name, status) is not None:
             return False
         self.size += self._content(status)

@@ -1,4 +1,4 @@
-"""Which file system is full, how much of it is free, and how much is needed, for the administrator."""
+"""Find out which file system is full, how much of it is free, and how much is needed, for the administrator."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from fietsupdate.errors import UNCHANGED, FietsupdateError, FilesError, causes
 from fietsupdate.filesystem.posix.durable import DISK_FULL
 
 BLOCK = 4096
-"""Bytes that a file takes beside its content, as an estimate."""
+"""The bytes that a file takes in addition to its content, as an estimate."""
 
 RESERVE = 64 << 20
-"""Bytes that a copy must leave free at the least."""
+"""The fewest bytes that a copy must leave free."""
 
 INODES_LEFT = 1000
-"""Files that must still be possible beside a copy: journals, logs, the application's own."""
+"""The files that must still be possible in addition to a copy: journals, logs, the application's own."""
 
 SHARE = 20
 """A large copy must leave free one byte for this many of its own."""
 
 
 def reserve_of(size: int) -> int:
-    """Return how many bytes must stay free beside a copy of this size."""
+    """Return how many bytes must stay free in addition to a copy of this size."""
     return max(RESERVE, size // SHARE)
 
 
@@ -32,15 +32,15 @@ def mib(size: int) -> int:
 
 
 def room(path: Path) -> int:
-    """Return how many bytes this user may still write to the file system of a folder, or of the first above it."""
+    """Return how many bytes this user may still write in a folder, or in the first existing folder above it."""
     found = os.statvfs(standing(path))
     return found.f_bavail * found.f_frsize
 
 
 def inodes(path: Path) -> int | None:
-    """Return how many files this user may still make in the file system of a folder, or of the first above it.
+    """Return how many files this user may still make in a folder, or in the first existing folder above it.
 
-    ``None`` where the file system sets no limit: btrfs and others report no inodes at all (statvfs(3), ``f_files``).
+    ``None`` if the file system sets no limit: btrfs and others report no inodes at all (statvfs(3), ``f_files``).
     """
     found = os.statvfs(standing(path))
     return found.f_favail if found.f_files else None
@@ -69,7 +69,7 @@ def refuse_few_inodes(what: str, folder: Path, count: int, *, stands: str = UNCH
 
 
 def standing(path: Path) -> Path:
-    """Return a folder, or the first above it that is there."""
+    """Return a folder, or the first existing one above it."""
     while not path.is_dir():
         path = path.parent
     return path

@@ -1,4 +1,4 @@
-"""What an orchestrator asks, and how it is answered."""
+"""The probes of an orchestrator, and the answers."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from fietsupdate.model.run_state import RunView
 
 
 class ProbeKind(enum.StrEnum):
-    """The questions, by the names that Kubernetes gives them."""
+    """The probes, by the names that Kubernetes gives them."""
 
     LIVENESS = "liveness"
-    """Does what runs still live?"""
+    """Is the running command still alive?"""
     READINESS = "readiness"
     """May the application serve?"""
     STARTUP = "startup"
@@ -22,13 +22,13 @@ class ProbeKind(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """The answer to one question."""
+    """The answer to one probe."""
 
     kind: ProbeKind
     passed: bool
     reason: str
-    """Why, in a few words; "" where `run` says it."""
+    """The reason in a few words; "" if `run` contains it."""
     state: UpdateState | None = None
-    """The state of the instance as far as it was looked at; ``None`` where it was not."""
+    """The state of the instance as far as it was determined; ``None`` if it was not."""
     run: RunView | None = None
-    """The run that another process is at, as far as it tells."""
+    """The run of another process, as far as it reports."""

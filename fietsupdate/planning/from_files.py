@@ -1,6 +1,6 @@
-"""Judges an instance by its files alone: the data directory and the update scripts, without the database.
+"""Judge an instance by its files alone: the data directory and the update scripts, without the database.
 
-It says ``okay`` only where `fietsupdate.planning.diagnosis` says so for a database that fits these files.
+The result is ``okay`` only if `fietsupdate.planning.diagnosis` has the same result for a database that fits the files.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def _position(graph: Graph, files: FilesView, installed: str) -> tuple[UpdateSta
 
 
 def _version(files: FilesView, installed: str) -> tuple[UpdateState, str]:
-    """Compare the installed version with the recorded one. Which hooks there are is not known without their modules."""
+    """Compare the installed version with the recorded one. The hooks are unknown, as their modules are not loaded."""
     seen = recorded(files.entries)
     if not installed or not seen.version:
         return UpdateState.OKAY, ""

@@ -119,7 +119,7 @@ def _patterns(value: object, line: int, faults: list[Fault]) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Declarations:
-    """Everything that is valid at a position of an instance, each part with the update that declares it."""
+    """All valid declarations at a position of an instance, each with the update that makes it."""
 
     rules: tuple[tuple[ReferenceRule, Update], ...] = ()
     """The references."""
@@ -138,7 +138,7 @@ class Declarations:
         return tuple(dict.fromkeys(pattern for pattern, _ in self.owners))
 
     def has_all_of(self, other: Declarations) -> bool:
-        """Return whether everything of another one is declared here, too, by whatever update."""
+        """Return whether all declarations of another position are valid here, too, whichever update makes them."""
         rules = {rule for rule, _ in self.rules}.issuperset(rule for rule, _ in other.rules)
         return rules and set(self.owned).issuperset(other.owned) and set(self.hooks).issuperset(other.hooks)
 

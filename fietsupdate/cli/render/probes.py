@@ -1,4 +1,4 @@
-"""What a probe answers: one line, or a JSON document."""
+"""The answers of probes: one line, or a JSON document."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from fietsupdate.cli.render import working
 from fietsupdate.model.probes import Probe
 
 WORDS = {"liveness": ("alive", "hung"), "readiness": ("ready", "not ready"), "startup": ("started", "not started")}
-"""How each probe says yes and no."""
+"""The positive and the negative answer of each probe."""
 
 
 def line(answer: Probe) -> str:

@@ -96,7 +96,7 @@ class Group:
         """Check that all paths lie where a transaction may have paths, as `Record.check_paths` does.
 
         Raises:
-            ValueError: A path lies elsewhere; names the path.
+            ValueError: The message names a path that is not.
         """
         owns = {Do.MOVE: ("", ""), Do.REMOVE: ("", "vault")}.get(self.do, ("drafts", ""))
         for own, folder, names in zip(owns, (self.folder, self.other), (self.names, self.others), strict=True):
@@ -170,10 +170,10 @@ class Columns:
             raise ValueError("not an undo record") from error
 
     def check_paths(self, txn: str) -> None:
-        """Check that all paths lie where a transaction may have paths, whoever wrote the record (invariant 12).
+        """Check that all paths are where a transaction may have paths; the record may be forged (invariant 12).
 
         Raises:
-            ValueError: A path lies elsewhere; names the path.
+            ValueError: The message names a path that is not.
         """
         for group in self.groups:
             group.check_paths(txn)

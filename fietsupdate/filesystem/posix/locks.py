@@ -1,4 +1,4 @@
-"""How the system's locks are looked at and taken; see `fietsupdate.filesystem.lock`, which says why these."""
+"""Inspect and take the locks of the system; `fietsupdate.filesystem.lock` explains the choice of locks."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import os
 import struct
 
 SET: int | None = getattr(fcntl, "F_OFD_SETLK", None)
-"""The command for fcntl(2) that takes a lock; ``None`` where locks are those of flock(2)."""
+"""The command for fcntl(2) that takes a lock; ``None`` if the locks are those of flock(2)."""
 _GET: int = getattr(fcntl, "F_OFD_GETLK", fcntl.F_GETLK)
 _LINUX = SET is not None
 
 
 def is_taken(descriptor: int) -> bool:
-    """Return whether another open file description has a lock on this file, or folder."""
+    """Return whether another open file description holds a lock on this file or folder."""
     try:
         answer = fcntl.fcntl(descriptor, _GET, packed(fcntl.F_WRLCK))
     except OSError:
