@@ -1,4 +1,4 @@
-"""The commands for files that no row names: put away, shown, brought back, deleted for good."""
+"""The commands for files that no row names: put away, list, release, delete for good."""
 
 from __future__ import annotations
 
@@ -98,9 +98,9 @@ def quarantine_release(
     as_root: AsRoot = False,
     as_json: Events = False,
 ) -> int:
-    """Bring files back from quarantine, with the modes and times that they and their folders had.
+    """Bring files back from quarantine, with the former modes and times of files and folders.
 
-    Nothing is replaced: a file whose path is taken stays in quarantine, and is named.
+    No existing file is replaced: a file whose path is taken stays in quarantine, and is reported.
     """
     from fietsupdate.cli.change import seconds
     from fietsupdate.cli.render import quarantines as render
@@ -125,7 +125,7 @@ def quarantine_purge(
     as_root: AsRoot = False,
     as_json: Events = False,
 ) -> int:
-    """Delete what is in quarantine for good: what is older than an age, or what is named."""
+    """Delete the content of quarantines for good: those older than an age, or named ones."""
     from fietsupdate.cli.change import seconds
     from fietsupdate.cli.render import quarantines as render
     from fietsupdate.commands.quarantines import age

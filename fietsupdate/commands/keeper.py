@@ -69,7 +69,7 @@ class Keeper(Author):
     # -- quarantine
 
     def quarantine_plan(self, strays: int | None = None, *, as_root: bool = True) -> StrayFiles:
-        """Name the files that `quarantine` would move, and raise its refusals. Changes nothing."""
+        """Return the files that `quarantine` would move, and raise its refusals. Changes nothing."""
         from fietsupdate.commands.quarantine import check
 
         with self._run(as_root=as_root) as run:
@@ -83,17 +83,17 @@ class Keeper(Author):
         lock_timeout: float | None = None,
         as_root: bool = False,
     ) -> Quarantined:
-        """Put the files into quarantine that are owned, and that no row names.
+        """Put the owned files that no row names into quarantine.
 
         Args:
-            strays: How many they are, exactly; needed where more than a tenth of the owned files would go.
-            on_event: Told of everything that happens.
+            strays: The exact number of those files; required if more than a tenth of the owned files would be moved.
+            on_event: Called with every event.
             lock_timeout: Seconds to wait for another updater; ``None`` as configured.
-            as_root: Whether root may work on somebody else's data directory.
+            as_root: Whether root may work on another user's data directory.
 
         Raises:
-            RefusedError: A table that names files is empty, a root looks unmounted, or the number is another one.
-            FietsupdateError: What went wrong; nothing was changed.
+            RefusedError: A table that names files is empty, a root looks unmounted, or the number differs.
+            FietsupdateError: The command failed; nothing was changed.
         """
         from fietsupdate.commands.quarantine import quarantine
 
@@ -101,10 +101,10 @@ class Keeper(Author):
             return quarantine(run, strays)
 
     def quarantines(self, name: str | None = None) -> QuarantineList:
-        """Say what is in quarantine, newest first; with a name, which files are in that one. No database is needed.
+        """Return the quarantines, newest first; with a name, that one with its files. No database is needed.
 
         Raises:
-            UsageError: There is none of this name.
+            UsageError: No quarantine has this name.
         """
         from fietsupdate.commands.quarantines import listed
 
@@ -119,16 +119,16 @@ class Keeper(Author):
         lock_timeout: float | None = None,
         as_root: bool = False,
     ) -> ReleasedFiles:
-        """Bring files back from quarantine; a file whose path is taken stays there, and is named.
+        """Release files from quarantine; a file whose path is taken stays there, and is reported.
 
         Args:
             words: Names of quarantines, and paths as for `restore_files`; none for everything.
-            on_event: Told of everything that happens.
+            on_event: Called with every event.
             lock_timeout: Seconds to wait for another updater; ``None`` as configured.
-            as_root: Whether root may work on somebody else's data directory.
+            as_root: Whether root may work on another user's data directory.
 
         Raises:
-            FietsupdateError: What went wrong; nothing was changed.
+            FietsupdateError: The release failed; nothing was changed.
         """
         from fietsupdate.commands.quarantines import release
 
@@ -136,7 +136,7 @@ class Keeper(Author):
             return release(run, words)
 
     def purge_plan(self, older_than: timedelta | None = None, names: Sequence[str] = ()) -> Purged:
-        """Name the quarantines that `purge` would delete. Changes nothing; no database is needed."""
+        """Return the quarantines that `purge` would delete. Changes nothing; no database is needed."""
         from fietsupdate.commands.quarantines import purgeable
 
         with activated(self.config) as site:
@@ -154,14 +154,14 @@ class Keeper(Author):
         """Delete quarantines for good.
 
         Args:
-            older_than: Delete those that were made before so much time; ``None`` for those that are named only.
-            names: Delete these; with `older_than`, only those of them that are older.
-            on_event: Told of everything that happens.
+            older_than: Delete quarantines of at least this age; ``None`` for the named ones only.
+            names: Delete these; with `older_than`, only the old ones among them.
+            on_event: Called with every event.
             lock_timeout: Seconds to wait for another updater; ``None`` as configured.
-            as_root: Whether root may work on somebody else's data directory.
+            as_root: Whether root may work on another user's data directory.
 
         Raises:
-            FietsupdateError: What went wrong; what was not deleted is whole.
+            FietsupdateError: The deletion failed; every quarantine that was not deleted is complete.
         """
         from fietsupdate.commands.quarantines import purge
 

@@ -1,7 +1,7 @@
-"""Puts the files that no row names into quarantine. No row changes, and every file can be brought back.
+"""Put the files that no row names into quarantine. No row changes, and every file can be brought back.
 
-What is compared is read twice under the lock: before anything moves, and again when all is moved and nothing is ended.
-Where a row names a file then that it did not lack before, everything moves back.
+Rows and files are compared twice under the lock: before any file moves, and again after all have moved, before the
+transaction ends. If a row then misses a file that it did not miss before, everything moves back.
 """
 
 from __future__ import annotations
@@ -30,37 +30,37 @@ class StrayFiles:
     """The files that `quarantine` would move."""
 
     files: tuple[str, ...]
-    """Those of further roots as ``NAME:PATH``."""
+    """The files, in further roots as ``NAME:PATH``."""
     owned: int
-    """All owned files, these among them."""
+    """The number of owned files, including these."""
 
 
 @dataclass(frozen=True, slots=True)
 class Quarantined:
-    """What was put into quarantine."""
+    """The files that were put into quarantine."""
 
     name: str
-    """What the quarantine is called; "" where there was nothing to move."""
+    """The name of the quarantine; "" if there was nothing to move."""
     files: int
     bytes: int
     gone: tuple[str, ...]
-    """What was a stray when it was looked for, and was not there any more when it was to be moved."""
+    """The strays that were found, but did not exist any more when they were to be moved."""
 
 
 def check(run: Run, typed: int | None) -> StrayFiles:
-    """Say what `quarantine` would move, and refuse what it would refuse; change nothing.
+    """Return what `quarantine` would move, and refuse what it would refuse; change nothing.
 
     Args:
         run: The instance.
-        typed: The number of strays, which lets more than a tenth of the owned files go.
+        typed: The number of strays, if it was typed: it lets more than a tenth of the owned files go.
 
     Raises:
-        FietsupdateError: What stands against it.
+        FietsupdateError: The obstacle.
     """
     run.check_hands()
     seen = run.inspect()
     transaction = seen.files.transaction
-    if transaction is None or not transaction.files_only:  # under the lock that is settled first
+    if transaction is None or not transaction.files_only:  # under the lock it is settled first
         _refuse_state(seen)
     found = strays.find(run, seen)
     strays.refuse(found, typed)
@@ -75,7 +75,7 @@ def quarantine(run: Run, typed: int | None) -> Quarantined:
         typed: As for `check`.
 
     Raises:
-        FietsupdateError: What went wrong; nothing was changed.
+        FietsupdateError: The command failed; nothing was changed.
     """
     with run.interruptible([]):
         run.check_hands()
@@ -104,7 +104,7 @@ def _moved(run: Run, seen: Inspection, found: Strays) -> Quarantined:
 
 
 class _NothingError(Exception):
-    """All strays went meanwhile: there is nothing to end."""
+    """All strays were removed meanwhile: there is nothing to end."""
 
     def __init__(self, moved: PutAway) -> None:
         super().__init__("nothing is left to move")

@@ -1,4 +1,4 @@
-"""The quarantine in words: what would go there, what is there, what came back, what was deleted."""
+"""The quarantine as text: what would be put there, what is there, what came back, what was deleted."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from fietsupdate.commands.quarantines import Held, Purged, QuarantineList, ReleasedFiles
 
 MOST = 20
-"""So many files are named for people; programs are told of all."""
+"""The most files that are named in text; JSON contains all."""
 NONE = "No strays: no owned file is without a row."
 EMPTY = "Nothing is in quarantine."
 
 
 def plan(what: StrayFiles) -> str:
-    """Say which files would be moved."""
+    """Return the files that would be moved."""
     if not what.files:
         return NONE
     lines = [f"{count(len(what.files), 'file')} of {what.owned} without a row:", *_named(what.files)]
@@ -29,12 +29,12 @@ def plan(what: StrayFiles) -> str:
 
 
 def plan_document(what: StrayFiles) -> dict[str, Any]:
-    """Describe the same for programs."""
+    """Return the same as JSON values."""
     return {"strays": len(what.files), "owned": what.owned, "files": [*what.files]}
 
 
 def moved(done: Quarantined) -> str:
-    """Say what was moved."""
+    """Return what was moved."""
     gone = [f"Not there any more when it was to be moved: {on_one_line(name)}" for name in done.gone]
     if not done.name:
         return "\n".join([NONE, *gone] if not done.gone else gone)
@@ -43,19 +43,19 @@ def moved(done: Quarantined) -> str:
 
 
 def shown(there: QuarantineList) -> str:
-    """Show what is in quarantine."""
+    """Return the content of the quarantine."""
     lines = [line for one in there.quarantines for line in _held(one)]
     lines += [f"{folder}: cannot be read as a quarantine, {reason}." for folder, reason in there.damaged.items()]
     return "\n".join(lines) or EMPTY
 
 
 def document(there: QuarantineList) -> dict[str, Any]:
-    """Describe the same for programs."""
+    """Return the same as JSON values."""
     return {"quarantines": [_document(one) for one in there.quarantines], "damaged": dict(there.damaged)}
 
 
 def released(done: ReleasedFiles) -> str:
-    """Say what came back, and what stays."""
+    """Return what came back, and what stays."""
     lines = [f"{count(done.files, 'file')}, {size(done.bytes)}, brought back."]
     if done.occupied:
         lines += ["Stays in quarantine, as something else is at its path:", *_named(done.occupied)]
@@ -63,7 +63,7 @@ def released(done: ReleasedFiles) -> str:
 
 
 def purgeable(what: Purged) -> str:
-    """Say what would be deleted for good."""
+    """Return what would be deleted for good."""
     if not what.quarantines:
         return "Nothing in quarantine is that old."
     lines = [line for one in what.quarantines for line in _held(one)]
@@ -71,7 +71,7 @@ def purgeable(what: Purged) -> str:
 
 
 def purge_document(what: Purged) -> dict[str, Any]:
-    """Describe the same for programs."""
+    """Return the same as JSON values."""
     return {
         "quarantines": [_document(one) for one in what.quarantines],
         "files": what.files,
@@ -80,7 +80,7 @@ def purge_document(what: Purged) -> dict[str, Any]:
 
 
 def purged(done: Purged) -> str:
-    """Say what was deleted."""
+    """Return what was deleted."""
     if not done.quarantines:
         return "Nothing in quarantine is that old."
     names = ", ".join(one.name for one in done.quarantines)

@@ -23,9 +23,9 @@ from fietsupdate.filesystem.posix.metadata import Seen
 from fietsupdate.model.readback import parsed
 
 START = b'{"do":"columns",'
-"""How such a line of the journal begins."""
+"""The beginning of such a line in the journal."""
 KINDS = frozenset({Do.MOVE, Do.REMOVE, Do.CREATE, Do.REPLACE})
-"""The changes that can stand in columns."""
+"""The kinds of changes that can be written in columns."""
 NO_NAMES = frozenset({"", ".", "..", HOME})
 """Names that no file of a script has."""
 _NUMBERS = re.compile("([0-9a-f]{1,16}/)*[0-9a-f]{1,16}")
@@ -47,9 +47,9 @@ class Group:
     others: Sequence[str]
     """The names in the other folder, one for each of the names."""
     looks: Looks
-    """What the files in the first folder look like before the change."""
+    """The attributes of the files in the first folder before the change."""
     old: Looks | None = None
-    """REPLACE: what the files look like that are replaced."""
+    """REPLACE: the attributes of the replaced files."""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -74,7 +74,7 @@ class Group:
 
     @classmethod
     def of(cls, values: Any) -> Group:
-        """Read a group back.
+        """Return a group from JSON values.
 
         Raises:
             ValueError: The values are no group.
@@ -93,7 +93,7 @@ class Group:
         return group
 
     def check_paths(self, txn: str) -> None:
-        """Check that all paths lie where a transaction may have paths, as `Record.check_paths` does.
+        """Check that all paths are where a transaction may have paths, as `Record.check_paths` does.
 
         Raises:
             ValueError: The message names a path that is not.
@@ -120,10 +120,10 @@ class Columns:
     groups: tuple[Group, ...]
 
     is_alone = True
-    """As `Record.is_alone`: nothing else happens between the same two syncs, so their names need not be compared."""
+    """As in `Record.is_alone`: nothing else happens between the same two syncs, so their names need not be compared."""
 
     path = ""
-    """The root: they have no path of their own."""
+    """The root: such a record has no path of its own."""
 
     def __len__(self) -> int:
         return sum(map(len, self.groups))
@@ -145,7 +145,10 @@ class Columns:
         return record
 
     def names(self) -> list[str]:
-        """Return all names of a few files; of many, so many that their file systems are synced, and each folder."""
+        """Return all names of a few files.
+
+        Of many files only some, so that their file systems and folders are synced.
+        """
         few = [name for record in islice(self, durable.MANY) for name in record.names()]
         return [*few, *(name for record in self.first() for name in record.names())]
 
@@ -155,7 +158,7 @@ class Columns:
 
     @classmethod
     def from_json(cls, line: bytes) -> Columns:
-        """Read a record back.
+        """Return a record from its line.
 
         Raises:
             ValueError: The line is not such a record.
