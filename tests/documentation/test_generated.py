@@ -1,4 +1,4 @@
-"""What is written from the program, beside the reference: the page of error codes, and the manual page."""
+"""Pages made from the program, beside the reference: error codes, the Python API, the manual page."""
 
 import re
 import shutil
@@ -6,6 +6,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
+import fietsupdate
 
 TOP = Path(__file__).resolve().parents[2]
 RUN = "run: python docs/tools/generate_reference.py"
@@ -29,6 +31,16 @@ def test_every_code_that_is_set_on_one_error_is_on_the_page(tools):
     """Codes of classes are found by themselves; these are looked for in the source."""
     sources = "\n".join(path.read_text(encoding="utf-8") for path in (TOP / "fietsupdate").rglob("*.py"))
     assert set(re.findall(r'^ +\w+\.code = "(\w+)"', sources, re.MULTILINE)) == set(tools["errors"].OWN)
+
+
+def test_every_public_name_and_every_call_of_the_updater_is_on_the_page():
+    """Errors are there by their module."""
+    page = (TOP / "docs" / "reference" / "python-api.md").read_text(encoding="utf-8")
+    shown = set(re.findall(r"auto(?:class|function):: fietsupdate\.(\w+)$", page, re.MULTILINE))
+    public = {name for name in fietsupdate.__all__ if not name.endswith(("__", "Error"))}
+    assert public - shown == set()
+    members = re.search(r"autoclass:: fietsupdate\.Updater\n   :members: (.*?)\n```", page, re.DOTALL)[1]
+    assert set(re.findall(r"\w+", members)) == {name for name in dir(fietsupdate.Updater) if not name.startswith("_")}
 
 
 def test_troff_reads_the_manual_page(tools):
