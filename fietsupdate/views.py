@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fietsupdate.model import Begun, Direction, Entry, Failure
+from fietsupdate.model import Begun, Direction, Entry, Failure, Interruptions
 
 MYSQL = frozenset({"mysql", "mariadb"})
 """SQLAlchemy's names of the dialect that MariaDB and MySQL share."""
@@ -152,6 +152,8 @@ class FilesView:
     """The maintenance file, if a run has created it and it still exists."""
     failure: Failure | None = None
     """The last run that failed, if none has succeeded since."""
+    interruptions: Interruptions | None = None
+    """How often an update was interrupted before, if no run has succeeded since."""
     warnings: tuple[str, ...] = ()
     """The warnings of a run that did not reach its end."""
     way_back: str = ""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from fietsupdate.commands import notes
 from fietsupdate.commands.inspection import Inspection
 from fietsupdate.commands.replan import concurrent_change, without_replanning
 from fietsupdate.commands.run import Run
 from fietsupdate.engine.executor import Executor
 from fietsupdate.errors import FietsupdateError, RefusedError
-from fietsupdate.filesystem import last_failure
 from fietsupdate.filesystem.journal import cleanup
 from fietsupdate.model import Direction, Event, Plan, Report
 from fietsupdate.model.clock import now
@@ -33,7 +33,7 @@ def recover(run: Run, *, accept: bool, purge: bool) -> Report:
             before = executor.tip.current
             if accept:
                 without_replanning(executor.accept)
-                last_failure.forget(run.application.data_dir)
+                notes.forget(run.application.data_dir)
             elif inspection.database.begun is not None:
                 raise _unfinished(inspection)
             if purge:

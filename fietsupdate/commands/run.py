@@ -13,6 +13,7 @@ from pathlib import Path
 from fietsupdate.backup import restore_journal
 from fietsupdate.backup.automatic import AutomaticBackup
 from fietsupdate.backup.restorer import Restorer
+from fietsupdate.commands import notes
 from fietsupdate.commands.inspection import Inspection, inspect_instance
 from fietsupdate.commands.maintenance import check_service, maintenance_mode, without_stale_file
 from fietsupdate.commands.replan import concurrent_change, refuse_another
@@ -263,8 +264,7 @@ class Run:
             with self._failure_noted():
                 yield
             if command in ENDS_FAILURE:
-                last_failure.forget(self.application.data_dir)
-                warned.forget(self.application.data_dir)
+                notes.forget(self.application.data_dir)
 
     @contextlib.contextmanager
     def _failure_noted(self) -> Iterator[None]:
@@ -392,6 +392,7 @@ class Run:
         if settled.outcome is not Outcome.BEGUN:
             names = {"update_id": files.header.update_id, "txn": files.header.txn}
             context.tell("recovered", settled.outcome.value, settled.details, **names)
+            notes.count_interruption(context, files.header, settled.outcome)
         return self.inspect()
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from fietsupdate.filesystem import last_failure, run_warnings
+from fietsupdate.filesystem import interruptions, last_failure, run_warnings
 from fietsupdate.filesystem.journal import header
 from fietsupdate.filesystem.layout import ledger_file
 from fietsupdate.filesystem.lock import holder
@@ -57,6 +57,7 @@ def inspect_files(data_dir: Path, version_file: str) -> FilesView:
         unreadable_header=unreadable_header,
         maintenance=left_behind(data_dir),
         failure=last_failure.noted(data_dir),
+        interruptions=interruptions.noted(data_dir),
         warnings=run_warnings.kept(data_dir),
     )
 

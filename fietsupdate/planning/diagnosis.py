@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from fietsupdate.model import Begun, Direction, Problem, Status, Update, UpdateState, fingerprint
+from fietsupdate.model import Begun, Direction, Interruptions, Problem, Status, Update, UpdateState, fingerprint
 from fietsupdate.planning import file_problems, problems, script_problems
 from fietsupdate.planning.graph import Graph
 from fietsupdate.planning.history import PairingKind, closed, current_of, last_entries, unknown_of
@@ -171,6 +171,8 @@ def _findings(
     tree = RevisionTree.of(database, graph)
     if not unknown and not files.transaction and (place.pairing.kind in SETTLED or place.adoption):
         yield from _consistency(graph, tree, database, files, place)
+    if again := file_problems.interrupted_again(interruptions_of(files)):
+        yield UpdateState.OKAY, again
     for problem in _remarks(graph, tree, database, files, place):
         yield UpdateState.OKAY, problem
 
@@ -195,6 +197,15 @@ def _interruptions(
     elif not begun:
         committed = bool(database.entries) and database.entries[-1].txn == transaction.txn
         yield UpdateState.INTERRUPTED, problems.open_transaction(transaction, committed=committed)
+
+
+def interruptions_of(files: FilesView) -> Interruptions | None:
+    """Return how often an update was interrupted; a transaction that lies open was interrupted once more."""
+    before, transaction = files.interruptions, files.transaction
+    if transaction is None or files.holder is not None or transaction.files_only:
+        return before
+    times = before.times if before is not None and before.update_id == transaction.update_id else 0
+    return Interruptions(transaction.update_id, times + 1)
 
 
 def _doubt(transaction: OpenTransaction, database: DatabaseView) -> str:

@@ -88,3 +88,36 @@ def test_a_note_that_cannot_be_written_hides_nothing(tmp_path):
     last_failure.note(tmp_path / "missing", Failure("", "", "", "", "the cause"))
     last_failure.forget(tmp_path / "missing")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_update_that_is_killed_again_and_again_says_so(make_project):
+    """Status does while it lies open, the next run does, and a success ends it."""
+    project = notes(make_project(kind=SQLITE), 1)
+    project.run("update", "--yes").succeeded()
+    kill = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+    script = project.update("v2", "v1", "r1", up_post=kill)
+
+    def codes():
+        return [problem["code"] for problem in project.run("status", "--json").json["problems"]]
+
+    assert project.run("update", "--yes").code == -9
+    assert codes() == ["interrupted"]
+    assert project.run("update", "--yes").code == -9
+    assert codes() == ["interrupted", "interrupted_again"]
+    recovered = project.run("recover").succeeded()
+    assert "The update v2 was interrupted 2 times since a run succeeded" in recovered.output
+    assert "startupProbe" in recovered.output
+    assert codes() == ["interrupted_again"]
+    script.write_text(script.read_text().replace(kill, "pass"))
+    project.run("update", "--yes").succeeded()
+    assert codes() == []
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", '{"update_id": "v1", "times": true}', '{"update_id": 5, "times": 3}', "x" * 5000]
+)
+def test_a_count_that_makes_no_sense_is_ignored(project, text):
+    notes(project, 1)
+    project.run("update", "--yes").succeeded()
+    (project.data / ".fietsupdate" / "interruptions").write_text(text)
+    assert project.run("status", "--json").succeeded().json["problems"] == []

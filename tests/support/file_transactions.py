@@ -58,10 +58,15 @@ def picture(root, *, inodes=True):
     return seen, sorted(sorted(group) for group in groups.values())
 
 
+NOTES = {"failure", "interruptions"}
+
+
 def ours(root):
-    """Return the paths in our own folder without the note of the last failure, which decides nothing."""
+    """Return the paths in our own folder without the notes of failures and interruptions, which decide nothing."""
     home = root / ".fietsupdate"
-    return sorted(str(path.relative_to(home)) for path in home.rglob("*") if path != home / "failure")
+    return sorted(
+        str(path.relative_to(home)) for path in home.rglob("*") if path.name not in NOTES or path.parent != home
+    )
 
 
 def plant(root):
