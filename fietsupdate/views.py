@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fietsupdate.model import Begun, Direction, Entry, Failure, Interruptions
+from fietsupdate.model import Begun, Direction, Entry, Failure
 
 MYSQL = frozenset({"mysql", "mariadb"})
 """SQLAlchemy's names of the dialect that MariaDB and MySQL share."""
@@ -125,6 +125,14 @@ class DatabaseView:
     """Branch labels of the revision tree, each with the revisions that carry it."""
     place: Whereabouts = NOWHERE
     """The database as its server identifies it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interruptions:
+    """How often one update was interrupted since a run succeeded."""
+
+    update_id: str
+    times: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from fietsupdate.errors import FilesError
 from fietsupdate.filesystem.last_failure import shown
 from fietsupdate.filesystem.layout import home
 from fietsupdate.filesystem.posix import durable, regular
-from fietsupdate.model import Interruptions
+from fietsupdate.views import Interruptions
 
 NAME = "interruptions"
 MOST_BYTES = 4096

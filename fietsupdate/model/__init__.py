@@ -302,14 +302,6 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
-class Interruptions:
-    """How often one update was interrupted since a run succeeded."""
-
-    update_id: str
-    times: int
-
-
-@dataclass(frozen=True, slots=True)
 class Failure:
     """The last run that failed; remembered until a run succeeds."""
 

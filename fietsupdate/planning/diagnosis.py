@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from fietsupdate.model import Begun, Direction, Interruptions, Problem, Status, Update, UpdateState, fingerprint
+from fietsupdate.model import Begun, Direction, Problem, Status, Update, UpdateState, fingerprint
 from fietsupdate.planning import file_problems, problems, script_problems
 from fietsupdate.planning.graph import Graph
 from fietsupdate.planning.history import PairingKind, closed, current_of, last_entries, unknown_of
@@ -21,7 +21,7 @@ from fietsupdate.planning.references import contradiction
 from fietsupdate.planning.revisions import RevisionTree
 from fietsupdate.planning.schema import revision_problems, schema_problems, tables_without_alembic, unknown_revision
 from fietsupdate.planning.target import forks
-from fietsupdate.views import DatabaseView, FilesView, OpenRestore, OpenTransaction
+from fietsupdate.views import DatabaseView, FilesView, Interruptions, OpenRestore, OpenTransaction
 
 if TYPE_CHECKING:
     from fietsupdate.planning.version_hooks import Versions

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from fietsupdate.model import Interruptions, Problem
-from fietsupdate.views import OpenTransaction
+from fietsupdate.model import Problem
+from fietsupdate.views import Interruptions, OpenTransaction
 
 
 def files_only_open(transaction: OpenTransaction) -> Problem:
