@@ -171,8 +171,6 @@ def _findings(
     tree = RevisionTree.of(database, graph)
     if not unknown and not files.transaction and (place.pairing.kind in SETTLED or place.adoption):
         yield from _consistency(graph, tree, database, files, place)
-    if again := file_problems.interrupted_again(interruptions_of(files)):
-        yield UpdateState.OKAY, again
     for problem in _remarks(graph, tree, database, files, place):
         yield UpdateState.OKAY, problem
 
@@ -181,6 +179,8 @@ def _interruptions(
     graph: Graph, database: DatabaseView, files: FilesView, versions: Versions | None
 ) -> Iterator[Finding]:
     begun, transaction = database.begun, files.transaction
+    if again := file_problems.interrupted_again(interruptions_of(files)):
+        yield UpdateState.OKAY, again
     if files.unreadable_header:
         yield UpdateState.INTERRUPTED, problems.header_unreadable(files)
     if begun:
