@@ -108,7 +108,9 @@ def test_an_update_that_is_killed_again_and_again_says_so(make_project):
     assert "The update v2 was interrupted 2 times since a run succeeded" in recovered.output
     assert "startupProbe" in recovered.output
     assert codes() == ["interrupted_again"]
-    script.write_text(script.read_text().replace(kill, "pass"))
+    script.write_text(script.read_text().replace(kill, "pass"))  # what ended it does so no longer
+    assert "v2" in project.run("rehearse").succeeded().stdout
+    assert codes() == ["interrupted_again"]
     project.run("update", "--yes").succeeded()
     assert codes() == []
 

@@ -761,6 +761,8 @@ ELSEWHERE = {
     ),
     "filesystem/transaction.py: fietsupdate recover": "test_recovery_killed_at_any_event_is_recovered",
     "commands/init.py: alembic init alembic": "test_init_without_alembic_is_refused",
+    "planning/file_problems.py: fietsupdate rehearse": "test_an_update_that_is_killed_again_and_again_says_so",
+    "planning/file_problems.py: fietsupdate update": "test_an_update_that_is_killed_again_and_again_says_so",
     "planning/planner.py: fietsupdate update {}": "test_an_interrupted_update_beside_another_head_is_resumed_by_its_id",
     "planning/problems.py: fietsupdate status": "test_without_a_look_at_the_database_nothing_is_known",
     "backup/policy.py: fietsupdate restore {}": (
