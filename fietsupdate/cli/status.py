@@ -13,12 +13,24 @@ if TYPE_CHECKING:
     from fietsupdate.cli.render.diagram import Drawing
 
 
-def status(ctx: typer.Context, *, as_json: Json = False) -> int:
+def status(
+    ctx: typer.Context,
+    *,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Follow the run that another process is at until it ends, then show this.")
+    ] = False,
+    as_json: Json = False,
+) -> int:
     """Show the position of the instance, its pending updates, and its problems."""
     from fietsupdate.cli.render import documents, text
 
     session: Session = ctx.obj
-    answer = session.updater().status(imports=True)
+    updater = session.updater()
+    if watch:
+        from fietsupdate.cli.watch import Watcher
+
+        Watcher(session.out, as_json=as_json).follow(updater.watch())
+    answer = updater.status(imports=True)
     session.answer(lambda: text.status(answer, session.out.width), lambda: documents.status(answer), as_json=as_json)
     return 0
 

@@ -7,13 +7,12 @@ long as anything changes, and is removed however the command ends.
 from __future__ import annotations
 
 import os
-import signal
 import socket
-import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
+from fietsupdate.commands.shell import exit_code
 from fietsupdate.config.application import Application
 from fietsupdate.config.config import Config
 from fietsupdate.errors import UNCHANGED, ConfigError, FilesError, RefusedError
@@ -26,12 +25,6 @@ from fietsupdate.views import LockHolder
 
 LONGEST_ANSWER = 30.0
 """The longest time in seconds that the command of `running` may take."""
-
-NO_ANSWERS = {126: "it cannot be executed", 127: "there is no such command"}
-"""Exit codes of the shell itself: they say nothing about the application."""
-
-ENDED_BY_SIGNAL = range(129, 193)
-"""The exit codes with which a shell reports that its command was killed."""
 
 
 def check_service(application: Application) -> None:
@@ -145,7 +138,7 @@ def _check_place(application: Application) -> None:
 def _refuse_while_running(config: Config) -> None:
     if not config.running:
         return
-    code, reason = _answer(config.running, config.here)
+    code, reason = exit_code(config.running, config.here, LONGEST_ANSWER)
     if reason:
         raise RefusedError.because(
             Problem(
@@ -163,29 +156,6 @@ def _refuse_while_running(config: Config) -> None:
                 "Stop it, and type the command again.",
             )
         )
-
-
-def _answer(command: str, folder: Path) -> tuple[int, str]:
-    """Run the command in a shell; return its exit code, and why that code is no answer, or "" if it is one."""
-    with subprocess.Popen(
-        ["/bin/sh", "-c", command],
-        cwd=folder,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,  # Ctrl-C is for us; and a command that hangs is killed together with its children
-    ) as shell:
-        try:
-            code = shell.wait(LONGEST_ANSWER)
-        except subprocess.TimeoutExpired:
-            return 0, f"not within {LONGEST_ANSWER:g} seconds"
-        finally:
-            if shell.poll() is None:
-                with suppress(ProcessLookupError):
-                    os.killpg(shell.pid, signal.SIGKILL)
-    if code < 0 or code in ENDED_BY_SIGNAL:
-        return code, "it was ended by a signal"
-    return code, NO_ANSWERS.get(code, "")
 
 
 def _warn(listener: Listener, text: str) -> None:

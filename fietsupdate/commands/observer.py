@@ -95,6 +95,20 @@ class Observer:
             look = probe.readiness if ProbeKind(kind) is ProbeKind.READINESS else probe.startup
             return look(application, graph, asked)
 
+    def watch(self, pause: float = 0.5) -> Iterator[Probe]:
+        """Yield what the run that is at work does, again and again until it ends; nothing where none is at work.
+
+        Args:
+            pause: Seconds between two looks.
+
+        Raises:
+            FietsupdateError: The configuration cannot be read.
+        """
+        from fietsupdate.commands import probe
+
+        with activated(self.config) as application:
+            yield from probe.followed(application, pause)
+
     def graph(self) -> Graph:
         """Read all update scripts. No database is needed."""
         with self._entered() as (_site, graph):

@@ -6,6 +6,8 @@ Neither Alembic nor SQLAlchemy is imported. `fietsupdate.cli.quick` gives most a
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -36,6 +38,13 @@ def liveness(application: Application) -> Probe:
     if run is None:
         return Probe(ProbeKind.LIVENESS, passed=True, reason=TELLS_NOTHING)
     return Probe(ProbeKind.LIVENESS, passed=not run.is_hung, reason="", run=run)
+
+
+def followed(application: Application, pause: float) -> Iterator[Probe]:
+    """Yield `liveness` again and again as long as something runs."""
+    while (seen := liveness(application)).reason != NOTHING_RUNS:
+        yield seen
+        time.sleep(pause)
 
 
 def readiness(application: Application, graph: Graph, asked: Callable[[], UpdateState] | None = None) -> Probe:

@@ -256,7 +256,7 @@ class Run:
             lock.hold(
                 self.application.data_dir, timeout=self.lock_timeout, on_wait=on_wait, command=f"fietsupdate {command}"
             ),
-            run_reported(self.application.data_dir, command, self.watchers, self.signals),
+            run_reported(self.application, command, self.watchers, self.signals, self.emit),
             without_stale_file(self.application, self.signals, self.emit),
         ):
             settle_files(self.application, self.emit)

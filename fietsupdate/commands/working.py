@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 
+from fietsupdate.commands.notification import notified
+from fietsupdate.config.application import Application
 from fietsupdate.filesystem import run_file
 from fietsupdate.model import Event, Phase
 from fietsupdate.model.listeners import Listener
@@ -91,23 +92,27 @@ class Working:
 
 
 @contextmanager
-def run_reported(data_dir: Path, command: str, listeners: list[Listener], signals: Signals) -> Iterator[None]:
-    """Report a run to other processes as long as the block lasts.
+def run_reported(
+    application: Application, command: str, listeners: list[Listener], signals: Signals, emit: Listener
+) -> Iterator[None]:
+    """Report a run to other processes, and to the command of `notify`, as long as the block lasts.
 
     Args:
-        data_dir: The data directory, whose lock is held.
+        application: The activated configuration; the lock of its data directory is held.
         command: The running command.
         listeners: The listeners of the run.
         signals: They are held back while the reporting begins and ends.
+        emit: Takes a warning where the command of `notify` fails.
     """
     working = Working(run_file.begun(command))
-    file = run_file.kept(data_dir, lambda: working.state)
+    file = run_file.kept(application.data_dir, lambda: working.state)
     with signals.held():
         file.__enter__()
     listeners.append(working)
     try:
         signals.raise_pending()
-        yield
+        with notified(application, working.state, listeners, signals, emit):
+            yield
     finally:
         listeners.remove(working)
         with signals.held():

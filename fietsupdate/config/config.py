@@ -109,6 +109,8 @@ class Config:
     """What an update does about rows and files that do not match after it, and did before."""
     running: str = ""
     """A shell command; exit code 0 means that the application is running."""
+    notify: str = ""
+    """A shell command that is called when a run begins, ends and fails."""
     maintenance: Path | None = None
     """The file that exists while the instance is being changed."""
     x: tuple[str, ...] = ()

@@ -306,6 +306,7 @@ KEYS: Mapping[str, Callable[[GivenValue], Any] | None] = {
     "checks": _modules,
     "audit": _audit,
     "running": GivenValue.text,
+    "notify": GivenValue.text,
     "maintenance": _path,
 }
 """All keys of ``[fietsupdate]``. A key with a dot in its name belongs to the application."""

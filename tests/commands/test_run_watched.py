@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -50,6 +51,28 @@ def test_status_tells_what_another_process_is_at(project, running, gate):
     result_of(running).succeeded()
     assert project.run("status", "--json").json["run"] is None
     assert not [path for path in (project.data / ".fietsupdate").iterdir() if "run.json" in path.name]
+
+
+def test_a_run_is_followed_until_it_ends(project, running, gate):
+    watching = project.start("status", "--watch")
+    assert watching.stdout.readline() == "working: convert, post hook, 61 %\n"
+    gate.open()
+    result_of(running).succeeded()
+    rest = result_of(watching).succeeded().stdout.splitlines()
+    assert [line.split()[:2] for line in rest if line.startswith("State")] == [["State", "okay"]]
+
+
+def test_a_run_is_followed_as_json_until_it_ends(project, running, gate):
+    watching = project.start("status", "--watch", "--json")
+    assert json.loads(watching.stdout.readline())["run"]["percent"] == 61
+    gate.open()
+    result_of(running).succeeded()
+    last = result_of(watching).succeeded().stdout
+    assert json.loads(last[last.index("{\n") :])["state"] == "okay"
+
+
+def test_where_nothing_runs_there_is_nothing_to_follow(project):
+    assert project.run("status", "--watch").stdout == project.run("status").stdout
 
 
 def test_a_run_goes_on_beating_in_a_long_hook_that_has_forked(project, running):

@@ -187,6 +187,7 @@ def test_option_then_variable_then_ini_then_toml(tmp_path, given, expected):
         ("checks", "shop.checks\nshop.more", ("shop.checks", "shop.more")),
         ("audit", "warn", "warn"),
         ("running", "pidof shop", "pidof shop"),
+        ("notify", "logger -t shop", "logger -t shop"),
         ("maintenance", "/run/shop/maintenance", Path("/run/shop/maintenance")),
     ],
 )

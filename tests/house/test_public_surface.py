@@ -142,6 +142,7 @@ def test_whatever_the_updater_takes_or_returns_is_public():
         "Callable",
         "Collection",
         "Iterable",
+        "Iterator",
         "Mapping",
         "None",
         "Path",

@@ -50,6 +50,7 @@ def substituted(
             backup_dir=None,
             backup=Policy.NEVER,
             running="",
+            notify="",
             maintenance=None,
             redirect=redirect,
         ),
