@@ -206,6 +206,15 @@ def test_every_update_goes_up_down_up(fietsupdate_instance: TemporaryInstance, s
             return
 
 
+def test_rows_and_files_match(fietsupdate_instance: TemporaryInstance) -> None:
+    """After each update every row has its file, and every owned file its row, also those of `fietsupdate_data`."""
+    from fietsupdate.testing import checks
+
+    with _told():
+        if reason := checks.rows_and_files_match(fietsupdate_instance):
+            pytest.skip(reason)
+
+
 def test_released_scripts_are_unchanged(fietsupdate_instance: TemporaryInstance, pytestconfig: pytest.Config) -> None:
     """Scripts that instances have run are unchanged, by their checksums in ``released.json``."""
     from fietsupdate.testing import checks, released

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from fietsupdate.commands.inspection import Inspection, inspect_instance
 from fietsupdate.commands.whereabouts import Whereabouts
@@ -13,13 +14,18 @@ from fietsupdate.database.environment import Environment, Visit
 from fietsupdate.database.visit import streams_rows
 from fietsupdate.engine.audit import Comparison, hook_caller, roots_of
 from fietsupdate.engine.expected import Expectation
-from fietsupdate.errors import RefusedError
-from fietsupdate.model import UpdateState
+from fietsupdate.errors import FietsupdateError, RefusedError
+from fietsupdate.model import Event, UpdateState
+from fietsupdate.model.clock import now
 from fietsupdate.model.listeners import ignore
+from fietsupdate.model.policy import AuditPolicy
 from fietsupdate.model.references import AuditReport, AuditSummary, Finding, FindingKind
 from fietsupdate.planning.graph import Graph
 from fietsupdate.planning.position import locate
 from fietsupdate.planning.references import Declarations, valid_at
+
+if TYPE_CHECKING:
+    from fietsupdate.commands.run import Run
 
 NOTHING = (
     "No update that is applied declares `references` or `owned`, so nothing was compared; see 'Rows and files' in the "
@@ -70,6 +76,20 @@ def audit(
         for finding in located(application, compared.findings(), from_backups=wanted.from_backups):
             (on_finding or findings.append)(finding)
         return AuditReport(_summary(inspection, declarations, compared), tuple(findings))
+
+
+def tell_mismatch(run: Run) -> None:
+    """Warn where rows and files do not match at the end of a command that has changed both; it fails nothing."""
+    if run.application.config.audit is AuditPolicy.OFF or not any(one.declares for one in run.graph.updates.values()):
+        return
+    try:
+        found = audit(run.application, run.graph, run.environment, Wanted(), lambda _: None).summary.total
+    except FietsupdateError as error:
+        run.emit(Event("warning", now(), text=f"Rows and files were not compared: {error.message}"))
+        return
+    if found:
+        what = "One file does" if found == 1 else f"{found} files do"
+        run.emit(Event("warning", now(), text=f"{what} not match the rows now: `fietsupdate audit` tells more."))
 
 
 def declared(inspection: Inspection) -> Declarations:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fietsupdate.commands import notes
+from fietsupdate.commands.audit import tell_mismatch
 from fietsupdate.commands.inspection import Inspection
 from fietsupdate.commands.replan import concurrent_change, without_replanning
 from fietsupdate.commands.run import Run
@@ -40,6 +41,7 @@ def recover(run: Run, *, accept: bool, purge: bool) -> Report:
                 cleanup.purge(run.application.data_dir)
             _sweep_clones(run, inspection.database)
             run.automatic_backup(inspection).clean_up(executor.tip, None)
+            tell_mismatch(run)
         plan = Plan(Direction.UP, (), (), before, executor.tip.current)
     return Report(plan, (), executor.tip.current, warnings=tuple(run.warned))
 

@@ -18,6 +18,7 @@ from fietsupdate.backup.places import folder_of, found, refuse_shared
 from fietsupdate.backup.policy import Despite, RestoreTarget, fitting_hint, obstacles, restorable, too_new
 from fietsupdate.backup.restorer import Restorer
 from fietsupdate.backup.verify import verify
+from fietsupdate.commands.audit import tell_mismatch
 from fietsupdate.commands.backup import chosen, keeps_by
 from fietsupdate.commands.bring_back import StagedRestore
 from fietsupdate.commands.inspection import Inspection, inspect_data_dir, unseen
@@ -160,6 +161,7 @@ def restore(run: Run, name: str | None, despite: Collection[Despite]) -> Restore
             else:
                 with _out_of_service(run, despite):
                     done = _restored(run, name, despite)
+            tell_mismatch(run)
     run.emit(Event("finished", now(), details={"restored": done.name, "current": list(done.current)}))
     return done
 

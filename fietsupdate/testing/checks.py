@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from fietsupdate.engine import hooks
 from fietsupdate.errors import FietsupdateError
-from fietsupdate.model import Direction, Update, UpdateState
+from fietsupdate.model import BASE, Direction, Update, UpdateState
 from fietsupdate.planning.graph import Graph
 from fietsupdate.testing import released
 from fietsupdate.testing.content import Node
@@ -91,6 +91,30 @@ def up_down_up(instance: TemporaryInstance, update: Update) -> None:
             f"{listed(lines)}"
         )
     instance.put_in(update.update_id)
+
+
+def rows_and_files_match(instance: TemporaryInstance) -> str:
+    """Apply all updates one by one, put the data in, and compare rows with files; give why nothing was, or "".
+
+    Raises:
+        AssertionError: names the rows and files that do not match.
+    """
+    graph = instance.graph()
+    if not any(update.declares for update in graph.updates.values()):
+        return "no update declares `references` or `owned`"
+    instance.put_in(BASE)
+    for update in graph.ordered:
+        instance.update(update.update_id)
+        _compared(instance, f"After {update.update_id}")
+        instance.put_in(update.update_id)
+        _compared(instance, f"With the data that belongs to {update.update_id}")
+    return ""
+
+
+def _compared(instance: TemporaryInstance, when: str) -> None:
+    found = instance.run(lambda: instance.updater.audit(content=True)).findings
+    if found:
+        raise AssertionError(f"{when} rows and files do not match:\n{listed([f'{one.kind} {one}' for one in found])}")
 
 
 def _seen(instance: TemporaryInstance) -> Mapping[str, object]:

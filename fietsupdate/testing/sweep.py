@@ -54,7 +54,10 @@ class Sweep:
         self._before = state_of(instance)
         self._loses = instance.status().not_transactional
         self._snapshot = InstanceSnapshot(instance, folder)
+        self._declares = any(update.declares for update in instance.graph().updates.values())
+        self._audits = {self._audit()}
         self._after, self._unsteady = self._whole()
+        self._audits.add(self._audit())
         self._between = self._steps()
 
     def close(self) -> None:
@@ -77,7 +80,10 @@ class Sweep:
             if not killed.was_killed:
                 self._succeeded(killed)
                 break
-            ends[self._end(f"Killed before event {number} ({killed.fired})", recovers=turn % 2 == 0)] += 1
+            about = f"Killed before event {number} ({killed.fired})"
+            end = self._end(about, recovers=turn % 2 == 0)
+            ends[end] += 1
+            self._compare(about, end)
         return Swept(turn, **ends)
 
     @property
@@ -139,6 +145,18 @@ class Sweep:
                 f"Against {nearer}:\n{listed(min(to_before, to_after, key=len))}\n{self._why()}"
             )
         return "done" if to_before else "undone"
+
+    def _audit(self) -> str:
+        """Compare rows with files, where anything is declared of them; return what was found."""
+        if not self._declares:
+            return ""
+        found = self._command("audit")
+        return "" if found.code == 0 else _shown(found)
+
+    def _compare(self, about: str, end: str) -> None:
+        """Check that rows and files match, unless they do not even in an unbroken run, or the update is half done."""
+        if end != "half" and (found := self._audit()) not in self._audits:
+            raise AssertionError(f"{about}, rows and files do not match in the end:\n{found}")
 
     def _from_after(self) -> list[str]:
         return differences(state_of(self._instance), self._after, self._unsteady)

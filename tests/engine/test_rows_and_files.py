@@ -303,3 +303,20 @@ def test_a_root_that_is_not_mounted_stops_an_update_before_it_changes_anything(m
     failed = project.run("update", "--yes").exited(1)
     assert f"{project.root / 'media'} does not exist" in failed.told
     assert not (project.data / "made").exists()
+
+
+def test_restore_and_recover_tell_what_does_not_match(make_application):
+    project = make_application()
+    project.run("backup").succeeded()
+    kill = f"{RENAME}\nimport signal; os.kill(os.getpid(), signal.SIGKILL)"
+    project.update("v2", "v1", "r1", up_post=f"import os\n{kill}")
+    project.run("update", "--yes")
+    track(project, 3).unlink()
+    told = project.run("recover", "--yes").succeeded()
+    assert "One file does not match the rows now: `fietsupdate audit` tells more." in " ".join(told.output.split())
+    assert track(project, 7).exists()
+    (project.data / ".fietsupdate" / "backups").rename(project.root / "backups")
+    backup = next((project.root / "backups").iterdir())
+    told = project.run("restore", str(backup), "--yes").succeeded()
+    assert "match" not in told.output
+    project.run("audit").exited(0)

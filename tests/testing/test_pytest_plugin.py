@@ -50,6 +50,7 @@ for path in list(self.files.glob("notes/*.txt")):
 if self.files.exists("notes"):
     self.files.remove("notes")
 """
+DECLARES = "references = [{'table': 'notes', 'path': 'notes/{id}.txt'}]\nowned = ['notes/**']"
 CONFTEST = """
 import pytest
 import sqlalchemy as sa
@@ -87,7 +88,9 @@ class Notes:
 
     def second(self, **options: object) -> None:
         """Write the update that all is about."""
-        self.project.update("second", "first", "bbbb", **{"up_pre": WRITE, "down_post": READ, **options})
+        self.project.update(
+            "second", "first", "bbbb", **{"up_pre": WRITE, "down_post": READ, "head": DECLARES, **options}
+        )
 
     def run(self, *names: str, text: str = "", options: tuple[str, ...] = ()) -> pytest.RunResult:
         """Run some of the ready tests, or a test file of one's own."""
@@ -281,6 +284,36 @@ def test_a_released_file_that_was_merged_badly_is_told(notes):
     assert "released.json is not JSON" in notes.said("test_released_scripts_are_unchanged")
 
 
+def test_rows_and_files_that_do_not_match_are_told(notes):
+    """Also those of the test's own data; where nothing is declared, the test is skipped."""
+    wrong = WRITE.replace("{row.id}.txt", "{row.id}.text")
+    notes.second(up_pre=wrong)
+    said = notes.said("test_rows_and_files_match")
+    assert "After second rows and files do not match, which did before: stray notes/7.text" in said
+    assert "missing notes/7.txt (notes id=7)" in said
+    notes.second()
+    conftest = notes.project.root / "conftest.py"
+    conftest.write_text(
+        conftest.read_text()
+        .replace('{"first": fill}', '{"first": fill, "second": more}')
+        .replace(
+            "    return",
+            """
+    def more(instance):
+        with instance.connect() as connection:
+            connection.execute(sa.text("INSERT INTO notes (id) VALUES (8)"))
+
+    return""",
+        )
+    )
+    said = notes.said("test_rows_and_files_match")
+    assert "With the data that belongs to second rows and files do not match: missing notes/8.txt (notes id=8)" in said
+    notes.second(head="")
+    done = notes.run("test_rows_and_files_match")
+    done.assert_outcomes(skipped=1)
+    assert "no update declares `references` or `owned`" in done.stdout.str()
+
+
 def test_models_that_no_update_leads_to_are_told(notes):
     (notes.project.root / "models.py").write_text(
         MODELS.replace("primary_key=True)", 'primary_key=True), sa.Column("size", sa.Integer)')
@@ -317,7 +350,7 @@ def test_an_update_that_cannot_run_twice_does_not_survive_a_kill(notes):
     """It is not atomic, and looks not whether it has done its work before."""
     engine = "engine = sa.create_engine(config['sqlalchemy.url'])\nwith engine.begin() as connection:\n"
     insert = "    connection.execute(sa.text(\"INSERT INTO notes (id, text) VALUES (9, 'nine')\"))\nengine.dispose()"
-    notes.second(atomic=False, up_pre=f"{engine}{insert}")
+    notes.second(atomic=False, up_pre=f"{engine}{insert}", head="")
     said = notes.said(text="test_it_survives = kill_sweep('second', every=25)")
     assert "second cannot be run again" in said
     assert "UNIQUE constraint failed" in said
