@@ -140,25 +140,22 @@ class Comparison:
 
     def _merged(self, root: str, owned: Iterable[tuple[bytes, Entry]], lookup: Lookup) -> Iterator[Finding]:
         expected = self._spool.paths(root)
-        following: Callable[[], Expected | None] = lambda: next(expected, None)  # noqa: E731  # called a million times
         files, reads = 0, self.reads
-        one = following()
+        one = next(expected, None)
         for path, entry in owned:
             while one is not None and one[0] < path:
                 yield from self._looked_up(root, one, lookup)
-                one = following()
+                one = next(expected, None)
             files += 1
             if one is None or one[0] != path:
                 yield from self._strays(root, path, entry)
             while one is not None and one[0] == path:
-                if not entry.is_file(follow_symlinks=False):
+                if reads or not _is_as_long(entry, one[3]):
                     yield from self._looked_up(root, one, lookup)
-                elif one[3] is not None or reads:
-                    yield from self._compared(root, one, entry.stat(follow_symlinks=False).st_size)
-                one = following()
+                one = next(expected, None)
         while one is not None:
             yield from self._looked_up(root, one, lookup)
-            one = following()
+            one = next(expected, None)
         self.files[root] += files
 
     def _strays(self, root: str, path: bytes, entry: Entry) -> Iterator[Finding]:
@@ -227,6 +224,16 @@ class Comparison:
         row = row_of(source.keys, key)
         says = digest.hex() if digest else None
         return Finding(kind, decoded(path), root, source.table, row, size=size, sha256=says, **more)
+
+
+def _is_as_long(entry: Entry, size: int | None) -> bool:
+    """Return whether an entry is an ordinary file of a size; with ``None``, of any."""
+    try:
+        if not entry.is_file(follow_symlinks=False):
+            return False
+        return size is None or entry.stat(follow_symlinks=False).st_size == size
+    except FileNotFoundError:
+        return False  # it went meanwhile
 
 
 def _each_once(files: Iterable[Content]) -> Iterator[tuple[str, bytes]]:

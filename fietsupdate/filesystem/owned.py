@@ -18,7 +18,8 @@ from fietsupdate.filesystem.sorting import MOST, sorted_names
 from fietsupdate.model.patterns import compiled, folder_of, is_whole_folder
 from fietsupdate.model.templates import decoded, encoded
 
-_HOME = os.fsencode(HOME)
+_HOME = f"{HOME}/".encode()
+SLASH = ord("/")
 _LOST_FOUND = f"{LOST_FOUND}/".encode()
 
 
@@ -60,7 +61,6 @@ class OwnedFiles:
         self, root: bytes, patterns: Sequence[str], kept_out: Collection[bytes] = (), *, most: int = MOST
     ) -> None:
         self._root = root
-        self._kept_out = frozenset(kept_out)
         self._most = most
         whole = {encoded(folder_of(one)) for one in patterns if is_whole_folder(one)}
         self._whole = tuple(sorted(whole))
@@ -68,6 +68,8 @@ class OwnedFiles:
         depths = (math.inf if "**" in one else one.count("/") + 1 for one in patterns)
         self._depth = max(depths, default=0)
         self._bases = _outermost({encoded(folder_of(one)) for one in patterns})
+        below = tuple(root + b"/" + base for base in self._bases)
+        self._kept_out = frozenset(path for path in kept_out if path.startswith(below))
 
     def __iter__(self) -> Iterator[tuple[bytes, Entry]]:
         """Yield the path of each file relative to the root, sorted, and its entry.
@@ -93,22 +95,21 @@ class OwnedFiles:
         return True
 
     def _below(self, base: bytes, *, owned: bool) -> Iterator[tuple[bytes, Entry]]:
-        """Yield the content of a folder; the stack contains the remaining entries of the folders above."""
+        """Yield what a folder holds; the stack has the entries of the folders above that are still to come."""
         stack = [self._entries(base)]
         kept_out, whole, root = self._kept_out, self._whole, self._root + b"/"
         while stack:
-            found = next(stack[-1], None)
-            if found is None:
+            for path, entry in stack[-1]:
+                if kept_out and root + path.rstrip(b"/") in kept_out:
+                    continue
+                if path[-1] == SLASH:
+                    if path.count(b"/") < self._depth and not path.endswith(_HOME):
+                        stack.append(self._entries(path))
+                        break
+                elif owned or (whole and path.startswith(whole)) or self._matches(path):
+                    yield path, entry
+            else:
                 stack.pop()
-                continue
-            path, entry = found
-            if kept_out and root + path.rstrip(b"/") in kept_out:
-                continue
-            if path.endswith(b"/"):
-                if path.count(b"/") < self._depth:
-                    stack.append(self._entries(path))
-            elif owned or (whole and path.startswith(whole)) or self._matches(path):
-                yield path, entry
 
     def _matches(self, path: bytes) -> bool:
         text = decoded(path)
@@ -119,13 +120,15 @@ class OwnedFiles:
         path = self._root + b"/" + folder
         try:
             with os.scandir(path) as entries:
-                counting = filter(_counts, entries)
-                first = [(folder + _key(entry), entry) for entry in islice(counting, self._most)]
-                following = next(counting, None)
+                first = [
+                    (folder + (entry.name + b"/" if entry.is_dir(follow_symlinks=False) else entry.name), entry)
+                    for entry in islice(entries, self._most)
+                ]
+                following = next(entries, None)
                 if following is None:
                     first.sort(key=_path)
                     return iter(first)
-                keys = chain(map(_path, first), (folder + _key(entry) for entry in chain([following], counting)))
+                keys = chain(map(_path, first), (folder + _key(entry) for entry in chain([following], entries)))
                 return self._named(sorted_names(keys, self._most))
         except FileNotFoundError:
             return iter(())  # the folder was removed meanwhile
@@ -141,10 +144,6 @@ class OwnedFiles:
         root = self._root + b"/"
         for key in keys:
             yield key, Named(root + key.rstrip(b"/"))
-
-
-def _counts(entry: os.DirEntry[bytes]) -> bool:
-    return entry.name != _HOME
 
 
 def _key(entry: os.DirEntry[bytes]) -> bytes:

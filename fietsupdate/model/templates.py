@@ -112,19 +112,26 @@ class Template:
         self, slowly: Callable[[Sequence[Any]], bytes | None], width: int
     ) -> Callable[[Sequence[Any]], bytes | None]:
         """Return a faster function for numbers and texts without a format, which nearly all are."""
+        probe = "".join(piece if isinstance(piece, str) else "x" for piece in self.pieces)
+        is_plain = "/." not in f"/{probe}"  # then only a value can lead elsewhere, and no letters and digits do
         form = "".join(piece.replace("%", "%%") if isinstance(piece, str) else "%s" for piece in self.pieces)
-        quick, untidy = frozenset({int, str}), _UNTIDY.search
+        untidy = _UNTIDY.search
 
         def make(row: Sequence[Any]) -> bytes | None:
             values = row[:width]
+            tame = is_plain
             for value in values:
-                if type(value) not in quick or value == "":
+                if type(value) is str:
+                    if not value:
+                        return None
+                    tame = tame and value.isalnum()
+                elif type(value) is not int:
                     return slowly(row)
             try:
                 path = (form % tuple(values)).encode()
             except UnicodeEncodeError:
                 return slowly(row)
-            return slowly(row) if untidy(path) else path
+            return path if tame or not untidy(path) else slowly(row)
 
         return make
 
