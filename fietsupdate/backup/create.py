@@ -113,7 +113,7 @@ class BackupWriter:
         return size
 
     def _refuse_narrow(self, count: int, size: int) -> None:
-        """Refuse where so many files, with so many bytes of content, and the dump would fill the disk."""
+        """Refuse if this many files, with this many bytes of content, and the dump would fill the disk."""
         refuse_few_inodes("A backup", self.folder, count)
         dump = self.store.size() + count * BLOCK
         need, free = size + dump, room(self.folder)

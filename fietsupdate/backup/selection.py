@@ -122,8 +122,8 @@ def refuse_different(selection: Selection) -> None:
     raise RefusedError(
         f"There, but not as in the backup {selection.backup.name}: {', '.join(names[:MOST_NAMED])}{more}.",
         stands=UNCHANGED,
-        hint="Nothing that is there is replaced. Give each another name with mv, or leave it out of --only, and repeat "
-        "the command.",
+        hint="Nothing that is there is replaced. Give each another name with `mv`, or leave it out of --only, and "
+        "repeat the command.",
     )
 
 

@@ -67,7 +67,7 @@ class Session:
         return self.updater_class().from_config(*self.files, section=self.section, x=self.x)
 
     def say(self, text: str) -> None:
-        """Print text for people; nothing with ``--quiet``."""
+        """Print text, as opposed to JSON; nothing with ``--quiet``."""
         if not self.quiet:
             self.out.line(text)
 

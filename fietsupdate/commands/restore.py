@@ -182,7 +182,7 @@ def _restored(run: Run, name: str | None, despite: Collection[Despite]) -> Resto
 
 
 def refuse(run: Run, backup: Backup, inspection: Inspection, despite: Collection[Despite]) -> None:
-    """Refuse to restore a backup where something stands against it.
+    """Refuse to restore a backup if an obstacle prevents it.
 
     Raises:
         RefusedError: The first obstacle that the user does not override.

@@ -1,4 +1,4 @@
-"""Finds the files that no row names, and sees afterwards that no row has lost its file by what was done to them."""
+"""Find the files that no row names, and check afterwards that no row has lost its file by moving them."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ AT_ONCE = 1000
 
 @dataclass
 class Strays:
-    """What one look found: the strays, and which rows have no file as it is."""
+    """The result of one comparison: the strays, and the rows whose file is missing."""
 
     declarations: Declarations
     places: list[Place] = field(default_factory=list)
     owned: int = 0
-    """Owned files, the strays among them."""
+    """The number of owned files, including the strays."""
     missing: sqlite3.Connection = field(default_factory=lambda: sqlite3.connect("", isolation_level=None))
-    """The files that rows name and that are not there: on disk, as they may be many."""
+    """The missing files that rows name: on disk, as there may be many."""
     counted: list[Counted] = field(default_factory=list)
 
     @property
     def may_go(self) -> Callable[[Place], bool]:
-        """What tells whether a folder may be removed when it is empty: it lies in the folder of a pattern."""
+        """A function that tells whether an empty folder may be removed: it must be in the folder of a pattern."""
         folders = {(one.root, folder_of(one.pattern)) for one in self.declarations.owned}
         return lambda place: any(
             place.root == root and place.path.startswith(folder) and place.path != folder.rstrip("/")
@@ -50,7 +50,7 @@ def find(run: Run, seen: Inspection) -> Strays:
     """Compare rows and files by name; change nothing.
 
     Raises:
-        FietsupdateError: They cannot be compared: a table cannot be read, or a root is not there.
+        FietsupdateError: The comparison failed: a table cannot be read, or a root does not exist.
     """
     try:
         found = Strays(declared(seen))
@@ -67,14 +67,11 @@ def find(run: Run, seen: Inspection) -> Strays:
 
 
 def refuse(found: Strays, typed: int | None) -> None:
-    """Refuse where what looks like strays is more likely a table that is empty, or a volume that is not mounted.
+    """Refuse if apparent strays are more likely due to an empty table, or to a volume that is not mounted.
 
     Args:
-        found: What was found.
-        typed: The number of strays as it was typed; ``None`` where none was.
-
-    Raises:
-        RefusedError: The reason, and what to type.
+        found: The result of the comparison.
+        typed: The number of strays as it was typed; ``None`` if it was not.
     """
     shown = Shown(tuple(place.shown for place in found.places), found.owned)
     problem = refusal(shown, found.counted, typed)
@@ -83,10 +80,10 @@ def refuse(found: Strays, typed: int | None) -> None:
 
 
 def refuse_lost(run: Run, seen: Inspection, before: Strays) -> None:
-    """Refuse to end what was done where a row names a file that is not there, and was before.
+    """Refuse to end the transaction if a row names a missing file that existed before.
 
     Raises:
-        RefusedError: Names the file and the row.
+        RefusedError: The message names the file and the row.
     """
     with _compared(run, seen, before.declarations) as compared:
         for finding in _all(compared):
@@ -100,7 +97,7 @@ def _compared(run: Run, seen: Inspection, declarations: Declarations) -> Compari
 
 
 def _all(compared: Comparison) -> Iterator[Finding]:
-    """Yield the findings, optional files that are missing among them."""
+    """Yield the findings, including optional files that are missing."""
     for source in compared.sources:
         source.optional = False
     return compared.findings()
@@ -131,8 +128,8 @@ def _is_known(before: Strays, finding: Finding) -> bool:
 
 
 def _counted(run: Run, found: Strays, compared: Comparison, optional: set[int]) -> Iterator[Counted]:
-    """Yield, reference by reference, what tells an empty table and an absent root from strays."""
-    rules = [rule for rule, _ in found.declarations.rules]  # the hooks' references come after these
+    """Yield, for each reference, the counts that distinguish an empty table or a missing root from strays."""
+    rules = [rule for rule, _ in found.declarations.rules]  # the references of hooks come after these
     empty = _empty_tables(run, [rule for rule, count in zip(rules, compared.counts, strict=False) if not count.rows])
     for number, count in enumerate(compared.counts):
         rule = rules[number] if number < len(rules) else None

@@ -1,7 +1,7 @@
-"""Gathers what verbs for many files are given into columns: folders are looked at once, names as whole sets.
+"""Collect the arguments of verbs for many files into columns: folders are inspected once, names as whole sets.
 
-Only plain files with one name each, in folders that are there or can be made, are gathered. Where anything else is
-among them the whole batch is left to the verbs that take one change at a time, and that say what is wrong with it.
+Only plain files with one name each, in folders that exist or can be made, are collected. If anything else is among
+them, the whole batch is left to the verbs that make one change at a time, and that report what is wrong with it.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from fietsupdate.filesystem.posix.ownership import give_owner
 from fietsupdate.filesystem.posix.rename import NEW, opened
 
 LEAST = 64
-"""Fewer changes are not worth the sync by which columns keep their distance from what comes before and after."""
+"""The fewest changes that are worth the sync which separates columns from the records before and after."""
 _SURPRISES = 3
-"""After so many batches that had to be taken back no more are tried."""
+"""The number of batches that may be taken back before no more are tried."""
 
 Parents = Callable[[str], list[Record]]
 Name = str | os.PathLike[str]
@@ -38,37 +38,37 @@ Named = dict[tuple[str, str], tuple[list[str], list[str]]]
 
 
 _LISTED = 8
-"""So many entries of a folder are listed for each name that is looked for in it."""
+"""The entries of a folder that are listed at most for each name that is searched in it."""
 _NAMES = 1000
-"""So many names for drafts are taken at once."""
+"""The number of names for drafts that are reserved at once."""
 
 
 class Outcome(enum.Enum):
-    """What became of a batch."""
+    """The result of a batch."""
 
     MADE = enum.auto()
     UNFIT = enum.auto()
     """Nothing was recorded."""
     TAKEN_BACK = enum.auto()
-    """It was recorded, and not all could be made; so nothing is. The drafts in it must stay where they are."""
+    """The batch was recorded, but not all of it could be made, so nothing is. Its drafts must stay where they are."""
 
 
 class QuickDraft(NamedTuple):
-    """A new file that waits for its place, of which nothing is known yet."""
+    """A new file that waits for its place, and that no other code knows yet."""
 
     path: Name
-    """What the script gave."""
+    """The path in the script."""
     draft: str
     """The path of the draft below the root."""
     name: str
-    """Its last part."""
+    """The last part of that path."""
     inode: int
     size: int
     mtime_ns: int
 
 
 class _UnfitError(Exception):
-    """Something in a batch cannot stand in columns."""
+    """Something in a batch cannot be written in columns."""
 
 
 class Batches:
@@ -88,7 +88,7 @@ class Batches:
         self._surprises = 0
 
     def fits(self, items: Sequence[object]) -> bool:
-        """Return whether so many changes are worth a try."""
+        """Return whether this many changes are worth a try."""
         return len(items) >= LEAST and self._surprises < _SURPRISES
 
     def move(self, items: Iterable[tuple[Name, Name]]) -> Outcome:
@@ -184,7 +184,7 @@ class Batches:
         return missing, groups
 
     def _put(self, folder: str, items: Sequence[tuple[str, QuickDraft]], *, are_copies: bool) -> Iterator[Group]:
-        """Dress drafts for a folder, and yield the groups that put them there."""
+        """Set the attributes of drafts for a folder, and yield the groups that put them there."""
         nearest, home = folder, folder_of(items[0][1].draft)
         while nearest and self._changes.look_into(self._root, nearest) is None:
             nearest = folder_of(nearest)
@@ -220,7 +220,7 @@ class Batches:
         return found
 
     def _check_names(self, named: Iterable[tuple[str, list[str]]]) -> None:
-        """Check that no name comes twice, and that none is what scripts may not change."""
+        """Check that no name occurs twice, and that scripts may change all of them."""
         columns: dict[str, list[list[str]]] = {}
         for folder, names in named:
             columns.setdefault(folder, []).append(names)
@@ -240,7 +240,7 @@ class Batches:
         return list(missing.values())
 
     def _look_at(self, folder: str, names: Iterable[str]) -> tuple[int, Looks]:
-        """Return the device of a folder, and what its files look like."""
+        """Return the device of a folder, and the attributes of its files."""
         descriptor = self._changes.folders.descriptor(self._paths.absolute(folder))
         device = os.fstat(descriptor).st_dev
         inodes, sizes, times = list[int](), list[int](), list[int]()
@@ -265,7 +265,7 @@ def _group(do: Do, home: str, folder: str, items: Sequence[tuple[str, QuickDraft
 
 
 def _statuses(folder: Opened, names: Sequence[str]) -> dict[str, os.stat_result]:
-    """Return the status of each of some files that is there; each must be a plain file with one name."""
+    """Return the status of each existing one of some files; each must be a plain file with one name."""
     device, found = os.fstat(folder.descriptor).st_dev, {}
     for name in _present(folder, names):
         with suppress(FileNotFoundError):
@@ -277,7 +277,7 @@ def _statuses(folder: Opened, names: Sequence[str]) -> dict[str, os.stat_result]
 
 
 def _present(folder: Opened, names: Sequence[str]) -> Iterable[str]:
-    """Return those of some names that may be in a folder: listing a small one costs less than looking for each."""
+    """Return the names that may exist in a folder: listing a small folder costs less than searching each name."""
     listed = set()
     with opened(folder.path) as descriptor, os.scandir(descriptor) as entries:
         for entry in islice(entries, _LISTED * len(names) + 1):
@@ -286,7 +286,7 @@ def _present(folder: Opened, names: Sequence[str]) -> Iterable[str]:
 
 
 def _dressing(drafts: Opened, target: Opened, first: str) -> Callable[[str, str, os.stat_result], None]:
-    """Return what gives a draft the mode, owner and attributes of the file that it replaces.
+    """Return a function that gives a draft the mode, owner and attributes of the file that it replaces.
 
     Args:
         drafts: The folder of the drafts.
@@ -306,7 +306,7 @@ def _dressing(drafts: Opened, target: Opened, first: str) -> Callable[[str, str,
 
 
 class Drafting:
-    """Writes drafts before it is known where they will stand. Its folder stays open for the whole verb."""
+    """Writes drafts before their places are known. Its folder stays open for the whole verb."""
 
     def __init__(self, changes: Changes, root: str) -> None:
         self._changes = changes

@@ -126,24 +126,24 @@ def _check_status(root: Path, status: os.stat_result) -> None:
     path = home(root)
     if stat.S_ISLNK(status.st_mode):
         raise _foreign(
-            f"{path} is a symbolic link. None is followed there: it may lead to anybody's files.",
-            f"See where it leads with 'ls -l {path}', and who put it there. Take it away ('rm {path}'), and move the "
+            f"{path} is a symbolic link. None is followed there: it may lead to files of other users.",
+            f"See where it leads with `ls -l {path}`, and who put it there. Remove it (`rm {path}`), and move the "
             "real folder back to that name.",
         )
     if not stat.S_ISDIR(status.st_mode):
-        raise _foreign(f"{path} is not a folder.", f"Move it away: mv {path} {path}.away")
+        raise _foreign(f"{path} is not a folder.", f"Move it away: `mv {path} {path}.away`.")
     if status.st_uid not in {0, user()} and not (user() == 0 and status.st_uid == os.stat(root).st_uid):
         raise _foreign(
             f"{path} belongs to {user_name(status.st_uid)}, who can have written anything into it.",
             f"If {user_name(status.st_uid)} runs the updates here, run this as that user"
             + (f". {as_user(status.st_uid, status.st_gid)}" if user() == 0 else "")
-            + f". Else find the real folder, and move this one away: mv {path} {path}.away",
+            + f". Else find the real folder, and move this one away: `mv {path} {path}.away`.",
         )
     if status.st_mode & _OTHERS_WRITE:
         raise _foreign(
             f"{path} can be written by others (mode {stat.S_IMODE(status.st_mode):o}), who can have changed the "
             "journal and the backups in it.",
-            f"If you trust them with all of these files, close it: chmod -R go-rwx {path}",
+            f"If you trust them with all of these files, close it: `chmod -R go-rwx {path}`.",
         )
 
 

@@ -53,7 +53,7 @@ _WRITING = frozenset({Do.CREATE, Do.REPLACE, Do.OVERWRITE})
 """The changes after which a file has new content."""
 _AS_OWNER = (
     "The journal belongs to {name}, so it is followed with the rights of {name} only. Give that user what is named "
-    "above (chown -h {name} PATH), then type `fietsupdate recover`."
+    "above (`chown -h {name} PATH`), then type `fietsupdate recover`."
 )
 PARTLY = "What the update did to files is not all undone; its journal keeps the rest."
 AGAIN = "Mend the cause, then type `fietsupdate recover`."

@@ -37,7 +37,7 @@ class Waiting(Generic[T]):
             self.make()
 
     def make(self) -> None:
-        """Make what waits now."""
+        """Make the waiting items now."""
         items, self._items = self._items, []
         self._make(items)
 

@@ -1,4 +1,4 @@
-"""What a run does by itself: backups, and the comparison of rows with files."""
+"""The policies of a run: for automatic backups, and for the comparison of rows with files."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import enum
 
 
 class Policy(enum.StrEnum):
-    """When an automatic backup is made."""
+    """The policies for automatic backups."""
 
     AUTO = "auto"
     """A dump of the database, before each update that is not atomic on this database."""
@@ -16,11 +16,11 @@ class Policy(enum.StrEnum):
 
 
 class AuditPolicy(enum.StrEnum):
-    """What an update does about rows and files that do not match after it, and did before."""
+    """The policies for rows and files that do not match after an update, but did before."""
 
     OFF = "off"
     """Nothing is compared."""
     WARN = "warn"
-    """They are told."""
+    """Differences are reported."""
     STRICT = "strict"
-    """They fail the update."""
+    """Differences fail the update."""

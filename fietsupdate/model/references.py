@@ -142,7 +142,7 @@ class Reference:
 
 
 SHORT = 12
-"""Digits of a digest that people are shown."""
+"""The digits of a digest that are shown."""
 
 
 class FindingKind(enum.StrEnum):

@@ -1,4 +1,4 @@
-"""Decides whether what looks like strays are some: more often a table is empty, or a volume is not mounted."""
+"""Decide whether apparent strays are real ones: more often a table is empty, or a volume is not mounted."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from dataclasses import dataclass
 from fietsupdate.model import Problem
 
 SHARE = 10
-"""More than one in so many owned files is moved only where the number is typed."""
+"""More than one in this many owned files is moved only if the number is typed."""
 ENOUGH = 10
-"""Of fewer rows it says nothing about a volume that most of their files are missing."""
+"""With fewer rows, missing files say nothing about a volume."""
 MOST_NAMED = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """What was counted of one reference."""
+    """The counts of one reference."""
 
     what: str
-    """What it is, as a sentence begins: ``The table tracks``."""
+    """The name of the reference as the beginning of a sentence: ``The table tracks``."""
     root: str
     """The root of its files; "" is the data directory."""
     rows: int
-    """Rows that name a file."""
+    """The number of rows that name a file."""
     missing: int
-    """Rows whose file is not there, and must be."""
+    """The number of rows whose file is missing, although it must exist."""
     orphans: tuple[str, ...] = ()
-    """Strays that its rows could name, where it has no rows at all."""
+    """Strays that its rows could name, if it has no rows at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Shown:
 
     files: tuple[str, ...]
     owned: int
-    """All owned files."""
+    """The number of owned files."""
 
 
 def refusal(strays: Shown, references: Sequence[Counted], typed: int | None) -> Problem | None:
@@ -65,7 +65,7 @@ def refusal(strays: Shown, references: Sequence[Counted], typed: int | None) -> 
 
 
 def row_appeared(file: str, row: str) -> Problem:
-    """A row names a file that was put into quarantine, and had it before."""
+    """Return the problem that a row names a file in quarantine which it did not miss before."""
     return Problem(
         "row_appeared",
         f"{file} is no stray: {row} names it.",
@@ -88,7 +88,7 @@ def _empty_table(references: Sequence[Counted]) -> Problem | None:
 
 
 def _absent_root(references: Sequence[Counted]) -> Problem | None:
-    """Return the problem of a root in which most files are missing that rows name."""
+    """Return the problem of a root in which most of the files that rows name are missing."""
     for root in dict.fromkeys(one.root for one in references):
         rows = sum(one.rows for one in references if one.root == root)
         missing = sum(one.missing for one in references if one.root == root)

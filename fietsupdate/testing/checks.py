@@ -143,7 +143,7 @@ def released_unchanged(graph: Graph) -> str:
     if faults:
         raise AssertionError(
             "\n".join(faults) + "\nPut it back as it was, and write a new update for what is new. If the change can "
-            f"make no difference to anybody (a comment), record it: {RECORD}"
+            f"make no difference (a comment), record it: {RECORD}"
         )
     return ""
 

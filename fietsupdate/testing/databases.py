@@ -77,7 +77,7 @@ def blocking(url: str) -> str:
             return text(parsed.set(drivername=f"{kind}+{driver}"))
     raise DatabaseError(
         f"No driver that blocks is installed for {kind}; the application's own is {parsed.get_driver_name()}.",
-        hint=f"pip install {DRIVERS.get(kind, ('a driver',))[0]}, for the tests only.",
+        hint=f"`pip install {DRIVERS.get(kind, ('a driver',))[0]}`, for the tests only.",
     )
 
 

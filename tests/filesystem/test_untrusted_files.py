@@ -282,7 +282,9 @@ def test_a_folder_of_ours_that_others_may_only_read_is_closed_by_the_next_run(pr
 def test_an_open_folder_of_ours_is_used_again_after_what_the_message_says(project):
     (project.data / HOME).chmod(0o777)
     told = project.run("update", "--yes").exited(1).told
-    assert f"Next: If you trust them with all of these files, close it: chmod -R go-rwx {project.data / HOME}" in told
+    assert (
+        f"Next: If you trust them with all of these files, close it: `chmod -R go-rwx {project.data / HOME}`." in told
+    )
     subprocess.run(["chmod", "-R", "go-rwx", str(project.data / HOME)], check=True)
     project.run("update", "--yes").succeeded()
 

@@ -207,7 +207,7 @@ def test_everything_public_says_what_it_promises(module):
 
 
 QUOTED_COMMAND = re.compile(r"(?<!-c )'(?:fietsupdate|alembic) [^']*'")
-PEOPLE = re.compile(r"\b(?:nobody|somebody|strangers?|whoever)\b", re.IGNORECASE)
+PEOPLE = re.compile(r"\b(?:anybody|nobody|somebody|someone|strangers?|whoever)\b", re.IGNORECASE)
 """Words for people who do not exist: another process, another user, the administrator and a script have names."""
 VAGUE = re.compile(r"(?:Give|Tell)s? ")
 """Verbs with which a description of a function does not begin: it returns, yields, sets or reports something."""

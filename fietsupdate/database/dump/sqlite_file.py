@@ -244,7 +244,7 @@ class FileSwap:
         if held is None:
             raise DatabaseError(
                 f"{self.live} is damaged, and cannot be replaced by a rename, as it is a mount point.",
-                hint=f"Stop the application and type: cp {self.new} {self.live}",
+                hint=f"Stop the application and type `cp {self.new} {self.live}`.",
             )
         held.execute("PRAGMA synchronous = EXTRA")
         with closing(connect(self.new, "mode=ro&immutable=1")) as source:

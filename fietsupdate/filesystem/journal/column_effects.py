@@ -1,7 +1,7 @@
-"""Makes the changes that stand in columns, and undoes them.
+"""Make the changes in columns, and undo them.
 
-Each folder is opened once. Undoing takes the short way for files that look exactly as the transaction left them; every
-other one is left to `fietsupdate.filesystem.journal.undo`, as a record of its own.
+Each folder is opened once. Files that are exactly as the transaction left them are undone the short way; every other
+file is left to `fietsupdate.filesystem.journal.undo`, as a separate record.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from fietsupdate.filesystem.posix.metadata import Seen
 from fietsupdate.filesystem.posix.rename import renaming
 
 Short = Callable[[str, str, int], bool]
-"""Undoes one change, given both names and its number; False where it is no longer as the transaction left it."""
+"""Undoes one change, given both names and its number; returns False if the file has changed since the transaction."""
 
 
 def make(columns: Columns, paths: Paths, folders: Folders) -> None:
     """Make all changes, or none.
 
     Raises:
-        OSError: One could not be made; those before it are taken back, and the drafts are where they were.
-        FilesError: Not all of them could be taken back.
+        OSError: A change could not be made; those before it are taken back, and the drafts are in their former places.
+        FilesError: Not all changes could be taken back.
     """
     made: list[tuple[Group, int]] = []
     try:
@@ -83,14 +83,14 @@ def undo(
         is_short = not (set_aside and group.do in {Do.CREATE, Do.REPLACE})
         while left:
             left = _undo_shortly(group, left, paths, folders) if is_short else left
-            if left:  # and the folders are opened anew after it
+            if left:  # afterwards the folders are opened again
                 left -= 1
                 told.append(one(columns.record(group, left)))
     return Undone(*(tuple(each for undone in told for each in undone[kind]) for kind in range(3)))  # type: ignore[arg-type]  # the fields of each, side by side
 
 
 def _undo_shortly(group: Group, left: int, paths: Paths, folders: Folders) -> int:
-    """Undo the first changes of a group, last to first; return how many are left when one needs more than that."""
+    """Undo the first changes of a group, last to first; return how many are left when one needs the long way."""
     try:
         short = _short(group, *folders.pair(paths.absolute(group.folder), paths.absolute(group.other)))
         for number in range(left - 1, -1, -1):
@@ -118,7 +118,7 @@ def _renaming_back(looks: Looks, source: Opened, target: Opened, *, is_kept: boo
         try:
             status = os.stat(other, dir_fd=target.descriptor, follow_symlinks=False)
         except FileNotFoundError:
-            return not is_kept  # never made, or undone already; what the vault has lost is looked for
+            return not is_kept  # never made, or undone already; files that are missing from the vault must be searched
         if not metadata.is_file(status, looks, number):
             return False
         back(other, name)
@@ -160,14 +160,14 @@ def _putting_back(group: Group, source: Opened, target: Opened) -> Short:
 
 
 class Changed(NamedTuple):
-    """A file of a group that does not look as it was left."""
+    """A file of a group that has changed since it was put there."""
 
     record: Record
     now: Seen
 
 
 def changed(columns: Columns, roots: Mapping[str, Paths], folders: Folders) -> Iterator[Changed]:
-    """Yield the new files in columns that are there, and do not look as they did when they were put there."""
+    """Yield the new files in columns that exist, but have changed since they were put there."""
     paths = roots[columns.root]
     for group in columns.groups:
         if group.do not in {Do.CREATE, Do.REPLACE}:
@@ -185,7 +185,7 @@ def _changed(group: Group, paths: Paths, folders: Folders) -> list[int]:
     try:
         descriptor = folders.descriptor(paths.absolute(group.other))
     except OSError:
-        return []  # the folder is gone, and they with it
+        return []  # the folder is gone, and the files with it
     found = []
     for number in numbers:
         try:

@@ -145,10 +145,7 @@ class Columns:
         return record
 
     def names(self) -> list[str]:
-        """Return all names of a few files.
-
-        Of many files only some, so that their file systems and folders are synced.
-        """
+        """Return the names of the first files, so many that whole file systems are synced, and one of each folder."""
         few = [name for record in islice(self, durable.MANY) for name in record.names()]
         return [*few, *(name for record in self.first() for name in record.names())]
 

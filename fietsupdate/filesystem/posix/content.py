@@ -1,4 +1,4 @@
-"""Copies the content of open files: blocks are shared where the file system can share them, and holes stay holes."""
+"""Copy the content of open files: blocks are shared if the file system can share them, and holes stay holes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NOT_BY_KERNEL = frozenset(
 )
 """The errors of file systems and kernels that cannot share blocks, or cannot copy by themselves."""
 _IN_INODE = 1 << 16
-"""Files up to this size may lie in their inode, and then occupy no block though they have no hole."""
+"""Files up to this size may be stored in their inode, and then occupy no block though they have no hole."""
 _PIECE = 1 << 20
 _BY_KERNEL = hasattr(os, "copy_file_range")
 _MOST = 1 << 30
@@ -31,7 +31,7 @@ def has_holes(status: os.stat_result) -> bool:
 
 
 def data_parts(descriptor: int, size: int) -> Iterator[tuple[int, int]]:
-    """Yield begin and end of the parts of a file that are not holes; all of it where the system cannot tell."""
+    """Yield begin and end of the parts of a file that are not holes; the whole file if the system does not know."""
     end = 0
     while end < size:
         try:
@@ -46,7 +46,7 @@ def data_parts(descriptor: int, size: int) -> Iterator[tuple[int, int]]:
 
 
 def reserve(descriptor: int, size: int, *, start: int = 0) -> None:
-    """Reserve the space for a part of a file, where the file system can.
+    """Reserve the space for a part of a file, if the file system can.
 
     Raises:
         OSError: ENOSPC or EDQUOT, the disk is too full.
@@ -60,10 +60,12 @@ def reserve(descriptor: int, size: int, *, start: int = 0) -> None:
 
 
 def copy_content(reader: int, writer: int) -> None:
-    """Copy the content of an open file into an empty one. Space is reserved for what is not shared and no hole.
+    """Copy the content of an open file into an empty one.
+
+    Space is reserved for content that is neither shared nor a hole.
 
     Raises:
-        OSError: It cannot be read or written, or the disk is too full; then little or nothing was written.
+        OSError: The content cannot be read or written, or the disk is too full; then little or nothing was written.
     """
     status = os.fstat(reader)
     if _share(reader, writer):
@@ -84,7 +86,7 @@ def copy_content(reader: int, writer: int) -> None:
 
 
 def write_back(old: BinaryIO, file: BinaryIO) -> None:
-    """Replace the content of a file in place; blocks that it has are used again, unless there are holes between."""
+    """Replace the content of a file in place; its blocks are used again, unless there are holes between."""
     if has_holes(os.fstat(old.fileno())):
         os.ftruncate(file.fileno(), 0)
         copy_content(old.fileno(), file.fileno())
@@ -105,7 +107,7 @@ def _share(reader: int, writer: int) -> bool:
 
 
 def _copy(reader: int, writer: int, length: int | None) -> None:
-    """Copy some bytes from where both files stand, or all of them to the end of the file."""
+    """Copy some bytes from the present position of both files, or all of them to the end of the file."""
     by_kernel, left = _BY_KERNEL, length
     while left is None or left > 0:
         done = 0

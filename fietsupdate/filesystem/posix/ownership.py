@@ -174,9 +174,9 @@ def as_user(uid: int, gid: int) -> str:
     }
     needs_name = {"runuser", "su"} if user_name(uid) == f"user {uid}" else set()
     here = next((text for name, text in commands.items() if name not in needs_name and shutil.which(name)), "")
-    ways = [f"Type: {here}"] if here else []
+    ways = [f"Type `{here}`"] if here else []
     if "KUBERNETES_SERVICE_HOST" in os.environ:
         ways.append(f"Set in the pod: securityContext: {{runAsUser: {uid}, runAsGroup: {gid}}}")
     elif Path("/.dockerenv").exists() or Path("/run/.containerenv").exists():
-        ways.append(f"Type outside of the container: docker exec -u {uid}:{gid} CONTAINER fietsupdate ...")
+        ways.append(f"Type outside of the container: `docker exec -u {uid}:{gid} CONTAINER fietsupdate ...`")
     return ". ".join(ways) or f"Run it as {user_name(uid)}"
