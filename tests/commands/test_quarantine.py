@@ -8,15 +8,19 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from fietsupdate import Updater
+from fietsupdate.commands import quarantine
+from fietsupdate.errors import RefusedError
 from fietsupdate.filesystem import lock
+from fietsupdate.testing.content import tree
 from support.databases import MARIADB, POSTGRESQL, SQLITE
 from support.projects import Project, result_of
 from support.rows_and_files import SECTION, application, avatar, preview, track
 from support.states import age
-from support.trees import tree
 
 OURS = ".fietsupdate"
 STRAYS = ["tracks/0x/deep/a.gpx", "tracks/00/b.gpx", "media:avatars/stray.png"]
@@ -225,6 +229,25 @@ def test_a_row_that_names_a_file_by_another_path_loses_nothing(instance):
     assert (failed["code"], failed["stands"][:20]) == ("row_appeared", "Nothing was changed.")
     assert sorted(os.listdir(instance.data / "tracks/real")) == names
     assert look(instance) == before
+
+
+def test_a_row_that_comes_meanwhile_keeps_its_file(instance, monkeypatch):
+    """The application commits the row of a file when all is compared, and nothing is moved yet."""
+    before = look(instance)
+    shutil.copy2(track(instance, 7), track(instance, 200))
+    moves = quarantine.put_away
+
+    def committed_first(*args: Any, **options: Any) -> Any:
+        instance.database.execute("INSERT INTO tracks (id) VALUES (200)")
+        return moves(*args, **options)
+
+    monkeypatch.setattr(quarantine, "put_away", committed_first)
+    with pytest.raises(RefusedError, match="tracks id=200 names it") as caught:
+        Updater.from_config(instance.ini).quarantine(as_root=True)
+    assert (caught.value.code, caught.value.stands) == ("row_appeared", "Nothing was changed.")
+    assert track(instance, 200).exists()
+    track(instance, 200).unlink()
+    assert [sorted(root) for root in look(instance)] == [sorted(root) for root in before]
 
 
 def test_it_is_refused_while_an_update_is_interrupted(instance):

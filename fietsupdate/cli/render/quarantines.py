@@ -24,7 +24,7 @@ def plan(what: StrayFiles) -> str:
     """Return the files that would be moved."""
     if not what.files:
         return NONE
-    lines = [f"{count(len(what.files), 'file')} of {what.owned} without a row:", *_named(what.files)]
+    lines = [f"{count(len(what.files), 'file')} without a row, of {what.owned}:", *_named(what.files)]
     return "\n".join([*lines, "They would be moved to .fietsupdate/quarantine. No row changes."])
 
 

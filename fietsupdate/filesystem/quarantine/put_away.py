@@ -65,7 +65,8 @@ def put_away(
     with changes.at_work():
         for root, paths in by_root.items():
             part = _Part(changes, root, origin, tuple(by_root), may_go)
-            part.move(sorted(paths, key=lambda path: path.split("/")))
+            paths.sort()  # what is in a folder stands together then
+            part.move(paths)
             done.append(part)
     gone = tuple(Place(part.root, path) for part in done for path in part.gone)
     return PutAway(sum(part.files for part in done), sum(part.bytes for part in done), gone)
