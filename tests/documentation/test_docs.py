@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
+import subprocess
 import sys
 import tomllib
 
@@ -57,6 +59,24 @@ def test_every_session_is_run(sessions):
 @pytest.mark.parametrize("text", blocks("python"))
 def test_python_is_python(text):
     ast.parse(text)
+
+
+@pytest.mark.parametrize("text", blocks("sh"))
+def test_commands_are_of_the_shell(text):
+    done = subprocess.run(["bash", "-n"], input=text, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("text", blocks("json"))
+def test_json_is_json(text):
+    """A block may show several lines of a stream."""
+    assert [json.loads(line) for line in text.splitlines()] if text.startswith("{") else json.loads(text)
+
+
+@pytest.mark.parametrize("text", blocks("yaml"))
+def test_yaml_is_yaml(text):
+    yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
+    assert list(yaml.safe_load_all(text))
 
 
 @pytest.mark.parametrize("text", blocks("ini"))
