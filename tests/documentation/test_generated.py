@@ -43,6 +43,20 @@ def test_every_public_name_and_every_call_of_the_updater_is_on_the_page():
     assert set(re.findall(r"\w+", members)) == {name for name in dir(fietsupdate.Updater) if not name.startswith("_")}
 
 
+def test_the_notes_of_a_release_are_its_part_of_the_changelog(monkeypatch):
+    monkeypatch.syspath_prepend(str(TOP / "docs" / "tools"))
+    from release_notes import notes
+
+    text = "# Changelog\n\n## 1.1.0 (unreleased)\n\n- new\n\n## 1.0.0 (2026-12-01)\n\n### Updates\n\n- first\n"
+    assert notes(text, "1.0.0") == "### Updates\n\n- first\n"
+    with pytest.raises(ValueError, match="unreleased"):
+        notes(text, "1.1.0")
+    with pytest.raises(ValueError, match="no version 1"):
+        notes(text, "1")
+    changelog = (TOP / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert re.search(rf"^## {re.escape(fietsupdate.__version__)} \(", changelog, re.MULTILINE)
+
+
 def test_troff_reads_the_manual_page(tools):
     if shutil.which("groff") is None:
         pytest.skip("groff is not installed")
