@@ -69,12 +69,12 @@ def quarantine(
     number, updater = _number(strays), session.updater()
     if dry_run or not session.agreed(yes=yes):
         plan = updater.quarantine_plan(number, as_root=as_root)
-        if dry_run or not plan.files:
+        if dry_run:
             session.answer(lambda: render.plan(plan), lambda: render.plan_document(plan), as_json=as_json)
             return 0
-        if not _is_wanted(session, render.plan(plan)):
+        if plan.files and not _is_wanted(session, render.plan(plan)):
             return 1
-        number = len(plan.files)
+        number = len(plan.files) or None
     with _listener(session, as_json=as_json) as on_event:
         done = updater.quarantine(number, on_event=on_event, lock_timeout=seconds(lock_timeout), as_root=as_root)
     return _said(session, render.moved(done), as_json=as_json)

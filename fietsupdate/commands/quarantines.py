@@ -143,6 +143,7 @@ def _released(
         run.context(inspection.database), inspection.database, "fietsupdate quarantine release"
     ) as transaction:
         for one in chosen:
+            _warn_of_absent(run, one)
             wanted = selector({} if one.name in whole else places)
             try:
                 done = move_back(transaction.changes, one, wanted)
@@ -154,6 +155,12 @@ def _released(
         if lacking := [place.shown for place, was_found in places.items() if not was_found]:
             raise UsageError(f"Not in quarantine: {', '.join(lacking)}.", stands=UNCHANGED, hint=LIST)
     return ReleasedFiles(files, size, tuple(names), tuple(dict.fromkeys(occupied)))
+
+
+def _warn_of_absent(run: Run, one: Quarantine) -> None:
+    for root in one.absent:
+        text = f"The part of the quarantine {one.name} in {root} is not there. Is it mounted, and named in extra_dirs?"
+        run.emit(Event("warning", now(), text=text))
 
 
 def purgeable(application: Application, older_than: timedelta | None, names: Sequence[str]) -> Purged:
@@ -263,7 +270,8 @@ def _chosen(there: Look, older_than: timedelta | None, names: Sequence[str]) -> 
     except OverflowError:
         return []
     times = store.made_at(there)
-    return [one for one in chosen if _time(times[one.name]) <= before]
+    old = [one for one in chosen if _time(times[one.name]) <= before]
+    return [one for one in old if names or not one.absent]  # a part that is not mounted would be left behind
 
 
 def _time(text: str) -> datetime:

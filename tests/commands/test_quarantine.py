@@ -286,6 +286,20 @@ def test_purge_deletes_the_one_that_is_named(instance):
     assert "fietsupdate quarantine list" in told.told
 
 
+def test_what_is_not_mounted_is_not_purged_by_its_age_and_is_told_by_a_release(instance):
+    moved(instance)
+    instance.ini.write_text(instance.ini.read_text().replace("extra_dirs", "# extra_dirs"))
+    shown = instance.run("quarantine", "list").succeeded().stdout
+    assert "its part in media is not there" in shown
+    instance.run("quarantine", "purge", "--older-than", "0s", "--yes").succeeded()
+    told = instance.run("quarantine", "release").succeeded()
+    assert "in media is not there" in told.output
+    instance.ini.write_text(instance.ini.read_text().replace("# extra_dirs", "extra_dirs"))
+    instance.run("quarantine", "release").succeeded()
+    assert os.path.exists(avatar(instance, b"stray.png"))
+    assert instance.run("quarantine", "list", "--json").json["quarantines"] == []
+
+
 # -- beside others
 
 

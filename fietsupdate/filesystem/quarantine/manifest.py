@@ -118,14 +118,18 @@ class ManifestWriter:
         self._length = 0
 
 
-def read_origin(folder: Path) -> Origin:
+def read_origin(folder: Path, name: str = "") -> Origin:
     """Return the identity of the quarantine in a folder.
+
+    Args:
+        folder: The folder.
+        name: The name of the quarantine; "" for that of the folder.
 
     Raises:
         ValueError: The manifest is missing, or not valid.
     """
     with _reader(folder) as file:
-        return _origin(file, folder)
+        return _origin(file, name or folder.name)
 
 
 def entries(folder: Path) -> Iterator[HeldFile | LeftFolder]:
@@ -136,7 +140,7 @@ def entries(folder: Path) -> Iterator[HeldFile | LeftFolder]:
     """
     files = folders = 0
     with _reader(folder) as file:
-        _origin(file, folder)
+        _origin(file, folder.name)
         for line in iter(lambda: file.readline(LONGEST), b""):
             values = _line(line)
             match values:
@@ -162,7 +166,7 @@ def _reader(folder: Path) -> BinaryIO:
         raise ValueError(f"its manifest cannot be read: {error.strerror}") from error
 
 
-def _origin(file: BinaryIO, folder: Path) -> Origin:
+def _origin(file: BinaryIO, name: str) -> Origin:
     values = _line(file.readline(LONGEST))
     if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
         raise ValueError("its manifest is none, or of another version of fietsupdate")
@@ -170,7 +174,7 @@ def _origin(file: BinaryIO, folder: Path) -> Origin:
     if not isinstance(roots, list) or not all(isinstance(root, str) for root in roots):
         raise ValueError("its manifest names no roots")
     origin = built(Origin, {**values, "roots": tuple(roots)})
-    if origin.name != folder.name or not is_name(origin.name):
+    if origin.name != name or not is_name(origin.name):
         raise ValueError(f"its manifest is that of {origin.name!r}")
     return origin
 

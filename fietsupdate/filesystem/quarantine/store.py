@@ -7,7 +7,7 @@ another instance: parts that the data directory does not name are left alone.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -111,18 +111,16 @@ def made_at(found: Look) -> dict[str, str]:
 
 
 def delete(quarantine: Quarantine) -> None:
-    """Delete a quarantine for good: in each root its folder is first renamed; the data directory comes last.
+    """Delete a quarantine for good. It is gone when its folder in the data directory has lost its name.
 
     Raises:
         OSError: A part cannot be deleted; `sweep` deletes the rest.
     """
-    for root in sorted(quarantine.parts, reverse=True):
-        folder = quarantine.parts[root]
-        gone = folder.with_name(f"{GONE}{folder.name}")
-        os.rename(folder, gone)
-        sync_path(folder.parent)
-        erase(str(gone))
-        _drop(folder.parent)
+    folder = quarantine.parts[""]
+    gone = folder.with_name(f"{GONE}{folder.name}")
+    os.rename(folder, gone)
+    sync_path(folder.parent)
+    _erase(gone, [part for root, part in quarantine.parts.items() if root])
 
 
 def sweep(roots: Mapping[str, Path]) -> None:
@@ -131,12 +129,23 @@ def sweep(roots: Mapping[str, Path]) -> None:
     Raises:
         OSError: A part cannot be deleted.
     """
-    for root in roots.values():
-        folder = quarantine_folder(root)
-        for name in _listed(folder):
-            if name.startswith(GONE):
-                erase(str(folder / name))
-        _drop(folder)
+    folder = quarantine_folder(roots[""])
+    for name in _listed(folder):
+        if name.startswith(GONE):
+            try:
+                origin = read_origin(folder / name, name.removeprefix(GONE))
+            except ValueError:
+                others = []  # the manifest goes last, so the other parts are gone
+            else:
+                others = [part for root, part in _quarantine(origin, roots).parts.items() if root]
+            _erase(folder / name, others)
+
+
+def _erase(gone: Path, others: Iterable[Path]) -> None:
+    """Erase the parts in further roots, then the one in the data directory, whose manifest names them."""
+    for folder in (*others, gone):
+        erase(str(folder))
+        _drop(folder.parent)
 
 
 def _quarantine(origin: Origin, roots: Mapping[str, Path]) -> Quarantine:
