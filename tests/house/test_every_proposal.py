@@ -791,7 +791,6 @@ ELSEWHERE = {
 """Proposals that another test types, or that are there to look with, with the name of the test."""
 
 NAMES = {
-    "filesystem/run_file.py: fietsupdate run file",
     "cli/main.py: fietsupdate {}",
     "database/held.py: fietsupdate {}",
     "commands/restore_files.py: fietsupdate restore --only",
