@@ -96,6 +96,10 @@ def _standing(session: Session, *, applied: bool, as_json: bool) -> int:
     return 0
 
 
+GRAPH_FORMATS = ("text", "mermaid", "dot")
+"""The forms in which `graph` draws."""
+
+
 def heads(ctx: typer.Context, *, as_json: Json = False) -> int:
     """Show the updates that no other update comes after."""
     from fietsupdate.cli.render import documents, text
@@ -128,24 +132,37 @@ def show(
 def graph(
     ctx: typer.Context,
     *,
-    mermaid: Annotated[bool, typer.Option("--mermaid", help="Write a Mermaid flowchart.")] = False,
+    form: Annotated[
+        str, typer.Option("--format", metavar="FORMAT", help="text, mermaid, or dot for Graphviz; by default text.")
+    ] = "",
+    mermaid: Annotated[bool, typer.Option("--mermaid", help="The same as --format mermaid.")] = False,
     as_json: Json = False,
 ) -> int:
     """Draw how the updates depend on each other."""
-    from fietsupdate.cli.render import diagram, documents
+    from fietsupdate.cli.render import documents
 
     session: Session = ctx.obj
-    if mermaid and as_json:
-        raise wrong("--mermaid and --json exclude each other.")
+    if sum([mermaid, bool(form), as_json]) > 1:
+        raise wrong("--format, --mermaid and --json exclude each other.")
+    if form not in {"", *GRAPH_FORMATS}:
+        raise wrong(f"--format is {', '.join(GRAPH_FORMATS[:-1])} or {GRAPH_FORMATS[-1]}, not {form!r}.")
     drawing = _drawing(session)
     session.answer(
-        lambda: (
-            diagram.mermaid(drawing) if mermaid else diagram.text(drawing, session.out.width, lines=session.out.draws)
-        ),
+        lambda: _drawn(drawing, "mermaid" if mermaid else form, session),
         lambda: documents.graph(drawing.graph, drawing.applied, drawing.unknown),
         as_json=as_json,
     )
     return 0
+
+
+def _drawn(drawing: Drawing, form: str, session: Session) -> str:
+    from fietsupdate.cli.render import diagram, dot
+
+    if form == "mermaid":
+        return diagram.mermaid(drawing)
+    if form == "dot":
+        return dot.dot(drawing)
+    return diagram.text(drawing, session.out.width, lines=session.out.draws)
 
 
 def _drawing(session: Session) -> Drawing:

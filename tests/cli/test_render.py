@@ -2,6 +2,8 @@
 
 import io
 import json
+import shutil
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fietsupdate.cli.render.layout
-from fietsupdate.cli.render import diagram, documents, errors
+from fietsupdate.cli.render import diagram, documents, dot, errors
 from fietsupdate.cli.render import text as console
 from fietsupdate.cli.render.diagram import Drawing
 from fietsupdate.cli.render.events import (
@@ -645,3 +647,22 @@ def test_a_long_ladder_stays_narrow():
     drawn = diagram.text(diagram.Drawing(build(ladder, ["updates"])), 80)
     assert len(drawn.splitlines()[0]) < 10
     assert max(map(len, drawn.splitlines())) <= len("│ │ │  u299")
+
+
+@pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz is not installed")
+def test_graphviz_reads_the_graph_whatever_the_summaries_say():
+    odd = make_update("one", summary='"]; evil [label="\\n\\\\" <b>')
+    drawing = Drawing(build([odd, make_update("two", "one", folder="b:c")], ["updates", "b:c"]), frozenset(["one"]))
+    done = subprocess.run(["dot", "-Tplain"], input=dot.dot(drawing), capture_output=True, text=True, check=True)
+    assert sorted(line.split()[1] for line in done.stdout.splitlines() if line.startswith("node")) == ["one", "two"]
+
+
+def test_dot_has_a_node_for_each_update_and_an_arrow_for_each_previous():
+    drawing = Drawing(GRAPH, frozenset([FIRST.update_id]), (FIRST.update_id,))
+    lines = dot.dot(drawing).splitlines()
+    assert lines[0] == "digraph updates {"
+    assert (
+        '    "v0.1.0" [label="v0.1.0 (current)\\nFirst release" style=filled fillcolor="#cfe8cf" color="#2e7d32"];'
+        in lines
+    )
+    assert '    "v0.1.0" -> "30ppwg8zi4ujb46f";' in lines
