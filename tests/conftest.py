@@ -21,6 +21,10 @@ from support.zygote import STRUCK
 os.environ["SSL_CERT_FILE"] = os.devnull
 """No test checks a certificate; PyMySQL reads the system's at each connection, which takes 20 ms."""
 
+os.environ["NO_COLOR"] = "1"
+"""What a terminal shows is compared as text; `tests/cli/test_colors.py` is about the colors."""
+os.environ.pop("FORCE_COLOR", None)
+
 SWEPT: dict[str, Counter[str]] = {}
 """By test: the number of events that it has struck, by database and action."""
 

@@ -60,6 +60,7 @@ ENVIRONMENT = """\
 | `FIETSUPDATE_ANSWER_<NAME>` | answers the question NAME of an update script |
 | `FIETSUPDATE_<KEY>` | overrides a key of the configuration, for instance `FIETSUPDATE_DATA_DIR` |
 | `NO_COLOR` | when it is not empty, nothing is colored |
+| `FORCE_COLOR` | when it is neither empty nor `0`, output for people is colored without a terminal, too |
 """
 
 

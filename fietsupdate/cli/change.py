@@ -98,7 +98,7 @@ class Change:
     def _agreed_to(self, updater: Updater, plan: Plan) -> bool:
         """Show a plan, ask the questions of its scripts, and ask whether to run it."""
         self.session.require_terminal(dry_run=True)
-        self.session.err.line(f"{self._described(updater, plan)}\n")
+        self.session.err.show(f"{self._described(updater, plan)}\n")
         answers = dict(self.answers)
         for step in plan.steps:
             for question in step.open_questions:
@@ -164,7 +164,7 @@ class Change:
 
     def _asked(self, what: Callable[[], str], question: str) -> bool:
         self.session.require_terminal(dry_run=False)
-        self.session.err.line(f"{what()}\n")
+        self.session.err.show(f"{what()}\n")
         return self.session.ask(question)
 
     def _declined(self) -> int:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +58,11 @@ WORDS_OF_OTHERS: Mapping[str, str] = MappingProxyType(
     }
 )
 """The names of commands in Alembic, Django, Rails and Flyway, with the equivalent command here."""
+
+NARROW_HELP = 60
+"""Columns below which what an option does stands below it."""
+WIDEST_HELP = 100
+"""Columns that a help page fills at the most."""
 
 STEPS_BACK = re.compile(r"-\d+")
 """A target like ``-1``: a word, not an option, as no option here is a digit."""
@@ -189,8 +195,33 @@ def _defaults(command: Any) -> dict[str, Any]:
 
 def _help_if_asked(ctx: Any, values: dict[str, Any]) -> None:
     if values.pop("help", False):
-        typer.echo(ctx.get_help())
+        _print_help(ctx)
         raise typer.Exit
+
+
+def _print_help(ctx: Any) -> None:
+    """Print the help of a command, on a terminal for its width and with colors."""
+    out = getattr(ctx.obj, "out", None)
+    if out is None or not (out.is_terminal or out.colored):
+        typer.echo(ctx.get_help())
+        return
+    ctx.terminal_width = min(out.width, WIDEST_HELP)
+    formatter = ctx.make_formatter()
+    if ctx.terminal_width < NARROW_HELP:
+        formatter.write_dl = partial(_write_below, formatter)
+    ctx.command.format_help(ctx, formatter)
+    out.show(formatter.getvalue().rstrip("\n"))
+
+
+def _write_below(formatter: Any, rows: Sequence[tuple[str, str]], **_layout: int) -> None:
+    """Write options, or commands, with what they do below each: for two columns there is no room."""
+    from textwrap import wrap
+
+    for name, what in rows:
+        formatter.write(f"{'':>{formatter.current_indent}}{name}\n")
+        indent = " " * (formatter.current_indent + 4)
+        for line in wrap(what, max(formatter.width - len(indent), 20)):
+            formatter.write(f"{indent}{line}\n")
 
 
 class Command(TyperCommand):

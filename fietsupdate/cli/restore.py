@@ -119,7 +119,7 @@ class _Request:
 
         plan = self.plan(backup)
         self.session.require_terminal(dry_run=True)
-        self.session.err.line(f"{restores.question(plan)}\n")
+        self.session.err.show(f"{restores.question(plan)}\n")
         return self.run(str(plan.backup.path)) if self.session.ask("Do this now?") else _declined(self.session)
 
     def run(self, backup: str | None) -> int:
@@ -181,7 +181,7 @@ def _chosen(session: Session, updater: Updater) -> str | None:
     backups = updater.restorable()
     if not backups:
         raise UsageError("There is no backup that can be restored here.", hint="Type `fietsupdate backup list`.")
-    session.err.line(f"{restores.choice(backups)}\n")
+    session.err.show(f"{restores.choice(backups)}\n")
     number = session.choose("Which one?", len(backups))
     return str(backups[number - 1].path) if number else None
 

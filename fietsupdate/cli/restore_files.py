@@ -46,7 +46,7 @@ class FilesRequest:
 
         plan = self.plan(backup)
         self.session.require_terminal(dry_run=True)
-        self.session.err.line(f"{restored_files.question(plan)}\n")
+        self.session.err.show(f"{restored_files.question(plan)}\n")
         if self.session.ask("Do this now?"):
             return self.run(str(plan.backup.path))
         self.session.err.line(UNCHANGED)

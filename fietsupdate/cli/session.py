@@ -69,7 +69,7 @@ class Session:
     def say(self, text: str) -> None:
         """Print text, as opposed to JSON; nothing with ``--quiet``."""
         if not self.quiet:
-            self.out.line(text)
+            self.out.show(text)
 
     def answer(self, text: Callable[[], str], document: Callable[[], Mapping[str, Any]], *, as_json: bool) -> None:
         """Print the answer of a reading command, in one of its two forms.
@@ -201,5 +201,5 @@ class Session:
 
             self.out.line(documents.line(documents.failure(known)))
         else:
-            self.err.line(errors.text(known, self.err.width if self.err.is_terminal else UNWRAPPED))
+            self.err.show(errors.text(known, self.err.width if self.err.is_terminal else UNWRAPPED))
         return known.exit_code

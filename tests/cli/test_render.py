@@ -20,11 +20,11 @@ from fietsupdate.cli.render.events import (
     EventPrinter,
     JsonListener,
     LineListener,
-    LiveListener,
     Narrator,
     listener,
 )
 from fietsupdate.cli.render.layout import duration, hanging, labelled, table, wrapped
+from fietsupdate.cli.render.live import LiveListener
 from fietsupdate.cli.render.output import Output
 from fietsupdate.commands.init import Initialised
 from fietsupdate.errors import FietsupdateError, PlanError
@@ -460,6 +460,8 @@ class Screen:
     def line(self, text=""):
         self.write(f"{text}\n")
 
+    show = line
+
     def flush(self):
         pass
 
@@ -558,7 +560,7 @@ def test_progress_is_told_only_now_and_then_where_there_is_no_terminal():
 
 
 def test_on_a_terminal_one_line_moves_and_the_others_stay():
-    screen = Screen(is_terminal=True, width=60)
+    screen = Screen(is_terminal=True, width=100)
     with listener(screen, as_json=False, quiet=False, verbose=False) as tell:
         assert isinstance(tell, LiveListener)
         for event in RUN[:4]:
@@ -566,7 +568,7 @@ def test_on_a_terminal_one_line_moves_and_the_others_stay():
         tell(Event("progress", "T", update_id="a", text="tracks [red]", details={"done": 340, "total": 1000}))
         tell.view.refresh()
     assert tell.failure is None
-    assert "a: 340 of 1000 tracks [red]" in screen.text
+    assert "34 %, 340 of 1000 tracks [red]" in screen.text
     assert "      one" in screen.text
     assert screen.text.endswith("\x1b[2K")  # the moving line is gone
 

@@ -9,16 +9,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from fietsupdate.cli.render import backups, documents, questions, restores, steps
-from fietsupdate.cli.render.layout import duration, hanging
-from fietsupdate.cli.render.output import Canvas, Output, on_one_line, printable
+from fietsupdate.cli.render.layout import duration
+from fietsupdate.cli.render.output import Output, on_one_line
 from fietsupdate.model import Event
 from fietsupdate.model.clock import shown_time
-
-if TYPE_CHECKING:
-    from rich.progress import Progress
 
 INTERVAL = 5.0
 """Seconds between two lines of progress where there is no terminal."""
@@ -200,7 +197,7 @@ class LineListener(EventPrinter):
         if event.event == "update_begun":
             self.told = self.clock()
         for line in self.narrator.lines(event):
-            self.out.line(on_one_line(line))
+            self.out.show(on_one_line(line))
         if event.event == "progress" and self.clock() - self.told >= INTERVAL:
             self.told = self.clock()
             about = f"{event.text}: " if event.details.get("unit") == "bytes" and event.text else ""
@@ -216,85 +213,6 @@ def amount(event: Event) -> str:
     return f"{done}{of} {event.text}".rstrip()
 
 
-class LiveListener(EventPrinter):
-    """Keeps one moving line at the bottom of a terminal: update, phase, progress, time elapsed.
-
-    rich draws it, and is not imported before the first update begins.
-    """
-
-    def __init__(self, out: Output, *, verbose: bool = False) -> None:
-        super().__init__()
-        self.out = out
-        self.narrator = Narrator(verbose=verbose)
-        self.view: Progress | None = None
-
-    def show(self, event: Event) -> None:
-        """Write the lines that stay above the moving one, and move it."""
-        lines = self.narrator.lines(event)
-        if event.event in {"update_begun", "backup_begun"} and self.view is None:
-            self._start()
-        for line in lines:
-            self._say("\n".join(hanging(on_one_line(line), self.out.width, INDENT)))
-        if self.view is not None:
-            self._move(event)
-
-    def _start(self) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-        console = Console(
-            file=Canvas(self.out),  # type: ignore[arg-type]  # enough of a file for rich
-            force_terminal=True,
-            no_color=not self.out.colored,
-            markup=False,
-            highlight=False,
-        )
-        spinner = SpinnerColumn("dots" if self.out.draws else "line")
-        text = TextColumn("{task.description}", markup=False)
-        self.view = Progress(
-            spinner, TimeElapsedColumn(), text, BarColumn(bar_width=20), console=console, transient=True
-        )
-        self.view.add_task("", total=None)
-        self.view.start()
-
-    def _say(self, text: str) -> None:
-        if self.view is None:
-            self.out.line(text)
-        else:
-            self.view.console.print(printable(text), soft_wrap=True)
-
-    def _move(self, event: Event) -> None:
-        assert self.view is not None  # noqa: S101  # for the type checker: the only caller has looked
-        task = self.view.task_ids[0]
-        text = on_one_line(self._description(event))
-        if event.event in {"update_begun", "backup_begun"}:
-            self.view.reset(task, total=None, description=text)
-        elif event.event == "phase_begun":
-            self.view.update(task, completed=0, total=None, description=text)
-        elif event.event == "progress":
-            done, total = event.details.get("done", 0), event.details.get("total")
-            self.view.update(task, completed=done, total=total, description=text)
-
-    @staticmethod
-    def _description(event: Event) -> str:
-        match event.event:
-            case "backup_begun":
-                return f"backup {event.text}"
-            case "phase_begun":
-                return f"{event.update_id}: {event.phase}"
-            case "progress":
-                return f"{event.update_id or event.text}: {amount(event)}"
-            case _:
-                return event.update_id
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Remove the moving line."""
-        if self.view is not None:
-            self.view.stop()
-
-
 def listener(out: Output, *, as_json: bool, quiet: bool, verbose: bool) -> EventPrinter:
     """Return the listener for these options."""
     if as_json:
@@ -302,5 +220,7 @@ def listener(out: Output, *, as_json: bool, quiet: bool, verbose: bool) -> Event
     if quiet:
         return EventPrinter()
     if out.is_terminal and out.draws:
+        from fietsupdate.cli.render.live import LiveListener
+
         return LiveListener(out, verbose=verbose)
     return LineListener(out, verbose=verbose)

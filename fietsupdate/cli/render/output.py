@@ -53,14 +53,13 @@ class Output:
 
     Args:
         descriptor: 1 or 2.
-        environ: Contains ``NO_COLOR`` and ``TERM``.
+        environ: Contains ``NO_COLOR``, ``FORCE_COLOR`` and ``TERM``.
     """
 
     def __init__(self, descriptor: int, environ: Mapping[str, str] = os.environ) -> None:
         self.stream = _duplicate(descriptor)
         self.is_terminal = self.stream.isatty()
-        plain = environ.get("NO_COLOR") or environ.get("TERM") == "dumb"
-        self.colored = self.is_terminal and not plain
+        self.colored = _is_colored(environ, is_terminal=self.is_terminal)
         self.failure: Exception | None = None
         """Why nothing is written any more."""
 
@@ -87,6 +86,13 @@ class Output:
     def line(self, text: str = "") -> None:
         """Write text and a line feed, without buffering."""
         self.write(f"{text}\n")
+
+    def show(self, text: str) -> None:
+        """Write text for people and a line feed, with colors where they are wanted."""
+        if self.colored:
+            self.draw(f"{painted(printable(masked_parts(text)))}\n")
+        else:
+            self.line(text)
 
     def write(self, text: str) -> None:
         """Write text without control characters and passwords, unbuffered.
@@ -125,6 +131,22 @@ class Output:
             pass  # the stream is closed, so nothing is left to flush
         finally:
             os.close(nowhere)
+
+
+def painted(text: str) -> str:
+    """Return a safe text with its colors; their rules are imported only where a terminal is written to."""
+    from fietsupdate.cli.render.paint import painted as with_colors
+
+    return with_colors(text)
+
+
+def _is_colored(environ: Mapping[str, str], *, is_terminal: bool) -> bool:
+    """Return whether colors are wanted: NO_COLOR says no, FORCE_COLOR yes, else a terminal that is not dumb."""
+    if environ.get("NO_COLOR"):
+        return False
+    if environ.get("FORCE_COLOR", "0") not in {"", "0"}:
+        return True
+    return is_terminal and environ.get("TERM") != "dumb"
 
 
 class Canvas:

@@ -24,19 +24,22 @@ _PROCESSES = {
 
 def line(run: RunView) -> str:
     """Return "working: convert, post hook, 61 %, 14 minutes left", or for how long there was no sign of life."""
-    doing = ", ".join(_doing(run.state))
+    what = ", ".join(doing(run.state))
     if not run.is_hung:
-        return f"working: {doing}"
-    return f"no sign of life for {span(run.silent)} ({_PROCESSES.get(run.process, run.process)}); last: {doing}"
+        return f"working: {what}"
+    return f"no sign of life for {span(run.silent)} ({_PROCESSES.get(run.process, run.process)}); last: {what}"
 
 
-def _doing(state: RunState) -> list[str]:
+def doing(state: RunState, *, progress: bool = True) -> list[str]:
+    """Return what a run is at, in parts: update or copy, phase and, if wanted, percent and time left."""
     what = state.update_id or state.command
     copies = COPIES.get(state.phase, "")
     if copies:
         copies += f" of the {state.part}" if state.part else ""
         what = f"{what}, {copies}" if what != state.phase else (copies if state.part else what)
     phase = PHASES.get(state.phase, "")
+    if not progress:
+        return [part for part in (what, phase) if part]
     percent = f"{state.percent} %" if state.percent is not None else _done(state)
     left = f"{span(state.left)} left" if state.left else ""
     return [part for part in (what, phase, percent, left) if part]
