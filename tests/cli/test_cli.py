@@ -164,7 +164,7 @@ def test_after_two_dashes_everything_is_a_word(fiets, updater):
 def test_the_words_of_other_tools_lead_to_commands_that_there_are(fiets, word, ours):
     code, _, err = fiets(word)
     assert code == 2
-    assert err.splitlines()[-1].split(maxsplit=1)[1].strip() == f"fietsupdate {ours}"
+    assert err.splitlines()[-1].split(maxsplit=1)[1].strip() == f"Type `fietsupdate {ours}`."
     assert ours.startswith("--") or ours.split()[0] in COMMANDS
     assert fiets(*ours.split()[:1], "--help")[0] == 0
 
