@@ -80,22 +80,24 @@ def project(top: Path, count: int, size: int) -> None:
     command(top, "update", "--yes")
     block = os.urandom(max(size, 1))
     engine = sa.create_engine(f"sqlite:///{top}/app.sqlite")
+    files = sa.table("files", *map(sa.column, ("id", "shard", "size", "sha256")))
     with engine.begin() as connection:
-        rows = []
-        for number in range(count):
-            folder = top / "data" / "files" / f"{number // A_FOLDER:04}"
-            if number % A_FOLDER == 0:
-                folder.mkdir()
-            content = block[: size - number % 7] if size else b""
-            descriptor = os.open(folder / f"{number}.bin", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
-            os.write(descriptor, content)
-            os.close(descriptor)
-            digest = hashlib.sha256(content).hexdigest()
-            rows.append({"id": number, "shard": folder.name, "size": len(content), "sha256": digest})
-        files = sa.table("files", *map(sa.column, ("id", "shard", "size", "sha256")))
-        for start in range(0, count, 10_000):
-            connection.execute(files.insert(), rows[start : start + 10_000])
+        for start in range(0, count, A_FOLDER):
+            folder = top / "data" / "files" / f"{start // A_FOLDER:04}"
+            folder.mkdir()
+            numbers = range(start, min(start + A_FOLDER, count))
+            connection.execute(files.insert(), [written(folder, number, block, size) for number in numbers])
     engine.dispose()
+
+
+def written(folder: Path, number: int, block: bytes, size: int) -> dict[str, object]:
+    """Write a file, and return its row."""
+    content = block[: size - number % 7] if size else b""
+    descriptor = os.open(folder / f"{number}.bin", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+    os.write(descriptor, content)
+    os.close(descriptor)
+    digest = hashlib.sha256(content).hexdigest()
+    return {"id": number, "shard": folder.name, "size": len(content), "sha256": digest}
 
 
 def command(top: Path, *words: str) -> None:

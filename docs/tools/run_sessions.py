@@ -39,7 +39,7 @@ STAYS = (
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"), "2026-11-21T21:00:37.118Z"),
     (re.compile(rf"(?<=upd_){datetime.now():%Y%m%d}"), "20261121"),  # noqa: DTZ005  # as `revision` names files
     (re.compile(r"(?<![A-Za-z0-9])[a-z][a-z0-9]{15}(?![A-Za-z0-9])"), "k2m8x0q4v6t1w9zr"),
-    (re.compile(r"\b\d{8}-\d{6}(?=-)"), "20261121-210037"),
+    (re.compile(r"\b\d{8}-\d{6}\b"), "20261121-210037"),
     (re.compile(r"(?<=backup 20261121-210037-v1\.0\.0)-\d"), ""),  # the second one in one second
     (re.compile(r"\b\d+ kB\b"), "34 kB"),
     (re.compile(r"\d+\.\d s\b"), "0.1 s"),

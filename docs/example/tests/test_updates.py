@@ -12,6 +12,7 @@ from fietsupdate.pytest_plugin import (
     test_every_update_goes_up_down_up,
     test_models_match_after_update,
     test_released_scripts_are_unchanged,
+    test_rows_and_files_match,
     test_update_from_empty_to_head,
 )
 
@@ -21,6 +22,7 @@ __all__ = [
     "test_every_update_goes_up_down_up",
     "test_models_match_after_update",
     "test_released_scripts_are_unchanged",
+    "test_rows_and_files_match",
     "test_update_from_empty_to_head",
 ]
 

@@ -12,6 +12,10 @@ previous = ["v1.0"]
 alembic_revision = "9a4d20c6e1b7"
 atomic = True
 
+# From here on each track that was recorded has its file, and no file is there without a track.
+references = [{"table": "tracks", "path": "tracks/{id}/track.gpx", "where": "size is not null", "size": "size"}]
+owned = ["tracks/**"]
+
 # Never the application's models: they describe the tables of today.
 # This script needs those of its own time.
 tracks = sa.table(

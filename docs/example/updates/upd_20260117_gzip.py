@@ -15,6 +15,8 @@ previous = ["v1.1"]
 alembic_revision = "c5078be91f34"
 atomic = True
 
+references = [{"table": "tracks", "path": "tracks/{id}/track.gpx.gz", "where": "size is not null"}]
+
 tracks = sa.table(
     "tracks",
     sa.column("id", sa.Integer()),

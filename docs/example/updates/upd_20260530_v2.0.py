@@ -12,6 +12,9 @@ previous = ["v1.2"]
 alembic_revision = "b81e3d57a9c6"
 atomic = True
 
+references = [{"table": "tracks", "path": "users/{user_id}/tracks/{id}/track.gpx.gz", "where": "size is not null"}]
+owned = ["users/**"]
+
 tracks = sa.table(
     "tracks",
     sa.column("id", sa.Integer()),
