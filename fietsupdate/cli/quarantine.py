@@ -44,6 +44,10 @@ OlderThan = Annotated[
     str | None,
     typer.Option("--older-than", metavar="AGE", help="Delete those that were made before so much time: 30d, 12h."),
 ]
+Unasked = Annotated[
+    bool,
+    typer.Option("--yes", "-y", help="Accepted, as by all commands that change something; releasing asks nothing."),
+]
 PurgeDryRun = Annotated[bool, typer.Option("--dry-run", help="Name what would be deleted; delete nothing.")]
 
 
@@ -94,6 +98,7 @@ def quarantine_release(
     ctx: typer.Context,
     *,
     words: Words = None,
+    yes: Unasked = False,  # noqa: ARG001  # nothing is asked
     lock_timeout: LockTimeout = None,
     as_root: AsRoot = False,
     as_json: Events = False,
