@@ -1,45 +1,69 @@
 """The verbs by which update scripts change files: ``self.files``, and ``self.dirs["media"]`` for further roots.
 
-Verbs for many files at once journal some thousand changes with one sync. Their result is always that of a loop over
-the single verbs:
-
-- A batch in which everything fits becomes one record (`fietsupdate.filesystem.batches`). What follows holds for others.
-- Only changes of plain files share a batch, and no name is touched by two of them: before an item whose file an earlier
-  item has touched, the waiting changes are made.
-- All other changes (folders, symlinks, impossible ones) are left to the single verb, after the waiting changes are
-  made. So are the items of a batch from the first failed change on: because of another file system, or a full disk.
-- So when an item fails, or the iterable raises, everything before it is made, and neither it nor anything after it.
-- Contents are durable before one of them is put in its place (invariant 4), and the vault's names before an old file is
-  replaced (invariant 2), each with one sync for the batch.
-- Items are taken as they are needed, and the script's own code (iterables, functions) never runs between the look at a
-  file and its change. It is not marked as our own work, so that the guard journals its changes.
-
-After an interrupt (`KeyboardInterrupt`) no waiting change is made.
+``transform`` calls a function for each file: in this process, or in worker processes
+(`fietsupdate.filesystem.workers`). In either case new contents become drafts first, and take their places in batches,
+in the order of the files.
 """
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import PurePosixPath
+from typing import Any, NamedTuple
 
-from fietsupdate.filesystem.batches import Batches, Drafting, Outcome, QuickDraft
+from fietsupdate.filesystem.batches import QuickDraft
 from fietsupdate.filesystem.entries import check_replaceable
-from fietsupdate.filesystem.files import Content, Files, Name, at_work, fill, pour
-from fietsupdate.filesystem.journal.changes import Changes
-from fietsupdate.filesystem.journal.record import Do, Record
-from fietsupdate.filesystem.paths import PathError
+from fietsupdate.filesystem.files import Name, at_work
+from fietsupdate.filesystem.many import ManyFiles
 from fietsupdate.filesystem.posix import durable
-from fietsupdate.filesystem.posix.content import copy_content
-from fietsupdate.filesystem.posix.inheritance import passes_on
 from fietsupdate.filesystem.posix.metadata import Meta
-from fietsupdate.filesystem.posix.rename import open_file
-from fietsupdate.filesystem.waiting import Folders, Item, RecordBatch, Waiting, attempt
+from fietsupdate.filesystem.posix.rename import NEW, copy_file, open_file, place
+from fietsupdate.filesystem.waiting import BATCH, Waiting
+from fietsupdate.filesystem.worker import Answer, Setup, Task, checked, perform
+from fietsupdate.filesystem.workers import Workers, packed
+
+Answers = Callable[[Iterator[Task | None]], Iterator[Answer]]
+"""Answers tasks, in their order."""
+_NOT_UNDONE = "what other programs change is not undone."
 
 
-class BulkFiles(Files):
+class Failure(NamedTuple):
+    """A file that ``transform`` has left alone, because the function failed."""
+
+    path: PurePosixPath
+    error: BaseException
+
+
+class Transformed(int):
+    """How many files ``transform`` has changed or renamed."""
+
+    failures: tuple[Failure, ...] = ()
+    """The files that were left alone; there are some only with ``max_failures``."""
+
+    @classmethod
+    def of(cls, changed: int, failures: Iterable[Failure]) -> Transformed:
+        """Return a number, with the failures."""
+        made = cls(changed)
+        made.failures = tuple(failures)
+        return made
+
+
+class _Item(NamedTuple):
+    """A file that is being transformed, by paths below the root."""
+
+    target: str
+    draft: str
+    """Where its new content is written."""
+    name: str
+    """Its new path."""
+
+
+class BulkFiles(ManyFiles):
     """The files of one root, one at a time and many at once.
 
     The verbs for many files accept any iterable, also a generator, and take its items as they are needed: memory does
@@ -48,62 +72,38 @@ class BulkFiles(Files):
     it are not.
     """
 
-    def __init__(self, changes: Changes, root: str) -> None:
-        super().__init__(changes, root)
-        self._batches = Batches(changes, root, self._parents)
-
-    def move_many(self, pairs: Iterable[tuple[Name, Name]]) -> None:
-        """Move as `move` does for each pair of a source and a destination, in their order."""
-        with Waiting(self._move_waiting) as waiting:
-            for source, destination in pairs:
-                waiting.add((source, destination))
-
-    def remove_many(self, paths: Iterable[Name]) -> None:
-        """Remove as `remove` does for each path, in their order."""
-        with Waiting(self._remove_waiting) as waiting:
-            for path in paths:
-                waiting.add((path,))
-
-    def write_many(self, items: Iterable[tuple[Name, Content]]) -> None:
-        """Write as `write` does for each pair of a path and its content, in their order.
-
-        A content is written to a draft when it is taken, so it may be a stream that is closed before the next one is
-        opened.
-        """
-        with Drafting(self._changes, self._root) as drafting, Waiting(self._put_quickly) as waiting:
-            for path, content in items:
-                waiting.add(self._quick_draft(drafting, path, content))
-
-    def copy_many(self, pairs: Iterable[tuple[Name, Name]]) -> None:
-        """Copy as `copy` does for each pair of a source and a destination, in their order.
-
-        A content is copied when its pair is taken: blocks are shared where the file system can share them.
-        """
-        with Drafting(self._changes, self._root) as drafting, Waiting(self._put_copies) as waiting:
-            for source, destination in pairs:
-                draft = self._quick_copy(drafting, source, destination)
-                if draft is None:
-                    waiting.make()
-                    draft = self._quick_copy(drafting, source, destination)  # it may be a copy that has waited
-                if draft is None:
-                    self.copy(source, destination)
-                else:
-                    waiting.add((draft, source))
-
     def transform(
         self,
         paths: str | Iterable[Name],
-        change: Callable[[bytes], bytes | None],
+        change: Callable[..., Any],
         *,
         rename: Callable[[PurePosixPath], Name | None] | None = None,
-    ) -> int:
+        workers: int = 1,
+        as_paths: bool = False,
+        max_failures: int = 0,
+    ) -> Transformed:
         """Replace the content of files by the result of a function.
 
         ``paths`` are the files, or a pattern as for `glob`, which selects files only, no symlinks. ``change`` is called
         with a whole content, and returns the new one, or ``None`` to leave the file as it is. ``rename`` is called with
         the path of each file, and returns its new path, which must be free, or ``None`` to keep it.
 
+        With ``as_paths`` the function is called with two paths instead, and returns nothing: it reads the first, and
+        writes the second, which is not there yet and ends in the file's new name. Where it writes none the file keeps
+        its content. Neither content has to fit into memory.
+
+        With ``workers`` the function runs in as many processes, 0 for one a core. It must be defined by ``def`` at the
+        top of the update script or of a module, and may change nothing else in the data directory.
+
         A file keeps its mode, owner and attributes. A file whose content and name stay the same is not touched.
+
+        Args:
+            paths: The files.
+            change: The function.
+            rename: Gives new names.
+            workers: The number of processes; 1 for this one.
+            as_paths: Whether the function takes two paths.
+            max_failures: So many files may fail: they are left alone, and named in the result. The next one raises.
 
         Returns:
             How many files were changed or renamed.
@@ -111,39 +111,141 @@ class BulkFiles(Files):
         Raises:
             FileNotFoundError: One of the paths does not exist.
             FileExistsError: Another file has the new name.
-            TypeError: The function returned a value of another type.
+            TypeError: The function returned a value of another type, or worker processes cannot be given it.
+            FilesError: A worker process has died; names the file that it was busy with.
         """
-        changed, targets = 0, set[str]()
+        changed, failures = 0, list[Failure]()
+        items, known = deque[_Item](), set[str]()
 
-        def move(items: list[tuple[Name, Name]]) -> None:
+        def move(pairs: list[tuple[Name, Name]]) -> None:
             contents.make()
-            self._move_waiting(items)
+            self._move_waiting(pairs)
 
-        with Waiting(self._put_waiting) as contents, Waiting(move) as moves:
+        def tasks() -> Iterator[Task | None]:
             for path in self._matching(paths) if isinstance(paths, str) else paths:
                 target = self._resolve(path)
-                if target in targets:  # its new content or name may be waiting
-                    moves.make()  # and the contents before them
-                if not contents and not moves:
-                    targets.clear()
-                draft = self._changed(target, change)
                 name = rename(PurePosixPath(target)) if rename is not None else None
-                if draft is not None:
-                    targets.add(target)
-                    contents.add(draft)
-                if name is not None and os.fspath(name) != target:
-                    targets |= {target, os.fspath(name)}
-                    moves.add((target, name))
-                changed += draft is not None or target in targets
-        return changed
+                name = target if name is None else os.fspath(name)
+                if target in known or len(known) > BATCH:  # its new content or name may be waiting
+                    yield None
+                    moves.make()  # and the contents before them
+                    known.clear()
+                known.update((target, name))
+                items.append(self._stage(target, name, as_paths=as_paths))
+                yield self._task(items[-1])
 
-    def _changed(self, target: str, change: Callable[[bytes], bytes | None]) -> tuple[str, str] | None:
-        """Write the new content of a file to a draft; return None where the content stays the same."""
-        content = self._content(target)
-        new = change(content)
-        if not isinstance(new, bytes | None):
-            raise TypeError(f"The function gave {type(new).__name__} for {target}, not bytes or None.")
-        return self._draft(target, new) if new is not None and new != content else None
+        with (
+            self._answering(change, workers, as_paths=as_paths) as answers,
+            Waiting(self._put_quickly) as contents,
+            Waiting(move) as moves,
+        ):
+            for answer in answers(tasks()):
+                item = items.popleft()
+                if answer.error is not None:
+                    failures.append(Failure(PurePosixPath(item.target), answer.error))
+                    if len(failures) > max_failures:
+                        raise answer.error
+                    continue
+                if answer.has_changed:
+                    contents.add(self._taken(item, as_paths=as_paths))
+                if item.name != item.target:
+                    moves.add((item.target, item.name))
+                changed += answer.has_changed or item.name != item.target
+        return Transformed.of(changed, failures)
+
+    @contextmanager
+    def _answering(self, change: Callable[..., Any], workers: int, *, as_paths: bool) -> Iterator[Answers]:
+        """Yield what answers tasks, in this process or in workers."""
+        self._changes.check_process()
+        if workers == 1:
+            yield functools.partial(self._answers_here, change, as_paths=as_paths)
+            return
+        function, modules = packed(change)
+        setup = Setup(function, modules, [paths.root for paths in self._changes.roots.values()], as_paths)
+        watch = self._changes.watch
+        with watch.workers(), Workers(workers or _cores(), setup, self._changes.at_work) as pool:
+
+            def answers(tasks: Iterator[Task | None]) -> Iterator[Answer]:
+                for answer in pool.answers(tasks):
+                    for program in answer.programs:
+                        watch.tell("program", f"The function starts {program}; {_NOT_UNDONE}")
+                    if answer.error is not None and answer.trace:
+                        answer.error.add_note(f"In a worker process:\n{answer.trace.rstrip()}")
+                    yield answer
+
+            yield answers
+
+    def _answers_here(
+        self, change: Callable[..., Any], tasks: Iterator[Task | None], *, as_paths: bool
+    ) -> Iterator[Answer]:
+        for task in tasks:
+            if task is None:
+                continue
+            try:
+                if as_paths:
+                    with self._changes.staging.opened(os.path.dirname(task.draft)):
+                        answer = Answer(perform(change, task, as_paths=True))
+                else:
+                    answer = Answer(self._change_here(change, task))
+            except Exception as error:  # noqa: BLE001  # whatever the function raises; it is raised again, or reported
+                answer = Answer(has_changed=False, error=error)
+            yield answer
+
+    def _change_here(self, change: Callable[[bytes], bytes | None], task: Task) -> bool:
+        with self._changes.at_work(), open(open_file(self._changes.folders.slot(task.source)), "rb") as file:
+            content = file.read()
+        new = checked(change(content), task.source)
+        if new is None or new == content:
+            return False
+        with self._changes.at_work():
+            descriptor = open_file(self._changes.folders.slot(task.draft), NEW)
+            try:
+                durable.write_all(descriptor, new)
+            finally:
+                os.close(descriptor)
+        return True
+
+    @at_work
+    def _stage(self, target: str, name: str, *, as_paths: bool) -> _Item:
+        """Choose where the new content of a file is written; a function that takes paths gets a folder for it."""
+        check_replaceable(self._look(target), target)
+        draft = self._changes.draft(self._root, target)
+        if as_paths:
+            slot = self._slot(draft)
+            os.mkdir(slot.name, 0o700, dir_fd=slot.folder)
+            draft = f"{draft}/{os.path.basename(name)}"
+        return _Item(target, draft, name)
+
+    def _task(self, item: _Item) -> Task:
+        return Task(self._paths.absolute(item.target), self._paths.absolute(item.draft))
+
+    @at_work
+    def _taken(self, item: _Item, *, as_paths: bool) -> QuickDraft:
+        """Return the draft that has been written for a file."""
+        draft = item.draft
+        if as_paths:
+            draft = self._changes.draft(self._root, item.target)
+            if self._look(item.draft).kind != "file":
+                raise OSError(errno.EINVAL, "The function has not written an ordinary file", item.target)
+            if self._status(item.draft).st_nlink == 1:
+                place(self._slot(item.draft), self._slot(draft))
+            else:  # a second name of a file that stays
+                copy_file(self._slot(item.draft), self._slot(draft))
+            Meta.of(self._slot(item.target)).apply(self._slot(draft), time=False)
+            with suppress(OSError):  # what else is in it goes when the transaction ends
+                slot = self._slot(os.path.dirname(item.draft))
+                os.rmdir(slot.name, dir_fd=slot.folder)
+        status = self._status(draft)
+        name = os.path.basename(draft)
+        return QuickDraft(item.target, draft, name, status.st_ino, status.st_size, status.st_mtime_ns)
+
+    def _status(self, path: str) -> os.stat_result:
+        slot = self._slot(path)
+        return os.stat(slot.name, dir_fd=slot.folder, follow_symlinks=False)
+
+    @at_work
+    def _resolve(self, path: Name) -> str:
+        return self._target(path)[0]
 
     def _matching(self, pattern: str) -> Iterator[Name]:
         for path in self.glob(pattern):
@@ -152,166 +254,7 @@ class BulkFiles(Files):
             if look is not None and look.kind == "file":
                 yield path
 
-    @at_work
-    def _resolve(self, path: Name) -> str:
-        return self._target(path)[0]
 
-    @at_work
-    def _content(self, target: str) -> bytes:
-        check_replaceable(self._look(target), target)
-        with open(open_file(self._slot(target)), "rb") as file:
-            return file.read()
-
-    @at_work
-    def _draft(self, path: Name, content: Content) -> tuple[str, str]:
-        """Write a new file, and return its draft's name and its final name."""
-        target, look = self._target(path)
-        check_replaceable(look, target)
-        self._changes.check_process()
-        name = self._changes.draft(self._root, target)
-        with open(self._create(name, target, look), "wb") as file:
-            fill(file, content)
-        return name, target
-
-    @at_work
-    def _quick_draft(self, drafting: Drafting, path: Name, content: Content) -> QuickDraft:
-        self._changes.check_process()
-        return drafting.write(path, functools.partial(pour, content))
-
-    @at_work
-    def _redraft(self, draft: QuickDraft, *, is_used: bool) -> tuple[str, str]:
-        """Return a draft, and the name that it shall take, for a batch that does not take quick ones.
-
-        Args:
-            draft: The quick one.
-            is_used: Whether a record names it, and it has to stay.
-        """
-        target, look = self._target(draft.path)
-        check_replaceable(look, target)
-        if not is_used and (look is not None or not passes_on(self._nearest(target))):
-            return draft.draft, target
-        with open(open_file(self._slot(draft.draft)), "rb") as content:
-            return self._draft(draft.path, content)
-
-    @at_work
-    def _quick_copy(self, drafting: Drafting, source: Name, destination: Name) -> QuickDraft | None:
-        """Copy a plain file to where it waits for its place; None for everything else."""
-        self._changes.check_process()
-        with suppress(OSError, PathError):
-            here = self._entry(source)
-            if self._look(here).kind == "file":
-                with open(open_file(self._slot(here)), "rb") as reader:
-                    draft = drafting.write(destination, functools.partial(copy_content, reader.fileno()))
-                Meta.of(self._slot(here)).apply(self._slot(draft.draft))
-                return draft._replace(mtime_ns=self._look(draft.draft).mtime_ns)
-        return None
-
-    # -- making the waiting changes
-
-    @at_work
-    def _put_copies(self, items: list[tuple[QuickDraft, Name]]) -> None:
-        drafts = [draft for draft, _ in items]
-        outcome = self._batches.write(drafts, are_copies=True) if self._batches.fits(drafts) else Outcome.UNFIT
-        if outcome is Outcome.UNFIT:
-            self._make([(draft,) for draft in drafts], self._copy_record, self._put_copy)
-        elif outcome is Outcome.TAKEN_BACK:
-            for draft, source in items:
-                self.copy(source, draft.path)
-
-    def _copy_record(self, folders: Folders, draft: QuickDraft) -> Record | None:
-        there = self._entry(draft.path, folders)
-        if self._changes.look(self._root, there) is not None:
-            return None
-        return Record(Do.CREATE, self._root, there, draft=draft.draft, now=self._look(draft.draft))
-
-    def _put_copy(self, draft: QuickDraft) -> None:
-        there = self._free(draft.path)
-        durable.sync_path(self._paths.absolute(draft.draft))
-        self._settle(draft.draft, there, None, self._parents(there))
-
-    @at_work
-    def _put_quickly(self, items: list[QuickDraft]) -> None:
-        outcome = self._batches.write(items) if self._batches.fits(items) else Outcome.UNFIT
-        if outcome is not Outcome.MADE:
-            with Waiting(self._put_waiting) as waiting:
-                for item in items:
-                    waiting.add(self._redraft(item, is_used=outcome is Outcome.TAKEN_BACK))
-
-    @at_work
-    def _move_waiting(self, items: list[tuple[Name, Name]]) -> None:
-        if self._batches.fits(items) and self._batches.move(items) is Outcome.MADE:
-            return
-        self._make(items, self._move_record, self.move)
-
-    @at_work
-    def _remove_waiting(self, items: list[tuple[Name]]) -> None:
-        if self._batches.fits(items) and self._batches.remove(items) is Outcome.MADE:
-            return
-        self._make(items, self._remove_record, self.remove)
-
-    @at_work
-    def _put_waiting(self, items: list[tuple[str, str]]) -> None:
-        self._make(items, self._put_record, self._put_one)
-
-    def _make(
-        self,
-        items: Sequence[tuple[*Item]],
-        record_of: Callable[[Folders, *Item], Record | None],
-        single: Callable[[*Item], None],
-    ) -> None:
-        """Make changes in their order, in as few batches as possible.
-
-        Args:
-            items: The arguments for each change.
-            record_of: Returns the record of a change that may be in a batch, and caches what it finds out about
-                folders.
-            single: Makes one change of any kind, or raises the reason why it is impossible.
-        """
-        batch, folders = RecordBatch(self._changes, self._parents), Folders()
-        waiting: list[tuple[*Item]] = []
-
-        def make() -> None:
-            for item in waiting[batch.make() :]:
-                single(*item)
-            waiting.clear()
-            folders.clear()
-
-        for item in items:
-            record = attempt(record_of, folders, item)
-            if record is None or batch.touches(record):
-                make()
-                record = attempt(record_of, folders, item)  # it may depend on changes that are made now
-            if record is None:
-                single(*item)
-                folders.clear()
-            else:
-                waiting.append(item)
-                batch.add(record)
-        make()
-
-    def _move_record(self, folders: Folders, source: Name, destination: Name) -> Record | None:
-        here, there = self._entry(source, folders), self._entry(destination, folders)
-        was = self._changes.look(self._root, here)
-        if was is None or was.kind != "file" or self._changes.look(self._root, there) is not None:
-            return None  # undoing a move to a second name of the same file would delete that name
-        return Record(Do.MOVE, self._root, here, there, was=was)
-
-    def _remove_record(self, folders: Folders, path: Name) -> Record | None:
-        here = self._entry(path, folders)
-        was = self._changes.look(self._root, here)
-        if was is None or was.kind != "file":
-            return None
-        return Record(Do.REMOVE, self._root, here, vault=self._changes.vault(self._root, here), was=was)
-
-    def _put_record(self, _: Folders, draft: str, target: str) -> Record:
-        was = self._dress(draft, target)[0]
-        now = self._look(draft)
-        if was is None:
-            return Record(Do.CREATE, self._root, target, draft=draft, now=now)
-        vault = self._changes.vault(self._root, target)
-        return Record(Do.REPLACE, self._root, target, draft=draft, vault=vault, was=was, now=now)
-
-    def _put_one(self, draft: str, target: str) -> None:
-        look, parents = self._dress(draft, target)
-        durable.sync_path(self._paths.absolute(draft))
-        self._settle(draft, target, look, parents)
+def _cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from fietsupdate.errors import FilesError
 from fietsupdate.filesystem import batches as batches_module
-from fietsupdate.filesystem import bulk, waiting
+from fietsupdate.filesystem import many, waiting
 from fietsupdate.filesystem.guard.guard import Guard
 from fietsupdate.filesystem.journal import changes as changes_module
 from fietsupdate.filesystem.journal import effects as effects_module
@@ -315,14 +315,14 @@ def test_where_the_journal_has_no_room_for_a_batch_single_records_may_have(trans
 
 
 def test_a_content_that_the_disk_has_no_room_for_leaves_those_before_it(files, data_dir, monkeypatch):
-    real = bulk.pour
+    real = many.pour
 
     def full(content, descriptor):
         real(content[:10], descriptor)
         if len(content) > 10:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(bulk, "pour", full)
+    monkeypatch.setattr(many, "pour", full)
     with pytest.raises(OSError, match="No space left"):
         files.write_many([("many/1", "1"), ("one", b"x" * 100), ("many/2", "2")])
     assert names(data_dir) == ["1"]

@@ -68,8 +68,9 @@ def test_every_kind_of_change_stands_in_columns_and_comes_back(folder):
     every_batch(transaction.files)
     assert columns_in(data_dir) == EVERY_KIND
     assert (data_dir / "VERSION").read_text() == "again"
-    assert (data_dir / "b").read_text() == "once more"
-    assert (data_dir / "tracks/2/a").read_text() == "other"
+    assert (data_dir / "b").read_text() == "once more" * 2
+    assert (data_dir / "copy/a").read_text() == "OTHER"
+    assert (data_dir / "new/c.up").read_text() == "C"
     assert not (data_dir / "far/away/big").exists()
     transaction.seal()
     assert transaction.play_back() == ()
@@ -318,7 +319,7 @@ def test_what_plain_calls_change_afterwards_is_undone(folder):
     with Guard(print).watching(transaction):
         every_batch(transaction.files)
         (data_dir / "b").write_text("changed by a plain call")
-        (data_dir / "new/c").unlink()
+        (data_dir / "new/c.up").unlink()
         os.rename(data_dir / "VERSION", data_dir / "V")
     transaction.seal()
     assert transaction.play_back() == ()

@@ -126,6 +126,15 @@ def every_batch(files):
     files.write_many([("VERSION", b"again"), ("new/VERSION", b"v3"), ("tracks/2/a", b"other")])
     files.remove_many(["new/VERSION", "far/away/big", "tracks/1/track.gpx", "b"])
     files.write_many([("b", b"once more"), ("new/c", b"c")])
+    files.transform(["new/c", "tracks/2/a"], bytes.upper, rename=lambda path: path.with_suffix(".up"))
+    files.transform(["b"], double, as_paths=True)
+    files.copy_many([("b", "copy/b"), ("tracks/2/a.up", "copy/a")])
+
+
+def double(source, target):
+    """Write what a file holds twice, as a function for `transform`."""
+    with open(target, "wb") as file:
+        file.write(source.read_bytes() * 2)
 
 
 def columns_in(data_dir):

@@ -28,14 +28,15 @@ from typing import Any, Self
 
 from fietsupdate.errors import UNCHANGED, FilesError
 from fietsupdate.filesystem.guard import blind
-from fietsupdate.filesystem.guard.audit_events import PATHS, is_reading, names, paths_of
 from fietsupdate.filesystem.guard.children import Children
 from fietsupdate.filesystem.guard.intercept import Interceptor
 from fietsupdate.filesystem.guard.outside import Kept, Outside
 from fietsupdate.filesystem.guard.threads import CalledCode, Left, Whose
 from fietsupdate.filesystem.journal.changes import Changes
 from fietsupdate.filesystem.journal.undo import ANY_TIME
+from fietsupdate.filesystem.journal.watch import Watch
 from fietsupdate.filesystem.posix import descriptors
+from fietsupdate.filesystem.posix.audit_events import PATHS, is_reading, names, paths_of
 from fietsupdate.filesystem.run_file import is_own_thread
 from fietsupdate.filesystem.transaction import FileTransaction
 
@@ -86,6 +87,7 @@ class Guard:
             _refuse_descriptors(transaction.changes, "The update cannot begin while")
             watch.test()
             begin = journal.end
+            transaction.changes.watch = watch
             with watch.call.running():
                 yield
         except BaseException:
@@ -108,6 +110,7 @@ class Guard:
     def _rest(self, watch: _Watch) -> None:
         """Keep observing other threads, if more hooks are to come."""
         watch.is_over = True
+        watch.changes.watch = Watch()
         _listen(watch if self._stays else None)
 
     def _fail(self, transaction: FileTransaction, watch: _Watch, left: Sequence[Left] | None = None) -> None:
@@ -124,7 +127,7 @@ class Guard:
             transaction.look_again()
 
 
-class _Watch:
+class _Watch(Watch):
     """One watched hook."""
 
     def __init__(self, transaction: FileTransaction, report: Callable[[str], None], kept: Kept) -> None:
@@ -186,6 +189,15 @@ class _Watch:
             self._reported.add(kind)
             self._beyond.note(text)
             self._report(text)
+
+    @contextmanager
+    def workers(self) -> Iterator[None]:
+        """Take child processes that start and end meanwhile for our own; those that were there before are told."""
+        self.look_for_children()
+        try:
+            yield
+        finally:
+            self._children = Children()
 
     def look_for_children(self) -> None:
         """Report child processes that raised no audit event."""

@@ -67,6 +67,8 @@ class Interceptor:
             FilesError: This is a forked child, and the path is in a root.
         """
         real = self._real(path, follow=follow)
+        if self._changes.staging.holds(real):
+            return None
         if destroys:
             self._roots[0][1].check_database(real)
         for root, paths in self._roots:

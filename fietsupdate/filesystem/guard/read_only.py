@@ -23,9 +23,9 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from fietsupdate.errors import FilesError
-from fietsupdate.filesystem.guard.audit_events import PATHS, is_reading, names, paths_of
 from fietsupdate.filesystem.guard.threads import CalledCode, Whose
 from fietsupdate.filesystem.posix import descriptors
+from fietsupdate.filesystem.posix.audit_events import PATHS, is_reading, names, paths_of
 from fietsupdate.filesystem.run_file import is_own_thread
 
 _NAMES = frozenset({"os.rename", "os.remove", "os.rmdir", "shutil.rmtree", "os.mkdir", "os.symlink"})
