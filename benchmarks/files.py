@@ -12,6 +12,9 @@ move_many, write_many, remove_many, overwriting
     The verbs for many, five thousand files a turn; bare: rename, write to a new file and rename it, or rename into
     another folder, with as many syncs of a log and of the file system. A second row for ``move_many`` has it against
     the renames alone, without a log and without a sync. ``overwriting`` is ``write_many`` where files are already.
+transform, transform by paths, transform by workers
+    Compressing files of 20 kB; bare: read, convert and write to a new file and rename it, in one process. The
+    workers are as many as there are cores; their processor time is not counted.
 guard
     ``os.rename`` in a watched hook, sealed and finished; bare: the same renames, with as many syncs of a log.
 rollback, rollback of move_many, rollback of write_many
@@ -30,10 +33,13 @@ import resource
 import tempfile
 import time
 import uuid
+import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from fietsupdate.filesystem.guard.guard import Guard
 from fietsupdate.filesystem.posix import durable
@@ -124,6 +130,33 @@ def remove_many(data_dir: Path, _count: int) -> Pair:
     return work, lambda: _seal(transaction)
 
 
+convert = partial(zlib.compress, level=9)
+"""What the contents are converted by, which workers can import."""
+
+
+def convert_paths(source: Path, target: Path) -> None:
+    """Do as `convert` with files."""
+    target.write_bytes(convert(source.read_bytes()))
+
+
+def transform(data_dir: Path, count: int, **options: Any) -> Pair:
+    plant_text(data_dir, count)
+    transaction = begin(data_dir)
+    function = convert_paths if options.get("as_paths") else convert
+
+    def work(numbers: range) -> None:
+        transaction.files.transform((f"{n % FOLDERS}/a{n}" for n in numbers), function, **options)
+
+    return work, lambda: _end(transaction)
+
+
+def plant_text(data_dir: Path, count: int) -> None:
+    for number, name in enumerate(names(data_dir, count, "a")):
+        with open(name, "wb") as file:
+            file.write(b"".join(b"%d,%d;" % (number, n * n * 7919 % 1000003) for n in range(2000)))
+    durable.sync_file_system(data_dir)
+
+
 def guard(data_dir: Path, _count: int) -> Pair:
     transaction = begin(data_dir)
     watched = contextlib.ExitStack()
@@ -209,6 +242,18 @@ def bare_write_many(data_dir: Path, numbers: range, syncs: int, whole: int) -> N
             os.rename(f"{name}.new", name)
 
 
+def bare_transform(data_dir: Path, numbers: range, syncs: int, whole: int) -> None:
+    with log_of(data_dir, len(numbers), syncs, whole) as log:
+        for number in numbers:
+            name = f"{data_dir}/{number % FOLDERS}/a{number}"
+            with open(name, "rb") as file:
+                content = convert(file.read())
+            with open(f"{name}.new", "wb") as file:
+                file.write(content)
+            log()
+            os.rename(f"{name}.new", name)
+
+
 def bare_write(data_dir: Path, numbers: range, syncs: int, whole: int) -> None:
     with log_of(data_dir, len(numbers), syncs - len(numbers), whole) as log:
         for number in numbers:
@@ -259,6 +304,8 @@ class Row:
     bare: Bare
     files: bool = False
     turn: int = TURN
+    plant: Callable[[Path, int], None] | None = None
+    """Makes the files of bare, where ours makes its own."""
 
 
 @dataclass
@@ -284,6 +331,8 @@ def measured(folder: Path, row: Row, count: int) -> Cost:
         cost, calls = Cost(), Syncs()
         for name in (one, two):
             plant(Path(name), count, files=row.files)
+        if row.plant is not None:
+            row.plant(Path(two), count)
         work, end = row.ours(Path(one), count)
         memory = _peak()
         turn = row.turn or count
@@ -348,6 +397,9 @@ ROWS = (
     Row("write_many", write_many, bare_write_many, turn=BULK),
     Row("overwriting", write_many, bare_write_many, files=True, turn=BULK),
     Row("remove_many", remove_many, bare_remove, files=True, turn=BULK),
+    Row("transform", transform, bare_transform, turn=BULK, plant=plant_text),
+    Row("transform by paths", partial(transform, as_paths=True), bare_transform, turn=BULK, plant=plant_text),
+    Row("transform by workers", partial(transform, workers=0), bare_transform, turn=0, plant=plant_text),
     Row("guard", guard, bare_rename, files=True),
     Row("rollback", rollback, bare_rename, files=True, turn=0),
     Row("rollback of move_many", rollback_moves, bare_rename, files=True, turn=0),

@@ -13,6 +13,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
@@ -32,7 +33,7 @@ Answers = Callable[[Iterator[Task | None]], Iterator[Answer]]
 _NOT_UNDONE = "what other programs change is not undone."
 
 
-class Failure(NamedTuple):
+class FailedFile(NamedTuple):
     """A file that ``transform`` has left alone, because the function failed."""
 
     path: PurePosixPath
@@ -42,11 +43,11 @@ class Failure(NamedTuple):
 class Transformed(int):
     """How many files ``transform`` has changed or renamed."""
 
-    failures: tuple[Failure, ...] = ()
+    failures: tuple[FailedFile, ...] = ()
     """The files that were left alone; there are some only with ``max_failures``."""
 
     @classmethod
-    def of(cls, changed: int, failures: Iterable[Failure]) -> Transformed:
+    def of(cls, changed: int, failures: Iterable[FailedFile]) -> Transformed:
         """Return a number, with the failures."""
         made = cls(changed)
         made.failures = tuple(failures)
@@ -61,6 +62,30 @@ class _Item(NamedTuple):
     """Where its new content is written."""
     name: str
     """Its new path."""
+
+
+@dataclass
+class _State:
+    """How far ``transform`` has come."""
+
+    max_failures: int
+    changed: int = 0
+    items: deque[_Item] = field(default_factory=deque)
+    """The files whose tasks are not answered."""
+    failures: list[FailedFile] = field(default_factory=list)
+
+    def has_failed(self, item: _Item, answer: Answer) -> bool:
+        """Return whether the function has failed for a file that is left alone.
+
+        Raises:
+            BaseException: Its error, if too many have failed.
+        """
+        if answer.error is None:
+            return False
+        self.failures.append(FailedFile(PurePosixPath(item.target), answer.error))
+        if len(self.failures) > self.max_failures:
+            raise answer.error
+        return True
 
 
 class BulkFiles(ManyFiles):
@@ -114,44 +139,50 @@ class BulkFiles(ManyFiles):
             TypeError: The function returned a value of another type, or worker processes cannot be given it.
             FilesError: A worker process has died; names the file that it was busy with.
         """
-        changed, failures = 0, list[Failure]()
-        items, known = deque[_Item](), set[str]()
+        state = _State(max_failures)
 
         def move(pairs: list[tuple[Name, Name]]) -> None:
             contents.make()
             self._move_waiting(pairs)
-
-        def tasks() -> Iterator[Task | None]:
-            for path in self._matching(paths) if isinstance(paths, str) else paths:
-                target = self._resolve(path)
-                name = rename(PurePosixPath(target)) if rename is not None else None
-                name = target if name is None else os.fspath(name)
-                if target in known or len(known) > BATCH:  # its new content or name may be waiting
-                    yield None
-                    moves.make()  # and the contents before them
-                    known.clear()
-                known.update((target, name))
-                items.append(self._stage(target, name, as_paths=as_paths))
-                yield self._task(items[-1])
 
         with (
             self._answering(change, workers, as_paths=as_paths) as answers,
             Waiting(self._put_quickly) as contents,
             Waiting(move) as moves,
         ):
-            for answer in answers(tasks()):
-                item = items.popleft()
-                if answer.error is not None:
-                    failures.append(Failure(PurePosixPath(item.target), answer.error))
-                    if len(failures) > max_failures:
-                        raise answer.error
-                    continue
+            for answer in answers(self._tasks(paths, rename, state, moves.make, as_paths=as_paths)):
+                item = state.items.popleft()
+                is_renamed = not state.has_failed(item, answer) and item.name != item.target
                 if answer.has_changed:
                     contents.add(self._taken(item, as_paths=as_paths))
-                if item.name != item.target:
+                if is_renamed:
                     moves.add((item.target, item.name))
-                changed += answer.has_changed or item.name != item.target
-        return Transformed.of(changed, failures)
+                state.changed += answer.has_changed or is_renamed
+        return Transformed.of(state.changed, state.failures)
+
+    def _tasks(
+        self,
+        paths: str | Iterable[Name],
+        rename: Callable[[PurePosixPath], Name | None] | None,
+        state: _State,
+        make: Callable[[], None],
+        *,
+        as_paths: bool,
+    ) -> Iterator[Task | None]:
+        """Yield the task of each file; before one whose file an earlier one has touched, what waits is made."""
+        known = set[str]()
+        for path in self._matching(paths) if isinstance(paths, str) else paths:
+            target = self._resolve(path)
+            new = rename(PurePosixPath(target)) if rename is not None else None
+            name = target if new is None else os.fspath(new)
+            if target in known or len(known) > BATCH:
+                yield None
+                make()
+                known.clear()
+            known.update((target, name))
+            item = self._stage(target, name, as_paths=as_paths)
+            state.items.append(item)
+            yield Task(self._paths.absolute(item.target), self._paths.absolute(item.draft))
 
     @contextmanager
     def _answering(self, change: Callable[..., Any], workers: int, *, as_paths: bool) -> Iterator[Answers]:
@@ -215,9 +246,6 @@ class BulkFiles(ManyFiles):
             os.mkdir(slot.name, 0o700, dir_fd=slot.folder)
             draft = f"{draft}/{os.path.basename(name)}"
         return _Item(target, draft, name)
-
-    def _task(self, item: _Item) -> Task:
-        return Task(self._paths.absolute(item.target), self._paths.absolute(item.draft))
 
     @at_work
     def _taken(self, item: _Item, *, as_paths: bool) -> QuickDraft:

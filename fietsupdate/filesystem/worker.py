@@ -132,11 +132,18 @@ def checked(new: object, path: str) -> bytes | None:
     return new
 
 
-def main(number: int) -> None:
-    """Answer tasks until the socket with this number is closed."""
+def main(number: int, parent: int) -> None:
+    """Answer tasks until the socket with this number is closed.
+
+    Args:
+        number: The descriptor of the socket.
+        parent: The number of the process that runs the update. If it was killed by now, its tasks are void.
+    """
     os.set_inheritable(number, False)  # as the standard library has it
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _end_with_parent()
+    if os.getppid() != parent:
+        return
     connection = Connection(number)
     with suppress(EOFError, ConnectionError):
         setup: Setup = connection.recv()

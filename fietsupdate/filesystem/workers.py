@@ -29,7 +29,7 @@ WINDOW = 64
 """So many answers for each worker may wait for the answer of an earlier file."""
 _START = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
-    "from fietsupdate.filesystem.worker import main; main(int(sys.argv[2]))"
+    "from fietsupdate.filesystem.worker import main; main(*map(int, sys.argv[2:]))"
 )
 
 
@@ -42,7 +42,7 @@ class _Worker:
             os.set_inheritable(theirs.fileno(), True)  # as the standard library has it
             # a group of its own: the terminal's Ctrl-C is for the process that runs the update
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-c", _START, json.dumps(sys.path), str(theirs.fileno())],
+                [sys.executable, "-P", "-c", _START, json.dumps(sys.path), str(theirs.fileno()), str(os.getpid())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 process_group=0,
