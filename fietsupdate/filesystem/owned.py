@@ -18,7 +18,7 @@ from fietsupdate.filesystem.sorting import MOST, sorted_names
 from fietsupdate.model.patterns import compiled, folder_of, is_whole_folder
 from fietsupdate.model.templates import decoded, encoded
 
-_HOME = f"{HOME}/".encode()
+_HOME = f"/{HOME}/".encode()
 SLASH = ord("/")
 _LOST_FOUND = f"{LOST_FOUND}/".encode()
 
@@ -103,7 +103,7 @@ class OwnedFiles:
                 if kept_out and root + path.rstrip(b"/") in kept_out:
                     continue
                 if path[-1] == SLASH:
-                    if path.count(b"/") < self._depth and not path.endswith(_HOME):
+                    if path.count(b"/") < self._depth and _HOME not in b"/" + path:
                         stack.append(self._entries(path))
                         break
                 elif owned or (whole and path.startswith(whole)) or self._matches(path):
