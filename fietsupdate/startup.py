@@ -25,7 +25,8 @@ from fietsupdate.cli.render.layout import several
 from fietsupdate.cli.render.output import printable
 from fietsupdate.config.application import is_at_work
 from fietsupdate.config.config import Config, command_line
-from fietsupdate.errors import UNCHANGED, FietsupdateError, NotCurrentError, masked_parts
+from fietsupdate.errors import UNCHANGED, FietsupdateError, NotCurrentError
+from fietsupdate.masks import masked_parts
 from fietsupdate.model import Direction, Event, Plan, Problem, Report, Status, UpdateState
 from fietsupdate.planning.problems import up_to
 from fietsupdate.updater import Updater

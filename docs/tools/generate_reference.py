@@ -49,6 +49,19 @@ MEANINGS = {
     143: "ended by SIGTERM",
 }
 
+COMPLETION = """\
+## Completion
+
+`fietsupdate --show-completion SHELL` prints a script for bash, zsh or fish; then commands, options, ids of updates and
+names of backups are completed. In `~/.bashrc` or `~/.zshrc`:
+
+```sh
+eval "$(fietsupdate --show-completion bash)"
+```
+
+In fish: `fietsupdate --show-completion fish > ~/.config/fish/completions/fietsupdate.fish`.
+"""
+
 ENVIRONMENT = """\
 ## Environment
 
@@ -70,7 +83,7 @@ def reference() -> str:
     parts = [HEAD, *_program(program)]
     for name, command in program.commands.items():
         parts += _command(name, command)
-    return "\n".join([*parts, _exit_codes(), ENVIRONMENT])
+    return "\n".join([*parts, _exit_codes(), COMPLETION, ENVIRONMENT])
 
 
 def _program(program: Any) -> Iterator[str]:

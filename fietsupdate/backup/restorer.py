@@ -26,13 +26,14 @@ from fietsupdate.backup.restore_journal import RestoreJournal, Stage
 from fietsupdate.config.application import Application
 from fietsupdate.database.dump.store import NEW, OLD
 from fietsupdate.database.environment import Environment
-from fietsupdate.errors import FietsupdateError, FilesError, masked
+from fietsupdate.errors import FietsupdateError, FilesError
 from fietsupdate.filesystem.journal import cleanup
 from fietsupdate.filesystem.layout import ledger_file, restore_folder
 from fietsupdate.filesystem.posix.durable import sync_many
 from fietsupdate.filesystem.posix.identity import acting_as
 from fietsupdate.filesystem.posix.rename import erase
 from fietsupdate.filesystem.transaction import FileTransaction
+from fietsupdate.masks import masked
 from fietsupdate.model import Event
 from fietsupdate.model.clock import now
 from fietsupdate.process import Signals

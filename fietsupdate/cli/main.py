@@ -18,7 +18,6 @@ from fietsupdate.cli import audit, backup, probe, project, quarantine, rehearse,
 from fietsupdate.cli.options import wrong
 from fietsupdate.cli.parser import Command, Program
 from fietsupdate.cli.session import Session
-from fietsupdate.errors import UNCHANGED, ConfigError
 
 SYSTEM = os.name
 """The system that `main` checks: locks, ownership and durability are implemented for POSIX only."""
@@ -51,6 +50,12 @@ COMMANDS: dict[str, Callable[..., int]] = {
 }
 
 
+Completion = Annotated[
+    str | None,
+    typer.Option("--show-completion", metavar="SHELL", help="Print the completion script for bash, zsh or fish."),
+]
+
+
 def global_options(
     ctx: typer.Context,
     *,
@@ -67,16 +72,28 @@ def global_options(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
     traceback: Annotated[bool, typer.Option("--traceback", help="Show where an error comes from.")] = False,
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+    completion: Completion = None,
 ) -> None:
     """Change the database and the data directory of an application as one."""
     session: Session = ctx.obj
     if version:
         session.out.line(f"fietsupdate {__version__}")
         raise typer.Exit
+    if completion is not None:
+        _show_completion(session, completion)
+        raise typer.Exit
     if verbose and quiet:
         raise wrong("-v and -q exclude each other.")
     session.files, session.section, session.x = tuple(config or ()), name, tuple(x or ())
     session.verbose, session.quiet, session.traceback = verbose, quiet, traceback
+
+
+def _show_completion(session: Session, shell: str) -> None:
+    from fietsupdate.cli.shells import SCRIPTS
+
+    if shell not in SCRIPTS:
+        raise wrong(f"--show-completion knows {', '.join(SCRIPTS)}, not {shell!r}.")
+    session.out.write(SCRIPTS[shell])
 
 
 def build_app(commands: Mapping[str, Callable[..., int]]) -> typer.Typer:
@@ -131,6 +148,8 @@ def _check_working_directory() -> None:
     try:
         os.getcwd()  # os.getcwd does not need pathlib
     except FileNotFoundError:
+        from fietsupdate.errors import UNCHANGED, ConfigError
+
         raise ConfigError(
             "The directory in which this command runs does not exist any more.",
             stands=UNCHANGED,

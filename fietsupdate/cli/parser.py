@@ -178,11 +178,11 @@ def wrong(command: str, what: str, hint: str = "") -> UsageError:
     return UsageError(f"{command}: {what}{end}", hint=hint or f"{command} --help")
 
 
-def _spellings(command: Any, ctx: Any) -> dict[str, Any]:
+def spellings(command: Any, help_names: Sequence[str]) -> dict[str, Any]:
     """Return every spelling of a command's options, including help, with its parameter."""
     options = [param for param in command.params if param.param_type_name == "option"]
     spellings = {spelling: option for option in options for spelling in (*option.opts, *option.secondary_opts)}
-    return {**spellings, **dict.fromkeys(ctx.help_option_names, Help())}
+    return {**spellings, **dict.fromkeys(help_names, Help())}
 
 
 def _defaults(command: Any) -> dict[str, Any]:
@@ -234,9 +234,9 @@ class Command(TyperCommand):
             UsageError: See `Line`.
         """
         program = ctx.parent
-        globals_ = _spellings(program.command, program)
+        globals_ = spellings(program.command, program.help_option_names)
         arguments = [param for param in self.params if param.param_type_name == "argument"]
-        line = Line(ctx.command_path, {**globals_, **_spellings(self, ctx)}, arguments)
+        line = Line(ctx.command_path, {**globals_, **spellings(self, ctx.help_option_names)}, arguments)
         line.read(args)
         _help_if_asked(ctx, line.values)
         line.place_words()
@@ -261,7 +261,7 @@ class Program(TyperGroup):
         Raises:
             UsageError: See `Line`.
         """
-        line = Line(ctx.command_path, _spellings(self, ctx))
+        line = Line(ctx.command_path, spellings(self, ctx.help_option_names))
         ctx.args = line.read(args, until_word=True)
         _help_if_asked(ctx, line.values)
         ctx.params.update({**_defaults(self), **line.values})
@@ -296,7 +296,7 @@ class Program(TyperGroup):
             return name, rest
         known: dict[str, Any] = {}
         for command in (*verbs, self.commands[name], self):
-            known |= _spellings(command, ctx)
+            known |= spellings(command, ctx.help_option_names)
         after = Line(f"{ctx.command_path} {name}", known).read(rest, until_word=True)
         longer = f"{name} {after[0]}" if after else ""
         if longer not in self.commands:

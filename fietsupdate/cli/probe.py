@@ -15,7 +15,7 @@ KINDS = ("liveness", "readiness", "startup")
 def probe(
     ctx: typer.Context,
     *,
-    kind: Annotated[str, typer.Argument(metavar="liveness|readiness|startup", help="The probe.")],
+    kind: Annotated[str, typer.Argument(metavar="PROBE", help="liveness, readiness or startup.")],
     database: Annotated[
         bool,
         typer.Option("--database", help="Ask the database, too; otherwise readiness and startup use the files alone."),

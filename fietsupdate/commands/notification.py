@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from fietsupdate import __version__
 from fietsupdate.commands.shell import exit_code
 from fietsupdate.config.application import Application
-from fietsupdate.errors import FietsupdateError, masked, masked_parts
+from fietsupdate.errors import FietsupdateError
+from fietsupdate.masks import masked, masked_parts
 from fietsupdate.model import Event
 from fietsupdate.model.clock import now
 from fietsupdate.model.listeners import Listener

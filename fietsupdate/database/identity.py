@@ -19,7 +19,7 @@ from sqlalchemy import Connection, Engine, event
 
 from fietsupdate.database.ledger import INSTANCE_TABLE, LedgerTable
 from fietsupdate.database.sqlite import named_file
-from fietsupdate.errors import masked
+from fietsupdate.masks import masked
 from fietsupdate.views import MYSQL, Whereabouts
 
 ASKED = {

@@ -22,8 +22,9 @@ from fietsupdate.engine.recovery import Outcome, Settled, commit_where_needed, s
 from fietsupdate.engine.run_audit import RunAudit
 from fietsupdate.engine.tip import Tip
 from fietsupdate.engine.transaction import PlanChangedError, StepTransaction, guard_of, open_files, reopen_files, take
-from fietsupdate.errors import UNCHANGED, FietsupdateError, RefusedError, masked
+from fietsupdate.errors import UNCHANGED, FietsupdateError, RefusedError
 from fietsupdate.filesystem.transaction import FileTransaction
+from fietsupdate.masks import masked
 from fietsupdate.model import BASE, Adoption, Begun, Direction, Entry, Plan, Step
 from fietsupdate.model.clock import now
 from fietsupdate.model.questions import sorted_answers

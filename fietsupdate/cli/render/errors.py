@@ -8,7 +8,8 @@ from pathlib import Path
 
 import fietsupdate
 from fietsupdate.cli.render.layout import labelled, warned
-from fietsupdate.errors import UNCHANGED, FietsupdateError, StoppedError, TerminatedError, masked
+from fietsupdate.errors import UNCHANGED, FietsupdateError, StoppedError, TerminatedError
+from fietsupdate.masks import masked
 
 
 def text(error: FietsupdateError, width: int) -> str:

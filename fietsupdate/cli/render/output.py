@@ -16,7 +16,7 @@ import sys
 from collections.abc import Mapping
 from typing import TextIO
 
-from fietsupdate.errors import masked_parts
+from fietsupdate.masks import masked_parts
 
 WIDEST = 110
 """Lines longer than this are hard to read, however wide the terminal is."""

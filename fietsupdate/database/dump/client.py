@@ -6,7 +6,8 @@ from abc import ABC, abstractmethod
 
 import sqlalchemy as sa
 
-from fietsupdate.errors import DatabaseError, masked
+from fietsupdate.errors import DatabaseError
+from fietsupdate.masks import masked
 
 _UNKNOWN = "Which database env.py's connection leads to could not be asked, so {url} cannot be shown to be it."
 _SAY_IT_IN_THE_URL = (

@@ -14,7 +14,8 @@ import sqlalchemy as sa
 from fietsupdate.database.dump import programs
 from fietsupdate.database.dump.programs import Call, secret_file
 from fietsupdate.database.quoting import backquoted, mysql_literal
-from fietsupdate.errors import DatabaseError, masked
+from fietsupdate.errors import DatabaseError
+from fietsupdate.masks import masked
 
 CONNECT_TIMEOUT = "15"
 NATIVE = frozenset({"mysqldb", "mariadbconnector", "pyodbc"})
