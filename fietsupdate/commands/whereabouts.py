@@ -15,11 +15,18 @@ from fietsupdate.backup.places import found
 from fietsupdate.config.application import Application
 from fietsupdate.errors import FilesError
 from fietsupdate.filesystem.hashing import digest
-from fietsupdate.filesystem.layout import home
+from fietsupdate.filesystem.journal.header import JOURNAL
+from fietsupdate.filesystem.journal.journal import Journal
+from fietsupdate.filesystem.journal.record import Do
+from fietsupdate.filesystem.layout import home, kept_folder
 from fietsupdate.model.references import Finding
 
 SET_ASIDE = ("found", "quarantine")
 """The folders of ours in which each run has a folder of its own, and keeps files under their paths."""
+VAULTS = ("kept", "txn")
+"""Folders of ours in which the vault of a kept transaction lies: in the data directory, and in a further root."""
+LARGEST_JOURNAL = 1 << 25
+"""The most bytes of a kept journal that is searched."""
 FORMS: tuple[Literal["NFC"], Literal["NFD"]] = ("NFC", "NFD")
 """The normal forms of Unicode in which file systems and programs write names."""
 
@@ -50,6 +57,7 @@ class Whereabouts:
     def _places(self, root: str, path: str) -> Iterator[str]:
         for folder in self._folders[root]:
             yield os.path.join(folder, path)
+        yield from self._kept(root, path)
         for form in FORMS:
             if (other := unicodedata.normalize(form, path)) != path:
                 yield os.path.join(self._roots[root], other)
@@ -60,6 +68,29 @@ class Whereabouts:
     def _folders(self) -> dict[str, list[Path]]:
         """The folders that may contain files under their paths, by root."""
         return {root: list(_set_aside(folder)) for root, folder in self._roots.items()}
+
+    def _kept(self, root: str, path: str) -> Iterator[str]:
+        """Yield the places in the vaults that updates have kept which were not atomic."""
+        parts, ours = path.split("/"), home(self._roots[root])
+        for txn, known in self._vaults.items():
+            for length in range(len(parts), 0, -1):
+                if vault := known.get((root, "/".join(parts[:length]))):
+                    yield from (os.path.join(ours, kind, txn, "vault", vault, *parts[length:]) for kind in VAULTS)
+
+    @cached_property
+    def _vaults(self) -> dict[str, dict[tuple[str, str], str]]:
+        """What kept journals say of replaced and removed files, by transaction: their names in a vault."""
+        found = {}
+        for kept in _listed(kept_folder(self._application.data_dir)):
+            journal = kept / JOURNAL
+            try:
+                if not os.access(journal, os.R_OK | os.W_OK) or journal.stat().st_size > LARGEST_JOURNAL:
+                    continue
+                records = Journal(kept).forwards(Do.REMOVE, Do.REPLACE)
+                found[kept.name] = {(one.root, one.path): os.path.basename(one.vault) for one in records if one.vault}
+            except (OSError, FilesError):
+                continue  # a damaged one is told where it matters
+        return found
 
     @cached_property
     def _backups(self) -> tuple[Backup, ...]:

@@ -104,7 +104,12 @@ def test_people_read_rows_by_their_keys_and_what_matches_by_reference(prepared: 
         "stray    tracks/a\\nb\\x1b",
     ]
     assert lines[4] == "tracks: tracks/{id[-2:]:02d}/{id}.gpx  300 rows, 1 missing, 1 of the wrong size"
-    assert lines[-1] == "Found 1 missing, 1 stray, 1 of the wrong size."
+    assert lines[-2:] == [
+        "Found 1 missing, 1 stray, 1 of the wrong size.",
+        "`fietsupdate quarantine` takes strays out of the way, and deletes nothing.",
+    ]
+    prepared.run("quarantine", "--yes").succeeded()
+    assert "stray" not in prepared.run("audit").exited(9).stdout
     assert prepared.run("-q", "audit").exited(9).output == ""
 
 
@@ -146,6 +151,18 @@ def test_missing_files_are_looked_for_where_they_may_be(prepared: Project) -> No
     assert found[13]["places"] == [str(copy)]
     assert "fits" not in found[13]
     assert f"fits in the backup {backup.name}" in prepared.run("audit", "--from-backups").exited(9).stdout
+
+
+def test_missing_files_are_found_in_the_vault_of_an_update_that_was_not_atomic(prepared: Project) -> None:
+    remove = "import shutil\nself.files.remove('tracks/07/107.gpx')\nself.files.remove('tracks/08')"
+    prepared.update("v2", "v1", "r1", up_post=remove, atomic=False)
+    prepared.run("update", "--yes", env={"FIETSUPDATE_AUDIT": "off"}).succeeded()
+    found = {line["row"]["id"]: line for line in prepared.run("audit", "--json").exited(9).events[:-1]}
+    assert sorted(found) == [8, 107, 108, 208]
+    for number, line in found.items():
+        (place,) = line["places"]
+        assert "/.fietsupdate/kept/" in place
+        assert Path(place).read_bytes() == content(number)
 
 
 def test_nothing_leads_out_of_a_root(project: Project) -> None:

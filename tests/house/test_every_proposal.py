@@ -737,6 +737,7 @@ def test_an_empty_table_leads_to_the_database_and_a_volume_that_is_not_mounted_t
 HABIT = "test_plain_alembic_upgrade_is_refused_while_updates_wait_and_changes_nothing"
 KILLED_FILES = "test_a_restore_of_single_files_killed_before_any_event_is_done_or_is_undone"
 ELSEWHERE = {
+    "cli/render/audit.py: fietsupdate quarantine": "test_people_read_rows_by_their_keys_and_what_matches_by_reference",
     "commands/audit.py: fietsupdate audit": "test_restore_and_recover_tell_what_does_not_match",
     "config/config.py: fietsupdate init --alembic-config package.module:callable": (
         "test_init_serves_an_application_that_makes_alembics_configuration_in_code"

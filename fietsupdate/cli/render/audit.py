@@ -111,6 +111,8 @@ def _summary(summary: AuditSummary, width: int) -> str:
     if summary.total:
         wrong = ", ".join(f"{summary.counts[kind]} {WRONG[kind]}" for kind in FindingKind if summary.counts[kind])
         lines.append(f"Found {wrong}.")
+        if summary.counts[FindingKind.STRAY]:
+            lines.append("`fietsupdate quarantine` takes strays out of the way, and deletes nothing.")
     elif summary.references or summary.files:
         lines.append("Rows and files match.")
     return "\n".join(lines)
