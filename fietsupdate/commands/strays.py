@@ -32,6 +32,8 @@ class Strays:
     places: list[Place] = field(default_factory=list)
     owned: int = 0
     """The number of owned files, including the strays."""
+    bare: frozenset[str] = frozenset()
+    """The roots without a single owned file."""
     missing: sqlite3.Connection = field(default_factory=lambda: sqlite3.connect("", isolation_level=None))
     """The missing files that rows name: on disk, as there may be many."""
     counted: list[Counted] = field(default_factory=list)
@@ -59,6 +61,7 @@ def find(run: Run, seen: Inspection) -> Strays:
             optional = {number for number, source in enumerate(compared.sources) if source.optional}
             _take(found, _all(compared))
             found.owned = sum(compared.files.values())
+            found.bare = frozenset(root for root in compared.roots.folders if not compared.files[root])
             found.counted = [*_counted(run, found, compared, optional), *_silent_hooks(found, compared)]
     except FietsupdateError as error:
         error.stands = error.stands or UNCHANGED
@@ -73,7 +76,7 @@ def refuse(found: Strays, typed: int | None) -> None:
         found: The result of the comparison.
         typed: The number of strays as it was typed; ``None`` if it was not.
     """
-    shown = Shown(tuple(place.shown for place in found.places), found.owned)
+    shown = Shown(tuple(place.shown for place in found.places), found.owned, found.bare)
     problem = refusal(shown, found.counted, typed)
     if problem is not None:
         raise RefusedError.because(problem, stands=UNCHANGED)
@@ -134,8 +137,8 @@ def _counted(run: Run, found: Strays, compared: Comparison, optional: set[int]) 
     for number, count in enumerate(compared.counts):
         rule = rules[number] if number < len(rules) else None
         own = _matching(rule, found.places) if rule is not None and rule in empty else ()
-        missing = 0 if number in optional else count.missing
-        yield Counted(f"The table {count.table}", count.root, count.rows, missing, tuple(one.shown for one in own))
+        rows, missing = (0, 0) if number in optional else (count.rows, count.missing)
+        yield Counted(f"The table {count.table}", count.root, rows, missing, tuple(one.shown for one in own))
 
 
 def _silent_hooks(found: Strays, compared: Comparison) -> Iterator[Counted]:

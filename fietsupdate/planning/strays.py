@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from fietsupdate.model import Problem
@@ -10,7 +10,9 @@ from fietsupdate.model import Problem
 SHARE = 10
 """More than one in this many owned files is moved only if the number is typed."""
 ENOUGH = 10
-"""With fewer rows, missing files say nothing about a volume."""
+"""With fewer rows, it says nothing about a volume that most of their files are missing."""
+FEW = 2
+"""With no more rows, not even that all are missing, as long as other files are there."""
 MOST_NAMED = 3
 
 
@@ -37,6 +39,8 @@ class Shown:
     files: tuple[str, ...]
     owned: int
     """The number of owned files."""
+    bare: frozenset[str] = frozenset()
+    """The roots without a single owned file."""
 
 
 def refusal(strays: Shown, references: Sequence[Counted], typed: int | None) -> Problem | None:
@@ -49,7 +53,7 @@ def refusal(strays: Shown, references: Sequence[Counted], typed: int | None) -> 
     """
     if not strays.files:
         return None
-    problem = _empty_table(references) or _absent_root(references)
+    problem = _empty_table(references) or _absent_root(references, strays.bare)
     if problem is not None:
         return problem
     number = len(strays.files)
@@ -87,12 +91,13 @@ def _empty_table(references: Sequence[Counted]) -> Problem | None:
     return None
 
 
-def _absent_root(references: Sequence[Counted]) -> Problem | None:
-    """Return the problem of a root in which most of the files that rows name are missing."""
+def _absent_root(references: Sequence[Counted], bare: Collection[str]) -> Problem | None:
+    """Return the problem of a root in which all or most of the files that rows name are missing."""
     for root in dict.fromkeys(one.root for one in references):
         rows = sum(one.rows for one in references if one.root == root)
         missing = sum(one.missing for one in references if one.root == root)
-        if rows >= ENOUGH and missing * 2 > rows:
+        is_bare = rows == missing > (0 if root in bare else FEW)
+        if is_bare or (rows >= ENOUGH and missing * 2 > rows):
             where = f"the root {root}" if root else "the data directory"
             return Problem(
                 "root_unmounted",
