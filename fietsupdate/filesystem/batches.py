@@ -115,7 +115,8 @@ class Batches:
             folders, groups = gather()
         except (_UnfitError, OSError, PathError, TypeError, ValueError):
             return Outcome.UNFIT
-        unsynced = [self._paths.absolute(draft.draft) for draft in drafts[: durable.MANY]]
+        of_each_device = {folder_of(draft.draft): draft for draft in drafts}.values()
+        unsynced = [self._paths.absolute(draft.draft) for draft in (*drafts[: durable.MANY], *of_each_device)]
         if self._changes.make_columns(folders, Columns(self._root, tuple(groups)), unsynced):
             return Outcome.MADE
         self._surprises += 1

@@ -252,9 +252,12 @@ class Files(Entries):
         try:
             self._put(name, self._look(name), target, look, parents)
         except OSError as error:
-            if error.errno != errno.EXDEV or not self._changes.know_mount(self._root, target):
+            if error.errno != errno.EXDEV:
                 raise
+            self._changes.know_mount(self._root, target)
             near = self._changes.draft(self._root, target)
+            if folder_of(near) == folder_of(name):
+                raise
             copy_file(self._slot(name), self._slot(near))
             self._put(near, self._look(near), target, look, self._parents(target))
 

@@ -27,7 +27,7 @@ from fietsupdate.filesystem.batches import Batches, Drafting, Outcome, QuickDraf
 from fietsupdate.filesystem.entries import check_replaceable
 from fietsupdate.filesystem.files import Content, Files, Name, at_work, fill, pour
 from fietsupdate.filesystem.journal.changes import Changes
-from fietsupdate.filesystem.journal.record import Do, Record
+from fietsupdate.filesystem.journal.record import Do, Record, folder_of
 from fietsupdate.filesystem.paths import PathError
 from fietsupdate.filesystem.posix import durable
 from fietsupdate.filesystem.posix.content import copy_content
@@ -108,7 +108,8 @@ class ManyFiles(Files):
         """
         target, look = self._target(draft.path)
         check_replaceable(look, target)
-        if not is_used and (look is not None or not passes_on(self._nearest(target))):
+        is_near = folder_of(self._changes.draft(self._root, target)) == folder_of(draft.draft)
+        if is_near and not is_used and (look is not None or not passes_on(self._nearest(target))):
             return draft.draft, target
         with open(open_file(self._slot(draft.draft)), "rb") as content:
             return self._draft(draft.path, content)
