@@ -22,6 +22,7 @@ from fietsupdate.planning.history import compare, is_same_ledger, unknown_of
 from fietsupdate.planning.planner import plan_down, plan_up
 from fietsupdate.planning.position import locate, settled_entries
 from fietsupdate.planning.revisions import RevisionTree
+from fietsupdate.planning.run_problems import with_run
 from fietsupdate.planning.schema import fits_before, is_past_pending
 from fietsupdate.views import DatabaseView, FilesView, OpenRestore
 
@@ -47,7 +48,7 @@ class Inspection:
         """Diagnose the views."""
         status = diagnose(self.graph, self.database, self.files, locked_by_us=locked_by_us, versions=self.versions)
         run = run_file.read_run(self.files.data_dir) if self.files.holder and not locked_by_us else None
-        return replace(status, last_failure=self.files.failure, run=run)
+        return with_run(replace(status, last_failure=self.files.failure), run)
 
     def plan(self, target: str | None, direction: Direction, *, below_baseline: bool = False) -> Plan:
         """Return the plan that follows from the views."""

@@ -105,13 +105,17 @@ def test_a_run_goes_on_beating_in_a_long_commit(make_project):
         result_of(child).succeeded()
 
 
-def test_a_stopped_run_gives_no_sign_of_life(project, running):
+def test_a_stopped_run_gives_no_sign_of_life_and_goes_on_as_it_is_proposed(project, running, gate):
     running.send_signal(signal.SIGSTOP)
     until(lambda: run_file.read_run(project.data).process == "stopped")
     grow_old(project, HUNG + 160)
     said = " ".join(project.run("status").succeeded().stdout.split())
     assert "no sign of life for 3 minutes (process stopped); last: convert, post hook, 61 %" in said
     assert project.run("status", "--json").json["run"]["hung"] is True
+    assert f"Type `kill -CONT {running.pid}`" in said
+    os.kill(running.pid, signal.SIGCONT)
+    gate.open()
+    result_of(running).succeeded()
 
 
 def test_what_a_killed_run_has_left_is_no_run(project, running):
