@@ -11,7 +11,9 @@ call (https://docs.python.org/3/library/audit_events.html), which is refused.
 from __future__ import annotations
 
 import ctypes
+import importlib
 import importlib.util
+import io
 import os
 import pickle
 import signal
@@ -20,6 +22,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -180,10 +183,18 @@ def _function(setup: Setup) -> Callable[..., Any] | Exception:
     try:
         for name, path in setup.modules:
             _load(name, path)
-        function: Callable[..., Any] = pickle.loads(setup.function)  # noqa: S301  # from our own parent
+        function: Callable[..., Any] = _Unpickler(io.BytesIO(setup.function)).load()  # from our own parent
     except Exception as error:  # noqa: BLE001  # as above
         return error
     return function
+
+
+class _Unpickler(pickle.Unpickler):
+    """Finds what is named by module and name."""
+
+    def persistent_load(self, pid: Any) -> Any:
+        module, name = pid
+        return attrgetter(name)(importlib.import_module(module) if module not in sys.modules else sys.modules[module])
 
 
 def _load(name: str, path: str) -> None:

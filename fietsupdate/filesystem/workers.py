@@ -7,6 +7,7 @@ known, no thread may be left when a hook returns, and the application's main mod
 from __future__ import annotations
 
 import functools
+import io
 import json
 import os
 import pickle
@@ -18,6 +19,8 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, suppress
 from multiprocessing.connection import Connection, wait
+from operator import attrgetter
+from types import FunctionType, ModuleType
 from typing import Any, Self
 
 from fietsupdate.errors import FilesError
@@ -168,6 +171,21 @@ class Workers:
         return number, Answer(has_changed=False, error=error)
 
 
+class _Pickler(pickle.Pickler):
+    """Names what is in one module by module and name: an update script's module is in a package that is none."""
+
+    def __init__(self, file: io.BytesIO, module: ModuleType) -> None:
+        super().__init__(file)
+        self._module = module
+
+    def persistent_id(self, obj: object) -> tuple[str, str] | None:
+        if not isinstance(obj, FunctionType | type) or obj.__module__ != self._module.__name__:
+            return None
+        if attrgetter(obj.__qualname__)(self._module) is not obj:
+            raise pickle.PicklingError("another one has its name")
+        return obj.__module__, obj.__qualname__
+
+
 def packed(function: Callable[..., Any]) -> tuple[bytes, list[tuple[str, str]]]:
     """Pickle a function for other processes, with the modules that they have to import by their path.
 
@@ -181,7 +199,9 @@ def packed(function: Callable[..., Any]) -> tuple[bytes, list[tuple[str, str]]]:
     try:
         if module is None or module.__name__ == "__main__":
             raise pickle.PicklingError("it is in no module that can be imported")
-        return pickle.dumps(function), [(module.__name__, module.__file__)] if module.__file__ else []
+        file = io.BytesIO()
+        _Pickler(file, module).dump(function)
+        return file.getvalue(), [(module.__name__, module.__file__)] if module.__file__ else []
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         raise TypeError(
             f"Worker processes cannot be given {function!r}: {error}. Define it with 'def' at the top of the update "

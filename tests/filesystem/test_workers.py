@@ -245,13 +245,13 @@ def test_a_function_in_a_module_that_no_import_finds_is_found_by_its_path(many, 
     from importlib.util import module_from_spec, spec_from_file_location
 
     (tmp_path / "0001_shout.py").write_text("def change(content):\n    return content + b'?'\n")
-    spec = spec_from_file_location("fietsupdate_0001_shout", tmp_path / "0001_shout.py")
-    module = sys.modules["fietsupdate_0001_shout"] = module_from_spec(spec)
+    spec = spec_from_file_location("no_package.0001_shout", tmp_path / "0001_shout.py")
+    module = sys.modules["no_package.0001_shout"] = module_from_spec(spec)
     spec.loader.exec_module(module)
     try:
         many.transform("many/*", module.change, workers=2)
     finally:
-        del sys.modules["fietsupdate_0001_shout"]
+        del sys.modules["no_package.0001_shout"]
     assert contents(data_dir)[0] == "0?"
 
 
