@@ -211,9 +211,9 @@ def _failed(step: Step, news: list[Finding], count: int) -> RowsAndFilesError:
     update_id = step.update.update_id
     named = [f"{finding.kind} {finding}" for finding in news[:MOST_NAMED]]
     more = f"; and {count - len(named)} more" if count > len(named) else ""
-    when = f"After {update_id}" if step.direction is not Direction.DOWN else f"After the way back from {update_id}"
+    when = f"After reverting {update_id}" if step.direction is Direction.DOWN else f"After the update {update_id}"
     return RowsAndFilesError(
-        f"{when} rows and files do not match, which did before: {'; '.join(named)}{more}.",
+        f"{when}, rows and files no longer match: {'; '.join(named)}{more}.",
         hint="The script must change rows and files together, or declare what is true after it. With "
         "FIETSUPDATE_AUDIT=warn in the environment, or audit = warn in the configuration, it passes with a warning.",
         details={

@@ -56,7 +56,7 @@ def test_what_an_update_makes_wrong_fails_it_and_both_halves_go_back(make_applic
     for wrong, findings in WRONG.items():
         project.update("v2", "v1", "r1", up_post=wrong)
         failed = project.run("update", "--yes").exited(1)
-        assert f"After v2 rows and files do not match, which did before: {'; '.join(findings)}." in failed.told
+        assert f"After the update v2, rows and files no longer match: {'; '.join(findings)}." in failed.told
         assert "Nothing of v2 stands: it was rolled back, and its file changes are undone." in failed.told
         assert "FIETSUPDATE_AUDIT=warn" in failed.told
         assert whole(project) == before, wrong
@@ -100,7 +100,7 @@ def test_what_did_not_match_before_is_told_and_does_not_count(make_application, 
         " ".join(done.output.split())
     )
     failed = project.run("update", "--yes").exited(1)
-    assert "do not match, which did before: stray moved/09/9.gpx." in failed.told
+    assert "no longer match: stray moved/09/9.gpx." in failed.told
     found = [line["path"] for line in project.run("audit", "--json").exited(9).events[:-1]]
     assert found == ["moved/07/7.gpx", "moved/08/8.gpx", "moved/junk"]
 
@@ -113,7 +113,7 @@ def test_the_way_down_is_compared_with_what_was_valid_before(make_application):
     project.run("update", "--yes").succeeded()
     before = whole(project)
     failed = project.run("downgrade", "v1", "--yes").exited(1)
-    assert "After the way back from v2 rows and files do not match" in failed.told
+    assert "After reverting v2, rows and files no longer match" in failed.told
     assert "missing tracks/00/0.gpx (tracks id=0)" in failed.told
     assert "and 14 more." in failed.told
     assert whole(project) == before
@@ -153,7 +153,7 @@ def test_but_for_what_the_first_update_that_declares_makes_wrong(project):
     old_application(project)
     project.update("v2", "v1", "r1", head=DECLARES, up_post="self.files.remove('notes/4.txt')")
     failed = project.run("update", "--yes").exited(1)
-    assert "which did before: missing notes/4.txt (notes id=4)." in failed.told
+    assert "no longer match: missing notes/4.txt (notes id=4)." in failed.told
 
 
 def test_an_update_that_makes_what_it_declares_must_make_all_of_it(project):
@@ -168,7 +168,7 @@ def test_an_update_that_makes_what_it_declares_must_make_all_of_it(project):
     write += "    self.files.write(f'blobs/{row.id}', row.data)"
     project.update("v2", "v1", "r1", head=head, up_post=write)
     failed = project.run("update", "--yes").exited(1)
-    assert "which did before: missing blobs/2 (blobs id=2)." in failed.told
+    assert "no longer match: missing blobs/2 (blobs id=2)." in failed.told
     project.update("v2", "v1", "r1", head=head, up_post=write.replace("2'", "9'"))
     project.run("update", "--yes").succeeded()
     project.run("audit").exited(0)
@@ -213,7 +213,7 @@ def test_between_heads_that_contradict_each_other_nothing_is_compared_until_the_
         project.update(update_id, "v1", "r1", head=f"owned = ['{update_id}/**']")
     project.update("m", ["a", "b"], "r1", head="owned = ['tracks/**']", up_post=RENAME)
     failed = project.run("update", "--yes").exited(1)
-    assert "After m rows and files do not match, which did before: missing tracks/07/7.gpx" in failed.told
+    assert "After the update m, rows and files no longer match: missing tracks/07/7.gpx" in failed.told
     assert "2 of 3 updates of this run were finished before it." in failed.told
 
 
@@ -286,7 +286,7 @@ def test_on_mariadb_an_update_with_revisions_breaks_off_and_goes_on_when_it_is_m
             " ".join(again.succeeded().output.split())
         )
         return
-    assert "which did before: missing tracks/08/8.gpx (tracks id=8)" in again.exited(1).told
+    assert "no longer match: missing tracks/08/8.gpx (tracks id=8)" in again.exited(1).told
     text = script.read_text()
     script.write_text(
         text.replace("        pass", "        self.files.move('tracks/08/seven.gpx', 'tracks/08/8.gpx')", 1)

@@ -289,7 +289,7 @@ def test_rows_and_files_that_do_not_match_are_told(notes):
     wrong = WRITE.replace("{row.id}.txt", "{row.id}.text")
     notes.second(up_pre=wrong)
     said = notes.said("test_rows_and_files_match")
-    assert "After second rows and files do not match, which did before: stray notes/7.text" in said
+    assert "After the update second, rows and files no longer match: stray notes/7.text" in said
     assert "missing notes/7.txt (notes id=7)" in said
     notes.second()
     conftest = notes.project.root / "conftest.py"
