@@ -219,7 +219,7 @@ def listener(out: Output, *, as_json: bool, quiet: bool, verbose: bool) -> Event
         return JsonListener(out)
     if quiet:
         return EventPrinter()
-    if out.is_terminal and out.draws:
+    if out.moves and out.draws:
         from fietsupdate.cli.render.live import LiveListener
 
         return LiveListener(out, verbose=verbose)

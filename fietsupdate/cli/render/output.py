@@ -60,6 +60,8 @@ class Output:
         self.stream = _duplicate(descriptor)
         self.is_terminal = self.stream.isatty()
         self.colored = _is_colored(environ, is_terminal=self.is_terminal)
+        self.moves = self.is_terminal and environ.get("TERM") != "dumb"
+        """Whether a line that was written can be erased again."""
         self.failure: Exception | None = None
         """Why nothing is written any more."""
 
