@@ -64,13 +64,12 @@ def records(backup: Backup) -> Iterator[FileRecord]:
 def several_names(backup: Backup) -> frozenset[tuple[int, int]]:
     """Return device and inode of the files that have several names in a backup; other backups may share the rest.
 
-    Raises:
-        ValueError: The listing is damaged.
+    A damaged listing is read up to the damage: the code that copies the files reports it.
     """
     found = set()
-    for record in records(backup):
-        if record.kind == "hardlink":
-            with suppress(OSError):
+    with suppress(OSError, ValueError):
+        for record in records(backup):
+            if record.kind == "hardlink":
                 status = os.lstat(os.path.join(backup.tree(record.linked_root), record.target))
                 found.add((status.st_dev, status.st_ino))
     return frozenset(found)

@@ -449,7 +449,7 @@ class Screen:
 
     def __init__(self, *, is_terminal=False, width=80):
         self.text = ""
-        self.is_terminal, self.draws, self.colored = is_terminal, True, False
+        self.is_terminal, self.moves, self.draws, self.colored = is_terminal, is_terminal, True, False
         self.width, self.encoding = width, "utf-8"
 
     def write(self, text):
