@@ -69,7 +69,7 @@ def test_a_backup_is_whole_or_none_whatever_breaks_it(zygote: Zygote, project: P
         now = whole(project)
         assert now >= older, f"at event {number}, {broken.fired!r}"
         assert len(now - older) <= 1
-        if action != "kill":
+        if action != "kill" and now == older:  # a complete backup is one, even if the lock's text cannot be erased
             assert broken.code == 1, f"at event {number}, {broken.fired!r}\n{broken.output}"
         older = now
     assert number > 40
