@@ -396,7 +396,7 @@ def test_a_dump_whose_vault_is_gone_is_not_offered_and_is_refused(do: Runner, gu
     shutil.copytree(elsewhere, dump)
     listed = do(project, "backup", "list").stdout
     assert "update  the database, spent" in listed
-    assert "Spent: its other half, an update's vault, is gone; 'fietsupdate backup prune' takes it away." in listed
+    assert "Spent: its other half, an update's vault, is gone; `fietsupdate backup prune` takes it away." in listed
     assert do(project, "backup", "prune").succeeded().stdout == f"1 backup taken away:\n  {dump.name}\n"
     assert code(do(project, "restore", str(elsewhere), "--yes", "--json")) == "vault_gone"
     do(project, "restore", "--latest", "--yes").exited(2)

@@ -656,7 +656,7 @@ def test_a_dry_run_tells_the_figures_as_long_as_the_scripts_are_the_same(project
     at_v1(project)
     report = rehearsed(project)
     dry = project.run("update", "--dry-run").succeeded().stdout
-    when = report.made_at[:16].replace("T", " ")
+    when = report.made_at[:19].replace("T", " ")
     assert f"Rehearsed on {when} UTC: less than a second (" in dry
     assert "5.0 kB and 2 inodes written" in dry
     document = project.run("update", "--dry-run", "--json").succeeded().json

@@ -201,7 +201,7 @@ def test_the_updates_before_the_one_that_fails_stay(make_application):
     project.update("v2", "v1", "r1", up_post=f"{DELETE_ROW}\nself.files.remove('tracks/07/7.gpx')")
     project.update("v3", "v2", "r1", up_post=RENAME.replace("7", "8"))
     failed = project.run("update", "--yes").exited(1)
-    assert "After v3 rows and files do not match" in failed.told
+    assert "After the update v3, rows and files no longer match" in failed.told
     assert "1 of 2 updates of this run were finished before it." in failed.told
     assert project.version == "v2"
 
