@@ -193,7 +193,7 @@ def test_two_heads_are_told_with_their_files(notes):
     notes.project.update("other", "first", "aaaa")
     said = notes.said("test_each_folder_has_one_head")
     assert "updates has 2 heads: other (upd_other.py), second (upd_second.py)." in said
-    assert "Join them by a new update: fietsupdate revision --merge" in said
+    assert "Join them by a new update: `fietsupdate revision --merge`" in said
 
 
 def test_every_script_that_does_not_load_is_told(notes):
@@ -357,7 +357,7 @@ def test_an_update_that_cannot_run_twice_does_not_survive_a_kill(notes):
 
 
 def test_an_update_that_leads_to_chance_cannot_be_swept(notes):
-    notes.second(up_pre="import uuid\nself.files.write(f'{uuid.uuid4()}', '')")
+    notes.second(up_pre=f"{WRITE}\nimport uuid\nself.files.write(f'{{uuid.uuid4()}}', '')")
     said = notes.said(text="test_it_survives = kill_sweep('second')")
     assert "second leads somewhere else each time it runs" in said
 
