@@ -43,7 +43,7 @@ class UnusualError(Exception):
     """A case that this module does not handle."""
 
 
-class Place:
+class QuickSettings:
     """The values of a configuration that matter here."""
 
     def __init__(self, data_dir: str, version_file: str, updates: tuple[str, ...]) -> None:
@@ -87,7 +87,7 @@ def _words(words: Sequence[str]) -> tuple[str, str, bool]:
     return kinds[1], file, as_json
 
 
-def _place(file: str, environ: Mapping[str, str]) -> Place:
+def _place(file: str, environ: Mapping[str, str]) -> QuickSettings:
     """Read an INI file as `fietsupdate.config` does, if it is an ordinary one."""
     if any(environ.get(f"FIETSUPDATE_{key}") is not None for key in _MATTER):
         raise UnusualError
@@ -108,7 +108,7 @@ def _place(file: str, environ: Mapping[str, str]) -> Place:
     folders = tuple(line.strip() for line in section["updates"].splitlines() if line.strip())
     if any(":" in folder for folder in folders):
         raise UnusualError  # the folder belongs to a package
-    return Place(
+    return QuickSettings(
         _path(os.getcwd(), data_dir) if data_dir else _path(here, section["data_dir"]),
         section.get("version_file", "VERSION").strip(),
         tuple(_path(here, folder) for folder in folders),
@@ -132,7 +132,7 @@ def _path(base: str, text: str) -> str:
     return os.path.normpath(os.path.join(base, text.strip()))
 
 
-def _answer(kind: str, place: Place) -> tuple[str | None, str]:
+def _answer(kind: str, place: QuickSettings) -> tuple[str | None, str]:
     """Return the state and the reason of a positive answer."""
     try:
         home = os.open(os.path.join(place.data_dir, ".fietsupdate"), _OPEN | os.O_DIRECTORY)
@@ -191,7 +191,7 @@ def _working(home: int) -> str:
 # -- the applied updates
 
 
-def _check_ready(home: int, place: Place) -> None:
+def _check_ready(home: int, place: QuickSettings) -> None:
     """Check that exactly the existing scripts are applied, that VERSION agrees, and that no transaction is open.
 
     A script that has not changed since it ran is recognised by its checksum in the ledger, and need not be parsed.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from fietsupdate.commands.inspection import Inspection, inspect_instance
-from fietsupdate.commands.whereabouts import Whereabouts
+from fietsupdate.commands.whereabouts import MissingFileSearch
 from fietsupdate.config.application import Application
 from fietsupdate.database.environment import Environment, Visit
 from fietsupdate.database.visit import streams_rows
@@ -139,12 +139,12 @@ def comparison(
 
 def located(application: Application, findings: Iterator[Finding], *, from_backups: bool) -> Iterator[Finding]:
     """Yield the findings, each with the possible places of the file and the backups with a copy that fits."""
-    places: Whereabouts | None = None
+    places: MissingFileSearch | None = None
     for finding in findings:
         if finding.kind is FindingKind.STRAY:
             yield finding
             continue
-        places = places or Whereabouts(application)
+        places = places or MissingFileSearch(application)
         found = places.of(finding) if finding.kind is FindingKind.MISSING else ()
         yield replace(finding, places=found, fits=places.fitting(finding) if from_backups else ())
 

@@ -17,7 +17,7 @@ from fietsupdate.commands.strays import Strays
 from fietsupdate.engine.files_only import files_only
 from fietsupdate.errors import UNCHANGED, RefusedError
 from fietsupdate.filesystem.quarantine import store
-from fietsupdate.filesystem.quarantine.manifest import Origin
+from fietsupdate.filesystem.quarantine.manifest import QuarantineOrigin
 from fietsupdate.filesystem.quarantine.put_away import PutAway, put_away
 from fietsupdate.model import Event
 from fietsupdate.model.clock import now
@@ -111,11 +111,11 @@ class _NothingError(Exception):
         self.moved = moved
 
 
-def _origin(run: Run, seen: Inspection) -> Origin:
+def _origin(run: Run, seen: Inspection) -> QuarantineOrigin:
     roots, made = roots_of(run.application), now()
     stem = datetime.fromisoformat(made).strftime("%Y%m%d-%H%M%S")
     serial = store.next_serial(store.look(roots))
-    return Origin(store.free_name(stem, roots), made, serial, seen.database.instance_id, "", (), COMMAND)
+    return QuarantineOrigin(store.free_name(stem, roots), made, serial, seen.database.instance_id, "", (), COMMAND)
 
 
 def _refuse_state(seen: Inspection) -> None:

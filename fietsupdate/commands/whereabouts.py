@@ -31,7 +31,7 @@ FORMS: tuple[Literal["NFC"], Literal["NFD"]] = ("NFC", "NFD")
 """The normal forms of Unicode in which file systems and programs write names."""
 
 
-class Whereabouts:
+class MissingFileSearch:
     """Searches for the missing files of one instance."""
 
     def __init__(self, application: Application) -> None:

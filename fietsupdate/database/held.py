@@ -21,7 +21,7 @@ _IN_ERROR = 3
 """libpq's PQTRANS_INERROR."""
 
 
-class Held:
+class HeldTransaction:
     """A transaction that must stay open.
 
     This base class knows nothing about it, and serves where there is no transaction.
@@ -41,17 +41,17 @@ class Held:
         return True
 
 
-def hold(connection: Connection, txn: str) -> Held:
+def hold(connection: Connection, txn: str) -> HeldTransaction:
     """Return the observer of a connection's transaction, in which something was already written."""
     dialect = connection.dialect.name
     if dialect == "sqlite" and sqlite.in_transaction(connection):
         return _Sqlite(connection)
     if dialect == "postgresql":
         return _Postgresql(connection, txn)
-    return _Mysql(connection) if dialect in MYSQL else Held()
+    return _Mysql(connection) if dialect in MYSQL else HeldTransaction()
 
 
-class _Sqlite(Held):
+class _Sqlite(HeldTransaction):
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
@@ -59,7 +59,7 @@ class _Sqlite(Held):
         return sqlite.in_transaction(self._connection)
 
 
-class _Postgresql(Held):
+class _Postgresql(HeldTransaction):
     """Identified by a setting that is local to the transaction, whose changes the server reports to its client.
 
     So the check costs no round trip. Where the driver or a pooler in between does not pass the setting on, the id of
@@ -102,7 +102,7 @@ class _Postgresql(Held):
         return ""
 
 
-class _Mysql(Held):
+class _Mysql(HeldTransaction):
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 

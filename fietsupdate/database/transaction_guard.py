@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Engine, event
 
 from fietsupdate.database import sqlite, statements
 from fietsupdate.database.foreign_commits import own_commits_noted
-from fietsupdate.database.held import Held
+from fietsupdate.database.held import HeldTransaction
 from fietsupdate.errors import EnvPyError, FietsupdateError, RefusedError
 
 HINT = (
@@ -46,7 +46,7 @@ class Endings:
     def __init__(
         self,
         connection: Connection,
-        hold: Callable[[], Held],
+        hold: Callable[[], HeldTransaction],
         row_is_there: Callable[[], bool],
         note: Callable[[str], object],
     ) -> None:
@@ -59,7 +59,7 @@ class Endings:
         self.is_committed = False
         """Whether a revision has committed: then the row is visible, and the update can only go forward."""
         self._hold = hold
-        self._held: Held | None = None
+        self._held: HeldTransaction | None = None
         self._row_is_there = row_is_there
         self._note = note
         self._may_commit = False

@@ -229,8 +229,8 @@ class Visit:
             begun = self.ledger.begun(connection)
             return begun is not None and begun.txn == txn and (bool(begun.running) or not is_mysql)
 
-        def hold() -> held.Held:
-            return held.hold(connection, txn) if is_atomic or is_mysql else held.Held()
+        def hold() -> held.HeldTransaction:
+            return held.hold(connection, txn) if is_atomic or is_mysql else held.HeldTransaction()
 
         self.endings = Endings(connection, hold, row_is_there, note)
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 from fietsupdate.config.application import Application
 from fietsupdate.config.config import Settings
 from fietsupdate.engine import hooks
-from fietsupdate.engine.expected import CallHook, Expectation, Source
+from fietsupdate.engine.expected import CallHook, Expectation, ReferenceSource
 from fietsupdate.engine.spool import Content, Expected, Spool, row_of
 from fietsupdate.errors import DataDirMissingError, ExtraDirMissingError
 from fietsupdate.filesystem import hashing
@@ -96,7 +96,7 @@ class Comparison:
     read: int = 0
     arrived: int = 0
     found: Counter[FindingKind] = field(default_factory=Counter)
-    sources: list[Source] = field(default_factory=list)
+    sources: list[ReferenceSource] = field(default_factory=list)
     _spool: Spool = field(default_factory=Spool)
     _sampled: list[Content] = field(default_factory=list)
     _candidates: int = 0

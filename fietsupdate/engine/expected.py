@@ -15,7 +15,7 @@ from fietsupdate.engine.spool import Expected, Spool, key_of, plain
 from fietsupdate.errors import FietsupdateError, ScriptError, UpdateFailedError
 from fietsupdate.model import Direction, Update
 from fietsupdate.model.references import FindingKind, Reference, ReferenceCount, ReferenceRule
-from fietsupdate.model.templates import PathError, encoded, tidy
+from fietsupdate.model.templates import ReferencePathError, encoded, tidy
 from fietsupdate.planning.references import HOOK, Declarations
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ CallHook = Callable[[Update], Iterator[Any]]
 
 
 @dataclass
-class Source:
+class ReferenceSource:
     """One reference, declared or from a hook, and its counts."""
 
     table: str
@@ -63,7 +63,7 @@ class Expectation:
     roots: Collection[str]
     streams: bool = True
     lenient: bool = False
-    sources: list[Source] = field(default_factory=list)
+    sources: list[ReferenceSource] = field(default_factory=list)
 
     def fill(self, spool: Spool, declarations: Declarations, *, digests: bool) -> None:
         """Put the paths that rows name into a spool.
@@ -120,7 +120,7 @@ class Expectation:
 
     def _fill_by_rule(self, spool: Spool, query: Query, *, digests: bool) -> None:
         rule, number = query.rule, len(self.sources)
-        source = Source(rule.name, rule.path, rule.root, query.keys, rule.optional)
+        source = ReferenceSource(rule.name, rule.path, rule.root, query.keys, rule.optional)
         self.sources.append(source)
         read = _Reader(spool, query, number, digests=digests)
         try:
@@ -143,14 +143,14 @@ class Expectation:
             what = (one.table, one.root, one.optional, names)
             if what not in known:
                 known[what] = len(self.sources)
-                self.sources.append(Source(one.table, where, one.root, names, one.optional))
+                self.sources.append(ReferenceSource(one.table, where, one.root, names, one.optional))
             number = known[what]
             self.sources[number].rows += 1
             path = os.fspath(one.path)
             try:
                 text = tidy(path if isinstance(path, bytes) else encoded(path))
                 digest = digest_of(one.sha256) if digests else None
-            except PathError as error:
+            except ReferencePathError as error:
                 spool.refuse(one.root, error.path or str(path).encode("utf-8", "replace"), number, key, str(error))
                 continue
             held = by_root.setdefault(one.root, [])
@@ -186,7 +186,7 @@ class _Reader:
                 path = make(row)
                 size = None if size_place is None else size_of(row[size_place])
                 digest = None if digest_place is None else digest_of(row[digest_place])
-            except PathError as error:
+            except ReferencePathError as error:
                 self.refused += 1
                 shown = error.path or query.rule.path.encode()
                 self._spool.refuse(query.rule.root, shown, number, key_of([key]) if first >= 0 else key, str(error))
@@ -202,21 +202,21 @@ def size_of(value: Any) -> int | None:
     """Return the size in a row.
 
     Raises:
-        PathError: The value is no size.
+        ReferencePathError: The value is no size.
     """
     if value is None or type(value) is int:
         return value
     try:
         return int(value)
     except (TypeError, ValueError) as error:
-        raise PathError(f"its row says {value!r}, which is no size") from error
+        raise ReferencePathError(f"its row says {value!r}, which is no size") from error
 
 
 def digest_of(value: Any) -> bytes | None:
     """Return the digest in a row, which may be hexadecimal digits or bytes.
 
     Raises:
-        PathError: The value is no SHA-256.
+        ReferencePathError: The value is no SHA-256.
     """
     if value is None or value == "":
         return None
@@ -228,7 +228,7 @@ def digest_of(value: Any) -> bytes | None:
     except ValueError:
         digest = b""
     if len(digest) != DIGEST_BYTES:
-        raise PathError(f"its row says {value!r}, which is no SHA-256")
+        raise ReferencePathError(f"its row says {value!r}, which is no SHA-256")
     return digest
 
 

@@ -16,7 +16,7 @@ from fietsupdate.database.environment import Visit
 from fietsupdate.database.visit import streams_rows
 from fietsupdate.engine.audit import Comparison, hook_caller, roots_of
 from fietsupdate.engine.context import Context
-from fietsupdate.engine.expected import Expectation, Source
+from fietsupdate.engine.expected import Expectation, ReferenceSource
 from fietsupdate.engine.known_damage import KnownDamage
 from fietsupdate.engine.tip import Tip
 from fietsupdate.errors import RowsAndFilesError
@@ -148,7 +148,12 @@ class RunAudit:
         return None if contradiction(graph, applied) else valid_at(graph, applied)
 
     def _findings(
-        self, visit: Visit, declarations: Declarations, *, lenient: bool = False, sources: list[Source] | None = None
+        self,
+        visit: Visit,
+        declarations: Declarations,
+        *,
+        lenient: bool = False,
+        sources: list[ReferenceSource] | None = None,
     ) -> Iterator[Finding]:
         instance, connection = self.instance, visit.connection
         roots = roots_of(instance.application, instance.keep_out)
@@ -170,7 +175,7 @@ class RunAudit:
         if now.has_all_of(then):
             return
         tables = {rule.name for rule, _ in now.rules}
-        sources: list[Source] = []
+        sources: list[ReferenceSource] = []
         held: dict[str, list[Finding]] = {}
         for finding in self._findings(visit, then, lenient=True, sources=sources):
             if finding.kind is FindingKind.STRAY:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from fietsupdate.model import BASE, Begun, Direction, Entry, Step, fingerprint
-from fietsupdate.planning.applied import Applied
+from fietsupdate.planning.applied import AppliedSet
 from fietsupdate.planning.graph import Dag, Graph
 from fietsupdate.planning.history import applied_set
 from fietsupdate.views import DatabaseView, OpenTransaction
@@ -22,7 +22,7 @@ class Tip:
         self.graph = graph
         self.tree = Dag(view.revisions)
         self.entries = list(view.entries)
-        self.applied = Applied.of(applied_set(view.entries, graph), graph)
+        self.applied = AppliedSet.of(applied_set(view.entries, graph), graph)
         self.have = self._known(view.alembic_current)
         self.instance_id = view.instance_id
         self.begun: Begun | None = view.begun
@@ -53,7 +53,7 @@ class Tip:
         """Return whether Alembic's version table shows that the step's revisions have run."""
         return self._known(heads) == self.have_after(step)
 
-    def _applied_after(self, step: Step) -> Applied:
+    def _applied_after(self, step: Step) -> AppliedSet:
         change = self.applied.plus if step.direction == Direction.UP else self.applied.minus
         return change(step.update.update_id)
 
@@ -78,7 +78,7 @@ class Tip:
 
     def folded(self, entries: Sequence[Entry]) -> tuple[str, ...]:
         """Return the current updates after further entries."""
-        return Applied.of(applied_set(entries, self.graph, self.applied.ids), self.graph).current
+        return AppliedSet.of(applied_set(entries, self.graph, self.applied.ids), self.graph).current
 
     def header(self, txn: str, step: Step | None) -> OpenTransaction:
         """Return the header of a transaction that begins here; a stamp if there is no step."""
@@ -96,7 +96,7 @@ class Tip:
     def fold(self, entries: Sequence[Entry], revisions: Iterable[str] = ()) -> None:
         """Take finished entries into account, and the revisions that ran before them."""
         self.entries.extend(entries)
-        self.applied = Applied.of(applied_set(entries, self.graph, self.applied.ids), self.graph)
+        self.applied = AppliedSet.of(applied_set(entries, self.graph, self.applied.ids), self.graph)
         self.have = self.have | set(revisions)
         self.begun = None
 

@@ -43,7 +43,7 @@ _NAMES = 1000
 """The number of names for drafts that are reserved at once."""
 
 
-class Outcome(enum.Enum):
+class BatchResult(enum.Enum):
     """The result of a batch."""
 
     MADE = enum.auto()
@@ -91,15 +91,15 @@ class Batches:
         """Return whether this many changes are worth a try."""
         return len(items) >= LEAST and self._surprises < _SURPRISES
 
-    def move(self, items: Iterable[tuple[Name, Name]]) -> Outcome:
+    def move(self, items: Iterable[tuple[Name, Name]]) -> BatchResult:
         """Move files: all of them, or none."""
         return self._try(lambda: self._moves(items))
 
-    def remove(self, items: Iterable[tuple[Name]]) -> Outcome:
+    def remove(self, items: Iterable[tuple[Name]]) -> BatchResult:
         """Remove files: all of them, or none."""
         return self._try(lambda: self._removals(items))
 
-    def write(self, drafts: Sequence[QuickDraft], *, are_copies: bool = False) -> Outcome:
+    def write(self, drafts: Sequence[QuickDraft], *, are_copies: bool = False) -> BatchResult:
         """Put drafts in their places: all of them, or none.
 
         Args:
@@ -110,17 +110,17 @@ class Batches:
 
     def _try(
         self, gather: Callable[[], tuple[list[Record], list[Group]]], drafts: Sequence[QuickDraft] = ()
-    ) -> Outcome:
+    ) -> BatchResult:
         try:
             folders, groups = gather()
         except (_UnfitError, OSError, PathError, TypeError, ValueError):
-            return Outcome.UNFIT
+            return BatchResult.UNFIT
         of_each_device = {folder_of(draft.draft): draft for draft in drafts}.values()
         unsynced = [self._paths.absolute(draft.draft) for draft in (*drafts[: durable.MANY], *of_each_device)]
         if self._changes.make_columns(folders, Columns(self._root, tuple(groups)), unsynced):
-            return Outcome.MADE
+            return BatchResult.MADE
         self._surprises += 1
-        return Outcome.TAKEN_BACK
+        return BatchResult.TAKEN_BACK
 
     def _moves(self, items: Iterable[tuple[Name, Name]]) -> tuple[list[Record], list[Group]]:
         named = Named()

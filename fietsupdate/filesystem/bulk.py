@@ -25,10 +25,10 @@ from fietsupdate.filesystem.posix import durable
 from fietsupdate.filesystem.posix.metadata import Meta
 from fietsupdate.filesystem.posix.rename import NEW, copy_file, open_file, place
 from fietsupdate.filesystem.waiting import BATCH, Waiting
-from fietsupdate.filesystem.worker import Answer, Setup, Task, checked, perform
+from fietsupdate.filesystem.worker import Setup, Task, TaskResult, checked, perform
 from fietsupdate.filesystem.workers import Workers, packed
 
-Answers = Callable[[Iterator[Task | None]], Iterator[Answer]]
+Answers = Callable[[Iterator[Task | None]], Iterator[TaskResult]]
 """Answers tasks, in their order."""
 _NOT_UNDONE = "what other programs change is not undone."
 
@@ -74,7 +74,7 @@ class _State:
     """The files whose tasks are not answered."""
     failures: list[FailedFile] = field(default_factory=list)
 
-    def has_failed(self, item: _Item, answer: Answer) -> bool:
+    def has_failed(self, item: _Item, answer: TaskResult) -> bool:
         """Return whether the function has failed for a file that is left alone.
 
         Raises:
@@ -196,7 +196,7 @@ class BulkFiles(ManyFiles):
         watch = self._changes.watch
         with watch.workers(), Workers(workers or _cores(), setup, self._changes.at_work) as pool:
 
-            def answers(tasks: Iterator[Task | None]) -> Iterator[Answer]:
+            def answers(tasks: Iterator[Task | None]) -> Iterator[TaskResult]:
                 for answer in pool.answers(tasks):
                     for program in answer.programs:
                         watch.tell("program", f"The function starts {program}; {_NOT_UNDONE}")
@@ -208,18 +208,18 @@ class BulkFiles(ManyFiles):
 
     def _answers_here(
         self, change: Callable[..., Any], tasks: Iterator[Task | None], *, as_paths: bool
-    ) -> Iterator[Answer]:
+    ) -> Iterator[TaskResult]:
         for task in tasks:
             if task is None:
                 continue
             try:
                 if as_paths:
                     with self._changes.staging.opened(os.path.dirname(task.draft)):
-                        answer = Answer(perform(change, task, as_paths=True))
+                        answer = TaskResult(perform(change, task, as_paths=True))
                 else:
-                    answer = Answer(self._change_here(change, task))
+                    answer = TaskResult(self._change_here(change, task))
             except Exception as error:  # noqa: BLE001  # whatever the function raises; it is raised again, or reported
-                answer = Answer(has_changed=False, error=error)
+                answer = TaskResult(has_changed=False, error=error)
             yield answer
 
     def _change_here(self, change: Callable[[bytes], bytes | None], task: Task) -> bool:

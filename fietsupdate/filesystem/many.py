@@ -23,7 +23,7 @@ import functools
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 
-from fietsupdate.filesystem.batches import Batches, Drafting, Outcome, QuickDraft
+from fietsupdate.filesystem.batches import Batches, BatchResult, Drafting, QuickDraft
 from fietsupdate.filesystem.entries import check_replaceable
 from fietsupdate.filesystem.files import Content, Files, Name, at_work, fill, pour
 from fietsupdate.filesystem.journal.changes import Changes
@@ -132,10 +132,10 @@ class ManyFiles(Files):
     @at_work
     def _put_copies(self, items: list[tuple[QuickDraft, Name]]) -> None:
         drafts = [draft for draft, _ in items]
-        outcome = self._batches.write(drafts, are_copies=True) if self._batches.fits(drafts) else Outcome.UNFIT
-        if outcome is Outcome.UNFIT:
+        outcome = self._batches.write(drafts, are_copies=True) if self._batches.fits(drafts) else BatchResult.UNFIT
+        if outcome is BatchResult.UNFIT:
             self._make([(draft,) for draft in drafts], self._copy_record, self._put_copy)
-        elif outcome is Outcome.TAKEN_BACK:
+        elif outcome is BatchResult.TAKEN_BACK:
             for draft, source in items:
                 self.copy(source, draft.path)
 
@@ -152,21 +152,21 @@ class ManyFiles(Files):
 
     @at_work
     def _put_quickly(self, items: list[QuickDraft]) -> None:
-        outcome = self._batches.write(items) if self._batches.fits(items) else Outcome.UNFIT
-        if outcome is not Outcome.MADE:
+        outcome = self._batches.write(items) if self._batches.fits(items) else BatchResult.UNFIT
+        if outcome is not BatchResult.MADE:
             with Waiting(self._put_waiting) as waiting:
                 for item in items:
-                    waiting.add(self._redraft(item, is_used=outcome is Outcome.TAKEN_BACK))
+                    waiting.add(self._redraft(item, is_used=outcome is BatchResult.TAKEN_BACK))
 
     @at_work
     def _move_waiting(self, items: list[tuple[Name, Name]]) -> None:
-        if self._batches.fits(items) and self._batches.move(items) is Outcome.MADE:
+        if self._batches.fits(items) and self._batches.move(items) is BatchResult.MADE:
             return
         self._make(items, self._move_record, self.move)
 
     @at_work
     def _remove_waiting(self, items: list[tuple[Name]]) -> None:
-        if self._batches.fits(items) and self._batches.remove(items) is Outcome.MADE:
+        if self._batches.fits(items) and self._batches.remove(items) is BatchResult.MADE:
             return
         self._make(items, self._remove_record, self.remove)
 

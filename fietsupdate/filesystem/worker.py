@@ -55,7 +55,7 @@ class Task(NamedTuple):
     """Where the new content goes. With paths this is a file in a folder of its own, which exists."""
 
 
-class Answer(NamedTuple):
+class TaskResult(NamedTuple):
     """The result of a task."""
 
     has_changed: bool
@@ -163,9 +163,9 @@ def _answer(function: Callable[..., Any] | Exception, task: Task, setup: Setup, 
     try:
         if isinstance(function, Exception):
             raise function
-        answer = Answer(perform(function, task, as_paths=setup.as_paths))
+        answer = TaskResult(perform(function, task, as_paths=setup.as_paths))
     except Exception as error:  # noqa: BLE001  # whatever the function raises is told to the process that asked
-        answer = Answer(has_changed=False, error=_portable(error), trace=traceback.format_exc())
+        answer = TaskResult(has_changed=False, error=_portable(error), trace=traceback.format_exc())
     return pickle.dumps(answer._replace(programs=[*fence.programs]))
 
 

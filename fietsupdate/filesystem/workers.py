@@ -24,7 +24,7 @@ from types import FunctionType, ModuleType
 from typing import Any, Self
 
 from fietsupdate.errors import FilesError
-from fietsupdate.filesystem.worker import Answer, Setup, Task
+from fietsupdate.filesystem.worker import Setup, Task, TaskResult
 
 AHEAD = 4
 """So many tasks wait in a worker, so that it has one when it has answered another."""
@@ -60,10 +60,10 @@ class _Worker:
         with suppress(ConnectionError):
             self.connection.send(task)
 
-    def answer(self) -> tuple[int, Answer] | None:
+    def answer(self) -> tuple[int, TaskResult] | None:
         """Return the answer to its first task; ``None`` when it has died."""
         try:
-            answer: Answer = pickle.loads(self.connection.recv_bytes())  # noqa: S301  # from our own child
+            answer: TaskResult = pickle.loads(self.connection.recv_bytes())  # noqa: S301  # from our own child
         except (EOFError, ConnectionError):
             return None
         return self.tasks.popleft()[0], answer
@@ -103,13 +103,13 @@ class Workers:
         for worker in self._workers:
             worker.stop()
 
-    def answers(self, tasks: Iterator[Task | None]) -> Iterator[Answer]:
+    def answers(self, tasks: Iterator[Task | None]) -> Iterator[TaskResult]:
         """Yield an answer for each task, in their order.
 
         Args:
             tasks: Taken as they are needed; at a ``None`` all earlier ones are answered before the next one is taken.
         """
-        done: dict[int, Answer] = {}
+        done: dict[int, TaskResult] = {}
         given, due, end = 0, 0, None
         while end is None:
             is_pausing = False
@@ -149,13 +149,13 @@ class Workers:
         self._workers.append(worker)
         return worker
 
-    def _collect(self) -> Iterator[tuple[int, Answer]]:
+    def _collect(self) -> Iterator[tuple[int, TaskResult]]:
         by_connection = {worker.connection: worker for worker in self._workers if worker.tasks}
         for connection in wait(list(by_connection)):
             worker = by_connection[connection]  # type: ignore[index]  # only connections were given
             yield worker.answer() or self._replace(worker)
 
-    def _replace(self, worker: _Worker) -> tuple[int, Answer]:
+    def _replace(self, worker: _Worker) -> tuple[int, TaskResult]:
         """Start another worker for the tasks of one that has died, and answer the task that it was busy with."""
         number, task = worker.tasks.popleft()
         self._workers.remove(worker)
@@ -168,7 +168,7 @@ class Workers:
             other = self._started()
             for waiting in worker.tasks:
                 other.submit(*waiting)
-        return number, Answer(has_changed=False, error=error)
+        return number, TaskResult(has_changed=False, error=error)
 
 
 class _Pickler(pickle.Pickler):

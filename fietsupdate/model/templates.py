@@ -23,7 +23,7 @@ _UNTIDY = re.compile(rb"(?:\A|/)(?:\.{0,2}|\.fietsupdate)(?=/|\Z)|\0")
 _UUID_DIGITS = re.compile(r"[0-9a-fA-F]{32}")
 
 
-class PathError(ValueError):
+class ReferencePathError(ValueError):
     """The values of a row make no path below its root; the text says why, `path` is the result."""
 
     def __init__(self, why: str, path: bytes = b"") -> None:
@@ -49,14 +49,16 @@ class Field:
         """Return the text for a value in the path.
 
         Raises:
-            PathError: The value does not fit the format.
+            ReferencePathError: The value does not fit the format.
         """
         if isinstance(value, memoryview | bytearray):
             value = bytes(value)
         try:
             found = _formatted(value, self.spec)
         except (ValueError, TypeError) as error:
-            raise PathError(f"{self.column} is {value!r}, which {{{self.column}:{self.spec}}} cannot write") from error
+            raise ReferencePathError(
+                f"{self.column} is {value!r}, which {{{self.column}:{self.spec}}} cannot write"
+            ) from error
         return found if self.is_plain else found[self.start : self.stop]
 
 
@@ -155,7 +157,7 @@ def tidy(path: bytes) -> bytes:
     """Return a path without empty parts and ``.``.
 
     Raises:
-        PathError: The path leads out of its root, or into our own folder.
+        ReferencePathError: The path leads out of its root, or into our own folder.
     """
     if not _UNTIDY.search(path):
         return path
@@ -171,7 +173,7 @@ def tidy(path: bytes) -> bytes:
         why = "it leads into .fietsupdate"
     kept = b"/".join(part for part in parts if part not in {b"", b"."})
     if why or not kept:
-        raise PathError(why or "it is empty", path)
+        raise ReferencePathError(why or "it is empty", path)
     return kept
 
 
@@ -179,12 +181,12 @@ def encoded(text: str) -> bytes:
     """Return the bytes of a name: UTF-8, and the original bytes for surrogates (PEP 383).
 
     Raises:
-        PathError: A character of the name has no bytes.
+        ReferencePathError: A character of the name has no bytes.
     """
     try:
         return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError as error:
-        raise PathError("it has a character that no name can have") from error
+        raise ReferencePathError("it has a character that no name can have") from error
 
 
 def decoded(path: bytes) -> str:

@@ -14,7 +14,7 @@ from fietsupdate.planning.history import unknown_of
 
 
 @dataclass(frozen=True)
-class Applied:
+class AppliedSet:
     """The applied updates and what follows from them; immutable."""
 
     graph: Graph
@@ -26,7 +26,7 @@ class Applied:
     """All known updates that are applied or come before an applied one."""
 
     @classmethod
-    def of(cls, ids: Collection[str], graph: Graph) -> Applied:
+    def of(cls, ids: Collection[str], graph: Graph) -> AppliedSet:
         """Compute everything from the applied ids."""
         return cls(graph, frozenset(ids), frozenset(graph.dag.heads(ids)), graph.dag.ancestors(ids))
 
@@ -35,11 +35,11 @@ class Applied:
         """The current updates in order; unknown ids come last, sorted."""
         return (*self.graph.dag.sort(self.heads), *unknown_of(self.ids, self.graph))
 
-    def plus(self, update_id: str) -> Applied:
+    def plus(self, update_id: str) -> AppliedSet:
         """Return the applied updates after this update was applied, too."""
         dag, ids = self.graph.dag, self.ids | {update_id}
         if update_id in self.passed or update_id not in dag:
-            return Applied.of(ids, self.graph)
+            return AppliedSet.of(ids, self.graph)
         added, met, waiting = {update_id}, set[str](), [update_id]
         while waiting:
             for parent in dag.parents[waiting.pop()]:
@@ -48,13 +48,13 @@ class Applied:
                 elif parent not in added:
                     added.add(parent)
                     waiting.append(parent)
-        return Applied(self.graph, ids, (self.heads - met) | {update_id}, self.passed | added)
+        return AppliedSet(self.graph, ids, (self.heads - met) | {update_id}, self.passed | added)
 
-    def minus(self, update_id: str) -> Applied:
+    def minus(self, update_id: str) -> AppliedSet:
         """Return the applied updates after this update was reverted."""
         dag, ids = self.graph.dag, self.ids - {update_id}
         if update_id not in self.heads:
-            return Applied.of(ids, self.graph)
+            return AppliedSet.of(ids, self.graph)
         gone, heads, waiting = {update_id}, set(self.heads - {update_id}), [update_id]
         while waiting:
             for parent in dag.parents[waiting.pop()]:
@@ -65,4 +65,4 @@ class Applied:
                 elif parent not in gone:
                     gone.add(parent)
                     waiting.append(parent)
-        return Applied(self.graph, ids, frozenset(heads), self.passed - gone)
+        return AppliedSet(self.graph, ids, frozenset(heads), self.passed - gone)

@@ -12,7 +12,7 @@ import pytest
 from fietsupdate.errors import FilesError
 from fietsupdate.filesystem.place import Place
 from fietsupdate.filesystem.quarantine import store
-from fietsupdate.filesystem.quarantine.manifest import Origin
+from fietsupdate.filesystem.quarantine.manifest import QuarantineOrigin
 from fietsupdate.filesystem.quarantine.put_away import PutAway, put_away
 from fietsupdate.filesystem.quarantine.release import Released, release, selector
 from fietsupdate.filesystem.transaction import FileTransaction
@@ -21,7 +21,7 @@ from support.file_transactions import HEADER, somebody_else
 from support.states import OLD
 
 OURS = ".fietsupdate"
-ORIGIN = Origin("x", "2026-11-01T00:00:00.000Z", 1, "i", "", (), "test")
+ORIGIN = QuarantineOrigin("x", "2026-11-01T00:00:00.000Z", 1, "i", "", (), "test")
 ODD = os.fsdecode(b"tracks/\xff odd\n/f\xe9")
 HOLDS = ["tracks/1/a", "tracks/1/b", "tracks/1/link", "tracks/2/deep/er/c", ODD]
 
@@ -68,7 +68,7 @@ def ended(files: FileTransaction) -> None:
 def put(roots: dict[str, Path], paths: Sequence[Place], name: str = "first", **options: bool) -> PutAway:
     """Put files into quarantine."""
     found = store.look(roots)
-    origin = Origin(
+    origin = QuarantineOrigin(
         name, f"2026-11-0{store.next_serial(found)}T00:00:00.000Z", store.next_serial(found), "i", "", (), "test"
     )
     files = begun(roots)
@@ -217,7 +217,7 @@ def test_a_second_quarantine_under_the_same_clock_has_another_name_and_a_higher_
 def test_a_quarantine_is_as_old_as_those_before_it_whatever_the_clock_said(roots):
     put(roots, [Place("", "tracks/1/a")], "first")
     files = begun(roots)
-    back_then = Origin("second", "1970-01-01T00:00:00.000Z", 2, "i", "", (), "test")
+    back_then = QuarantineOrigin("second", "1970-01-01T00:00:00.000Z", 2, "i", "", (), "test")
     put_away(files.changes, [Place("", "tracks/1/b")], back_then, may_go=lambda place: True)
     ended(files)
     times = store.made_at(store.look(roots))

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fietsupdate.planning.applied import Applied
+from fietsupdate.planning.applied import AppliedSet
 from fietsupdate.planning.graph import build
 from fietsupdate.planning.history import current_of
 from support.fake_updater import make_update
@@ -21,10 +21,10 @@ def graphs(draw):
 def test_one_update_more_or_less_is_as_computed_from_nothing(graph, data):
     """Also where the applied set has gaps, as a stamp may leave them, and ids without a script."""
     ids = st.sampled_from([*graph.dag.order, "removed"])
-    applied = Applied.of(data.draw(st.sets(ids)), graph)
+    applied = AppliedSet.of(data.draw(st.sets(ids)), graph)
     for update_id, is_more in data.draw(st.lists(st.tuples(ids, st.booleans()), max_size=12)):
         applied = applied.plus(update_id) if is_more else applied.minus(update_id)
-        assert applied == Applied.of(applied.ids, graph)
+        assert applied == AppliedSet.of(applied.ids, graph)
         assert applied.current == current_of(applied.ids, graph)
 
 
@@ -38,7 +38,7 @@ def test_an_update_more_does_not_walk_through_those_before_it():
             looked.append(key)
             return super().__getitem__(key)
 
-    applied = Applied.of(graph.dag.order[:4000], graph)
+    applied = AppliedSet.of(graph.dag.order[:4000], graph)
     object.__setattr__(graph.dag, "parents", Watched(graph.dag.parents))
     applied = applied.plus("u04000").plus("u04001").minus("u04001")
     assert applied.current == ("u04000",)

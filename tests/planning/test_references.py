@@ -16,7 +16,7 @@ from fietsupdate.errors import PlanError
 from fietsupdate.model import Update
 from fietsupdate.model.patterns import compiled, folder_of, is_whole_folder
 from fietsupdate.model.references import Declared, Owned, ReferenceRule, owned_in
-from fietsupdate.model.templates import PathError, decoded, encoded, read, tidy
+from fietsupdate.model.templates import ReferencePathError, decoded, encoded, read, tidy
 from fietsupdate.planning.broken import read_broken
 from fietsupdate.planning.graph import build
 from fietsupdate.planning.metadata import Fault, FaultsError, read_script
@@ -175,14 +175,14 @@ def test_null_and_an_empty_text_name_no_file(value):
     ],
 )
 def test_a_path_never_leaves_its_root(path, why):
-    with pytest.raises(PathError, match=why):
+    with pytest.raises(ReferencePathError, match=why):
         read("{path}").maker()((path,))
 
 
 def test_a_value_that_does_not_fit_its_format_is_told_with_the_column():
-    with pytest.raises(PathError, match=r"id is 'x', which \{id:02x\} cannot write"):
+    with pytest.raises(ReferencePathError, match=r"id is 'x', which \{id:02x\} cannot write"):
         read("{id:02x}").maker()(("x",))
-    with pytest.raises(PathError, match="cannot write"):
+    with pytest.raises(ReferencePathError, match="cannot write"):
         read("{id:uuid}").maker()((b"short",))
 
 
@@ -191,7 +191,7 @@ def test_whatever_a_row_says_its_path_is_tidy_or_refused(text, name):
     for value in (text, name):
         try:
             path = read("in/{x}").maker()((value,))
-        except PathError:
+        except ReferencePathError:
             continue
         if path is not None:
             parts = path.split(b"/")

@@ -34,7 +34,7 @@ from fietsupdate.filesystem.guard.outside import Kept, Outside
 from fietsupdate.filesystem.guard.threads import CalledCode, Left, Whose
 from fietsupdate.filesystem.journal.changes import Changes
 from fietsupdate.filesystem.journal.undo import ANY_TIME
-from fietsupdate.filesystem.journal.watch import Watch
+from fietsupdate.filesystem.journal.watch import GuardChannel
 from fietsupdate.filesystem.posix import descriptors
 from fietsupdate.filesystem.posix.audit_events import PATHS, is_reading, names, paths_of
 from fietsupdate.filesystem.run_file import is_own_thread
@@ -110,7 +110,7 @@ class Guard:
     def _rest(self, watch: _Watch) -> None:
         """Keep observing other threads, if more hooks are to come."""
         watch.is_over = True
-        watch.changes.watch = Watch()
+        watch.changes.watch = GuardChannel()
         _listen(watch if self._stays else None)
 
     def _fail(self, transaction: FileTransaction, watch: _Watch, left: Sequence[Left] | None = None) -> None:
@@ -127,7 +127,7 @@ class Guard:
             transaction.look_again()
 
 
-class _Watch(Watch):
+class _Watch(GuardChannel):
     """One watched hook."""
 
     def __init__(self, transaction: FileTransaction, report: Callable[[str], None], kept: Kept) -> None:

@@ -29,7 +29,7 @@ from fietsupdate.filesystem.posix.rename import NEW, NO_LINK, copy_file, link, o
 from fietsupdate.filesystem.posix.rename import place as put
 
 
-class Place(NamedTuple):
+class RootedPath(NamedTuple):
     """A path in one of the transaction's roots."""
 
     root: str
@@ -53,7 +53,7 @@ class Interceptor:
         nested: Mapping[str, Paths] = changes.roots
         self._roots = sorted(nested.items(), key=lambda item: -len(item[1].root))
 
-    def find(self, path: str, *, follow: bool, or_root: bool = False, destroys: bool = False) -> Place | None:
+    def find(self, path: str, *, follow: bool, or_root: bool = False, destroys: bool = False) -> RootedPath | None:
         """Return the place of a path in its root; ``None`` for a path outside of all roots.
 
         Args:
@@ -75,17 +75,17 @@ class Interceptor:
             relative = "" if or_root and real == paths.root else paths.find(real)
             if relative is not None:
                 self._changes.check_process()
-                return Place(root, relative, real)
+                return RootedPath(root, relative, real)
         self.missed.append((path, real))
         return None
 
-    def locate(self, path: str) -> Place | None:
+    def locate(self, path: str) -> RootedPath | None:
         """Return the place of a path that another thread's call names, without refusing anything."""
         with suppress(FilesError, OSError, ValueError):
             real = self._real(path, follow=True)
             for root, paths in self._roots:
                 if (relative := paths.find(real)) is not None:
-                    return Place(root, relative, real)
+                    return RootedPath(root, relative, real)
         return None
 
     def is_inside(self, path: str) -> bool:
@@ -100,7 +100,7 @@ class Interceptor:
         folder, name = os.path.split(path.rstrip("/"))
         return os.path.realpath(path) if follow else os.path.join(os.path.realpath(folder), name)
 
-    def write(self, place: Place, flags: int, *, certain: bool = True) -> None:
+    def write(self, place: RootedPath, flags: int, *, certain: bool = True) -> None:
         """Journal that a file is about to be opened for writing.
 
         Args:
@@ -146,7 +146,7 @@ class Interceptor:
         else:
             self._changes.announce(move)
 
-    def _leave(self, place: Place, was: Seen, move: Record) -> None:
+    def _leave(self, place: RootedPath, was: Seen, move: Record) -> None:
         """Announce that a file or folder leaves the root, and keep a second name: changes outside are not journaled."""
         above = (os.path.dirname(path) for path in (place.absolute, move.other))
         would_be_copied = len({os.stat(path).st_dev for path in above if os.path.isdir(path)}) > 1
@@ -165,14 +165,14 @@ class Interceptor:
             self._changes.announce(move)
             self._outside.tell_unkept(place.absolute)
 
-    def remove(self, place: Place) -> None:
+    def remove(self, place: RootedPath) -> None:
         """Journal that a file, a symlink or an empty folder is about to be removed."""
         look = self._look(place)
         if look is None or _is_filled(place.absolute, look) or self._drop_own(place):
             return
         self._save(place, look)
 
-    def remove_tree(self, place: Place) -> None:
+    def remove_tree(self, place: RootedPath) -> None:
         """Journal that a whole folder is about to be removed, entry by entry: it moves to the vault.
 
         An empty folder remains for the call to remove.
@@ -194,20 +194,20 @@ class Interceptor:
         self._changes.make(empty)
         self._changes.own.add(place.root, place.path)
 
-    def mkdir(self, place: Place) -> None:
+    def mkdir(self, place: RootedPath) -> None:
         """Journal that a folder is about to be created."""
         if self._announce_new(place, Record(Do.MKDIR, place.root, place.path)):
             self._changes.own.add(place.root, place.path)
 
-    def symlink(self, place: Place, text: str) -> None:
+    def symlink(self, place: RootedPath, text: str) -> None:
         """Journal that a symlink is about to be created."""
         self._announce_new(place, Record(Do.SYMLINK, place.root, place.path, text))
 
-    def link(self, source: str, place: Place) -> None:
+    def link(self, source: str, place: RootedPath) -> None:
         """Journal that a file is about to get one more name."""
         self._announce_new(place, Record(Do.LINK, place.root, place.path, source, was=seen(source)))
 
-    def change_meta(self, place: Place, mtime_ns: int | None) -> None:
+    def change_meta(self, place: RootedPath, mtime_ns: int | None) -> None:
         """Journal that mode, owner, time or attributes are about to change.
 
         Args:
@@ -221,12 +221,12 @@ class Interceptor:
         meta = Meta.of(self._slot(place))
         self._changes.announce(Record(Do.META, place.root, place.path, was=look, now=now, meta=meta))
 
-    def _create(self, place: Place, flags: int) -> None:
+    def _create(self, place: RootedPath, flags: int) -> None:
         if flags & os.O_CREAT:
             self._announce_new(place, Record(Do.CREATE, place.root, place.path))
             self._changes.own.add(place.root, place.path)
 
-    def _announce_new(self, place: Place, record: Record) -> bool:
+    def _announce_new(self, place: RootedPath, record: Record) -> bool:
         """Journal a new file or folder.
 
         Return False where the call will fail, as the name is taken or the folder missing.
@@ -236,7 +236,7 @@ class Interceptor:
         self._changes.announce(record)
         return True
 
-    def _replace(self, place: Place, was: Seen, *, empty: bool) -> None:
+    def _replace(self, place: RootedPath, was: Seen, *, empty: bool) -> None:
         draft, vault = self._names(place)
         if empty:
             create_empty(self._slot(place, draft))
@@ -248,7 +248,7 @@ class Interceptor:
         self._changes.make(replaced, Record(Do.MADE, place.root, place.path, now=now))  # the caller will write into it
         self._changes.own.add(place.root, place.path)
 
-    def _overwrite(self, place: Place, was: Seen) -> None:
+    def _overwrite(self, place: RootedPath, was: Seen) -> None:
         """Save a file with several names by a copy, since all its names must show the new content."""
         space, vault = self._names(place)
         copy_file(self._slot(place), self._slot(place, vault))
@@ -261,7 +261,7 @@ class Interceptor:
         record = Record(Do.OVERWRITE, place.root, place.path, draft=space, vault=vault, was=was)
         self._changes.announce(record)
 
-    def _save(self, place: Place, look: Seen, *more: Record) -> None:
+    def _save(self, place: RootedPath, look: Seen, *more: Record) -> None:
         """Announce that a file is removed, with further changes, and save its bytes (invariant 2)."""
         if look.kind == "folder":
             gone = Record(Do.RMDIR, place.root, place.path, meta=Meta.of(self._slot(place)))
@@ -278,15 +278,15 @@ class Interceptor:
                 raise
             save(place, look, more)
 
-    def _link(self, place: Place, look: Seen, more: Sequence[Record]) -> None:
+    def _link(self, place: RootedPath, look: Seen, more: Sequence[Record]) -> None:
         vault = self._changes.vault(place.root, place.path)
         self._announce(place, look, vault, more, lambda: link(self._slot(place), self._slot(place, vault)))
 
-    def _copy(self, place: Place, look: Seen, more: Sequence[Record]) -> None:
+    def _copy(self, place: RootedPath, look: Seen, more: Sequence[Record]) -> None:
         vault = self._changes.vault(place.root, place.path)
         self._announce(place, look, vault, more, lambda: copy_file(self._slot(place), self._slot(place, vault)))
 
-    def _exchange(self, place: Place, look: Seen, more: Sequence[Record]) -> None:
+    def _exchange(self, place: RootedPath, look: Seen, more: Sequence[Record]) -> None:
         """Replace a file by a copy for the call to remove, so that the file itself can be restored with its inode.
 
         If the call fails after that, and the hook goes on, the copy has the old content.
@@ -310,7 +310,7 @@ class Interceptor:
 
     def _announce(
         self,
-        place: Place,
+        place: RootedPath,
         look: Seen,
         vault: str,
         more: Sequence[Record],
@@ -326,7 +326,7 @@ class Interceptor:
         gone = Record(Do.REMOVE, place.root, place.path, draft=draft, vault=vault, was=look, now=now)
         self._changes.announce(gone, *more, prepare=prepare)
 
-    def _take_away(self, place: Place, look: Seen) -> None:
+    def _take_away(self, place: RootedPath, look: Seen) -> None:
         """Move a whole folder to the vault."""
         vault = self._changes.vault(place.root, place.path)
         self._changes.make(Record(Do.REMOVE, place.root, place.path, vault=vault, was=look))
@@ -345,27 +345,27 @@ class Interceptor:
                     hint="Move it while nothing runs, and correct the configuration.",
                 )
 
-    def _slot(self, place: Place, name: str | None = None) -> Slot:
+    def _slot(self, place: RootedPath, name: str | None = None) -> Slot:
         """Open the folder of a place, or of another path of its root, without following symlinks."""
         return self._changes.slot(place.root, place.path if name is None else name)
 
-    def _look(self, place: Place) -> Seen | None:
+    def _look(self, place: RootedPath) -> Seen | None:
         return self._changes.look(place.root, place.path)
 
-    def _has_more_names(self, place: Place) -> bool:
+    def _has_more_names(self, place: RootedPath) -> bool:
         return self._status(place).st_nlink > 1
 
-    def _status(self, place: Place) -> os.stat_result:
+    def _status(self, place: RootedPath) -> os.stat_result:
         slot = self._slot(place)
         return os.stat(slot.name, dir_fd=slot.folder, follow_symlinks=False)
 
-    def _names(self, place: Place) -> tuple[str, str]:
+    def _names(self, place: RootedPath) -> tuple[str, str]:
         return self._changes.draft(place.root, place.path), self._changes.vault(place.root, place.path)
 
-    def _is_own(self, place: Place) -> bool:
+    def _is_own(self, place: RootedPath) -> bool:
         return (place.root, place.path) in self._changes.own
 
-    def _drop_own(self, place: Place) -> bool:
+    def _drop_own(self, place: RootedPath) -> bool:
         """Forget a file of the transaction's own that is removed, which needs no saving; return whether it was one."""
         own = self._is_own(place)
         self._changes.own.discard(place.root, place.path)

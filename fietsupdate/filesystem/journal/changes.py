@@ -26,7 +26,7 @@ from fietsupdate.filesystem.journal.signatures import CreatedFiles
 from fietsupdate.filesystem.journal.undo import undo
 from fietsupdate.filesystem.journal.undone import Undone
 from fietsupdate.filesystem.journal.vaults import Vaults, prepare_folder
-from fietsupdate.filesystem.journal.watch import Staging, Watch
+from fietsupdate.filesystem.journal.watch import GuardChannel, Staging
 from fietsupdate.filesystem.layout import make_home
 from fietsupdate.filesystem.paths import Paths
 from fietsupdate.filesystem.posix import durable, mounts
@@ -57,7 +57,7 @@ class Changes:
         self.is_sealed = False
         self.before_change: Callable[[], object] = tuple
         """Called before each change; raises when nothing may be changed any more."""
-        self.watch = Watch()
+        self.watch = GuardChannel()
         self.staging = Staging()
         self._pid = os.getpid()
         self.vaults = Vaults(txn, roots, journal)

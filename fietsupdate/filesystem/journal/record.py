@@ -230,14 +230,14 @@ def folder_of(path: str) -> str:
     return path.rpartition("/")[0] or path[: path.startswith("/")]
 
 
-class Line(Protocol):
+class JournalLine(Protocol):
     """What a line of the journal holds: a record, or the columns of many."""
 
     def to_values(self) -> dict[str, Any]:
         """Return it as JSON values; ``do`` comes first."""
 
 
-def to_lines(records: Iterable[Line]) -> bytes:
+def to_lines(records: Iterable[JournalLine]) -> bytes:
     """Return records as lines, each of which begins with ``{"do":``.
 
     They are encoded as one list, which costs a third of encoding each. The text between two records cannot occur inside

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 
-class Watch:
+class GuardChannel:
     """What the verbs tell the guard. This class does nothing: it stands for the guard where there is none."""
 
     def tell(self, kind: str, text: str) -> None:

@@ -28,7 +28,7 @@ BUFFER = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class QuarantineOrigin:
     """The identity of the quarantine that a manifest belongs to."""
 
     name: str
@@ -81,7 +81,7 @@ class ManifestWriter:
         origin: The quarantine that the manifest belongs to.
     """
 
-    def __init__(self, descriptor: int, origin: Origin) -> None:
+    def __init__(self, descriptor: int, origin: QuarantineOrigin) -> None:
         self._descriptor = descriptor
         self._lines: list[str] = []
         self._length = 0
@@ -118,7 +118,7 @@ class ManifestWriter:
         self._length = 0
 
 
-def read_origin(folder: Path, name: str = "") -> Origin:
+def read_origin(folder: Path, name: str = "") -> QuarantineOrigin:
     """Return the identity of the quarantine in a folder.
 
     Args:
@@ -166,14 +166,14 @@ def _reader(folder: Path) -> BinaryIO:
         raise ValueError(f"its manifest cannot be read: {error.strerror}") from error
 
 
-def _origin(file: BinaryIO, name: str) -> Origin:
+def _origin(file: BinaryIO, name: str) -> QuarantineOrigin:
     values = _line(file.readline(LONGEST))
     if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
         raise ValueError("its manifest is none, or of another version of fietsupdate")
     roots = values.get("roots")
     if not isinstance(roots, list) or not all(isinstance(root, str) for root in roots):
         raise ValueError("its manifest names no roots")
-    origin = built(Origin, {**values, "roots": tuple(roots)})
+    origin = built(QuarantineOrigin, {**values, "roots": tuple(roots)})
     if origin.name != name or not is_name(origin.name):
         raise ValueError(f"its manifest is that of {origin.name!r}")
     return origin

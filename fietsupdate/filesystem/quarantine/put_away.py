@@ -22,7 +22,14 @@ from fietsupdate.filesystem.posix.folders import path_of
 from fietsupdate.filesystem.posix.metadata import Meta, Seen
 from fietsupdate.filesystem.posix.movable import obstacle
 from fietsupdate.filesystem.posix.rename import NEW, open_file, opened
-from fietsupdate.filesystem.quarantine.manifest import FILES, NAME, HeldFile, LeftFolder, ManifestWriter, Origin
+from fietsupdate.filesystem.quarantine.manifest import (
+    FILES,
+    NAME,
+    HeldFile,
+    LeftFolder,
+    ManifestWriter,
+    QuarantineOrigin,
+)
 
 BATCH = 1000
 """Files that are moved with one sync of the journal."""
@@ -42,7 +49,7 @@ class PutAway:
 def put_away(
     changes: Changes,
     strays: Sequence[Place],
-    origin: Origin,
+    origin: QuarantineOrigin,
     *,
     may_go: Callable[[Place], bool],
 ) -> PutAway:
@@ -51,7 +58,7 @@ def put_away(
     Args:
         changes: The changes of the transaction, which the caller ends or plays back.
         strays: The files, by root.
-        origin: The identity of the quarantine; `Origin.root` is ignored.
+        origin: The identity of the quarantine; `QuarantineOrigin.root` is ignored.
         may_go: Returns whether a folder may be removed if it is empty afterwards.
 
     Raises:
@@ -86,7 +93,7 @@ class _Part:
 
     changes: Changes
     root: str
-    origin: Origin
+    origin: QuarantineOrigin
     roots: Sequence[str]
     may_go: Callable[[Place], bool]
     files: int = 0
@@ -126,10 +133,12 @@ class _Part:
         now = self.changes.look(self.root, draft)
         self.changes.make(Record(Do.CREATE, self.root, f"{self.home}/{NAME}", draft=draft, now=now))
 
-    def _own_origin(self) -> Origin:
+    def _own_origin(self) -> QuarantineOrigin:
         roots = tuple(self.roots) if not self.root else (self.root,)
         given = self.origin
-        return Origin(given.name, given.created_at, given.serial, given.instance_id, self.root, roots, given.command)
+        return QuarantineOrigin(
+            given.name, given.created_at, given.serial, given.instance_id, self.root, roots, given.command
+        )
 
     def _take(self, path: str, writer: ManifestWriter) -> None:
         """Add a file to the batch."""

@@ -17,7 +17,7 @@ from fietsupdate.filesystem.posix.durable import sync_path
 from fietsupdate.filesystem.posix.folders import Folders
 from fietsupdate.filesystem.posix.metadata import seen_below
 from fietsupdate.filesystem.posix.rename import erase
-from fietsupdate.filesystem.quarantine.manifest import FILES, HeldFile, Origin, entries, read_origin
+from fietsupdate.filesystem.quarantine.manifest import FILES, HeldFile, QuarantineOrigin, entries, read_origin
 
 GONE = ".deleted-"
 """The prefix of the name of a quarantine that is being deleted."""
@@ -27,7 +27,7 @@ GONE = ".deleted-"
 class Quarantine:
     """Files that were put away together."""
 
-    origin: Origin
+    origin: QuarantineOrigin
     """The identity in the part in the data directory."""
     parts: Mapping[str, Path]
     """Its folders, by root."""
@@ -148,7 +148,7 @@ def _erase(gone: Path, others: Iterable[Path]) -> None:
         _drop(folder.parent)
 
 
-def _quarantine(origin: Origin, roots: Mapping[str, Path]) -> Quarantine:
+def _quarantine(origin: QuarantineOrigin, roots: Mapping[str, Path]) -> Quarantine:
     parts: dict[str, Path] = {}
     for root in origin.roots:
         folder = quarantine_folder(roots[root]) / origin.name if root in roots else None
@@ -157,7 +157,7 @@ def _quarantine(origin: Origin, roots: Mapping[str, Path]) -> Quarantine:
     return Quarantine(origin, parts, tuple(root for root in origin.roots if root not in parts))
 
 
-def _is_part(folder: Path, root: str, origin: Origin) -> bool:
+def _is_part(folder: Path, root: str, origin: QuarantineOrigin) -> bool:
     """Return whether a folder in a further root is a part of this instance's quarantine."""
     try:
         there = read_origin(folder)
