@@ -180,6 +180,16 @@ def test_no_function_has_more_than_30_lines(module):
             assert lines <= 30, f"{module}.{node.name} has {lines} lines"
 
 
+def test_a_class_name_means_one_thing():
+    """Private classes are the business of their modules."""
+    places: dict[str, list[str]] = {}
+    for module in MODULES:
+        for node in everywhere(module):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(module)
+    assert {name: modules for name, modules in places.items() if len(modules) > 1} == {}
+
+
 @pytest.mark.parametrize("module", MODULES)
 def test_no_class_has_more_than_20_public_methods(module):
     """Properties are counted; inherited methods are the business of the class that they come from."""
