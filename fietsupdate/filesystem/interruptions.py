@@ -7,15 +7,12 @@ only: an error in writing or reading it is ignored.
 
 from __future__ import annotations
 
-import json
 from contextlib import suppress
 from dataclasses import asdict, fields
 from pathlib import Path
 
-from fietsupdate.errors import FilesError
-from fietsupdate.filesystem.last_failure import shown
-from fietsupdate.filesystem.layout import home
-from fietsupdate.filesystem.posix import durable, regular
+from fietsupdate.filesystem import note
+from fietsupdate.filesystem.note import shown
 from fietsupdate.views import Interruptions
 
 NAME = "interruptions"
@@ -30,31 +27,20 @@ def count(data_dir: Path, update_id: str) -> Interruptions:
     before = noted(data_dir)
     times = before.times + 1 if before is not None and before.update_id == update_id else 1
     counted = Interruptions(update_id, times)
-    with suppress(OSError, FilesError):  # mainly a full disk; the run itself must go on
-        _clear_drafts(data_dir)
-        text = json.dumps(asdict(counted)).encode()
-        durable.atomic_write(home(data_dir) / NAME, text, mode=0o600)
+    note.write(data_dir, NAME, asdict(counted))
     return counted
 
 
 def forget(data_dir: Path) -> None:
     """Delete the note, because a run has succeeded."""
-    with suppress(OSError, FilesError):
-        (home(data_dir) / NAME).unlink()
-        _clear_drafts(data_dir)
-        durable.sync_path(home(data_dir))
+    note.delete(data_dir, NAME)
 
 
 def noted(data_dir: Path) -> Interruptions | None:
     """Return the note; ``None`` where there is none, or none that makes sense. Changes nothing, and never fails."""
     with suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
-        values = json.loads(regular.read_bytes(home(data_dir) / NAME, MOST_BYTES))
+        values = note.read(data_dir, NAME, MOST_BYTES)
         update_id, times = (values[field.name] for field in fields(Interruptions))
         if type(times) is int and 0 < times <= MOST:
             return Interruptions(shown(update_id), times)
     return None
-
-
-def _clear_drafts(data_dir: Path) -> None:
-    for draft in home(data_dir).glob(f".{NAME}.*"):  # left by a run that was killed
-        draft.unlink(missing_ok=True)

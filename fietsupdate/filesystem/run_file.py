@@ -26,9 +26,9 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 from fietsupdate.errors import FilesError
-from fietsupdate.filesystem.last_failure import shown
 from fietsupdate.filesystem.layout import open_home
 from fietsupdate.filesystem.lock import holder
+from fietsupdate.filesystem.note import shown
 from fietsupdate.filesystem.posix.durable import write_all
 from fietsupdate.filesystem.posix.ownership import give_owner_of
 from fietsupdate.filesystem.posix.processes import boot_id, pid_namespace, started, state_of

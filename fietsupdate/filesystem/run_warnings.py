@@ -14,8 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from fietsupdate.errors import FilesError
-from fietsupdate.filesystem.last_failure import shown
 from fietsupdate.filesystem.layout import home
+from fietsupdate.filesystem.note import shown
 from fietsupdate.filesystem.posix import durable, regular
 
 NAME = "warnings"
